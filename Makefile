@@ -1,0 +1,180 @@
+# ngx_tailnet: nginx as a node of a tailnet.  "make help" lists what there is.
+
+SHELL = /bin/bash
+CC ?= cc
+
+BUILD ?= build
+SAN ?=
+
+PKGS = libsodium libnghttp2 jansson libzstd libcares openssl
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
+
+WARN = -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes \
+       -Wmissing-prototypes -Wwrite-strings
+OPT ?= -O2 -g
+CORE_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -fvisibility=hidden \
+       -fstack-protector-strong $(SAN) -Icore $(PKG_CFLAGS) $(CFLAGS)
+
+CORE_DIRS = base crypto wire control path wg filter names stack node host
+CORE_SRCS := $(foreach d,$(CORE_DIRS),$(wildcard core/$d/*.c))
+PROGRAM_SRCS := core/host/tn_main.c
+LIB_SRCS := $(filter-out $(PROGRAM_SRCS),$(CORE_SRCS))
+LIB_OBJS := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o)
+PROGRAM_OBJS := $(PROGRAM_SRCS:%.c=$(BUILD)/obj/%.o)
+GLUE_SRCS := $(wildcard ngx_tailnet_module/*.[ch])
+
+LIB = $(BUILD)/libtailnet.a
+PROGRAM = $(BUILD)/ngx_tailnet_core
+MODULE = $(BUILD)/ngx_tailnet_module.so
+
+UNIT_SRCS := $(wildcard t/unit/*.c)
+UNITS := $(UNIT_SRCS:t/unit/%.c=$(BUILD)/t/unit/%)
+LAB_SRCS := $(wildcard t/lab/*.c)
+LAB_PROGRAMS := $(LAB_SRCS:t/lab/%.c=$(BUILD)/t/%)
+FUZZ_SRCS := $(wildcard t/fuzz/*.c)
+FUZZERS := $(FUZZ_SRCS:t/fuzz/%.c=$(BUILD)/fuzz/%)
+
+# The nginx to build for: Debian's source with its configure flags
+# (package nginx-dev), or any source tree, configured like the binary.
+NGINX_SRC ?= /usr/share/nginx/src
+NGINX_MODULES ?= $(shell nginx -V 2>&1 \
+       | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p')
+
+.PHONY: all
+all: $(PROGRAM) $(MODULE)
+
+.PHONY: help
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make             the module and the core's program, into build/
+## make run         set up everything and run a private tailnet with nginx on
+##                  it (with TS_AUTHKEY: join that tailnet); ONCE=1: check, end
+## make test        set up everything, run all tests
+## make bench       figures beside those of the rivals, as ratios of one run
+## make install     put the module and the program where nginx looks
+## make unit        the C unit tests only
+## make asan        unit tests and lab tests under ASan and UBSan
+## make fuzz        every fuzz target, FUZZ_SECONDS each (default 10)
+## make lint        clang-tidy, cppcheck and the house rules
+## make format      show what clang-format would change in the files you touch
+## make deps        install the Debian packages that building and tests need
+## make peers       build the real peers the tests talk to (cached)
+## make clean       remove build/
+
+# --- the core: a static library and the program around it
+
+.PHONY: lib
+lib: $(LIB) $(PROGRAM)
+
+$(BUILD)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(LIB): $(LIB_OBJS)
+	@rm -f $@
+	ar rcs $@ $^
+
+$(PROGRAM): $(PROGRAM_OBJS) $(LIB)
+	$(CC) $(SAN) -pie -Wl,-z,relro -Wl,--as-needed -o $@ $(PROGRAM_OBJS) \
+	    $(LIB) $(LIBS)
+
+# --- the module, by nginx's own configure and make
+
+$(BUILD)/nginx/objs/Makefile: config config.make
+	@mkdir -p $(BUILD)/nginx
+	cp -a $(NGINX_SRC)/. $(BUILD)/nginx/
+	cd $(BUILD)/nginx && TAILNET_BUILD=$(abspath $(BUILD)) ./configure \
+	    --with-cc=$(CC) --with-compat $$(t=$(CURDIR); \
+	    sh $$t/ngx_tailnet_module/configure-flags $(NGINX_SRC)) \
+	    --add-dynamic-module=$(CURDIR) > configure.log \
+	    || { tail -20 configure.log; exit 1; }
+
+$(MODULE): $(LIB) $(GLUE_SRCS) $(BUILD)/nginx/objs/Makefile
+	$(MAKE) -C $(BUILD)/nginx -f objs/Makefile modules
+	cp $(BUILD)/nginx/objs/ngx_tailnet_module.so $@
+
+.PHONY: install
+install: all
+	install -d $(DESTDIR)$(NGINX_MODULES)
+	install -m 644 $(MODULE) $(DESTDIR)$(NGINX_MODULES)/
+	install -m 755 $(PROGRAM) $(DESTDIR)$(NGINX_MODULES)/
+
+# --- tests
+
+$(BUILD)/t/unit/%: t/unit/%.c t/unit/tap.h $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -It/unit -MMD -MP -o $@ $< $(LIB) $(LIBS)
+
+$(BUILD)/t/%: t/lab/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -o $@ $<
+
+.PHONY: units
+units: $(UNITS)
+
+.PHONY: unit
+unit: $(UNITS)
+	prove -e '' $(UNITS)
+
+.PHONY: deps
+deps:
+	t/lab/deps
+
+.PHONY: peers
+peers: deps
+	t/peers/build
+
+.PHONY: test
+test: deps peers
+	$(MAKE) -j2 all units $(LAB_PROGRAMS)
+	prove --timer -It/lib t/*.t
+
+.PHONY: run
+run: deps peers
+	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS)
+	@ONCE=$(ONCE) t/lab/run
+
+.PHONY: asan
+asan:
+	$(MAKE) BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" \
+	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+	    unit lib
+
+$(BUILD)/fuzz/%: t/fuzz/%.c $(LIB_SRCS)
+	@mkdir -p $(@D)
+	clang $(filter-out -Werror,$(CORE_CFLAGS)) -O1 \
+	    -fsanitize=fuzzer,address,undefined -It/fuzz -o $@ $< $(LIB_SRCS) \
+	    $(LIBS)
+
+FUZZ_SECONDS ?= 10
+
+.PHONY: fuzz
+fuzz: $(FUZZERS)
+	@for f in $(FUZZERS); do \
+	    echo "== $$f"; mkdir -p $$f.corpus; \
+	    $$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=512 \
+	        -artifact_prefix=$$f. -print_final_stats=0 -verbosity=0 \
+	        $$f.corpus $$(ls -d t/fuzz/$$(basename $$f).seeds 2>/dev/null) \
+	        || exit 1; \
+	done
+
+.PHONY: lint
+lint:
+	clang-tidy --quiet $(CORE_SRCS) -- $(CORE_CFLAGS)
+	cppcheck --quiet --std=c11 --enable=warning,portability,performance \
+	    --inline-suppr --suppress=missingInclude --error-exitcode=1 -Icore \
+	    $(CORE_SRCS)
+	prove t/layers.t
+
+.PHONY: format
+format:
+	git diff -U0 --no-color HEAD -- '*.c' '*.h' \
+	    | clang-format-diff -p1 -style=file
+
+.PHONY: clean
+clean:
+	rm -rf $(BUILD)
+
+-include $(LIB_OBJS:.o=.d) $(PROGRAM_OBJS:.o=.d) $(UNITS:=.d)

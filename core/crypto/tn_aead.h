@@ -1,0 +1,91 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * ChaCha20-Poly1305 (RFC 8439) for the transport of WireGuard and of Noise:
+ * a key set up once, then many messages.  The seam behind which vector
+ * libraries are chosen; callers never see which one runs.
+ */
+
+#ifndef TN_AEAD_H_INCLUDED_
+#define TN_AEAD_H_INCLUDED_
+
+#include "base/tn_key.h"
+
+
+#define TN_AEAD_TAG    16
+#define TN_AEAD_NONCE  12
+
+typedef struct tn_aead_s  tn_aead_t;
+
+
+/* NULL when out of memory; the key is copied */
+tn_aead_t *tn_aead_create(const tn_key_t *key);
+
+/* wipes and frees; NULL is allowed */
+void tn_aead_destroy(tn_aead_t *aead);
+
+/*
+ * dst receives len + TN_AEAD_TAG bytes; dst may equal src, and may overlap
+ * it in no other way.  No allocation.  An aead is used by one thread at a
+ * time.  TN_OK or TN_ERROR.
+ */
+tn_rc_t tn_aead_seal(tn_aead_t *aead, const uint8_t nonce[TN_AEAD_NONCE],
+    const uint8_t *ad, size_t ad_len, const uint8_t *src, size_t len,
+    uint8_t *dst);
+
+/*
+ * len counts the tag; dst receives len - TN_AEAD_TAG bytes and may equal
+ * src.  TN_MALFORMED when the tag does not verify (then dst is undefined)
+ * or len is under TN_AEAD_TAG.
+ */
+tn_rc_t tn_aead_open(tn_aead_t *aead, const uint8_t nonce[TN_AEAD_NONCE],
+    const uint8_t *ad, size_t ad_len, const uint8_t *src, size_t len,
+    uint8_t *dst);
+
+/* one message under a key used once; the same rules */
+tn_rc_t tn_aead_seal_once(const tn_key_t *key,
+    const uint8_t nonce[TN_AEAD_NONCE], const uint8_t *ad, size_t ad_len,
+    const uint8_t *src, size_t len, uint8_t *dst);
+tn_rc_t tn_aead_open_once(const tn_key_t *key,
+    const uint8_t nonce[TN_AEAD_NONCE], const uint8_t *ad, size_t ad_len,
+    const uint8_t *src, size_t len, uint8_t *dst);
+
+/* 64-bit counter after 4 zero bytes: WireGuard's order, and ts2021's */
+static inline void
+tn_aead_nonce_le(uint8_t nonce[TN_AEAD_NONCE], uint64_t counter)
+{
+    int  i;
+
+    memset(nonce, 0, 4);
+
+    for (i = 0; i < 8; i++) {
+        nonce[4 + i] = (uint8_t) (counter >> (8 * i));
+    }
+}
+
+static inline void
+tn_aead_nonce_be(uint8_t nonce[TN_AEAD_NONCE], uint64_t counter)
+{
+    int  i;
+
+    memset(nonce, 0, 4);
+
+    for (i = 0; i < 8; i++) {
+        nonce[4 + i] = (uint8_t) (counter >> (56 - 8 * i));
+    }
+}
+
+/* XChaCha20-Poly1305, 24-byte nonce, for WireGuard's cookie replies */
+tn_rc_t tn_xaead_seal(const tn_key_t *key, const uint8_t nonce[24],
+    const uint8_t *ad, size_t ad_len, const uint8_t *src, size_t len,
+    uint8_t *dst);
+tn_rc_t tn_xaead_open(const tn_key_t *key, const uint8_t nonce[24],
+    const uint8_t *ad, size_t ad_len, const uint8_t *src, size_t len,
+    uint8_t *dst);
+
+/* the name of the library that runs, for the log */
+const char *tn_aead_backend(void);
+
+
+#endif /* TN_AEAD_H_INCLUDED_ */
