@@ -1,0 +1,296 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * How packets reach a peer: UDP addresses found by disco, DERP regions as
+ * the relay of last resort, own endpoints and home region by netcheck.
+ * Called by node on the data thread.  It owns no socket and no clock, and
+ * never looks inside of WireGuard messages.
+ */
+
+#ifndef TN_PATH_H_INCLUDED_
+#define TN_PATH_H_INCLUDED_
+
+#include "base/tn_addr.h"
+#include "base/tn_key.h"
+#include "base/tn_log.h"
+#include "base/tn_timer.h"
+#include "wire/tn_derpmap.h"
+#include "wire/tn_netinfo.h"
+
+
+typedef struct tn_path_s       tn_path_t;
+typedef struct tn_path_peer_s  tn_path_peer_t;
+
+
+/* where a message came from; opaque to WireGuard */
+typedef struct {
+    tn_addr_t          addr;        /* port 0: it came over DERP */
+    uint32_t           region;      /* 0: it came over UDP */
+    tn_key_t           key;         /* the source DERP asserts, not proven */
+} tn_path_from_t;
+
+
+/* where to send: any of both, both, or none */
+typedef struct {
+    tn_addr_t          udp;         /* port 0: not over UDP */
+    uint32_t           derp;        /* 0: not over DERP */
+} tn_path_route_t;
+
+
+typedef struct {
+
+    /*
+     * One datagram from the WireGuard socket of the address's family.
+     * TN_OK also when it is lost later; TN_ERROR when the host knows that
+     * the address cannot be reached.
+     */
+    tn_rc_t (*send_udp)(void *data, const tn_addr_t *to,
+        const uint8_t *bytes, size_t len);
+
+    /*
+     * Open a connection to the relay of a region: TCP, and TLS unless the
+     * node is marked otherwise.  Ends in tn_path_derp_opened() or
+     * tn_path_derp_closed(), never inside of this call.  At most one is open
+     * for each region.  `node` lives until tn_path_set_derpmap().
+     */
+    void (*derp_open)(void *data, uint32_t region,
+        const tn_derpmap_node_t *node);
+
+    /*
+     * Both parts, all or nothing, body may be NULL; TN_AGAIN when the queue
+     * of the connection is full (32 packets or so): the packet is dropped.
+     */
+    tn_rc_t (*derp_write)(void *data, uint32_t region, const uint8_t *head,
+        size_t head_len, const uint8_t *body, size_t body_len);
+
+    /* close it, or give up opening it; no event follows */
+    void (*derp_close)(void *data, uint32_t region);
+
+    /*
+     * A message that came over DERP and is not disco: WireGuard's.  May be
+     * changed in place; lives until the return.
+     */
+    void (*wireguard)(void *data, tn_ms_t now, const tn_path_from_t *from,
+        uint8_t *bytes, size_t len);
+
+    /*
+     * Addresses of a STUN host, both families: ends in tn_path_resolved()
+     * with the same id, also inside of this call.
+     */
+    void (*resolve)(void *data, uint32_t id, const char *host);
+
+    /* own endpoints, best first; called only when the list is another */
+    void (*endpoints)(void *data, tn_ms_t now,
+        const tn_endpoint_t *endpoints, size_t n);
+
+    /* called only on a change worth telling (not on latency alone) */
+    void (*netinfo)(void *data, tn_ms_t now, const tn_netinfo_t *netinfo);
+
+    /*
+     * The way to a peer became another one (direct found, lost, relayed).
+     * For logs and tests; may be NULL.
+     */
+    void (*changed)(void *data, tn_ms_t now, tn_path_peer_t *peer);
+} tn_path_ops_t;
+
+
+typedef struct {
+    tn_key_t           node_key;
+    tn_key_t           disco_key;   /* zero: the peer has no disco */
+    const tn_addr_t   *endpoints;   /* from the netmap; copied */
+    size_t             nendpoints;  /* those over TN_PATH_ENDPOINTS_MAX lost */
+    uint32_t           home_derp;   /* 0: none known */
+    bool               expired;     /* no path at all, in or out */
+    bool               wireguard_only;
+} tn_path_peer_conf_t;
+
+#define TN_PATH_ENDPOINTS_MAX  64
+
+
+/*
+ * The part of a peer that is read for each packet; the rest is behind it.
+ * Others read `best`, `trust_until` and `derp` by tn_path_route(), and may
+ * set `data`.
+ */
+struct tn_path_peer_s {
+    tn_ms_t            trust_until; /* best is proven until then */
+    tn_ms_t            drive_at;    /* when a send has work for the machine */
+    tn_ms_t            last_sent;   /* payload or handshake, either path */
+    tn_ms_t            last_received;   /* proven by WireGuard, any path */
+    tn_addr_t          best;        /* port 0: none */
+    uint32_t           derp;        /* region for this peer, 0: none */
+    tn_path_t         *path;
+    void              *data;        /* the caller's */
+};
+
+
+/* the slow half of tn_path_sent() */
+void tn_path_drive(tn_path_peer_t *peer, tn_ms_t now);
+
+
+/*
+ * Where a message to this peer goes now: the best address while it is
+ * trusted; both ways while it is not; DERP when there is none.
+ */
+static inline void
+tn_path_route(const tn_path_peer_t *peer, tn_ms_t now, tn_path_route_t *route)
+{
+    route->udp = peer->best;
+    route->derp = now < peer->trust_until ? 0 : peer->derp;
+}
+
+
+/*
+ * Call before or after sending to a peer, once for a batch: starts and keeps
+ * up discovery.  It may send disco messages from inside.
+ */
+static inline void
+tn_path_sent(tn_path_peer_t *peer, tn_ms_t now)
+{
+    peer->last_sent = now;
+
+    if (tn_unlikely(now >= peer->drive_at)) {
+        tn_path_drive(peer, now);
+    }
+}
+
+
+/* a message from this peer was authenticated by WireGuard */
+static inline void
+tn_path_received(tn_path_peer_t *peer, tn_ms_t now)
+{
+    peer->last_received = now;
+}
+
+
+/*
+ * True when a datagram can only be WireGuard's: then tn_path_udp() need not
+ * be called.  STUN, disco and Geneve never match.
+ */
+static inline bool
+tn_path_is_wireguard(const uint8_t *bytes, size_t len)
+{
+    return len >= 32 && bytes[0] >= 1 && bytes[0] <= 4
+           && (bytes[1] | bytes[2] | bytes[3]) == 0;
+}
+
+
+/*
+ * node and disco are copied.  timers is driven by the caller with a clock
+ * that never goes back.  NULL when out of memory.
+ */
+tn_path_t *tn_path_create(const tn_path_ops_t *ops, void *data,
+    const tn_keypair_t *node, const tn_keypair_t *disco, tn_timers_t *timers,
+    tn_log_t *log);
+
+/* frees the peers too; sends nothing, closes nothing */
+void tn_path_destroy(tn_path_t *path);
+
+/* begins work: netcheck and the home connection; needs a DERP map */
+void tn_path_start(tn_path_t *path, tn_ms_t now);
+
+
+/* --- what control says */
+
+/* the map is copied; regions that are gone are closed */
+tn_rc_t tn_path_set_derpmap(tn_path_t *path, tn_ms_t now,
+    const tn_derpmap_t *map);
+
+/* while control cannot be told of it, the home region stays */
+void tn_path_set_control_up(tn_path_t *path, tn_ms_t now, bool up);
+
+/*
+ * NULL when out of memory, over TN_PATH_PEERS_MAX, or when a peer with this
+ * node key is there.
+ */
+tn_path_peer_t *tn_path_peer_add(tn_path_t *path, tn_ms_t now,
+    const tn_path_peer_conf_t *conf, void *data);
+
+/* everything but the node key may be another; TN_OK or TN_NOMEM */
+tn_rc_t tn_path_peer_update(tn_path_peer_t *peer, tn_ms_t now,
+    const tn_path_peer_conf_t *conf);
+
+void tn_path_peer_remove(tn_path_peer_t *peer);
+
+tn_path_peer_t *tn_path_peer_find(const tn_path_t *path,
+    const tn_key_t *node_key);
+
+#define TN_PATH_PEERS_MAX  65536
+
+
+/* --- what the host says */
+
+/*
+ * The addresses of the interfaces with the port of the socket of their
+ * family, loopback and tailnet addresses left out by the caller or here.
+ * port4 or port6 is 0 when that family has no socket.
+ */
+void tn_path_set_local(tn_path_t *path, tn_ms_t now, const tn_addr_t *addrs,
+    size_t n, uint16_t port4, uint16_t port6);
+
+/* extra endpoints to announce (static, or port mappings) */
+void tn_path_set_extra(tn_path_t *path, tn_ms_t now,
+    const tn_endpoint_t *endpoints, size_t n);
+
+/* interfaces, routes or sockets changed, or the machine slept */
+void tn_path_network_changed(tn_path_t *path, tn_ms_t now);
+
+/*
+ * A datagram from the WireGuard socket.  True when it was disco or STUN and
+ * is consumed; false when it is WireGuard's.
+ */
+bool tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
+    const uint8_t *bytes, size_t len);
+
+/* the host's sendmsg said that this address cannot be reached */
+void tn_path_unreachable(tn_path_peer_t *peer, tn_ms_t now,
+    const tn_addr_t *addr);
+
+/* meta_key: the server's key by its meta certificate, or NULL */
+void tn_path_derp_opened(tn_path_t *path, tn_ms_t now, uint32_t region,
+    const tn_key_t *meta_key);
+
+/* bytes may be changed in place */
+void tn_path_derp_bytes(tn_path_t *path, tn_ms_t now, uint32_t region,
+    uint8_t *bytes, size_t len);
+
+void tn_path_derp_closed(tn_path_t *path, tn_ms_t now, uint32_t region,
+    const char *reason);
+
+void tn_path_resolved(tn_path_t *path, tn_ms_t now, uint32_t id,
+    const tn_ip_t *ips, size_t n);
+
+
+/* --- sending over DERP */
+
+/*
+ * A WireGuard message for a peer through a region as tn_path_route() gave
+ * it.  TN_OK, TN_AGAIN when it is dropped (the connection is being opened
+ * or its queue is full).
+ */
+tn_rc_t tn_path_send_derp(tn_path_peer_t *peer, tn_ms_t now, uint32_t region,
+    const uint8_t *bytes, size_t len);
+
+/* the answer to a message of an unknown sender: a cookie reply */
+tn_rc_t tn_path_reply(tn_path_t *path, tn_ms_t now,
+    const tn_path_from_t *from, const uint8_t *bytes, size_t len);
+
+
+/* --- for people */
+
+uint32_t tn_path_home(const tn_path_t *path);
+
+typedef enum {
+    TN_PATH_NONE = 0,
+    TN_PATH_DERP,
+    TN_PATH_DIRECT
+} tn_path_kind_e;
+
+tn_path_kind_e tn_path_kind(const tn_path_peer_t *peer, tn_ms_t now);
+
+/* round trip of the best address in ms, or a negative number */
+double tn_path_latency(const tn_path_peer_t *peer);
+
+
+#endif /* TN_PATH_H_INCLUDED_ */
