@@ -1,0 +1,41 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The host's own addresses, and word when they, a link or a route change.
+ * Used by the node to find endpoints and to notice that it moved.
+ */
+
+#ifndef TN_NETMON_H_INCLUDED_
+#define TN_NETMON_H_INCLUDED_
+
+#include "base/tn_addr.h"
+#include "base/tn_log.h"
+#include "host/tn_loop.h"
+
+
+#define TN_NETMON_MAX          64       /* addresses kept */
+#define TN_NETMON_QUIET_MS     250      /* after the last event */
+#define TN_NETMON_LONGEST_MS   2000     /* after the first event */
+
+typedef struct tn_netmon_s  tn_netmon_t;
+
+/* `addrs_changed`: the list of usable addresses is not what it was */
+typedef void (*tn_netmon_pt)(void *data, bool addrs_changed);
+
+
+/*
+ * Addresses of interfaces that are up, sorted, at most `max`: not link-local,
+ * not multicast, not of a tailnet; loopback only when there is nothing else.
+ * Returns their number; 0 also when the system cannot be asked.
+ */
+size_t tn_netmon_addrs(tn_ip_t *ips, size_t max);
+
+/* NULL with errno; log may be NULL */
+tn_netmon_t *tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed,
+    void *data, tn_log_t *log);
+
+void tn_netmon_destroy(tn_netmon_t *netmon);
+
+
+#endif /* TN_NETMON_H_INCLUDED_ */

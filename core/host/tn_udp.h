@@ -1,0 +1,118 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A node's UDP sockets, one per family: batched receive with UDP_GRO, batched
+ * send with UDP_SEGMENT.  Used by the node's data thread.  Nothing is
+ * allocated after creation; it never interprets a datagram.
+ */
+
+#ifndef TN_UDP_H_INCLUDED_
+#define TN_UDP_H_INCLUDED_
+
+#include "base/tn_addr.h"
+#include "base/tn_log.h"
+#include "host/tn_loop.h"
+
+#include <sys/socket.h>
+
+
+#define TN_UDP_BUFFER_BYTES  (7 * 1024 * 1024)  /* of the kernel, each way */
+
+#define TN_UDP_RX_MESSAGES   8          /* of one recvmmsg() */
+#define TN_UDP_RX_BYTES      (64 * 1024)
+
+#define TN_UDP_TX_MESSAGES   64         /* of one flush */
+#define TN_UDP_TX_BYTES      (64 * 1024)
+#define TN_UDP_TX_SEGMENTS   64         /* UDP_MAX_SEGMENTS of Linux */
+#define TN_UDP_MAX_DATAGRAM  65487      /* fits IPv6 without options too */
+
+typedef struct tn_udp_s  tn_udp_t;
+
+typedef struct {
+    /*
+     * One datagram.  `from` and `bytes` are valid, and `bytes` may be changed
+     * in place, until the batch() that follows has returned.
+     */
+    void  (*received)(void *data, const tn_addr_t *from, uint8_t *bytes,
+                      size_t len);
+
+    /* after the last datagram of one recvmmsg(); or NULL */
+    void  (*batch)(void *data);
+
+    /* the kernel says that `to` cannot be reached now, `err` is errno's; or
+     * NULL */
+    void  (*unreachable)(void *data, const tn_addr_t *to, int err);
+} tn_udp_ops_t;
+
+typedef struct {
+    uint64_t  rx_calls;
+    uint64_t  rx_messages;          /* as the kernel merged them */
+    uint64_t  rx_datagrams;
+    uint64_t  rx_bytes;
+    uint64_t  rx_truncated;
+    uint64_t  tx_calls;
+    uint64_t  tx_messages;
+    uint64_t  tx_datagrams;
+    uint64_t  tx_bytes;
+    uint64_t  tx_dropped;           /* datagrams; the socket was full */
+    uint64_t  tx_failed;            /* datagrams; any other error */
+} tn_udp_stats_t;
+
+
+/*
+ * A bound, non-blocking, close-on-exec socket with UDP_GRO and large buffers
+ * (forced when privileged); IPv6 ones are V6ONLY.  Port 0: any.  `ip` NULL:
+ * any address.  Returns the descriptor, or -1 with errno.
+ */
+int tn_udp_socket(bool v6, const tn_ip_t *ip, uint16_t port);
+
+/* NULL when out of memory; log may be NULL */
+tn_udp_t *tn_udp_create(tn_loop_t *loop, const tn_udp_ops_t *ops, void *data,
+    tn_log_t *log);
+
+/* closes its sockets; may not be called from its callbacks */
+void tn_udp_destroy(tn_udp_t *udp);
+
+/*
+ * Takes a UDP socket and reads it from now on; replaces (and closes) the one
+ * of the same family.  TN_OK; TN_ERROR when it is not an inet UDP socket, and
+ * then it is still the caller's.
+ */
+tn_rc_t tn_udp_adopt(tn_udp_t *udp, int fd);
+
+/* closes one family's socket; nothing happens when there is none */
+void tn_udp_drop(tn_udp_t *udp, bool v6);
+
+/* the local port of a family's socket, 0 when there is none */
+uint16_t tn_udp_port(const tn_udp_t *udp, bool v6);
+
+/*
+ * One datagram, now.  TN_OK; TN_AGAIN when the socket is full (dropped and
+ * counted); TN_NOTFOUND without a socket of that family; TN_ERROR.
+ */
+tn_rc_t tn_udp_send(tn_udp_t *udp, const tn_addr_t *to, const void *bytes,
+    size_t len);
+
+/*
+ * Batched sending: the caller builds each datagram in the room it is given
+ * and adds it; datagrams of one size to one destination leave as one message.
+ * tn_udp_room() flushes by itself when the buffer is full; a room that is not
+ * added is given back by the next call.  NULL when len is over
+ * TN_UDP_MAX_DATAGRAM, zero, or no socket of that family is there.
+ */
+uint8_t *tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len);
+
+/* adds the datagram of the last tn_udp_room(), of its full length */
+void tn_udp_add(tn_udp_t *udp);
+
+/* sends what was added; call it at the end of every batch */
+void tn_udp_flush(tn_udp_t *udp);
+
+const tn_udp_stats_t *tn_udp_stats(const tn_udp_t *udp);
+
+/* false once the kernel or the device refused UDP_SEGMENT on this family */
+bool tn_udp_segments(const tn_udp_t *udp, bool v6);
+
+
+#endif /* TN_UDP_H_INCLUDED_ */
