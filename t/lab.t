@@ -1,0 +1,100 @@
+#!/usr/bin/perl
+
+# The lab itself, without anything of ours on the tailnet: both headscale
+# lines, two real tailscaleds (one with a TUN, one in userspace mode), derper,
+# web servers; the direct path, and DERP with UDP blocked.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(time);
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+
+my $begin = time();
+my $page = "page of %s\n";
+
+
+sub check {
+    my ($version, $tls) = @_;
+    my $lab = Tailnet::Lab->new;
+    my $infra = $lab->host('infra');
+    my $derper = $lab->derper(host => $infra);
+    my $control = $lab->headscale(host => $infra, version => $version,
+                                  tls => $tls, derp => [$derper]);
+    my $key = $control->auth_key;
+    my %node;
+
+    for my $name (qw(tun user)) {
+        my $host = $lab->host($name);
+
+        my $web = $lab->nginx(host => $host,
+            http => 'server { listen 80; listen [::]:80; }');
+        $web->write('html/index.html', sprintf($page, $name));
+        $web->start;
+
+        $node{$name} = $lab->tailscaled(host => $host, tun => $name eq 'tun');
+    }
+
+    for my $name (qw(tun user)) {
+        $node{$name}->up(control => $control, auth_key => $key);
+    }
+
+    my ($tun, $user) = @node{qw(tun user)};
+    my $title = "headscale $version" . ($tls ? ' by https' : '');
+
+    subtest $title => sub {
+        like($tun->ip4, qr/^100\./, 'IPv4 address');
+        like($tun->ip6, qr/^fd7a:/, 'IPv6 address');
+
+        ok($tun->wait_peer('user'), 'TUN node sees the userspace node');
+        ok($user->wait_peer('tun'), 'and the other way');
+        is(scalar(grep { $_->{online} } $control->nodes), 2,
+           'headscale lists both online');
+
+        is($tun->get('http://user.lab.test/')->{body},
+           sprintf($page, 'user'), 'TUN to userspace by full name');
+        is($tun->get('http://user/')->{body},
+           sprintf($page, 'user'), 'by short name');
+        is($tun->get('http://[' . $user->ip6 . ']/')->{body},
+           sprintf($page, 'user'), 'by IPv6 address');
+        is($user->get('http://tun.lab.test/')->{body},
+           sprintf($page, 'tun'), 'userspace to TUN');
+
+        is($tun->wait_path('user', qr/direct/)->{path}, 'direct',
+           'direct path');
+
+        $tun->host->block_udp;
+
+        is($tun->wait_path('user', qr/derp/)->{path}, 'derp-lab1',
+           'DERP when UDP is blocked');
+        is($tun->get('http://user/')->{body}, sprintf($page, 'user'),
+           'page through DERP');
+
+        $tun->host->unblock_udp;
+
+        ok($tun->wait_path('user', qr/direct/, 20), 'direct again');
+    };
+
+    diag(sprintf('%s: %.1f s', $title, time() - $begin));
+
+    my $dir = $lab->dir;
+    my $prefix = $lab->prefix;
+
+    $lab->cleanup;
+
+    ok(!-e $dir, 'the directory is gone');
+    unlike(`ip netns list`, qr/^\Q$prefix\E/m, 'the namespaces are gone');
+}
+
+
+check(28, 0);
+check(29, 1);
+
+done_testing();

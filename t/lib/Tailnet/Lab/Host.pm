@@ -1,0 +1,204 @@
+package Tailnet::Lab::Host;
+
+# A host of the lab: a network namespace with an interface on the switch, its
+# own resolv.conf, and no route out.
+
+use strict;
+use warnings;
+
+use Carp qw(croak);
+use File::Path qw(make_path remove_tree);
+use IO::Socket::IP;
+use JSON::PP ();
+use Time::HiRes qw(time);
+
+use Tailnet::Lab::Process;
+
+
+# new($lab, $name, wire => {...}, dns => '100.100.100.100', search => 'lab.test')
+#   wire: faults of its link, see Tailnet::Lab::Switch
+#   dns, search: what resolv.conf says; by default the tailscaled of this host
+
+sub new {
+    my ($class, $lab, $name, %opt) = @_;
+
+    croak "host name $name is too long" if length $name > 10;
+
+    my $self = bless {
+        lab  => $lab,
+        name => $name,
+        ns   => $lab->prefix . $name,
+    }, $class;
+
+    my $switch = $opt{switch} // $lab->switch;
+    my ($v4, $v6) = $switch->next_addresses;
+
+    $self->{ip4} = $v4 =~ s{/.*}{}r;
+    $self->{ip6} = $v6 =~ s{/.*}{}r;
+
+    # What "ip netns exec" lays over /etc in this namespace.
+
+    my $etc = "/etc/netns/$self->{ns}";
+    make_path($etc);
+    $lab->write_file("$etc/resolv.conf", sprintf(
+        "nameserver %s\nsearch %s\noptions timeout:2 attempts:2\n",
+        $opt{dns} // '100.100.100.100', $opt{search} // 'lab.test'));
+    $lab->write_file("$etc/hosts",
+                     "127.0.0.1 localhost\n::1 localhost\n");
+
+    $lab->run('ip', 'netns', 'add', $self->{ns});
+    $self->ip('link', 'set', 'lo', 'up');
+    $switch->plug($self, dev => 'eth0', wire => $opt{wire});
+    $self->ip('addr', 'add', $v4, 'dev', 'eth0');
+    $self->ip('addr', 'add', $v6, 'dev', 'eth0', 'nodad');
+    $self->ip('link', 'set', 'eth0', 'up');
+
+    return $self;
+}
+
+
+sub name { return $_[0]{name} }
+sub ns { return $_[0]{ns} }
+sub ip4 { return $_[0]{ip4} }
+sub ip6 { return $_[0]{ip6} }
+
+
+sub ip {
+    my ($self, @args) = @_;
+    return $self->{lab}->run('ip', '-n', $self->{ns}, @args);
+}
+
+
+# The command line that runs a command here, to show to a person or to run.
+
+sub command {
+    my ($self, @command) = @_;
+    return ('ip', 'netns', 'exec', $self->{ns}, @command);
+}
+
+
+sub run {
+    my ($self, @command) = @_;
+    return $self->{lab}->run($self->command(@command));
+}
+
+
+# (exit status, output)
+
+sub capture {
+    my ($self, @command) = @_;
+    return Tailnet::Lab::capture($self->command(@command));
+}
+
+
+# Starts a long-running process; see Tailnet::Lab::Process.
+
+sub start {
+    my ($self, $name, $command, %opt) = @_;
+    return Tailnet::Lab::Process->start($self->{lab}, $self, $name, $command,
+                                        %opt);
+}
+
+
+# One HTTP request by curl. Options: method, headers => [...], body, timeout
+# (10 s), proxy, cacert, resolve, out (a file for the body), args => [...].
+# Returns { ok, status, body, headers, error, time, size, ip, conns }.
+
+sub get {
+    my ($self, $url, %opt) = @_;
+    my $lab = $self->{lab};
+    my $tmp = $lab->path('http-' . ++$lab->{requests});
+    my @args = ('curl', '-sS', '-g', '-D', "$tmp.head",
+                '-o', $opt{out} // "$tmp.body",
+                '-m', $opt{timeout} // 10,
+                '-w', '%{json}');
+
+    push @args, '-X', $opt{method} if $opt{method};
+    push @args, '-x', $opt{proxy} if $opt{proxy};
+    push @args, '--cacert', $opt{cacert} if $opt{cacert};
+    push @args, '--resolve', $opt{resolve} if $opt{resolve};
+    push @args, '--data-binary', $opt{body} if defined $opt{body};
+    push @args, map { ('-H', $_) } @{$opt{headers} // []};
+    push @args, @{$opt{args} // []}, $url;
+
+    my ($code, $output) = $self->capture(@args);
+    my ($error, $json) = $output =~ /^(.*?)(\{.*\})\s*$/s;
+    my $info = defined $json ? JSON::PP->new->decode($json) : {};
+
+    my %result = (
+        ok      => $code == 0,
+        status  => $info->{response_code} // 0,
+        body    => $opt{out} ? '' : $lab->read_file("$tmp.body"),
+        headers => $lab->read_file("$tmp.head"),
+        error   => $code ? ($error // $output) : '',
+        time    => $info->{time_total},
+        size    => $info->{size_download},
+        ip      => $info->{remote_ip},
+        conns   => $info->{num_connects},
+    );
+
+    unlink "$tmp.head", "$tmp.body";
+    $result{error} =~ s/\s+$//;
+
+    return \%result;
+}
+
+
+# Does something here accept TCP connections on this port (of this address)?
+
+sub accepts {
+    my ($self, $port, $addr) = @_;
+    my ($code) = $self->capture('bash', '-c',
+        sprintf('exec 3<>/dev/tcp/%s/%d', $addr // '127.0.0.1', $port));
+
+    return $code == 0;
+}
+
+
+# Drops every UDP packet between this host and the switch, or no longer.
+
+sub block_udp {
+    my ($self) = @_;
+
+    $self->nft(<<'RULES');
+table inet lab_udp {
+    chain in  { type filter hook input priority 0;
+                iifname "eth0" meta l4proto udp drop; }
+    chain out { type filter hook output priority 0;
+                oifname "eth0" meta l4proto udp drop; }
+}
+RULES
+}
+
+
+sub unblock_udp {
+    my ($self) = @_;
+    $self->nft('delete table inet lab_udp');
+}
+
+
+sub nft {
+    my ($self, $rules) = @_;
+    my $lab = $self->{lab};
+
+    $self->run('nft', '-f',
+               $lab->write_file($lab->path("$self->{name}.nft"), "$rules\n"));
+}
+
+
+sub pids {
+    my ($self) = @_;
+    return split ' ', `ip netns pids $self->{ns} 2>/dev/null`;
+}
+
+
+sub delete {
+    my ($self) = @_;
+
+    Tailnet::Lab::capture('ip', 'netns', 'del', $self->{ns});
+    remove_tree("/etc/netns/$self->{ns}");
+    rmdir '/etc/netns';
+}
+
+
+1;

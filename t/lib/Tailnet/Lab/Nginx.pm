@@ -1,0 +1,261 @@
+package Tailnet::Lab::Nginx;
+
+# The distribution's nginx on a host of the lab: under test with our module, or
+# as an ordinary web server behind a tailscaled. Each has a prefix of its own.
+
+use strict;
+use warnings;
+
+use Carp qw(croak);
+use File::Path qw(make_path);
+
+use Tailnet::Lab::Process;
+
+
+# new($lab, host => $host, name => 'nginx', main => '...', http => '...',
+#     stream => '...', level => 'info', env => {...}, module => 1)
+#   main: text of the main context; http, stream: text of those blocks
+#   module: load ours
+# In the texts %%PREFIX%% stands for the prefix, %%STATE%% for a directory that
+# belongs to nginx's user, %%CA%% for the lab's root certificate.
+
+sub new {
+    my ($class, $lab, %opt) = @_;
+    my $host = $opt{host} // croak 'nginx needs a host';
+
+    my $self = bless {
+        lab    => $lab,
+        host   => $host,
+        name   => $opt{name} // 'nginx-' . $host->name,
+        level  => $opt{level} // 'info',
+        env    => $opt{env} // {},
+        module => $opt{module},
+        binary => $ENV{TEST_NGINX_BINARY}
+                  // Tailnet::Lab::find_program('nginx'),
+    }, $class;
+
+    croak 'nginx is not installed' unless $self->{binary};
+
+    $self->{prefix} = $lab->path($self->{name});
+    make_path(map { "$self->{prefix}/$_" } qw(conf html logs tmp state));
+
+    # Workers and the core run as nginx's user.
+    my ($uid, $gid) = (getpwnam 'www-data')[2, 3];
+    chown $uid, $gid, "$self->{prefix}/state" if defined $uid;
+
+    $self->configure(%opt);
+
+    return $self;
+}
+
+
+sub prefix { return $_[0]{prefix} }
+sub host { return $_[0]{host} }
+sub process { return $_[0]{process} }
+
+
+# The file of our module; tests that need it fail without it.
+
+sub module_file {
+    my ($lab) = @_;
+    return $lab->build('ngx_tailnet_module.so');
+}
+
+
+sub stream_module_file {
+    my ($lab) = @_;
+    return $lab->build('ngx_stream_tailnet_module.so');
+}
+
+
+# (Re)writes nginx.conf; same texts as new().
+
+sub configure {
+    my ($self, %opt) = @_;
+    my ($lab, $prefix) = @{$self}{qw(lab prefix)};
+    my $config = '';
+
+    $config .= 'load_module ' . module_file($lab) . ";\n"
+        if $self->{module};
+    $config .= "$opt{main}\n" if defined $opt{main};
+    $config .= "events {\n    worker_connections 1024;\n}\n"
+        unless ($opt{main} // '') =~ /^\s*events\b/m;
+    $config .= <<"HTTP" if defined $opt{http};
+http {
+    access_log            logs/access.log;
+    client_body_temp_path tmp/body;
+    proxy_temp_path       tmp/proxy;
+    fastcgi_temp_path     tmp/fastcgi;
+    uwsgi_temp_path       tmp/uwsgi;
+    scgi_temp_path        tmp/scgi;
+$opt{http}
+}
+HTTP
+    $config .= "stream {\n$opt{stream}\n}\n" if defined $opt{stream};
+
+    my %known = (PREFIX => $prefix, STATE => "$prefix/state",
+                 CA => $lab->ca->cert);
+    $config =~ s/%%(\w+)%%/$known{$1} \/\/ croak "%%$1%%?"/ge;
+
+    $self->{config} = $config;
+    $lab->write_file("$prefix/conf/nginx.conf", $config);
+}
+
+
+sub config { return $_[0]{config} }
+
+
+# A file under the prefix: write('html/index.html', $text).
+
+sub write {
+    my ($self, $name, $text, $mode) = @_;
+    return $self->{lab}->write_file("$self->{prefix}/$name", $text, $mode);
+}
+
+
+sub command {
+    my ($self, @args) = @_;
+
+    return ($self->{binary}, '-p', "$self->{prefix}/", '-c',
+            'conf/nginx.conf', '-e', 'logs/error.log', '-g',
+            "daemon off; pid logs/nginx.pid; "
+            . "error_log logs/error.log $self->{level};", @args);
+}
+
+
+sub start {
+    my ($self) = @_;
+    my $pid_file = "$self->{prefix}/logs/nginx.pid";
+
+    unlink $pid_file;
+
+    $self->{process} = $self->{host}->start($self->{name}, [$self->command],
+        env => $self->{env}, signal => 'QUIT');
+
+    $self->{process}->wait_until(10, 'start', sub {
+        -s $pid_file && $self->workers;
+    });
+
+    return $self;
+}
+
+
+# (status, output) of "nginx -t"
+
+sub test_config {
+    my ($self) = @_;
+    return $self->{host}->capture('env', map({ "$_=$self->{env}{$_}" }
+        sort keys %{$self->{env}}), $self->command, '-t');
+}
+
+
+# Sends HUP and waits for workers of the new configuration.
+
+sub reload {
+    my ($self, $seconds) = @_;
+    my %old = map { $_ => 1 } $self->workers;
+
+    $self->{process}->signal('HUP');
+
+    $self->{process}->wait_until($seconds // 10, 'new workers',
+        sub { grep { !$old{$_} } $self->workers });
+}
+
+
+# Ends it: gracefully, with its supervisor and core gone too; or by TERM; or
+# kill() without a word.
+
+sub quit {
+    my ($self, $seconds) = @_;
+
+    $self->{process}->{signal} = 'QUIT';
+
+    return $self->{process}->stop($seconds // 10);
+}
+
+
+sub stop {
+    my ($self, $seconds) = @_;
+
+    $self->{process}->{signal} = 'TERM';
+
+    return $self->{process}->stop($seconds // 10);
+}
+
+
+sub kill {
+    my ($self) = @_;
+
+    $self->{process}->signal('KILL');
+
+    return $self->{process}->reap(5);
+}
+
+
+sub alive { return $_[0]{process} && $_[0]{process}->alive }
+sub pid { return $_[0]{process}->pid }
+
+
+# Worker processes, from the children of the master.
+
+sub workers {
+    my ($self) = @_;
+    my $pid = $self->pid;
+    my $children = $self->{lab}->read_file("/proc/$pid/task/$pid/children");
+
+    return grep {
+        $self->{lab}->read_file("/proc/$_/cmdline") =~ /worker process/
+    } split ' ', $children;
+}
+
+
+# Everything that runs on this host and was started by this nginx: master,
+# workers, supervisor, core. (Other processes of the host are left out by the
+# time they started: only those that hold our prefix in a file or a command
+# line are counted by callers that share a host.)
+
+sub pids {
+    my ($self) = @_;
+    return $self->{host}->pids;
+}
+
+
+sub error_log {
+    my ($self) = @_;
+    return $self->{lab}->read_file("$self->{prefix}/logs/error.log");
+}
+
+
+sub access_log {
+    my ($self) = @_;
+    return $self->{lab}->read_file("$self->{prefix}/logs/access.log");
+}
+
+
+# Lines of the error log that match.
+
+sub errors {
+    my ($self, $regex) = @_;
+    return grep { /$regex/ } split /\n/, $self->error_log;
+}
+
+
+sub wait_error_log {
+    my ($self, $seconds, $regex) = @_;
+
+    return eval {
+        $self->{lab}->wait_for($seconds, "$regex in the error log",
+                               sub { $self->error_log =~ $regex });
+    } // croak "$@--- error log:\n" . $self->error_log;
+}
+
+
+# CPU seconds of master, workers and whatever else runs on this host.
+
+sub cpu {
+    my ($self) = @_;
+    return Tailnet::Lab::Process::cpu_seconds($self->{host}->pids);
+}
+
+
+1;
