@@ -1,0 +1,220 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A WireGuard device: peers, handshakes, sessions, and the packets that go
+ * through them.  Bytes and `now` come in, messages go out through the ops,
+ * deadlines through the timers given at creation.  It owns no socket and no
+ * clock and never chooses a path; one thread uses one device.
+ */
+
+#ifndef TN_WG_H_INCLUDED_
+#define TN_WG_H_INCLUDED_
+
+#include "base/tn_addr.h"
+#include "base/tn_key.h"
+#include "base/tn_log.h"
+#include "base/tn_timer.h"
+#include "wire/tn_wgmsg.h"
+
+
+/* inner packets are padded to 16 bytes up to this size, and not above it */
+#define TN_WG_MTU  1280
+
+/* no inner packet is longer; the message still fits a UDP datagram */
+#define TN_WG_PACKET_MAX  (65507 - TN_WGMSG_DATA_OVERHEAD)
+
+typedef struct tn_wg_s       tn_wg_t;
+typedef struct tn_wg_peer_s  tn_wg_peer_t;
+
+
+/*
+ * Where a handshake message came from.  Cookies and the rate limit hold the
+ * sender to `addr`: for UDP its address and port; for a relay (`relayed`)
+ * `addr.ip` carries the first 16 bytes of the sender's node key.  `path` is
+ * the caller's own and comes back in ops->reply().
+ */
+typedef struct {
+    tn_addr_t    addr;
+    bool         relayed;
+    const void  *path;
+} tn_wg_from_t;
+
+
+typedef enum {
+    TN_WG_HANDSHAKE,        /* initiation or response */
+    TN_WG_KEEPALIVE,
+    TN_WG_STAGED            /* a data packet that waited for the session */
+} tn_wg_kind_e;
+
+
+/*
+ * What the device asks for.  `msg` lives only during the call.  None of them
+ * may add, reset or remove a peer, nor call tn_wg_input() or tn_wg_open().
+ */
+typedef struct {
+    /* a message to a peer by whatever path there is; losing it is allowed */
+    void      (*send)(void *data, tn_wg_peer_t *peer, tn_wg_kind_e kind,
+                      const uint8_t *msg, size_t len, tn_ms_t now);
+
+    /* a cookie reply: back the way the refused message came, to no peer */
+    void      (*reply)(void *data, const tn_wg_from_t *from,
+                       const uint8_t *msg, size_t len);
+
+    /*
+     * A new session is confirmed and usable both ways (each 120 s under
+     * load); staged packets have gone before.  May seal.  May be NULL.
+     */
+    void      (*session)(void *data, tn_wg_peer_t *peer, tn_ms_t now);
+
+    /* wall clock, nanoseconds since 1970: only for handshake timestamps */
+    uint64_t  (*wall_ns)(void *data);
+} tn_wg_ops_t;
+
+
+typedef struct {
+    const tn_wg_ops_t  *ops;
+    void               *data;       /* first argument of each op */
+    tn_timers_t        *timers;     /* outlives the device */
+    tn_log_t           *log;        /* may be NULL */
+    tn_keypair_t        identity;   /* node key; copied */
+} tn_wg_conf_t;
+
+
+/* one opened packet; `data` points into the buffer given to tn_wg_open() */
+typedef struct {
+    tn_wg_peer_t  *peer;
+    uint8_t       *data;
+    size_t         len;             /* 0: a keepalive, nothing to deliver */
+} tn_wg_packet_t;
+
+
+typedef struct {
+    uint64_t  sent_bytes;           /* of WireGuard messages */
+    uint64_t  received_bytes;       /* of those authenticated */
+    uint64_t  sent_packets;         /* data and keepalives */
+    uint64_t  received_packets;
+    tn_ms_t   received_at;          /* last authenticated message, 0: none */
+    tn_ms_t   session_at;           /* last session confirmed, 0: none */
+    uint32_t  staged;               /* packets that wait for a session */
+} tn_wg_peer_stats_t;
+
+
+/* why messages and packets were dropped, and what floods were answered */
+typedef struct {
+    uint64_t  malformed;            /* no WireGuard message */
+    uint64_t  bad_mac1;             /* not made for this node's key */
+    uint64_t  bad_handshake;        /* unknown peer, stale or forged */
+    uint64_t  limited;              /* over a rate limit */
+    uint64_t  cookies_sent;
+    uint64_t  unknown_index;        /* data for no session of ours */
+    uint64_t  expired;              /* data for a session past its life */
+    uint64_t  replayed;
+    uint64_t  forged;               /* data whose tag does not verify */
+    uint64_t  bad_source;           /* inner source not among allowed IPs */
+    uint64_t  staged_dropped;
+} tn_wg_stats_t;
+
+
+/* --- the device */
+
+/* NULL when out of memory or when the crypto library fails */
+tn_wg_t *tn_wg_create(const tn_wg_conf_t *conf);
+
+/* removes all peers, wipes all keys; NULL is allowed */
+void tn_wg_destroy(tn_wg_t *wg);
+
+const tn_key_t *tn_wg_public_key(const tn_wg_t *wg);
+const tn_wg_stats_t *tn_wg_stats(const tn_wg_t *wg);
+
+/*
+ * A handshake message or cookie reply (any bytes that tn_wgmsg_is_data()
+ * denies).  TN_OK when it was authentic, and then *peer is who sent it;
+ * TN_REFUSED when it was answered with a cookie or over a rate limit;
+ * TN_MALFORMED for all else.  *peer is NULL unless TN_OK.
+ */
+tn_rc_t tn_wg_input(tn_wg_t *wg, tn_ms_t now, const tn_wg_from_t *from,
+    const uint8_t *msg, size_t len, tn_wg_peer_t **peer);
+
+
+/* --- peers */
+
+/*
+ * `data` is the caller's own, see tn_wg_peer_data().  TN_OK; TN_NOMEM;
+ * TN_REFUSED when the key is our own or there already.  An idle peer holds no
+ * timer and no session.
+ */
+tn_rc_t tn_wg_peer_add(tn_wg_t *wg, const tn_key_t *key, void *data,
+    tn_wg_peer_t **peer);
+
+/* wipes its keys, frees it; NULL is allowed */
+void tn_wg_peer_remove(tn_wg_peer_t *peer);
+
+/*
+ * Forgets sessions and handshakes but keeps allowed IPs and staged packets:
+ * for a peer known to have restarted.  The next packet shakes hands at once.
+ */
+void tn_wg_peer_reset(tn_wg_peer_t *peer);
+
+/* NULL when there is none */
+tn_wg_peer_t *tn_wg_peer_find(const tn_wg_t *wg, const tn_key_t *key);
+
+/* walks all in no order: start with NULL, ends with NULL; no changes
+ * meanwhile, but fetch the next before removing one */
+tn_wg_peer_t *tn_wg_peer_next(const tn_wg_t *wg, const tn_wg_peer_t *peer);
+
+void *tn_wg_peer_data(const tn_wg_peer_t *peer);
+const tn_key_t *tn_wg_peer_key(const tn_wg_peer_t *peer);
+void tn_wg_peer_stats(const tn_wg_peer_t *peer, tn_wg_peer_stats_t *stats);
+
+/* a packet sealed now would go out at once */
+bool tn_wg_peer_ready(const tn_wg_peer_t *peer, tn_ms_t now);
+
+/*
+ * The whole set of allowed IPs, in place of the former; a prefix that another
+ * peer has moves here.  TN_OK, or TN_NOMEM and then the set is empty.
+ */
+tn_rc_t tn_wg_peer_allow(tn_wg_peer_t *peer, const tn_prefix_t *prefixes,
+    size_t n);
+
+/* starts a handshake unless one was sent less than 5 s ago */
+void tn_wg_peer_shake(tn_wg_peer_t *peer, tn_ms_t now);
+
+
+/* --- packets: no allocation, lock or timer change per packet */
+
+/* the peer whose allowed IPs contain a destination best, or NULL */
+tn_wg_peer_t *tn_wg_route(const tn_wg_t *wg, const tn_ip_t *dst);
+
+/* length of the message that carries an inner packet of `len` bytes */
+static inline size_t
+tn_wg_sealed_len(size_t len)
+{
+    if (len <= TN_WG_MTU) {
+        len = (len + 15) & ~(size_t) 15;
+    }
+
+    return len + TN_WGMSG_DATA_OVERHEAD;
+}
+
+/*
+ * Seals an inner packet of 1 to TN_WG_PACKET_MAX bytes into dst, which holds
+ * tn_wg_sealed_len(len) bytes.  `src` is dst + TN_WGMSG_DATA_HEADER or does
+ * not overlap dst; in the second case it is only read.
+ * TN_OK: send dst.  TN_AGAIN: no session; a handshake is under way and a copy
+ * is staged, to come through ops->send().  TN_NOMEM: dropped.
+ */
+tn_rc_t tn_wg_seal(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
+    size_t len, uint8_t *dst);
+
+/*
+ * Opens a data message in place.  TN_OK: *packet is an inner IP packet, cut
+ * to its own length and from a source its peer may use, or a keepalive.
+ * TN_REFUSED: authentic (packet->peer is set), but no such IP packet.
+ * TN_MALFORMED: not authentic, packet->peer is NULL, nothing has changed.
+ */
+tn_rc_t tn_wg_open(tn_wg_t *wg, tn_ms_t now, uint8_t *buf, size_t len,
+    tn_wg_packet_t *packet);
+
+
+#endif /* TN_WG_H_INCLUDED_ */
