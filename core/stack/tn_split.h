@@ -1,0 +1,37 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Cuts a super-packet of the kernel (TCP or UDP segmentation offload) into
+ * the packets that go into the tunnel, in place; the data path calls it for
+ * every frame read from the TUN.  Never copies payload, never allocates.
+ */
+
+#ifndef TN_SPLIT_H_INCLUDED_
+#define TN_SPLIT_H_INCLUDED_
+
+#include "tn_vnet.h"
+
+
+/* a super-packet of more segments is malformed: 64 KB by TCP's least MSS */
+#define TN_SPLIT_SEGMENTS_MAX  1536
+
+
+/*
+ * One complete packet with all checksums.  It must be used up (encrypted,
+ * copied) before the call returns: the next one's header is written over its
+ * end.  The bytes up to the end of the frame's buffer stay untouched.
+ */
+typedef void (*tn_split_emit_pt)(void *data, uint8_t *packet, size_t len);
+
+
+/*
+ * Calls emit for each packet of the frame, in order; packet[0..len) is what
+ * followed the header and gets overwritten.  Returns how many, or
+ * TN_MALFORMED, and then emit was not called.
+ */
+int tn_split(const tn_vnet_t *vnet, uint8_t *packet, size_t len,
+    tn_split_emit_pt emit, void *data);
+
+
+#endif /* TN_SPLIT_H_INCLUDED_ */
