@@ -82,7 +82,7 @@ sub check {
         ok($tun->wait_path('user', qr/direct/, 20), 'direct again');
     };
 
-    diag(sprintf('%s: %.1f s', $title, time() - $begin));
+    note(sprintf('%s: %.1f s', $title, time() - $begin));
 
     my $dir = $lab->dir;
     my $prefix = $lab->prefix;

@@ -64,8 +64,23 @@ sub require_or_skip {
 }
 
 
-# new(quiet => 1): builds the peers first if they are not in the cache.
-# new(keep => 1), or TAILNET_LAB_KEEP=1: leaves the logs behind.
+# A test of the module without the module is a failed test.
+
+sub require_module {
+    my $file = Tailnet::Lab::Nginx::module_file(__PACKAGE__);
+
+    return if -e $file;
+
+    require Test::More;
+    Test::More::plan(tests => 1);
+    Test::More::fail("$file is built");
+    exit 1;
+}
+
+
+# new(): builds the peers first if they are not in the cache.
+#   keep => 1, or TAILNET_LAB_KEEP=1: leaves the logs behind
+#   switch => {...}: see Tailnet::Lab::Switch
 
 sub new {
     my ($class, %opt) = @_;
@@ -164,6 +179,58 @@ sub derper { my $l = shift; return Tailnet::Lab::Derper->new($l, @_) }
 sub testcontrol { my $l = shift; return Tailnet::Lab::Testcontrol->new($l, @_) }
 sub tailscaled { my $l = shift; return Tailnet::Lab::Tailscaled->new($l, @_) }
 sub nginx { my $l = shift; return Tailnet::Lab::Nginx->new($l, @_) }
+
+
+# The tailnet that most tests need: infra (control and DERP), a peer with a
+# real tailscaled and a web server, and web, where nginx under test is to run.
+#   headscale => 28 | 29 or testcontrol => 1; tls => 1 for https control
+#   tun => 0: the peer in userspace mode
+#   infra, peer, web => {...}: options of these hosts
+#   progress => sub { say "..." }
+# Returns { infra, derper, control, auth_key, peer (the tailscaled), peer_web
+# (its nginx), web (a host) }. The peer is up, its name is "peer".
+
+sub small_tailnet {
+    my ($self, %opt) = @_;
+    my $progress = $opt{progress} // sub { };
+    my %t;
+
+    $progress->('making namespaces');
+    $t{infra} = $self->host('infra', %{$opt{infra} // {}});
+    my $peer = $self->host('peer', %{$opt{peer} // {}});
+    $t{web} = $self->host('web', %{$opt{web} // {}});
+
+    $progress->('starting derper and the control server');
+    $t{derper} = $self->derper(host => $t{infra});
+
+    my %control = (host => $t{infra}, derp => [$t{derper}],
+                   tls => $opt{tls}, %{$opt{control} // {}});
+    $t{control} = $opt{testcontrol} ? $self->testcontrol(%control)
+        : $self->headscale(%control, version => $opt{headscale} // 28);
+    $t{auth_key} = $t{control}->auth_key;
+
+    $progress->('starting a web server and tailscaled');
+    $t{peer_web} = $self->nginx(host => $peer, http => <<'HTTP');
+    server {
+        listen 80;
+        listen [::]:80;
+
+        location = /connection {
+            return 200 "$connection $remote_addr\n";
+        }
+    }
+HTTP
+    $t{peer_web}->write('html/index.html',
+                        "Hello from the web server behind tailscaled.\n");
+    $t{peer_web}->start;
+
+    $t{peer} = $self->tailscaled(host => $peer, tun => $opt{tun} // 1);
+
+    $progress->('joining tailscaled to the tailnet');
+    $t{peer}->up(control => $t{control}, auth_key => $t{auth_key});
+
+    return \%t;
+}
 
 
 # Waits until the code returns true and returns that; dies after the seconds.

@@ -68,6 +68,31 @@ sub stream_module_file {
 }
 
 
+# The text of a tailnet block for configure(), and the file with its key.
+#   tailnet_block($control, $auth_key, name => 'home', hostname => 'web',
+#                 extra => 'more directives;')
+
+sub tailnet_block {
+    my ($self, $control, $auth_key, %opt) = @_;
+    my $name = $opt{name} // 'home';
+    my $hostname = $opt{hostname} // 'web';
+    my $extra = $opt{extra} // '';
+
+    $self->write("conf/$name.key", "$auth_key\n", 0600);
+
+    return <<"BLOCK";
+tailnet $name {
+    control_url             @{[$control->url]};
+    auth_key                file:%%PREFIX%%/conf/$name.key;
+    hostname                $hostname;
+    state                   %%STATE%%/$name;
+    tls_trusted_certificate %%CA%%;
+    $extra
+}
+BLOCK
+}
+
+
 # (Re)writes nginx.conf; same texts as new().
 
 sub configure {
