@@ -10,6 +10,8 @@
 #ifndef TN_CHECKSUM_H_INCLUDED_
 #define TN_CHECKSUM_H_INCLUDED_
 
+#include <arpa/inet.h>
+
 #include "base/tn_base.h"
 
 
@@ -34,7 +36,7 @@ tn_checksum_join(uint64_t a, uint64_t b)
 static inline uint64_t
 tn_checksum_add_u16(uint64_t sum, uint16_t v)
 {
-    return tn_checksum_join(sum, __builtin_bswap16(v));
+    return tn_checksum_join(sum, htons(v));
 }
 
 
