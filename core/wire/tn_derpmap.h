@@ -65,6 +65,8 @@ tn_derpmap_t *tn_derpmap_copy(const tn_derpmap_t *map);
 void tn_derpmap_free(tn_derpmap_t *map);
 
 bool tn_derpmap_equal(const tn_derpmap_t *a, const tn_derpmap_t *b);
+bool tn_derpmap_region_equal(const tn_derpmap_region_t *a,
+    const tn_derpmap_region_t *b);
 
 /*
  * The region of this id, made empty when it is new; one that is there is
