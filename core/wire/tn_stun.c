@@ -10,13 +10,10 @@
 
 #define TN_STUN_HEADER          20
 #define TN_STUN_COOKIE          0x2112a442
-#define TN_STUN_REQUEST         0x0001
 #define TN_STUN_SUCCESS         0x0101
 #define TN_STUN_MAPPED          0x0001
 #define TN_STUN_XOR_MAPPED      0x0020
 #define TN_STUN_XOR_MAPPED_ALT  0x8020  /* what some servers send */
-#define TN_STUN_SOFTWARE        0x8022
-#define TN_STUN_FINGERPRINT     0x8028
 #define TN_STUN_FINGERPRINT_XOR 0x5354554e
 
 
@@ -51,27 +48,28 @@ tn_stun_is_binding(const uint8_t *bytes, size_t len)
 void
 tn_stun_request(uint8_t *out, const uint8_t txid[TN_STUN_TXID])
 {
-    static const char  software[] = "tailnode";
+    /* RFC 5389, 6: request, 20 bytes of attributes, cookie; 15.10, 15.5 */
 
-    tn_writer_t  w;
+    static const uint8_t  header[8] =
+        { 0x00, 0x01, 0x00, 0x14, 0x21, 0x12, 0xa4, 0x42 };
+    static const uint8_t  attributes[16] =
+        { 0x80, 0x22, 0x00, 0x08, 't', 'a', 'i', 'l', 'n', 'o', 'd', 'e',
+          0x80, 0x28, 0x00, 0x04 };
 
-    w = tn_writer(out, TN_STUN_REQUEST_LEN);
+    uint32_t  crc;
 
-    tn_write_u16(&w, TN_STUN_REQUEST);
-    tn_write_u16(&w, TN_STUN_REQUEST_LEN - TN_STUN_HEADER);
-    tn_write_u32(&w, TN_STUN_COOKIE);
-    tn_write_bytes(&w, txid, TN_STUN_TXID);
+    memcpy(out, header, 8);
+    memcpy(out + 8, txid, TN_STUN_TXID);
+    memcpy(out + 20, attributes, 16);
 
-    tn_write_u16(&w, TN_STUN_SOFTWARE);
-    tn_write_u16(&w, sizeof(software) - 1);
-    tn_write_bytes(&w, software, sizeof(software) - 1);
+    /* over all that precedes the FINGERPRINT attribute */
 
-    /* RFC 5389, 15.5: over all that precedes the attribute */
+    crc = tn_stun_crc32(out, 32) ^ TN_STUN_FINGERPRINT_XOR;
 
-    tn_write_u16(&w, TN_STUN_FINGERPRINT);
-    tn_write_u16(&w, 4);
-    tn_write_u32(&w, tn_stun_crc32(out, TN_STUN_REQUEST_LEN - 8)
-                     ^ TN_STUN_FINGERPRINT_XOR);
+    out[36] = (uint8_t) (crc >> 24);
+    out[37] = (uint8_t) (crc >> 16);
+    out[38] = (uint8_t) (crc >> 8);
+    out[39] = (uint8_t) crc;
 }
 
 
