@@ -13,6 +13,7 @@ use Carp qw(croak);
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
 use File::Path qw(remove_tree);
+use File::Spec;
 use File::Temp qw(tempdir);
 use Time::HiRes qw(time sleep);
 
@@ -327,6 +328,10 @@ sub cleanup {
 
     return if !$self->{prefix} || $self->{owner} != $$ || $self->{cleaned}++;
 
+    # A second Ctrl-C must not leave half of it behind.
+
+    local @SIG{qw(INT TERM HUP)} = ('IGNORE') x 3;
+
     # The youngest first: servers outlive their clients and log no errors.
 
     $_->terminate for reverse @{$self->{procs}};
@@ -354,17 +359,18 @@ sub cleanup {
 }
 
 
-# Namespaces of labs whose process was killed before it could clean up.
+# What labs left whose process was killed before it could clean up.
 
 sub sweep {
     for (`ip netns list`) {
-        next unless /^(tnl(\d+)[a-z]?-\S+)/;
-        my ($name, $pid) = ($1, $2);
+        next unless /^((tnl(\d+)[a-z]?-)\S+)/;
+        my ($name, $prefix, $pid) = ($1, $2, $3);
 
         next if -d "/proc/$pid" || `ip netns pids $name`;
 
         system("ip netns del $name 2>/dev/null");
-        remove_tree("/etc/netns/$name");
+        remove_tree("/etc/netns/$name",
+                    glob(File::Spec->tmpdir . "/$prefix??????"));
     }
 }
 

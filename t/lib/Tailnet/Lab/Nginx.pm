@@ -234,10 +234,8 @@ sub workers {
 }
 
 
-# Everything that runs on this host and was started by this nginx: master,
-# workers, supervisor, core. (Other processes of the host are left out by the
-# time they started: only those that hold our prefix in a file or a command
-# line are counted by callers that share a host.)
+# Everything that runs on this host. Where nginx has the host to itself: master,
+# workers, supervisor and core, but not the holders of its private namespaces.
 
 sub pids {
     my ($self) = @_;
