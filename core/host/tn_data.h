@@ -1,0 +1,82 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The data thread of one node: a loop with the UDP sockets, the TUN, the
+ * DERP connections and the data plane on it.  Made and told by the control
+ * thread; everything here but its callbacks is called there.
+ */
+
+#ifndef TN_DATA_H_INCLUDED_
+#define TN_DATA_H_INCLUDED_
+
+#include "base/tn_key.h"
+#include "base/tn_log.h"
+#include "host/tn_loop.h"
+#include "node/tn_plane.h"
+
+
+typedef struct tn_data_s  tn_data_t;
+
+
+/* called on the control loop, in the order in which things happened */
+typedef struct {
+    void  (*endpoints)(void *data, const tn_endpoint_t *endpoints, size_t n);
+    void  (*netinfo)(void *data, const tn_netinfo_t *netinfo);
+
+    /* interfaces or routes of the host are not what they were */
+    void  (*network_changed)(void *data);
+} tn_data_ops_t;
+
+
+typedef struct {
+    const tn_data_ops_t  *ops;
+    void                 *data;
+    tn_loop_t            *control;      /* where ops are called */
+    tn_log_t             *log;          /* used by both threads */
+    const char           *name;         /* of the node, names the thread */
+    const char           *ca_file;      /* roots besides the system's */
+    tn_keypair_t          node;
+    tn_keypair_t          disco;
+
+    /* taken over, -1 for none: without a TUN nothing reaches a stack */
+    int                   tun;
+    int                   udp4;
+    int                   udp6;
+    uint16_t              port;         /* when sockets have to be made */
+    bool                  udp_offload;
+} tn_data_conf_t;
+
+
+/* the thread runs when this returns; NULL on error, and the log says why */
+tn_data_t *tn_data_start(const tn_data_conf_t *conf);
+
+/*
+ * Ends the thread and frees everything.  Calls of ops that are on their way
+ * are not made any more.
+ */
+void tn_data_stop(tn_data_t *data);
+
+/* takes the update over */
+void tn_data_update(tn_data_t *data, tn_update_t *update);
+
+/*
+ * Another node key: a new WireGuard and DERP identity without peers; an
+ * update of the whole netmap has to follow.
+ */
+void tn_data_identity(tn_data_t *data, const tn_keypair_t *node);
+
+void tn_data_control_up(tn_data_t *data, bool up);
+
+/*
+ * Asks how the peers are reached: `fn` is called on the control loop with
+ * the statuses of the ids that are there.  TN_OK or TN_NOMEM.
+ */
+typedef void (*tn_data_status_pt)(void *data,
+    const tn_plane_peer_status_t *status, size_t n);
+
+tn_rc_t tn_data_status(tn_data_t *data, const int64_t *ids, size_t n,
+    tn_data_status_pt fn, void *fn_data);
+
+
+#endif /* TN_DATA_H_INCLUDED_ */

@@ -1,0 +1,122 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A node's data plane: WireGuard, paths, packet filter and super-packets put
+ * together.  The host's data thread feeds it datagrams, TUN frames, DERP
+ * bytes, netmap updates and time; it never opens a socket or waits.
+ */
+
+#ifndef TN_PLANE_H_INCLUDED_
+#define TN_PLANE_H_INCLUDED_
+
+#include "base/tn_log.h"
+#include "base/tn_timer.h"
+#include "node/tn_update.h"
+#include "path/tn_path.h"
+#include "wg/tn_wg.h"
+
+#include <sys/uio.h>
+
+
+typedef struct tn_plane_s  tn_plane_t;
+
+
+/* what the plane asks of its host; none may call back into the plane */
+typedef struct {
+    /* room for one datagram in the batch, or NULL; then add it */
+    uint8_t *(*udp_room)(void *data, const tn_addr_t *to, size_t len);
+    void (*udp_add)(void *data);
+
+    /* sends the batch */
+    void (*udp_flush)(void *data);
+
+    /* one datagram now, see tn_path_ops_t */
+    tn_rc_t (*udp_send)(void *data, const tn_addr_t *to, const uint8_t *bytes,
+        size_t len);
+
+    /* one frame, iov[0] is its virtio header */
+    void (*tun_write)(void *data, const struct iovec *iov, int n);
+
+    /* DERP connections and names, see tn_path_ops_t */
+    void (*derp_open)(void *data, uint32_t region,
+        const tn_derpmap_node_t *node);
+    tn_rc_t (*derp_write)(void *data, uint32_t region, const uint8_t *head,
+        size_t head_len, const uint8_t *body, size_t body_len);
+    void (*derp_close)(void *data, uint32_t region);
+    void (*resolve)(void *data, uint32_t id, const char *host);
+
+    /* for control */
+    void (*endpoints)(void *data, const tn_endpoint_t *endpoints, size_t n);
+    void (*netinfo)(void *data, const tn_netinfo_t *netinfo);
+
+    /* nanoseconds since 1970 */
+    uint64_t (*wall_ns)(void *data);
+} tn_plane_ops_t;
+
+
+typedef struct {
+    const tn_plane_ops_t  *ops;
+    void                  *data;
+    tn_timers_t           *timers;
+    tn_log_t              *log;
+    tn_keypair_t           node;
+    tn_keypair_t           disco;
+    bool                   udp_offload;     /* the TUN takes joined UDP */
+} tn_plane_conf_t;
+
+
+typedef struct {
+    uint64_t  in_packets;           /* to the stack */
+    uint64_t  in_bytes;
+    uint64_t  in_filtered;
+    uint64_t  in_malformed;
+    uint64_t  out_packets;          /* segments from the stack */
+    uint64_t  out_bytes;
+    uint64_t  out_unroutable;
+    uint64_t  out_dropped;          /* no path */
+} tn_plane_stats_t;
+
+
+/* how one peer is reached; for logs, tests and the command line */
+typedef struct {
+    int64_t               id;
+    tn_path_kind_e        kind;
+    tn_addr_t             addr;     /* direct */
+    uint32_t              derp;
+    double                latency_ms;   /* negative: unknown */
+    tn_wg_peer_stats_t    wg;
+} tn_plane_peer_status_t;
+
+
+/* NULL when out of memory; everything in conf but ops and data is copied */
+tn_plane_t *tn_plane_create(const tn_plane_conf_t *conf);
+void tn_plane_destroy(tn_plane_t *plane);
+
+/* the path machine, for what the host tells it directly */
+tn_path_t *tn_plane_path(tn_plane_t *plane);
+
+/* applies and frees the update */
+void tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update);
+
+/* a datagram; bytes stay until tn_plane_udp_done() */
+void tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
+    uint8_t *bytes, size_t len);
+void tn_plane_udp_done(tn_plane_t *plane);
+
+/* a frame of the TUN: virtio header of 10 bytes, then the packet */
+void tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len);
+void tn_plane_tun_done(tn_plane_t *plane);
+
+/* the kernel says that this address cannot be reached now */
+void tn_plane_unreachable(tn_plane_t *plane, tn_ms_t now,
+    const tn_addr_t *addr);
+
+const tn_plane_stats_t *tn_plane_stats(const tn_plane_t *plane);
+
+/* false when there is no such peer */
+bool tn_plane_peer_status(const tn_plane_t *plane, tn_ms_t now, int64_t id,
+    tn_plane_peer_status_t *status);
+
+
+#endif /* TN_PLANE_H_INCLUDED_ */

@@ -1,0 +1,239 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ */
+
+#include "node/tn_update.h"
+
+#include <stdlib.h>
+
+
+/* changes of a peer that packets feel */
+#define TN_UPDATE_PEER_BITS                                                   \
+    (TN_NODE_ADDED | TN_NODE_KEY | TN_NODE_DISCO | TN_NODE_ENDPOINTS          \
+     | TN_NODE_DERP | TN_NODE_ADDRESSES | TN_NODE_ALLOWED | TN_NODE_EXPIRY    \
+     | TN_NODE_FLAGS)
+
+
+static tn_rc_t tn_update_peer(tn_update_peer_t *peer,
+    const tn_netmap_node_t *node, bool accept_routes);
+static bool tn_update_allows(const tn_netmap_node_t *node,
+    const tn_prefix_t *prefix, bool accept_routes);
+static tn_rc_t tn_update_self(tn_update_t *update,
+    const tn_netmap_node_t *self);
+
+
+tn_update_t *
+tn_update_create(const tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes, bool accept_routes)
+{
+    size_t             i, n;
+    uint32_t           what;
+    tn_update_t       *update;
+    tn_netmap_node_t  *node;
+
+    update = calloc(1, sizeof(tn_update_t));
+    if (update == NULL) {
+        return NULL;
+    }
+
+    tn_rules_init(&update->rules);
+
+    what = changes ? changes->what
+                   : TN_NETMAP_SELF | TN_NETMAP_FILTER | TN_NETMAP_DERPMAP;
+
+    n = changes ? changes->npeers : netmap->peers.count;
+
+    if (n != 0) {
+        update->peers = calloc(n, sizeof(tn_update_peer_t));
+        if (update->peers == NULL) {
+            goto failed;
+        }
+    }
+
+    if (changes == NULL) {
+        update->full = true;
+
+        for (node = tn_netmap_each(netmap, NULL);
+             node != NULL && update->npeers < n;
+             node = tn_netmap_each(netmap, node))
+        {
+            if (tn_update_peer(&update->peers[update->npeers++], node,
+                               accept_routes)
+                != TN_OK)
+            {
+                goto failed;
+            }
+        }
+
+    } else {
+        for (i = 0; i < n; i++) {
+            node = changes->peers[i];
+
+            if ((node->changed & TN_UPDATE_PEER_BITS) == 0) {
+                continue;
+            }
+
+            if (tn_update_peer(&update->peers[update->npeers++], node,
+                               accept_routes)
+                != TN_OK)
+            {
+                goto failed;
+            }
+        }
+
+        if (changes->nremoved != 0) {
+            update->removed = calloc(changes->nremoved, sizeof(int64_t));
+            if (update->removed == NULL) {
+                goto failed;
+            }
+
+            update->nremoved = changes->nremoved;
+
+            for (i = 0; i < changes->nremoved; i++) {
+                update->removed[i] = changes->removed[i].id;
+            }
+        }
+    }
+
+    if ((what & TN_NETMAP_SELF) && netmap->self != NULL
+        && tn_update_self(update, netmap->self) != TN_OK)
+    {
+        goto failed;
+    }
+
+    if ((what & TN_NETMAP_FILTER) && netmap->filtered) {
+        update->has_rules = true;
+
+        if (tn_rules_copy(&update->rules, &netmap->rules) != TN_OK) {
+            goto failed;
+        }
+    }
+
+    if ((what & TN_NETMAP_DERPMAP) && netmap->derpmap != NULL) {
+        update->derpmap = tn_derpmap_copy(netmap->derpmap);
+        if (update->derpmap == NULL) {
+            goto failed;
+        }
+    }
+
+    return update;
+
+failed:
+
+    tn_update_free(update);
+
+    return NULL;
+}
+
+
+void
+tn_update_free(tn_update_t *update)
+{
+    size_t  i;
+
+    if (update == NULL) {
+        return;
+    }
+
+    for (i = 0; i < update->npeers; i++) {
+        free(update->peers[i].allowed);
+        free(update->peers[i].endpoints);
+    }
+
+    free(update->peers);
+    free(update->removed);
+    free(update->local);
+    tn_rules_done(&update->rules);
+    tn_derpmap_free(update->derpmap);
+    free(update);
+}
+
+
+static tn_rc_t
+tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
+    bool accept_routes)
+{
+    size_t  i;
+
+    peer->id = node->id;
+    peer->key = node->key;
+    peer->disco = node->disco;
+    peer->home_derp = node->home_derp;
+    peer->expired = node->expired;
+    peer->jailed = node->jailed;
+    peer->wireguard_only = node->wireguard_only;
+
+    if (node->nallowed_ips != 0) {
+        peer->allowed = calloc(node->nallowed_ips, sizeof(tn_prefix_t));
+        if (peer->allowed == NULL) {
+            return TN_NOMEM;
+        }
+
+        for (i = 0; i < node->nallowed_ips; i++) {
+            if (tn_update_allows(node, &node->allowed_ips[i], accept_routes)) {
+                peer->allowed[peer->nallowed++] = node->allowed_ips[i];
+            }
+        }
+    }
+
+    if (node->nendpoints != 0) {
+        peer->endpoints = calloc(node->nendpoints, sizeof(tn_addr_t));
+        if (peer->endpoints == NULL) {
+            return TN_NOMEM;
+        }
+
+        peer->nendpoints = node->nendpoints;
+        memcpy(peer->endpoints, node->endpoints,
+               node->nendpoints * sizeof(tn_addr_t));
+    }
+
+    return TN_OK;
+}
+
+
+/*
+ * A peer's own addresses always; routes through it only when the operator
+ * accepts them, and never a default route, which is an exit node's and has to
+ * be chosen by name.
+ */
+static bool
+tn_update_allows(const tn_netmap_node_t *node, const tn_prefix_t *prefix,
+    bool accept_routes)
+{
+    size_t  i;
+
+    for (i = 0; i < node->naddresses; i++) {
+        if (prefix->bits == node->addresses[i].bits
+            && tn_ip_equal(&prefix->ip, &node->addresses[i].ip))
+        {
+            return true;
+        }
+    }
+
+    return accept_routes && prefix->bits != 0;
+}
+
+
+static tn_rc_t
+tn_update_self(tn_update_t *update, const tn_netmap_node_t *self)
+{
+    size_t  n;
+
+    update->has_self = true;
+    n = self->naddresses;
+
+    if (n == 0) {
+        return TN_OK;
+    }
+
+    update->local = calloc(n, sizeof(tn_prefix_t));
+    if (update->local == NULL) {
+        return TN_NOMEM;
+    }
+
+    memcpy(update->local, self->addresses, n * sizeof(tn_prefix_t));
+    update->nlocal = n;
+
+    return TN_OK;
+}

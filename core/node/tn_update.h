@@ -1,0 +1,65 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What the control thread tells a node's data thread: the part of the netmap
+ * that packets need, copied, so that no thread looks into another's objects.
+ */
+
+#ifndef TN_UPDATE_H_INCLUDED_
+#define TN_UPDATE_H_INCLUDED_
+
+#include "base/tn_addr.h"
+#include "base/tn_key.h"
+#include "control/tn_netmap.h"
+#include "wire/tn_derpmap.h"
+#include "wire/tn_rule.h"
+
+
+typedef struct {
+    int64_t        id;
+    tn_key_t       key;
+    tn_key_t       disco;
+    tn_prefix_t   *allowed;         /* own addresses, and accepted routes */
+    size_t         nallowed;
+    tn_addr_t     *endpoints;
+    size_t         nendpoints;
+    uint32_t       home_derp;
+    bool           expired;
+    bool           jailed;
+    bool           wireguard_only;
+} tn_update_peer_t;
+
+
+typedef struct {
+    /* every peer there is comes with it: forget those that do not */
+    bool               full;
+
+    int64_t           *removed;
+    size_t             nremoved;
+    tn_update_peer_t  *peers;       /* added or changed */
+    size_t             npeers;
+
+    bool               has_self;
+    tn_prefix_t       *local;       /* addresses packets may come in for */
+    size_t             nlocal;
+
+    bool               has_rules;
+    tn_rules_t         rules;
+
+    tn_derpmap_t      *derpmap;     /* NULL: unchanged */
+} tn_update_t;
+
+
+/*
+ * Out of what one message of control changed, or, when `changes` is NULL, of
+ * the whole netmap.  NULL when out of memory.
+ */
+tn_update_t *tn_update_create(const tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes, bool accept_routes);
+
+/* NULL is allowed */
+void tn_update_free(tn_update_t *update);
+
+
+#endif /* TN_UPDATE_H_INCLUDED_ */
