@@ -1,0 +1,50 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The few rtnetlink requests that set up a namespace: links, addresses and
+ * default routes.  Used by tn_netns; acts on the caller's namespace, one
+ * request at a time, each waited for.
+ */
+
+#ifndef TN_NETLINK_H_INCLUDED_
+#define TN_NETLINK_H_INCLUDED_
+
+#include "base/tn_addr.h"
+
+
+typedef struct {
+    uint32_t  mtu;              /* each 0: leave as it is */
+    uint32_t  queue;            /* packets */
+    uint32_t  gso_bytes;
+    uint32_t  gso_segments;
+    bool      no_link_local;    /* no IPv6 address of its own */
+} tn_netlink_link_t;
+
+
+/* a descriptor, close-on-exec, or -1 with errno */
+int tn_netlink_open(void);
+
+/*
+ * Each below: TN_OK, or TN_ERROR with errno as the kernel answered.
+ *
+ * Changes what is set in *change (NULL: nothing) and brings the link up.
+ */
+tn_rc_t tn_netlink_link(int fd, int ifindex, const tn_netlink_link_t *change,
+    bool up);
+
+/* adds or removes a full-length address; one that exists is not an error */
+tn_rc_t tn_netlink_address(int fd, int ifindex, const tn_ip_t *ip, bool add);
+
+/*
+ * The addresses of a link, without link-local ones of IPv6; *count goes in
+ * as the room in ips.  TN_NOMEM when there are more.
+ */
+tn_rc_t tn_netlink_addresses(int fd, int ifindex, tn_ip_t *ips,
+    size_t *count);
+
+/* the default route of a family (4 or 6) over the link */
+tn_rc_t tn_netlink_default_route(int fd, int ifindex, int family);
+
+
+#endif /* TN_NETLINK_H_INCLUDED_ */
