@@ -1,0 +1,415 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What comes in from a peer, in the order of the tests (upstream
+ * wgengine/filter, RunIn):
+ *
+ *   no rules received yet             dropped
+ *   protocol 0 or 255, IPv6 extension headers, TSMP in fragments  dropped
+ *   multicast, link-local             dropped
+ *   destination not a local address   dropped
+ *   later fragment                    accepted: useless without its first
+ *   TCP that is no SYN                accepted: opens nothing
+ *   ICMP errors and echo replies      accepted: open nothing
+ *   UDP, SCTP of a flow of ours       accepted
+ *   TSMP                              accepted: the data path's own
+ *   shields up or jailed peer         dropped
+ *   TCP SYN, UDP, SCTP                by rule: source, destination, port
+ *   other ICMP                        by rule, ports and protocol left out
+ *   other protocols                   by rule, if all ports are open
+ *
+ * A TCP SYN to the PeerAPI is accepted where anything below "local address"
+ * says no: its handler judges.  What goes out is accepted, but for multicast
+ * and link-local, and its flow remembered.
+ *
+ * Stricter than upstream: a fragment must be for a local address too, and a
+ * capability lets ICMP in only towards the destinations of its rule.
+ */
+
+#include "filter/tn_filter.h"
+
+#include <stdlib.h>
+
+#include "filter/tn_flow.h"
+#include "filter/tn_match.h"
+#include "wire/tn_icmp.h"
+#include "wire/tn_tsmp.h"
+
+
+struct tn_filter_s {
+    tn_filter_rules_t  *rules;      /* NULL until the first are set */
+    tn_flows_t         *flows;
+    tn_ranges_t         local[2];   /* [0] IPv6, [1] IPv4 */
+    tn_addr_t           peerapi[TN_FILTER_PEERAPI_MAX];
+    size_t              npeerapi;
+    bool                shields;
+};
+
+
+static bool tn_filter_never(const tn_packet_t *p,
+    tn_filter_verdict_t *verdict);
+static bool tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip);
+static bool tn_filter_is_peerapi(const tn_filter_t *filter,
+    const tn_packet_t *p);
+static tn_match_mode_t tn_filter_mode(const tn_packet_t *p);
+
+
+tn_filter_t *
+tn_filter_create(void)
+{
+    tn_filter_t  *filter;
+
+    filter = calloc(1, sizeof(tn_filter_t));
+    if (filter == NULL) {
+        return NULL;
+    }
+
+    filter->flows = tn_flows_create(TN_FILTER_FLOWS,
+                                    TN_FILTER_FLOW_IDLE_MS);
+    if (filter->flows == NULL) {
+        free(filter);
+        return NULL;
+    }
+
+    return filter;
+}
+
+
+void
+tn_filter_destroy(tn_filter_t *filter)
+{
+    if (filter == NULL) {
+        return;
+    }
+
+    tn_filter_rules_free(filter->rules);
+    tn_flows_destroy(filter->flows);
+    free(filter->local[0].range);
+    free(filter->local[1].range);
+    free(filter);
+}
+
+
+void
+tn_filter_set_rules(tn_filter_t *filter, tn_filter_rules_t *compiled)
+{
+    tn_filter_rules_free(filter->rules);
+    filter->rules = compiled;
+}
+
+
+tn_rc_t
+tn_filter_set_local(tn_filter_t *filter, const tn_prefix_t *prefixes,
+    size_t n)
+{
+    int             v4;
+    size_t          i;
+    uint32_t        bits;
+    tn_range_t     *range;
+    tn_ranges_t     local[2];
+    tn_ip_number_t  ip, host;
+
+    memset(local, 0, sizeof(local));
+
+    for (v4 = 0; v4 < 2; v4++) {
+        local[v4].range = calloc(tn_max(n, 1u), sizeof(tn_range_t));
+
+        if (local[v4].range == NULL) {
+            free(local[0].range);
+            return TN_NOMEM;
+        }
+    }
+
+    for (i = 0; i < n; i++) {
+        v4 = prefixes[i].v4;
+        bits = prefixes[i].bits + (v4 ? 96u : 0u);
+        ip = tn_ip_number(&prefixes[i].ip);
+        host = bits < 128 ? ~(tn_ip_number_t) 0 >> bits : 0;
+
+        range = &local[v4].range[local[v4].n++];
+        range->lo = ip & ~host;
+        range->hi = ip | host;
+    }
+
+    for (v4 = 0; v4 < 2; v4++) {
+        tn_ranges_build(&local[v4]);
+        free(filter->local[v4].range);
+        filter->local[v4] = local[v4];
+    }
+
+    return TN_OK;
+}
+
+
+void
+tn_filter_set_peerapi(tn_filter_t *filter, const tn_addr_t *addrs, size_t n)
+{
+    filter->npeerapi = tn_min(n, (size_t) TN_FILTER_PEERAPI_MAX);
+
+    if (filter->npeerapi != 0) {
+        memcpy(filter->peerapi, addrs, filter->npeerapi * sizeof(tn_addr_t));
+    }
+}
+
+
+void
+tn_filter_set_shields(tn_filter_t *filter, bool on)
+{
+    filter->shields = on;
+}
+
+
+tn_filter_verdict_t
+tn_filter_in(tn_filter_t *filter, const tn_packet_t *p, uint64_t caps,
+    bool jailed, tn_ms_t now)
+{
+    bool                 closed;
+    tn_flow_key_t        key;
+    tn_filter_verdict_t  verdict;
+
+    if (filter->rules == NULL) {
+        return TN_FILTER_DROP_NO_RULES;
+    }
+
+    if (tn_filter_never(p, &verdict)) {
+        return verdict;
+    }
+
+    if (!tn_filter_is_local(filter, &p->dst)) {
+        return TN_FILTER_DROP_NOT_LOCAL;
+    }
+
+    if (p->frag == TN_PACKET_LATER) {
+        return TN_FILTER_OK_FRAGMENT;
+    }
+
+    switch (p->proto) {
+
+    case TN_PROTO_TCP:
+
+        if (!tn_packet_is_syn(p)) {
+            return TN_FILTER_OK_REPLY;
+        }
+
+        if (tn_filter_is_peerapi(filter, p)) {
+            return TN_FILTER_OK_PEERAPI;
+        }
+
+        break;
+
+    case TN_PROTO_UDP:
+    case TN_PROTO_SCTP:
+        key.remote = p->src;
+        key.local = p->dst;
+        key.remote_port = p->src_port;
+        key.local_port = p->dst_port;
+        key.proto = p->proto;
+
+        if (tn_flows_find(filter->flows, &key, now)) {
+            return TN_FILTER_OK_FLOW;
+        }
+
+        break;
+
+    case TN_PROTO_ICMP:
+    case TN_PROTO_ICMP6:
+
+        if (tn_icmp_is_answer(p)) {
+            return TN_FILTER_OK_REPLY;
+        }
+
+        break;
+
+    case TN_PROTO_TSMP:
+        return TN_FILTER_OK_TSMP;
+
+    default:
+        break;
+    }
+
+    closed = filter->shields || jailed;
+
+    if (!closed && tn_match_find(filter->rules, p, caps, tn_filter_mode(p))) {
+        return TN_FILTER_OK_RULE;
+    }
+
+    return closed ? TN_FILTER_DROP_SHIELDS : TN_FILTER_DROP_RULE;
+}
+
+
+tn_filter_verdict_t
+tn_filter_out(tn_filter_t *filter, const tn_packet_t *p, tn_ms_t now)
+{
+    tn_flow_key_t        key;
+    tn_filter_verdict_t  verdict;
+
+    if (tn_filter_never(p, &verdict)) {
+        return verdict;
+    }
+
+    if ((p->proto == TN_PROTO_UDP || p->proto == TN_PROTO_SCTP)
+        && p->frag != TN_PACKET_LATER)
+    {
+        key.remote = p->dst;
+        key.local = p->src;
+        key.remote_port = p->dst_port;
+        key.local_port = p->src_port;
+        key.proto = p->proto;
+
+        tn_flows_add(filter->flows, &key, now);
+    }
+
+    return TN_FILTER_OK_OUT;
+}
+
+
+bool
+tn_filter_check(const tn_filter_t *filter, const tn_ip_t *src,
+    const tn_addr_t *dst, uint8_t proto, uint64_t caps)
+{
+    tn_packet_t  p;
+
+    if (filter->rules == NULL
+        || filter->shields
+        || tn_ip_is_v4(src) != tn_ip_is_v4(&dst->ip)
+        || !tn_filter_is_local(filter, &dst->ip))
+    {
+        return false;
+    }
+
+    memset(&p, 0, sizeof(p));
+
+    p.version = tn_ip_is_v4(src) ? 4 : 6;
+    p.proto = proto;
+    p.src = *src;
+    p.dst = dst->ip;
+    p.dst_port = dst->port;
+
+    return tn_match_find(filter->rules, &p, caps, tn_filter_mode(&p));
+}
+
+
+uint8_t
+tn_filter_reject(const tn_packet_t *p, tn_filter_verdict_t verdict)
+{
+    if (p->version != 4 || !tn_packet_is_syn(p)) {
+        return 0;
+    }
+
+    switch (verdict) {
+
+    case TN_FILTER_DROP_RULE:
+    case TN_FILTER_DROP_NOT_LOCAL:
+        return TN_TSMP_REJECT_ACL;
+
+    case TN_FILTER_DROP_SHIELDS:
+        return TN_TSMP_REJECT_SHIELDS;
+
+    default:
+        return 0;
+    }
+}
+
+
+const char *
+tn_filter_verdict_text(tn_filter_verdict_t verdict)
+{
+    static const char *const  texts[] = {
+        "allowed by a rule",
+        "answer to what we sent",
+        "answer to a flow of ours",
+        "fragment",
+        "TSMP",
+        "PeerAPI",
+        "outgoing",
+        "no packet filter received yet",
+        "protocol not supported",
+        "multicast",
+        "link-local destination",
+        "destination is not ours",
+        "shields up or peer jailed",
+        "no rule allows it"
+    };
+
+    return (size_t) verdict < tn_nelems(texts) ? texts[verdict] : "unknown";
+}
+
+
+/* what is dropped in either direction, whatever the rules say */
+static bool
+tn_filter_never(const tn_packet_t *p, tn_filter_verdict_t *verdict)
+{
+    static const tn_ip_t  metadata = { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                         0xff, 0xff, 169, 254, 169, 254 } };
+
+    if (p->proto == 0
+        || p->proto == 255
+        || (p->version == 6 && p->extended)
+        || (p->proto == TN_PROTO_TSMP && p->frag != TN_PACKET_WHOLE))
+    {
+        *verdict = TN_FILTER_DROP_PROTOCOL;
+        return true;
+    }
+
+    if (tn_ip_is_multicast(&p->dst)) {
+        *verdict = TN_FILTER_DROP_MULTICAST;
+        return true;
+    }
+
+    /* clouds answer DNS and metadata queries there: it can be routed to */
+
+    if (tn_ip_is_link_local(&p->dst) && !tn_ip_equal(&p->dst, &metadata)) {
+        *verdict = TN_FILTER_DROP_LINK_LOCAL;
+        return true;
+    }
+
+    return false;
+}
+
+
+static bool
+tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip)
+{
+    return tn_ranges_contain(&filter->local[tn_ip_is_v4(ip)],
+                             tn_ip_number(ip));
+}
+
+
+static bool
+tn_filter_is_peerapi(const tn_filter_t *filter, const tn_packet_t *p)
+{
+    size_t  i;
+
+    for (i = 0; i < filter->npeerapi; i++) {
+        if (filter->peerapi[i].port == p->dst_port
+            && tn_ip_equal(&filter->peerapi[i].ip, &p->dst))
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+static tn_match_mode_t
+tn_filter_mode(const tn_packet_t *p)
+{
+    switch (p->proto) {
+
+    case TN_PROTO_TCP:
+    case TN_PROTO_UDP:
+    case TN_PROTO_SCTP:
+        return TN_MATCH_PORT;
+
+    case TN_PROTO_ICMP:
+        return p->version == 4 ? TN_MATCH_IPS : TN_MATCH_ALL_PORTS;
+
+    case TN_PROTO_ICMP6:
+        return p->version == 6 ? TN_MATCH_IPS : TN_MATCH_ALL_PORTS;
+
+    default:
+        return TN_MATCH_ALL_PORTS;
+    }
+}
