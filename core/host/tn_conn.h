@@ -18,7 +18,6 @@
 #include "host/tn_tls.h"
 
 
-#define TN_CONN_STAGGER_MS  250         /* RFC 8305, 5: between attempts */
 #define TN_CONN_TIMEOUT_MS  15000       /* when params give 0 */
 #define TN_CONN_OUT_LIMIT   (512 * 1024)    /* when params give 0 */
 
@@ -82,8 +81,8 @@ void tn_conn_close(tn_conn_t *conn);
 /*
  * Queues all or nothing; written at the end of the loop's turn, so that what
  * is sent in one turn shares records and segments.  TN_OK; TN_AGAIN over the
- * limit (writable() will follow); TN_NOMEM; TN_CLOSED when it is not
- * connected or already shut down.
+ * limit (writable() will follow); TN_NOMEM (also when len alone is over it);
+ * TN_CLOSED when it is not connected or already shut down.
  */
 tn_rc_t tn_conn_send(tn_conn_t *conn, const void *bytes, size_t len);
 

@@ -17,7 +17,7 @@ typedef struct ssl_st  SSL;
 
 #define TN_TLS_TEXT  256        /* of an error, with its zero */
 
-/* in place of an expected name: the SHA-256 of the leaf certificate */
+/* in place of an expected name: hex SHA-256 of the leaf certificate's DER */
 #define TN_TLS_PIN  "sha256-raw:"
 
 typedef struct tn_tls_s  tn_tls_t;
@@ -37,7 +37,8 @@ void tn_tls_free(tn_tls_t *tls);
  * A client session on a connected non-blocking descriptor, which it does not
  * own.  SNI is `host` unless that is an IP literal.  The certificate must
  * carry `name` (NULL: `host`; may be an IP literal); a name that starts with
- * TN_TLS_PIN asks for that very leaf, then no root and no date matters.
+ * TN_TLS_PIN asks for that very leaf, in date, with or without `verify`, and
+ * then no root matters.
  * TN_OK, TN_MALFORMED for a bad pin, TN_ERROR.
  */
 tn_rc_t tn_tls_session(tn_tls_t *tls, SSL **ssl, int fd, const char *host,
