@@ -1,0 +1,927 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A node's life: open the state directory, make or read the keys, start the
+ * data thread with a disco key of this process, start the control client.
+ * What fails for a reason that can heal (the directory is in use, the disk is
+ * full) is logged once for each reason and tried again; meanwhile listeners
+ * and other nodes are untouched.
+ */
+
+#include "host/tn_node.h"
+
+#include "crypto/tn_curve.h"
+#include "host/tn_conn.h"
+#include "host/tn_nodestate.h"
+#include "host/tn_osinfo.h"
+#include "host/tn_tls.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+
+#define TN_NODE_RETRY_MS   5000     /* after the state directory failed */
+#define TN_NODE_END_MS     6000     /* the longest goodbye */
+
+#define TN_NODE_TAGS_MAX   64
+#define TN_NODE_CONNS_MAX  16
+
+
+typedef struct {
+    tn_link_t             link;
+    tn_node_t            *node;
+    tn_conn_t            *conn;
+    uint32_t              id;
+    bool                  closing;      /* only its last bytes matter */
+} node_conn_t;
+
+
+struct tn_node_s {
+    const tn_node_ops_t  *ops;
+    void                 *data;
+    tn_loop_t            *loop;
+    tn_resolver_t        *resolver;
+    tn_ipc_node_t         conf;
+    tn_log_t              log;
+    tn_log_t             *sink;
+    int                   tun;
+    int                   udp4;
+    int                   udp6;
+    bool                  udp_offload;
+
+    tn_nodestate_t       *state;
+    tn_state_why_e        state_why;
+    tn_keypair_t          disco;
+    tn_tls_t             *tls;
+    tn_tls_t             *tls_any;
+    tn_control_t         *control;
+    tn_data_t            *path;
+    tn_link_t             conns;
+    uint32_t              nconns;
+    tn_timer_t            timer;        /* try again, or end */
+    bool                  ending;
+    bool                  ended;
+    bool                  online;
+
+    tn_ip_t               ips[TN_IPC_ADDRS];
+    size_t                nips;
+    char                 *name;         /* last one logged */
+};
+
+
+static void node_log_write(tn_log_t *log, tn_log_level_e level,
+    const char *line, size_t len);
+static void node_start(tn_node_t *node);
+static bool node_start_state(tn_node_t *node, tn_control_saved_t *saved);
+static bool node_start_data(tn_node_t *node, const tn_keypair_t *pair);
+static bool node_start_control(tn_node_t *node,
+    const tn_control_saved_t *saved);
+static void node_timer(void *data, tn_ms_t now);
+static void node_finish(tn_node_t *node);
+
+static tn_ms_t node_now(void *data);
+static int64_t node_wall(void *data);
+static void node_connect(void *data, uint32_t id, const char *host,
+    uint16_t port, bool tls, bool verify);
+static node_conn_t *node_conn(tn_node_t *node, uint32_t id);
+static void node_conn_done(node_conn_t *conn);
+static void node_send(void *data, uint32_t id, const uint8_t *bytes,
+    size_t len);
+static void node_close(void *data, uint32_t id);
+static tn_rc_t node_save(void *data, const tn_control_saved_t *saved);
+static void node_netmap_changed(void *data, tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes);
+static void node_self(tn_node_t *node, const tn_netmap_t *netmap);
+static void node_state_changed(void *data, tn_control_state_e state,
+    const char *text);
+static void node_key_changed(void *data, const tn_keypair_t *pair);
+
+static void node_conn_connected(void *data, tn_conn_t *conn);
+static void node_conn_received(void *data, tn_conn_t *conn, uint8_t *bytes,
+    size_t len);
+static void node_conn_closed(void *data, tn_conn_t *conn, tn_conn_why_e why,
+    const char *text);
+
+static void node_endpoints(void *data, const tn_endpoint_t *endpoints,
+    size_t n);
+static void node_netinfo(void *data, const tn_netinfo_t *netinfo);
+static void node_network(void *data);
+
+
+static const tn_control_ops_t  node_control_ops = {
+    .now = node_now,
+    .wall = node_wall,
+    .connect = node_connect,
+    .send = node_send,
+    .close = node_close,
+    .save = node_save,
+    .netmap_changed = node_netmap_changed,
+    .state_changed = node_state_changed,
+    .node_key_changed = node_key_changed
+};
+
+static const tn_conn_ops_t  node_conn_ops = {
+    node_conn_connected,
+    node_conn_received,
+    NULL,
+    node_conn_closed
+};
+
+static const tn_data_ops_t  node_data_ops = {
+    node_endpoints,
+    node_netinfo,
+    node_network
+};
+
+
+tn_node_t *
+tn_node_create(const tn_node_conf_t *conf)
+{
+    tn_node_t  *node;
+
+    node = calloc(1, sizeof(tn_node_t));
+    if (node == NULL) {
+        return NULL;
+    }
+
+    node->ops = conf->ops;
+    node->data = conf->data;
+    node->loop = conf->loop;
+    node->resolver = conf->resolver;
+    node->conf = *conf->conf;
+    node->sink = conf->log;
+    node->log.level = conf->log->level;
+    node->log.write = node_log_write;
+    node->log.data = node;
+    node->tun = conf->tun;
+    node->udp4 = conf->udp4;
+    node->udp6 = conf->udp6;
+    node->udp_offload = conf->udp_offload;
+
+    tn_list_init(&node->conns);
+    tn_timer_init(&node->timer, node_timer, node);
+    tn_curve_keypair(&node->disco);
+
+    node_start(node);
+
+    return node;
+}
+
+
+void
+tn_node_end(tn_node_t *node)
+{
+    if (node->ending) {
+        return;
+    }
+
+    node->ending = true;
+    tn_timer_cancel(&node->loop->timers, &node->timer);
+
+    if (node->control != NULL && tn_control_stop(node->control)) {
+        (void) tn_timer_set(&node->loop->timers, &node->timer,
+                            node->loop->now + TN_NODE_END_MS);
+        return;
+    }
+
+    /* from the loop, so that the caller need not expect it at once */
+
+    (void) tn_timer_set(&node->loop->timers, &node->timer, node->loop->now);
+}
+
+
+void
+tn_node_free(tn_node_t *node)
+{
+    if (node == NULL) {
+        return;
+    }
+
+    tn_timer_cancel(&node->loop->timers, &node->timer);
+    tn_data_stop(node->path);
+
+    if (node->control != NULL) {
+        tn_control_destroy(node->control);
+    }
+
+    while (!tn_list_empty(&node->conns)) {
+        node_conn_done(tn_container(node->conns.next, node_conn_t, link));
+    }
+
+    if (node->tls != NULL) {
+        tn_tls_free(node->tls);
+    }
+
+    if (node->tls_any != NULL) {
+        tn_tls_free(node->tls_any);
+    }
+
+    tn_nodestate_close(node->state);
+
+    if (node->tun != -1) {
+        (void) close(node->tun);
+    }
+
+    if (node->udp4 != -1) {
+        (void) close(node->udp4);
+    }
+
+    if (node->udp6 != -1) {
+        (void) close(node->udp6);
+    }
+
+    free(node->name);
+    tn_wipe(node, sizeof(tn_node_t));
+    free(node);
+}
+
+
+const char *
+tn_node_name(const tn_node_t *node)
+{
+    return node->conf.name;
+}
+
+
+tn_control_t *
+tn_node_control(tn_node_t *node)
+{
+    return node->control;
+}
+
+
+tn_data_t *
+tn_node_data(tn_node_t *node)
+{
+    return node->path;
+}
+
+
+size_t
+tn_node_addresses(const tn_node_t *node, tn_ip_t *ips, size_t max)
+{
+    size_t  n;
+
+    n = tn_min(max, node->nips);
+    memcpy(ips, node->ips, n * sizeof(tn_ip_t));
+
+    return n;
+}
+
+
+size_t
+tn_node_resolve(tn_node_t *node, const char *host, tn_ip_t *ips, size_t max,
+    bool *wait, char *text)
+{
+    size_t              n;
+    const char         *why;
+    tn_netmap_t        *netmap;
+    tn_netmap_node_t   *peer;
+    tn_control_state_e  state;
+
+    *wait = false;
+    text[0] = '\0';
+
+    if (node->control == NULL) {
+        *wait = node->state == NULL && !node->ending;
+        (void) snprintf(text, TN_IPC_TEXT, "the node has not started");
+        return 0;
+    }
+
+    netmap = tn_control_netmap(node->control);
+
+    if (netmap->self == NULL) {
+        state = tn_control_state(node->control, &why);
+
+        *wait = state == TN_CONTROL_STARTING;
+        (void) snprintf(text, TN_IPC_TEXT, "the node has not joined its "
+                        "tailnet yet%s%s", *why ? ": " : "", why);
+        return 0;
+    }
+
+    n = tn_netmap_resolve(netmap, host, strlen(host), ips, max);
+
+    if (n == 0) {
+        (void) snprintf(text, TN_IPC_TEXT, "no peer is called or routes "
+                        "\"%s\"", host);
+        return 0;
+    }
+
+    peer = tn_netmap_find_ip(netmap, &ips[0]);
+
+    if (peer != NULL && peer->expired) {
+        (void) snprintf(text, TN_IPC_TEXT, "the key of \"%s\" has expired",
+                        host);
+        return 0;
+    }
+
+    return n;
+}
+
+
+static void
+node_log_write(tn_log_t *log, tn_log_level_e level, const char *line,
+    size_t len)
+{
+    tn_node_t  *node;
+
+    node = log->data;
+
+    tn_log(node->sink, level, "tailnet \"%s\": %.*s", node->conf.name,
+           (int) len, line);
+}
+
+
+static void
+node_start(tn_node_t *node)
+{
+    bool                ok;
+    tn_control_saved_t  saved;
+
+    memset(&saved, 0, sizeof(saved));
+
+    ok = node_start_state(node, &saved) && node_start_control(node, &saved);
+
+    tn_wipe(&saved, sizeof(saved));
+
+    if (!ok) {
+        (void) tn_timer_set(&node->loop->timers, &node->timer,
+                            tn_max(node->loop->now, tn_loop_clock_ms())
+                            + TN_NODE_RETRY_MS);
+        return;
+    }
+
+    tn_control_start(node->control);
+}
+
+
+static bool
+node_start_state(tn_node_t *node, tn_control_saved_t *saved)
+{
+    tn_rc_t           rc;
+    tn_state_error_t  error;
+
+    memset(&error, 0, sizeof(error));
+
+    if (node->state == NULL) {
+        rc = tn_nodestate_open(&node->state, node->conf.state_dir, &error);
+
+        if (rc != TN_OK) {
+            goto failed;
+        }
+    }
+
+    rc = tn_nodestate_load(node->state, node->conf.control_url, saved, &error);
+
+    if (rc != TN_OK) {
+        goto failed;
+    }
+
+    if (node->state_why != TN_STATE_FINE) {
+        tn_log(&node->log, TN_LOG_NOTICE, "the state directory is fine now");
+        node->state_why = TN_STATE_FINE;
+    }
+
+    return true;
+
+failed:
+
+    if (node->state_why != error.why || error.why == TN_STATE_FINE) {
+        node->state_why = error.why;
+        tn_log(&node->log, TN_LOG_ERR, "%s; the node does not start, "
+               "trying again", error.text);
+    }
+
+    return false;
+}
+
+
+static bool
+node_start_data(tn_node_t *node, const tn_keypair_t *pair)
+{
+    tn_data_conf_t  conf;
+
+    memset(&conf, 0, sizeof(conf));
+    conf.ops = &node_data_ops;
+    conf.data = node;
+    conf.control = node->loop;
+    conf.log = &node->log;
+    conf.name = node->conf.name;
+    conf.ca_file = node->conf.tls_ca[0] ? node->conf.tls_ca : NULL;
+    conf.node = *pair;
+    conf.disco = node->disco;
+    conf.tun = node->tun;
+    conf.udp4 = node->udp4;
+    conf.udp6 = node->udp6;
+    conf.port = node->conf.udp_port;
+    conf.udp_offload = node->udp_offload;
+
+    node->tun = -1;
+    node->udp4 = -1;
+    node->udp6 = -1;
+
+    node->path = tn_data_start(&conf);
+
+    tn_wipe(&conf, sizeof(conf));
+
+    return node->path != NULL;
+}
+
+
+static bool
+node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
+{
+    char                *tag, *next;
+    char                 text[TN_TLS_TEXT], hostname[TN_IPC_HOST];
+    char                 tags[TN_IPC_TAGS];
+    tn_osinfo_t          os;
+    const char          *list[TN_NODE_TAGS_MAX];
+    tn_control_conf_t    conf;
+
+    if (node->tls == NULL) {
+        node->tls = tn_tls_create(node->conf.tls_ca[0] ? node->conf.tls_ca
+                                                       : NULL, true, text);
+        if (node->tls == NULL) {
+            tn_log(&node->log, TN_LOG_ERR, "no TLS for control: %s", text);
+            return false;
+        }
+    }
+
+    if (node->tls_any == NULL) {
+        node->tls_any = tn_tls_create(NULL, false, text);
+
+        if (node->tls_any == NULL) {
+            tn_log(&node->log, TN_LOG_ERR, "no TLS for control: %s", text);
+            return false;
+        }
+    }
+
+    tn_osinfo_read(&os);
+
+    memset(&conf, 0, sizeof(conf));
+
+    if (node->conf.control_url[0] != '\0') {
+        conf.url = node->conf.control_url;
+    }
+
+    if (node->conf.auth_key[0] != '\0') {
+        conf.auth_key = node->conf.auth_key;
+    }
+
+    if (node->conf.hostname[0] != '\0') {
+        conf.hostname = node->conf.hostname;
+
+    } else {
+        if (gethostname(hostname, sizeof(hostname)) != 0) {
+            (void) snprintf(hostname, sizeof(hostname), "nginx");
+        }
+
+        hostname[sizeof(hostname) - 1] = '\0';
+        conf.hostname = hostname;
+    }
+
+    (void) snprintf(tags, sizeof(tags), "%s", node->conf.tags);
+
+    for (tag = strtok_r(tags, ",", &next);
+         tag != NULL && conf.ntags < TN_NODE_TAGS_MAX;
+         tag = strtok_r(NULL, ",", &next))
+    {
+        list[conf.ntags++] = tag;
+    }
+
+    conf.tags = list;
+    conf.ephemeral = (node->conf.flags & TN_IPC_EPHEMERAL) != 0;
+    conf.os_version = os.release;
+    conf.machine_type = os.machine;
+    conf.distro = os.distro;
+    conf.distro_version = os.distro_version;
+    conf.distro_codename = os.distro_codename;
+    conf.saved = *saved;
+    conf.disco = node->disco.pub;
+
+    node->control = tn_control_create(&conf, &node_control_ops, node,
+                                      &node->loop->timers, &node->log);
+
+    tn_wipe(&conf, sizeof(conf));
+
+    return node->control != NULL;
+}
+
+
+static void
+node_timer(void *data, tn_ms_t now)
+{
+    tn_node_t *node = data;
+
+    (void) now;
+
+    if (node->ending) {
+        node_finish(node);
+        return;
+    }
+
+    node_start(node);
+}
+
+
+static void
+node_finish(tn_node_t *node)
+{
+    if (!node->ended) {
+        node->ended = true;
+        node->ops->ended(node->data, node);
+    }
+}
+
+
+/* --- what the control client asks for */
+
+static tn_ms_t
+node_now(void *data)
+{
+    tn_node_t *node = data;
+
+    return node->loop->now;
+}
+
+
+static int64_t
+node_wall(void *data)
+{
+    (void) data;
+
+    return (int64_t) time(NULL);
+}
+
+
+static void
+node_connect(void *data, uint32_t id, const char *host, uint16_t port,
+    bool tls, bool verify)
+{
+    tn_node_t *node = data;
+
+    node_conn_t       *conn;
+    tn_conn_params_t   params;
+
+    conn = calloc(1, sizeof(node_conn_t));
+    if (conn == NULL) {
+        tn_log(&node->log, TN_LOG_ERR, "no memory for a connection");
+        return;
+    }
+
+    memset(&params, 0, sizeof(params));
+    params.host = host;
+    params.port = port;
+
+    if (tls) {
+        params.tls = verify ? node->tls : node->tls_any;
+    }
+
+    conn->node = node;
+    conn->id = id;
+    conn->conn = tn_conn_open(node->loop, node->resolver, &params,
+                              &node_conn_ops, conn);
+
+    if (conn->conn == NULL) {
+        tn_log(&node->log, TN_LOG_ERR, "no memory for a connection");
+        free(conn);
+        return;
+    }
+
+    tn_list_push(&node->conns, &conn->link);
+    node->nconns++;
+}
+
+
+static node_conn_t *
+node_conn(tn_node_t *node, uint32_t id)
+{
+    tn_link_t    *link;
+    node_conn_t  *conn;
+
+    tn_list_each(link, &node->conns) {
+        conn = tn_container(link, node_conn_t, link);
+
+        if (conn->id == id && !conn->closing) {
+            return conn;
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+node_conn_done(node_conn_t *conn)
+{
+    conn->node->nconns--;
+    tn_list_remove(&conn->link);
+    tn_conn_close(conn->conn);
+    free(conn);
+}
+
+
+static void
+node_send(void *data, uint32_t id, const uint8_t *bytes, size_t len)
+{
+    tn_node_t *node = data;
+
+    tn_rc_t       rc;
+    node_conn_t  *conn;
+
+    conn = node_conn(node, id);
+
+    if (conn == NULL) {
+        return;
+    }
+
+    rc = tn_conn_send(conn->conn, bytes, len);
+
+    /*
+     * A server that does not read for half a megabyte is as good as gone;
+     * the client's own watchdog redials.
+     */
+
+    if (rc != TN_OK) {
+        tn_log(&node->log, TN_LOG_WARN, "control does not take our bytes");
+    }
+}
+
+
+static void
+node_close(void *data, uint32_t id)
+{
+    tn_node_t *node = data;
+
+    node_conn_t  *conn;
+
+    conn = node_conn(node, id);
+
+    if (conn == NULL) {
+        return;
+    }
+
+    if (tn_conn_queued(conn->conn) == 0 || node->nconns > TN_NODE_CONNS_MAX) {
+        node_conn_done(conn);
+        return;
+    }
+
+    conn->closing = true;
+    tn_conn_shutdown(conn->conn);
+}
+
+
+static tn_rc_t
+node_save(void *data, const tn_control_saved_t *saved)
+{
+    tn_node_t *node = data;
+
+    tn_rc_t           rc;
+    tn_state_error_t  error;
+
+    rc = tn_nodestate_save(node->state, node->conf.control_url, saved, &error);
+
+    if (rc != TN_OK && node->state_why != error.why) {
+        node->state_why = error.why;
+        tn_log(&node->log, TN_LOG_ERR, "%s; keys are not saved, trying again",
+               error.text);
+
+    } else if (rc == TN_OK) {
+        node->state_why = TN_STATE_FINE;
+    }
+
+    if (rc == TN_OK && node->path == NULL) {
+
+        /* the first moment at which the node key is known for certain */
+
+        if (!node_start_data(node, &saved->node)) {
+            return TN_ERROR;
+        }
+    }
+
+    return rc;
+}
+
+
+static void
+node_netmap_changed(void *data, tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes)
+{
+    tn_node_t *node = data;
+
+    bool          fresh, up;
+    tn_update_t  *update;
+
+    fresh = false;
+
+    if (node->path == NULL) {
+        fresh = true;
+
+        if (!node_start_data(node, &tn_control_saved(node->control)->node)) {
+            return;
+        }
+    }
+
+    update = tn_update_create(netmap, fresh ? NULL : changes,
+                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0);
+
+    if (update == NULL) {
+        tn_log(&node->log, TN_LOG_ERR, "no memory for the netmap's changes");
+        return;
+    }
+
+    tn_data_update(node->path, update);
+
+    up = tn_control_online(node->control);
+
+    if (up != node->online) {
+        node->online = up;
+        tn_data_control_up(node->path, up);
+    }
+
+    if (changes->what & TN_NETMAP_SELF) {
+        node_self(node, netmap);
+    }
+}
+
+
+static void
+node_self(tn_node_t *node, const tn_netmap_t *netmap)
+{
+    char                     text[2][TN_ADDR_TEXT];
+    size_t                   i, n;
+    tn_ip_t                  ips[TN_IPC_ADDRS];
+    const tn_netmap_node_t  *self;
+
+    self = netmap->self;
+
+    if (self == NULL) {
+        return;
+    }
+
+    n = 0;
+
+    for (i = 0; i < self->naddresses && n < TN_IPC_ADDRS; i++) {
+        if (self->addresses[i].bits == (self->addresses[i].v4 ? 32 : 128)) {
+            ips[n++] = self->addresses[i].ip;
+        }
+    }
+
+    if (n == node->nips
+        && memcmp(ips, node->ips, n * sizeof(tn_ip_t)) == 0
+        && node->name != NULL && strcmp(node->name, self->name) == 0)
+    {
+        return;
+    }
+
+    memcpy(node->ips, ips, n * sizeof(tn_ip_t));
+    node->nips = n;
+
+    free(node->name);
+    node->name = strdup(self->name);
+
+    tn_log(&node->log, TN_LOG_NOTICE, "this node is %s %s %s", self->name,
+           n > 0 ? tn_ip_text(&ips[0], text[0]) : "without an address",
+           n > 1 ? tn_ip_text(&ips[1], text[1]) : "");
+
+    if (node->conf.hostname[0] != '\0'
+        && strcasecmp(self->label, node->conf.hostname) != 0)
+    {
+        tn_log(&node->log, TN_LOG_WARN, "control calls this node \"%s\", not "
+               "\"%s\" as configured", self->label, node->conf.hostname);
+    }
+
+    node->ops->addresses(node->data, node, node->ips, node->nips);
+}
+
+
+static void
+node_state_changed(void *data, tn_control_state_e state, const char *text)
+{
+    tn_node_t *node = data;
+
+    (void) text;
+
+    /* the client has logged what there is to say */
+
+    if (state == TN_CONTROL_STOPPED && node->ending) {
+        (void) tn_timer_set(&node->loop->timers, &node->timer,
+                            node->loop->now);
+    }
+}
+
+
+static void
+node_key_changed(void *data, const tn_keypair_t *pair)
+{
+    tn_node_t *node = data;
+
+    tn_update_t  *update;
+
+    if (node->path == NULL) {
+        return;
+    }
+
+    tn_data_identity(node->path, pair);
+
+    update = tn_update_create(tn_control_netmap(node->control), NULL,
+                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0);
+
+    if (update != NULL) {
+        tn_data_update(node->path, update);
+    }
+}
+
+
+/* --- connections */
+
+static void
+node_conn_connected(void *data, tn_conn_t *c)
+{
+    node_conn_t *conn = data;
+
+    (void) c;
+
+    tn_control_connected(conn->node->control, conn->id);
+}
+
+
+static void
+node_conn_received(void *data, tn_conn_t *c, uint8_t *bytes, size_t len)
+{
+    node_conn_t *conn = data;
+
+    (void) c;
+
+    if (!conn->closing) {
+        tn_control_received(conn->node->control, conn->id, bytes, len);
+    }
+}
+
+
+static void
+node_conn_closed(void *data, tn_conn_t *c, tn_conn_why_e why,
+    const char *text)
+{
+    node_conn_t *conn = data;
+
+    char        reason[256];
+    bool        closing;
+    uint32_t    id;
+    tn_node_t  *node;
+
+    (void) c;
+    (void) why;
+
+    node = conn->node;
+    id = conn->id;
+    closing = conn->closing;
+    (void) snprintf(reason, sizeof(reason), "%s", text);
+
+    node_conn_done(conn);
+
+    if (!closing) {
+        tn_control_closed(node->control, id, reason);
+    }
+
+    if (node->online && !tn_control_online(node->control)) {
+        node->online = false;
+
+        if (node->path != NULL) {
+            tn_data_control_up(node->path, false);
+        }
+    }
+}
+
+
+/* --- words from the data thread */
+
+static void
+node_endpoints(void *data, const tn_endpoint_t *endpoints, size_t n)
+{
+    tn_node_t *node = data;
+
+    tn_control_set_endpoints(node->control, endpoints, n);
+}
+
+
+static void
+node_netinfo(void *data, const tn_netinfo_t *netinfo)
+{
+    tn_node_t *node = data;
+
+    tn_control_set_netinfo(node->control, netinfo);
+}
+
+
+static void
+node_network(void *data)
+{
+    tn_node_t *node = data;
+
+    tn_control_wake(node->control);
+}

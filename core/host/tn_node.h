@@ -1,0 +1,80 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * One node on the core's control thread: its configuration and state
+ * directory, the control client with its connections, and the data thread.
+ * Made and ended by the core.
+ */
+
+#ifndef TN_NODE_H_INCLUDED_
+#define TN_NODE_H_INCLUDED_
+
+#include "base/tn_log.h"
+#include "control/tn_control.h"
+#include "host/tn_data.h"
+#include "host/tn_ipc.h"
+#include "host/tn_loop.h"
+#include "host/tn_resolve.h"
+
+
+typedef struct tn_node_s  tn_node_t;
+
+
+typedef struct {
+    /* own addresses, to be set on the stack; called when they change */
+    void  (*addresses)(void *data, tn_node_t *node, const tn_ip_t *ips,
+                       size_t n);
+
+    /* what was begun by tn_node_end() is done; tn_node_free() may be called,
+     * but not from inside */
+    void  (*ended)(void *data, tn_node_t *node);
+} tn_node_ops_t;
+
+
+typedef struct {
+    const tn_node_ops_t  *ops;
+    void                 *data;
+    tn_loop_t            *loop;
+    tn_resolver_t        *resolver;
+    tn_log_t             *log;          /* of the whole core */
+    const tn_ipc_node_t  *conf;         /* copied */
+
+    /* taken over, -1 for none */
+    int                   tun;
+    int                   udp4;
+    int                   udp6;
+    bool                  udp_offload;
+} tn_node_conf_t;
+
+
+/*
+ * Never fails for the world's reasons: with a state directory that cannot be
+ * used, say, the node logs why and tries again.  NULL only without memory.
+ */
+tn_node_t *tn_node_create(const tn_node_conf_t *conf);
+
+/* goes offline, an ephemeral node logs out first; ops->ended() will follow */
+void tn_node_end(tn_node_t *node);
+
+/* at once */
+void tn_node_free(tn_node_t *node);
+
+const char *tn_node_name(const tn_node_t *node);
+
+/*
+ * Addresses of a host of this tailnet as a person writes it, best first.
+ * Returns their number, or 0 and in text (of TN_IPC_TEXT bytes) why there is
+ * none.  `wait`: the answer may come later, the node has no netmap yet.
+ */
+size_t tn_node_resolve(tn_node_t *node, const char *host, tn_ip_t *ips,
+    size_t max, bool *wait, char *text);
+
+/* own addresses */
+size_t tn_node_addresses(const tn_node_t *node, tn_ip_t *ips, size_t max);
+
+tn_control_t *tn_node_control(tn_node_t *node);
+tn_data_t *tn_node_data(tn_node_t *node);
+
+
+#endif /* TN_NODE_H_INCLUDED_ */
