@@ -1,0 +1,284 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Netlink tells of every change, often many times for one (an interface that
+ * comes up, a router advertisement): word goes on TN_NETMON_QUIET_MS after
+ * the last event, TN_NETMON_LONGEST_MS after the first at the latest.  The
+ * events themselves are not read for what they say: the list of addresses is
+ * taken anew and compared, so a lost event (ENOBUFS) costs nothing.
+ */
+
+#include "host/tn_netmon.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+
+struct tn_netmon_s {
+    tn_loop_t      *loop;
+    tn_netmon_pt    changed;
+    void           *data;
+    tn_log_t       *log;
+
+    tn_watch_t      watch;
+    tn_timer_t      timer;
+    tn_ms_t         first;              /* event not told yet */
+
+    tn_ip_t         ips[TN_NETMON_MAX];
+    size_t          n;
+};
+
+
+static bool tn_netmon_address(const struct ifaddrs *ifa, tn_ip_t *ip);
+static size_t tn_netmon_insert(tn_ip_t *ips, size_t n, size_t max,
+    const tn_ip_t *ip);
+static void tn_netmon_event(tn_watch_t *watch, uint32_t events);
+static void tn_netmon_tell(void *data, tn_ms_t now);
+
+
+size_t
+tn_netmon_addrs(tn_ip_t *ips, size_t max)
+{
+    size_t           n;
+    tn_ip_t          ip;
+    struct ifaddrs  *list, *ifa;
+
+    if (getifaddrs(&list) == -1) {
+        return 0;
+    }
+
+    n = 0;
+
+    for (ifa = list; ifa != NULL; ifa = ifa->ifa_next) {
+        if (tn_netmon_address(ifa, &ip) && !tn_ip_is_loopback(&ip)) {
+            n = tn_netmon_insert(ips, n, max, &ip);
+        }
+    }
+
+    if (n == 0) {
+        for (ifa = list; ifa != NULL; ifa = ifa->ifa_next) {
+            if (tn_netmon_address(ifa, &ip)) {
+                n = tn_netmon_insert(ips, n, max, &ip);
+            }
+        }
+    }
+
+    freeifaddrs(list);
+
+    return n;
+}
+
+
+static bool
+tn_netmon_address(const struct ifaddrs *ifa, tn_ip_t *ip)
+{
+    tn_addr_t                addr;
+    struct sockaddr_storage  ss;
+
+    if (ifa->ifa_addr == NULL || (ifa->ifa_flags & IFF_UP) == 0) {
+        return false;
+    }
+
+    memset(&ss, 0, sizeof(struct sockaddr_storage));
+
+    switch (ifa->ifa_addr->sa_family) {
+
+    case AF_INET:
+        memcpy(&ss, ifa->ifa_addr, sizeof(struct sockaddr_in));
+        break;
+
+    case AF_INET6:
+        memcpy(&ss, ifa->ifa_addr, sizeof(struct sockaddr_in6));
+        break;
+
+    default:
+        return false;
+    }
+
+    if (tn_addr_from_sockaddr(&addr, &ss) != TN_OK) {
+        return false;
+    }
+
+    *ip = addr.ip;
+
+    return !tn_ip_is_link_local(ip) && !tn_ip_is_multicast(ip)
+           && !tn_ip_is_tailscale(ip);
+}
+
+
+/* keeps the list sorted and without duplicates */
+
+static size_t
+tn_netmon_insert(tn_ip_t *ips, size_t n, size_t max, const tn_ip_t *ip)
+{
+    int     order;
+    size_t  i;
+
+    for (i = 0; i < n; i++) {
+        order = memcmp(ips[i].b, ip->b, sizeof(ip->b));
+
+        if (order == 0) {
+            return n;
+        }
+
+        if (order > 0) {
+            break;
+        }
+    }
+
+    if (n == max) {
+        return n;
+    }
+
+    memmove(ips + i + 1, ips + i, (n - i) * sizeof(tn_ip_t));
+    ips[i] = *ip;
+
+    return n + 1;
+}
+
+
+tn_netmon_t *
+tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed, void *data,
+    tn_log_t *log)
+{
+    int                  err;
+    tn_netmon_t         *netmon;
+    struct sockaddr_nl   nl;
+
+    netmon = calloc(1, sizeof(tn_netmon_t));
+    if (netmon == NULL) {
+        return NULL;
+    }
+
+    netmon->loop = loop;
+    netmon->changed = changed;
+    netmon->data = data;
+    netmon->log = log;
+    netmon->watch.events = TN_LOOP_READ;
+    netmon->watch.handler = tn_netmon_event;
+    netmon->watch.data = netmon;
+    tn_timer_init(&netmon->timer, tn_netmon_tell, netmon);
+
+    memset(&nl, 0, sizeof(struct sockaddr_nl));
+    nl.nl_family = AF_NETLINK;
+    nl.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR
+                   | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE;
+
+    netmon->watch.fd = socket(AF_NETLINK,
+                              SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                              NETLINK_ROUTE);
+
+    if (netmon->watch.fd == -1
+        || bind(netmon->watch.fd, (struct sockaddr *) &nl, sizeof(nl)) == -1
+        || tn_loop_watch(loop, &netmon->watch) != TN_OK)
+    {
+        err = errno;
+        tn_netmon_destroy(netmon);
+        errno = err;
+
+        return NULL;
+    }
+
+    netmon->n = tn_netmon_addrs(netmon->ips, TN_NETMON_MAX);
+
+    return netmon;
+}
+
+
+void
+tn_netmon_destroy(tn_netmon_t *netmon)
+{
+    if (netmon == NULL) {
+        return;
+    }
+
+    tn_timer_cancel(&netmon->loop->timers, &netmon->timer);
+    tn_loop_unwatch(netmon->loop, &netmon->watch);
+
+    if (netmon->watch.fd != -1) {
+        (void) close(netmon->watch.fd);
+    }
+
+    free(netmon);
+}
+
+
+static void
+tn_netmon_event(tn_watch_t *watch, uint32_t events)
+{
+    bool          any;
+    tn_ms_t       now, at;
+    ssize_t       n;
+    tn_netmon_t  *netmon;
+
+    (void) events;
+
+    netmon = watch->data;
+    now = netmon->loop->now;
+    any = false;
+
+    for ( ;; ) {
+        n = recv(watch->fd, netmon->loop->scratch, TN_LOOP_SCRATCH, 0);
+
+        if (n > 0 || (n == -1 && errno == ENOBUFS)) {
+            any = true;
+            continue;
+        }
+
+        if (n == -1 && errno == EINTR) {
+            continue;
+        }
+
+        break;
+    }
+
+    if (!any) {
+        return;
+    }
+
+    if (!tn_timer_is_set(&netmon->timer)) {
+        netmon->first = now;
+    }
+
+    at = tn_min(now + TN_NETMON_QUIET_MS,
+                netmon->first + TN_NETMON_LONGEST_MS);
+
+    (void) tn_timer_set(&netmon->loop->timers, &netmon->timer, at);
+}
+
+
+static void
+tn_netmon_tell(void *data, tn_ms_t now)
+{
+    bool          differ;
+    size_t        n;
+    tn_ip_t       ips[TN_NETMON_MAX];
+    tn_netmon_t  *netmon;
+
+    (void) now;
+
+    netmon = data;
+
+    memset(ips, 0, sizeof(ips));
+    n = tn_netmon_addrs(ips, TN_NETMON_MAX);
+
+    differ = n != netmon->n
+             || memcmp(ips, netmon->ips, n * sizeof(tn_ip_t)) != 0;
+
+    memcpy(netmon->ips, ips, sizeof(ips));
+    netmon->n = n;
+
+    tn_log(netmon->log, TN_LOG_DEBUG,
+           "the host's network changed, %zu usable addresses%s", n,
+           differ ? ", not those of before" : "");
+
+    netmon->changed(netmon->data, differ);
+}

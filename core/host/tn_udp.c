@@ -1,0 +1,762 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Receive: one recvmmsg() of TN_UDP_RX_MESSAGES buffers per turn and socket,
+ * so that timers and the other descriptors get theirs; level-triggered epoll
+ * comes back for the rest.  The kernel merges datagrams of one source and
+ * size into a message and tells the size (UDP_GRO).
+ *
+ * Send: datagrams stand one after the other in one buffer; a message is a
+ * stretch of it.  A message takes datagrams of its first one's size to its
+ * destination until one is shorter, which ends it (UDP_SEGMENT).  The kernel
+ * says EIO when the device cannot checksum, and EINVAL when it does not know
+ * UDP_SEGMENT or when the path's MTU is below the size: the first is for
+ * good, the second too unless segments have worked on this socket before.
+ */
+
+#include "host/tn_udp.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT  103
+#endif
+
+#ifndef UDP_GRO
+#define UDP_GRO  104
+#endif
+
+
+typedef struct {
+    tn_watch_t               watch;         /* fd -1: no socket */
+    uint16_t                 port;
+    bool                     segments;      /* UDP_SEGMENT may be tried */
+    bool                     segments_worked;
+} tn_udp_socket_t;
+
+typedef union {
+    struct cmsghdr           header;
+    uint8_t                  bytes[CMSG_SPACE(sizeof(int))];
+} tn_udp_control_t;
+
+typedef struct {
+    tn_addr_t                to;
+    struct sockaddr_storage  ss;
+    socklen_t                ss_len;
+    size_t                   start;         /* in the buffer */
+    size_t                   len;
+    size_t                   segment;       /* size of the first datagram */
+    unsigned int             count;         /* of datagrams */
+    bool                     open;          /* the last was of full size */
+    bool                     v6;
+} tn_udp_message_t;
+
+struct tn_udp_s {
+    tn_loop_t               *loop;
+    const tn_udp_ops_t      *ops;
+    void                    *data;
+    tn_log_t                *log;
+    tn_udp_socket_t          sockets[2];    /* by "is IPv6" */
+    tn_udp_stats_t           stats;
+
+    uint8_t                 *rx;            /* mapped: pages come with use */
+    struct mmsghdr           rx_headers[TN_UDP_RX_MESSAGES];
+    struct iovec             rx_iovs[TN_UDP_RX_MESSAGES];
+    struct sockaddr_storage  rx_names[TN_UDP_RX_MESSAGES];
+    tn_udp_control_t         rx_controls[TN_UDP_RX_MESSAGES];
+    tn_addr_t                rx_from[TN_UDP_RX_MESSAGES];
+
+    uint8_t                 *tx;
+    size_t                   tx_len;
+    tn_udp_message_t         tx_messages[TN_UDP_TX_MESSAGES];
+    unsigned int             tx_n;
+    size_t                   room_len;      /* 0: none was given */
+    bool                     room_new;      /* it begins a message */
+    bool                     flushing;
+
+    struct mmsghdr           tx_headers[TN_UDP_TX_MESSAGES];
+    struct iovec             tx_iovs[TN_UDP_TX_MESSAGES];
+    tn_udp_control_t         tx_controls[TN_UDP_TX_MESSAGES];
+};
+
+
+static void tn_udp_event(tn_watch_t *watch, uint32_t events);
+static void tn_udp_deliver(tn_udp_t *udp, unsigned int i);
+static size_t tn_udp_gro_size(struct msghdr *header);
+static void tn_udp_send_run(tn_udp_t *udp, unsigned int first,
+    unsigned int end);
+static void tn_udp_header(tn_udp_t *udp, unsigned int i);
+static unsigned int tn_udp_refused(tn_udp_t *udp, unsigned int i,
+    unsigned int end, int err);
+static void tn_udp_send_singly(tn_udp_t *udp, tn_udp_message_t *message);
+static tn_rc_t tn_udp_failed(tn_udp_t *udp, const tn_addr_t *to, int err,
+    unsigned int count);
+static void tn_udp_buffer(int fd, int force, int plain);
+
+
+int
+tn_udp_socket(bool v6, const tn_ip_t *ip, uint16_t port)
+{
+    int                      fd, one, err;
+    size_t                   len;
+    tn_addr_t                addr;
+    struct sockaddr_storage  ss;
+
+    fd = socket(v6 ? AF_INET6 : AF_INET,
+                SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd == -1) {
+        return -1;
+    }
+
+    one = 1;
+
+    if (v6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one))
+              == -1)
+    {
+        goto failed;
+    }
+
+    /* kernels before 5.0 have none; datagrams then come one by one */
+    (void) setsockopt(fd, IPPROTO_UDP, UDP_GRO, &one, sizeof(one));
+
+    tn_udp_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF);
+    tn_udp_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+
+    memset(&addr, 0, sizeof(tn_addr_t));
+    addr.port = port;
+
+    if (ip != NULL) {
+        addr.ip = *ip;
+
+    } else if (!v6) {
+        addr.ip.b[10] = 0xff;
+        addr.ip.b[11] = 0xff;
+    }
+
+    if (tn_ip_is_v4(&addr.ip) == v6) {
+        errno = EAFNOSUPPORT;
+        goto failed;
+    }
+
+    len = tn_addr_to_sockaddr(&addr, &ss);
+
+    if (bind(fd, (struct sockaddr *) &ss, (socklen_t) len) == -1) {
+        goto failed;
+    }
+
+    return fd;
+
+failed:
+
+    err = errno;
+    (void) close(fd);
+    errno = err;
+
+    return -1;
+}
+
+
+static void
+tn_udp_buffer(int fd, int force, int plain)
+{
+    int  size;
+
+    size = TN_UDP_BUFFER_BYTES;
+
+    if (setsockopt(fd, SOL_SOCKET, force, &size, sizeof(size)) == -1) {
+        /* cut by the kernel to net.core.[rw]mem_max */
+        (void) setsockopt(fd, SOL_SOCKET, plain, &size, sizeof(size));
+    }
+}
+
+
+tn_udp_t *
+tn_udp_create(tn_loop_t *loop, const tn_udp_ops_t *ops, void *data,
+    tn_log_t *log)
+{
+    unsigned int     i;
+    tn_udp_t        *udp;
+    struct msghdr   *header;
+
+    udp = calloc(1, sizeof(tn_udp_t));
+    if (udp == NULL) {
+        return NULL;
+    }
+
+    udp->loop = loop;
+    udp->ops = ops;
+    udp->data = data;
+    udp->log = log;
+    udp->sockets[0].watch.fd = -1;
+    udp->sockets[1].watch.fd = -1;
+
+    udp->tx = malloc(TN_UDP_TX_BYTES);
+    udp->rx = mmap(NULL, TN_UDP_RX_MESSAGES * TN_UDP_RX_BYTES,
+                   PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+                   0);
+
+    if (udp->tx == NULL || udp->rx == MAP_FAILED) {
+        udp->rx = udp->rx == MAP_FAILED ? NULL : udp->rx;
+        tn_udp_destroy(udp);
+        return NULL;
+    }
+
+    for (i = 0; i < TN_UDP_RX_MESSAGES; i++) {
+        udp->rx_iovs[i].iov_base = udp->rx + i * TN_UDP_RX_BYTES;
+        udp->rx_iovs[i].iov_len = TN_UDP_RX_BYTES;
+
+        header = &udp->rx_headers[i].msg_hdr;
+        header->msg_name = &udp->rx_names[i];
+        header->msg_iov = &udp->rx_iovs[i];
+        header->msg_iovlen = 1;
+        header->msg_control = &udp->rx_controls[i];
+    }
+
+    for (i = 0; i < TN_UDP_TX_MESSAGES; i++) {
+        header = &udp->tx_headers[i].msg_hdr;
+        header->msg_name = &udp->tx_messages[i].ss;
+        header->msg_iov = &udp->tx_iovs[i];
+        header->msg_iovlen = 1;
+    }
+
+    return udp;
+}
+
+
+void
+tn_udp_destroy(tn_udp_t *udp)
+{
+    if (udp == NULL) {
+        return;
+    }
+
+    tn_udp_drop(udp, false);
+    tn_udp_drop(udp, true);
+
+    if (udp->rx != NULL) {
+        (void) munmap(udp->rx, TN_UDP_RX_MESSAGES * TN_UDP_RX_BYTES);
+    }
+
+    free(udp->tx);
+    free(udp);
+}
+
+
+tn_rc_t
+tn_udp_adopt(tn_udp_t *udp, int fd)
+{
+    int                      type;
+    bool                     v6;
+    socklen_t                len;
+    tn_addr_t                addr;
+    tn_udp_socket_t         *sock;
+    struct sockaddr_storage  ss;
+
+    len = sizeof(type);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == -1
+        || type != SOCK_DGRAM)
+    {
+        return TN_ERROR;
+    }
+
+    memset(&ss, 0, sizeof(struct sockaddr_storage));
+    len = sizeof(ss);
+
+    if (getsockname(fd, (struct sockaddr *) &ss, &len) == -1
+        || tn_addr_from_sockaddr(&addr, &ss) != TN_OK)
+    {
+        return TN_ERROR;
+    }
+
+    v6 = ss.ss_family == AF_INET6;
+    sock = &udp->sockets[v6];
+
+    tn_udp_drop(udp, v6);
+
+    sock->watch.fd = fd;
+    sock->watch.events = TN_LOOP_READ;
+    sock->watch.handler = tn_udp_event;
+    sock->watch.data = udp;
+    sock->port = addr.port;
+    sock->segments = true;
+    sock->segments_worked = false;
+
+    if (tn_loop_watch(udp->loop, &sock->watch) != TN_OK) {
+        sock->watch.fd = -1;
+        return TN_ERROR;
+    }
+
+    return TN_OK;
+}
+
+
+void
+tn_udp_drop(tn_udp_t *udp, bool v6)
+{
+    tn_udp_socket_t  *sock;
+
+    sock = &udp->sockets[v6];
+
+    if (sock->watch.fd == -1) {
+        return;
+    }
+
+    tn_loop_unwatch(udp->loop, &sock->watch);
+    (void) close(sock->watch.fd);
+    sock->watch.fd = -1;
+    sock->port = 0;
+}
+
+
+uint16_t
+tn_udp_port(const tn_udp_t *udp, bool v6)
+{
+    return udp->sockets[v6].port;
+}
+
+
+bool
+tn_udp_segments(const tn_udp_t *udp, bool v6)
+{
+    return udp->sockets[v6].segments;
+}
+
+
+const tn_udp_stats_t *
+tn_udp_stats(const tn_udp_t *udp)
+{
+    return &udp->stats;
+}
+
+
+static void
+tn_udp_event(tn_watch_t *watch, uint32_t events)
+{
+    int        n;
+    unsigned   i;
+    tn_udp_t  *udp;
+
+    (void) events;
+
+    udp = watch->data;
+
+    for (i = 0; i < TN_UDP_RX_MESSAGES; i++) {
+        udp->rx_headers[i].msg_hdr.msg_namelen = sizeof(udp->rx_names[0]);
+        udp->rx_headers[i].msg_hdr.msg_controllen =
+            sizeof(udp->rx_controls[0]);
+    }
+
+    n = recvmmsg(watch->fd, udp->rx_headers, TN_UDP_RX_MESSAGES,
+                 MSG_DONTWAIT, NULL);
+
+    udp->stats.rx_calls++;
+
+    /* an error here is one of an earlier send, told once; epoll comes back */
+    if (n <= 0) {
+        return;
+    }
+
+    for (i = 0; i < (unsigned int) n; i++) {
+        tn_udp_deliver(udp, i);
+    }
+
+    if (udp->ops->batch != NULL) {
+        udp->ops->batch(udp->data);
+    }
+}
+
+
+static void
+tn_udp_deliver(tn_udp_t *udp, unsigned int i)
+{
+    size_t          len, left, segment;
+    uint8_t        *p;
+    struct msghdr  *header;
+
+    header = &udp->rx_headers[i].msg_hdr;
+    left = udp->rx_headers[i].msg_len;
+
+    udp->stats.rx_messages++;
+    udp->stats.rx_bytes += left;
+
+    if (header->msg_flags & MSG_TRUNC) {
+        udp->stats.rx_truncated++;
+        return;
+    }
+
+    if (tn_addr_from_sockaddr(&udp->rx_from[i], &udp->rx_names[i]) != TN_OK) {
+        return;
+    }
+
+    segment = tn_udp_gro_size(header);
+
+    if (segment == 0) {
+        segment = left;
+    }
+
+    p = udp->rx_iovs[i].iov_base;
+
+    do {
+        len = tn_min(left, segment);
+
+        udp->stats.rx_datagrams++;
+        udp->ops->received(udp->data, &udp->rx_from[i], p, len);
+
+        p += len;
+        left -= len;
+
+    } while (left > 0);
+}
+
+
+static size_t
+tn_udp_gro_size(struct msghdr *header)
+{
+    int              size;
+    struct cmsghdr  *cmsg;
+
+    for (cmsg = CMSG_FIRSTHDR(header);
+         cmsg != NULL;
+         cmsg = CMSG_NXTHDR(header, cmsg))
+    {
+        if (cmsg->cmsg_level == IPPROTO_UDP && cmsg->cmsg_type == UDP_GRO
+            && cmsg->cmsg_len >= CMSG_LEN(sizeof(size)))
+        {
+            memcpy(&size, CMSG_DATA(cmsg), sizeof(size));
+            return size > 0 ? (size_t) size : 0;
+        }
+    }
+
+    return 0;
+}
+
+
+tn_rc_t
+tn_udp_send(tn_udp_t *udp, const tn_addr_t *to, const void *bytes, size_t len)
+{
+    size_t                   ss_len;
+    ssize_t                  n;
+    tn_udp_socket_t         *sock;
+    struct sockaddr_storage  ss;
+
+    sock = &udp->sockets[!tn_ip_is_v4(&to->ip)];
+
+    if (sock->watch.fd == -1) {
+        return TN_NOTFOUND;
+    }
+
+    ss_len = tn_addr_to_sockaddr(to, &ss);
+
+    do {
+        n = sendto(sock->watch.fd, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL,
+                   (struct sockaddr *) &ss, (socklen_t) ss_len);
+    } while (n == -1 && errno == EINTR);
+
+    udp->stats.tx_calls++;
+
+    if (n == -1) {
+        return tn_udp_failed(udp, to, errno, 1);
+    }
+
+    udp->stats.tx_messages++;
+    udp->stats.tx_datagrams++;
+    udp->stats.tx_bytes += len;
+
+    return TN_OK;
+}
+
+
+uint8_t *
+tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len)
+{
+    bool               v6;
+    tn_udp_message_t  *last;
+
+    v6 = !tn_ip_is_v4(&to->ip);
+    udp->room_len = 0;
+
+    if (len == 0 || len > TN_UDP_MAX_DATAGRAM || udp->flushing
+        || udp->sockets[v6].watch.fd == -1)
+    {
+        return NULL;
+    }
+
+    if (udp->tx_len + len > TN_UDP_TX_BYTES) {
+        tn_udp_flush(udp);
+    }
+
+    if (udp->tx_n > 0) {
+        last = &udp->tx_messages[udp->tx_n - 1];
+
+        if (last->open && len <= last->segment
+            && last->len + len <= TN_UDP_MAX_DATAGRAM
+            && tn_addr_equal(&last->to, to))
+        {
+            udp->room_len = len;
+            udp->room_new = false;
+
+            return udp->tx + udp->tx_len;
+        }
+
+        if (udp->tx_n == TN_UDP_TX_MESSAGES) {
+            tn_udp_flush(udp);
+        }
+    }
+
+    /* not part of the batch until tn_udp_add() counts it */
+    last = &udp->tx_messages[udp->tx_n];
+
+    last->to = *to;
+    last->ss_len = (socklen_t) tn_addr_to_sockaddr(to, &last->ss);
+    last->start = udp->tx_len;
+    last->len = 0;
+    last->segment = len;
+    last->count = 0;
+    last->v6 = v6;
+
+    udp->room_len = len;
+    udp->room_new = true;
+
+    return udp->tx + udp->tx_len;
+}
+
+
+void
+tn_udp_add(tn_udp_t *udp)
+{
+    tn_udp_message_t  *last;
+
+    if (udp->room_len == 0) {
+        return;
+    }
+
+    if (udp->room_new) {
+        udp->tx_n++;
+    }
+
+    last = &udp->tx_messages[udp->tx_n - 1];
+
+    last->len += udp->room_len;
+    last->count++;
+    last->open = udp->room_len == last->segment
+                 && last->count < TN_UDP_TX_SEGMENTS
+                 && udp->sockets[last->v6].segments;
+
+    udp->tx_len += udp->room_len;
+    udp->room_len = 0;
+}
+
+
+void
+tn_udp_flush(tn_udp_t *udp)
+{
+    unsigned int  first, end;
+
+    if (udp->tx_n == 0 || udp->flushing) {
+        return;
+    }
+
+    udp->flushing = true;
+
+    for (first = 0; first < udp->tx_n; first = end) {
+        end = first + 1;
+
+        while (end < udp->tx_n
+               && udp->tx_messages[end].v6 == udp->tx_messages[first].v6)
+        {
+            end++;
+        }
+
+        tn_udp_send_run(udp, first, end);
+    }
+
+    udp->tx_n = 0;
+    udp->tx_len = 0;
+    udp->room_len = 0;
+    udp->flushing = false;
+}
+
+
+/* sends messages of one family */
+
+static void
+tn_udp_send_run(tn_udp_t *udp, unsigned int first, unsigned int end)
+{
+    int                n, fd;
+    unsigned int       i, sent;
+    tn_udp_socket_t   *sock;
+    tn_udp_message_t  *message;
+
+    sock = &udp->sockets[udp->tx_messages[first].v6];
+
+    for (i = first; i < end; i++) {
+        tn_udp_header(udp, i);
+    }
+
+    while (first < end) {
+        fd = sock->watch.fd;    /* a callback may have dropped the socket */
+
+        n = sendmmsg(fd, udp->tx_headers + first, end - first,
+                     MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        udp->stats.tx_calls++;
+
+        if (n == -1) {
+            if (errno != EINTR) {
+                first = tn_udp_refused(udp, first, end, errno);
+            }
+
+            continue;
+        }
+
+        for (sent = first + (unsigned int) n; first < sent; first++) {
+            message = &udp->tx_messages[first];
+
+            if (message->count > 1) {
+                sock->segments_worked = true;
+            }
+
+            udp->stats.tx_messages++;
+            udp->stats.tx_datagrams += message->count;
+            udp->stats.tx_bytes += message->len;
+        }
+    }
+}
+
+
+static void
+tn_udp_header(tn_udp_t *udp, unsigned int i)
+{
+    uint16_t           segment;
+    struct msghdr     *header;
+    struct cmsghdr    *cmsg;
+    tn_udp_message_t  *message;
+
+    message = &udp->tx_messages[i];
+    header = &udp->tx_headers[i].msg_hdr;
+
+    udp->tx_iovs[i].iov_base = udp->tx + message->start;
+    udp->tx_iovs[i].iov_len = message->len;
+    header->msg_namelen = message->ss_len;
+
+    if (message->count == 1) {
+        header->msg_control = NULL;
+        header->msg_controllen = 0;
+        return;
+    }
+
+    segment = (uint16_t) message->segment;
+
+    header->msg_control = &udp->tx_controls[i];
+    header->msg_controllen = CMSG_SPACE(sizeof(segment));
+
+    cmsg = CMSG_FIRSTHDR(header);
+    cmsg->cmsg_level = IPPROTO_UDP;
+    cmsg->cmsg_type = UDP_SEGMENT;
+    cmsg->cmsg_len = CMSG_LEN(sizeof(segment));
+    memcpy(CMSG_DATA(cmsg), &segment, sizeof(segment));
+}
+
+
+/* message i was not taken; returns the message to go on with */
+
+static unsigned int
+tn_udp_refused(tn_udp_t *udp, unsigned int i, unsigned int end, int err)
+{
+    tn_udp_socket_t   *sock;
+    tn_udp_message_t  *message;
+
+    message = &udp->tx_messages[i];
+    sock = &udp->sockets[message->v6];
+
+    if (err == EAGAIN) {
+
+        /* the socket's buffer is full: the others would fare no better */
+        for ( /* void */ ; i < end; i++) {
+            udp->stats.tx_dropped += udp->tx_messages[i].count;
+        }
+
+        return end;
+    }
+
+    if (message->count > 1 && (err == EIO || err == EINVAL
+                               || err == EMSGSIZE))
+    {
+        if (sock->segments
+            && (err == EIO || (err == EINVAL && !sock->segments_worked)))
+        {
+            sock->segments = false;
+            tn_log(udp->log, TN_LOG_INFO,
+                   "UDP_SEGMENT does not work on the IPv%d socket (%s), "
+                   "datagrams are sent one by one", message->v6 ? 6 : 4,
+                   strerror(err));
+        }
+
+        tn_udp_send_singly(udp, message);
+
+    } else {
+        (void) tn_udp_failed(udp, &message->to, err, message->count);
+    }
+
+    return i + 1;
+}
+
+
+static void
+tn_udp_send_singly(tn_udp_t *udp, tn_udp_message_t *message)
+{
+    size_t   len, left;
+    uint8_t  *p;
+
+    p = udp->tx + message->start;
+
+    for (left = message->len; left > 0; left -= len) {
+        len = tn_min(left, message->segment);
+
+        (void) tn_udp_send(udp, &message->to, p, len);
+
+        p += len;
+    }
+}
+
+
+static tn_rc_t
+tn_udp_failed(tn_udp_t *udp, const tn_addr_t *to, int err,
+    unsigned int count)
+{
+    if (err == EAGAIN || err == ENOBUFS) {
+        udp->stats.tx_dropped += count;
+        return TN_AGAIN;
+    }
+
+    udp->stats.tx_failed += count;
+
+    switch (err) {
+
+    case ECONNREFUSED:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENETDOWN:
+    case EADDRNOTAVAIL:     /* no source address: the family has no network */
+    case EPERM:             /* a packet filter of this host */
+
+        if (udp->ops->unreachable != NULL) {
+            udp->ops->unreachable(udp->data, to, err);
+        }
+
+        break;
+
+    default:
+        break;
+    }
+
+    return TN_ERROR;
+}
