@@ -129,9 +129,10 @@ const tn_wg_stats_t *tn_wg_stats(const tn_wg_t *wg);
 
 /*
  * A handshake message or cookie reply (any bytes that tn_wgmsg_is_data()
- * denies).  TN_OK when it was authentic, and then *peer is who sent it;
- * TN_REFUSED when it was answered with a cookie or over a rate limit;
- * TN_MALFORMED for all else.  *peer is NULL unless TN_OK.
+ * denies).  TN_OK when it was taken: *peer is who sent it, or NULL for a
+ * cookie reply, which proves too little.  TN_REFUSED when it was answered
+ * with a cookie or over a rate limit; TN_MALFORMED for all else, and TN_NOMEM
+ * or TN_ERROR when we failed: nothing has changed then and *peer is NULL.
  */
 tn_rc_t tn_wg_input(tn_wg_t *wg, tn_ms_t now, const tn_wg_from_t *from,
     const uint8_t *msg, size_t len, tn_wg_peer_t **peer);
@@ -152,9 +153,10 @@ void tn_wg_peer_remove(tn_wg_peer_t *peer);
 
 /*
  * Forgets sessions and handshakes but keeps allowed IPs and staged packets:
- * for a peer known to have restarted.  The next packet shakes hands at once.
+ * for a peer known to have restarted.  Shakes hands at once when packets are
+ * staged, else with the next one.
  */
-void tn_wg_peer_reset(tn_wg_peer_t *peer);
+void tn_wg_peer_reset(tn_wg_peer_t *peer, tn_ms_t now);
 
 /* NULL when there is none */
 tn_wg_peer_t *tn_wg_peer_find(const tn_wg_t *wg, const tn_key_t *key);
@@ -202,7 +204,8 @@ tn_wg_sealed_len(size_t len)
  * tn_wg_sealed_len(len) bytes.  `src` is dst + TN_WGMSG_DATA_HEADER or does
  * not overlap dst; in the second case it is only read.
  * TN_OK: send dst.  TN_AGAIN: no session; a handshake is under way and a copy
- * is staged, to come through ops->send().  TN_NOMEM: dropped.
+ * is staged, to come through ops->send().  TN_NOMEM, or TN_ERROR for a wrong
+ * length or when the crypto library fails: dropped.  May call ops->send().
  */
 tn_rc_t tn_wg_seal(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
     size_t len, uint8_t *dst);
