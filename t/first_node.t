@@ -86,11 +86,8 @@ ok($self, 'the peer sees the node')
 my ($web4) = grep { !/:/ } @{$self->{TailscaleIPs}};
 my ($web6) = grep { /:/ } @{$self->{TailscaleIPs}};
 
-ok(eval {
-    $lab->wait_for(20, 'the first page', sub {
-        $peer->get('http://web.lab.test/', timeout => 2)->{ok}
-    })
-}, 'the first page came') or diag($nginx->error_log);
+is($peer->wait_get('http://web.lab.test/', seconds => 20)->{status}, 200,
+   'the first page came') or diag($nginx->error_log);
 
 # Peer to nginx.
 
@@ -128,6 +125,8 @@ like($peer->wait_path('web', qr/direct/, 10)->{path}, qr/direct/,
 
 my $proxy = 'http://' . $web->ip4 . ':8000';
 my $hello = "Hello from the web server behind tailscaled.\n";
+
+$infra->wait_get("$proxy/short/");
 
 for (['short name', 'short'], ['full name', 'full'],
      ['IPv4 address', 'ip4'], ['IPv6 address', 'ip6'])

@@ -21,6 +21,16 @@ my $begin = time();
 my $page = "page of %s\n";
 
 
+sub body {
+    my ($node, $url) = @_;
+    my $r = $node->wait_get($url);
+
+    diag("$url: $r->{status} $r->{error}") if $r->{status} != 200;
+
+    return $r->{body};
+}
+
+
 sub check {
     my ($version, $tls) = @_;
     my $lab = Tailnet::Lab->new;
@@ -58,13 +68,13 @@ sub check {
         is(scalar(grep { $_->{online} } $control->nodes), 2,
            'headscale lists both online');
 
-        is($tun->get('http://user.lab.test/')->{body},
+        is(body($tun, 'http://user.lab.test/'),
            sprintf($page, 'user'), 'TUN to userspace by full name');
-        is($tun->get('http://user/')->{body},
+        is(body($tun, 'http://user/'),
            sprintf($page, 'user'), 'by short name');
-        is($tun->get('http://[' . $user->ip6 . ']/')->{body},
+        is(body($tun, 'http://[' . $user->ip6 . ']/'),
            sprintf($page, 'user'), 'by IPv6 address');
-        is($user->get('http://tun.lab.test/')->{body},
+        is(body($user, 'http://tun.lab.test/'),
            sprintf($page, 'tun'), 'userspace to TUN');
 
         is($tun->wait_path('user', qr/direct/)->{path}, 'direct',
@@ -74,7 +84,7 @@ sub check {
 
         is($tun->wait_path('user', qr/derp/)->{path}, 'derp-lab1',
            'DERP when UDP is blocked');
-        is($tun->get('http://user/')->{body}, sprintf($page, 'user'),
+        is(body($tun, 'http://user/'), sprintf($page, 'user'),
            'page through DERP');
 
         $tun->host->unblock_udp;

@@ -58,7 +58,7 @@ is($n->{HomeDERP}, $derper->region, 'home DERP');
 is($n->{Name}, 'one.lab.test.', 'MagicDNS name');
 
 $one->wait_peer('two');
-is($one->get('http://two.lab.test/')->{body}, "page of two\n", 'a page');
+is($one->wait_get('http://two.lab.test/')->{body}, "page of two\n", 'a page');
 is($one->wait_path('two', qr/direct/)->{path}, 'direct', 'direct path');
 
 $two->host->block_udp;
@@ -76,7 +76,7 @@ $lab->wait_for(10, 'the tag to be seen', sub {
 });
 pass('/node changes a node for its peers');
 
-is($one->get('http://extra.lab.test/')->{body}, "page of two\n",
+is($one->wait_get('http://extra.lab.test/')->{body}, "page of two\n",
    '/dns adds a record');
 
 my $answer = $control->call(POST => "/c2n?node=$n->{Key}",

@@ -144,6 +144,27 @@ sub get {
 }
 
 
+# The same until it is answered with this status: a control server tells the
+# nodes of each other one after the other, and a node whose packet filter does
+# not yet know the other refuses it. Returns the last result in any case.
+
+sub wait_get {
+    my ($self, $url, %opt) = @_;
+    my $seconds = delete $opt{seconds} // 15;
+    my $status = delete $opt{status} // 200;
+    my $result;
+
+    eval {
+        $self->{lab}->wait_for($seconds, $url, sub {
+            $result = $self->get($url, timeout => 3, %opt);
+            return $result->{ok} && $result->{status} == $status;
+        });
+    };
+
+    return $result;
+}
+
+
 # Does something here accept TCP connections on this port (of this address)?
 
 sub accepts {

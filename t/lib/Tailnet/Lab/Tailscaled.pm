@@ -198,4 +198,12 @@ sub get {
 }
 
 
+# The same, repeated until it is answered.
+
+sub wait_get {
+    my ($self, $url, %opt) = @_;
+    return $self->{host}->wait_get($url, proxy => $self->proxy, %opt);
+}
+
+
 1;
