@@ -1,0 +1,232 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * http: parameter "tailnet" of "listen" and of "server" in upstream {}.
+ */
+
+#include "ngx_tailnet.h"
+
+#include <ngx_http.h>
+
+
+#define NGX_HTTP_TAILNET_PORT  80
+
+
+typedef struct {
+    ngx_http_upstream_init_peer_pt   init;      /* the balancer's */
+    ngx_tailnet_conf_t              *conf;
+} ngx_http_tailnet_srv_conf_t;
+
+
+static ngx_int_t ngx_http_tailnet_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_tailnet_postconfiguration(ngx_conf_t *cf);
+static void *ngx_http_tailnet_create_srv_conf(ngx_conf_t *cf);
+
+static char *ngx_http_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_uint_t ngx_http_tailnet_upstream(
+    ngx_http_upstream_srv_conf_t *uscf);
+static ngx_int_t ngx_http_tailnet_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us);
+
+
+static ngx_tailnet_set_pt  ngx_http_tailnet_stock_listen;
+static ngx_tailnet_set_pt  ngx_http_tailnet_stock_server;
+
+
+static ngx_http_module_t  ngx_http_tailnet_module_ctx = {
+    ngx_http_tailnet_preconfiguration,     /* preconfiguration */
+    ngx_http_tailnet_postconfiguration,    /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    ngx_http_tailnet_create_srv_conf,      /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    NULL,                                  /* create location configuration */
+    NULL                                   /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_tailnet_module = {
+    NGX_MODULE_V1,
+    &ngx_http_tailnet_module_ctx,          /* module context */
+    NULL,                                  /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+/* once in the life of the process: the object is never unloaded */
+
+__attribute__((constructor))
+static void
+ngx_http_tailnet_wrap_stock(void)
+{
+    ngx_http_tailnet_stock_listen = ngx_tailnet_wrap(&ngx_http_core_module,
+                                                "listen",
+                                                ngx_http_tailnet_listen);
+
+    ngx_http_tailnet_stock_server = ngx_tailnet_wrap(&ngx_http_upstream_module,
+                                                "server",
+                                                ngx_http_tailnet_server);
+}
+
+
+static ngx_int_t
+ngx_http_tailnet_preconfiguration(ngx_conf_t *cf)
+{
+    if (ngx_http_tailnet_stock_listen == NULL
+        || ngx_http_tailnet_stock_server == NULL)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the tailnet module does not know this nginx: "
+                           "there is no \"listen\" or \"server\" to extend");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_http_tailnet_create_srv_conf(ngx_conf_t *cf)
+{
+    ngx_http_tailnet_srv_conf_t  *tscf;
+
+    tscf = ngx_pcalloc(cf->pool, sizeof(ngx_http_tailnet_srv_conf_t));
+    if (tscf == NULL) {
+        return NULL;
+    }
+
+    tscf->conf = ngx_tailnet_get_conf(cf->cycle);
+
+    return tscf;
+}
+
+
+static char *
+ngx_http_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return ngx_tailnet_listen(cf, cmd, conf, ngx_http_tailnet_stock_listen);
+}
+
+
+static char *
+ngx_http_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_upstream_srv_conf_t *uscf = conf;
+
+    char                        *rv;
+    ngx_str_t                    name, addr;
+    ngx_http_upstream_server_t  *us;
+
+    rv = ngx_tailnet_server(cf, cmd, conf, ngx_http_tailnet_stock_server,
+                            NGX_HTTP_TAILNET_PORT, &name, &addr);
+
+    if (rv != NGX_CONF_OK || name.len == 0) {
+        return rv;
+    }
+
+    us = uscf->servers->elts;
+    us += uscf->servers->nelts - 1;
+
+    us->name = name;
+
+    if (us->naddrs) {
+        us->addrs[0].name = addr;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* balancers have set their peer.init by now; ours has to be the last */
+
+static ngx_int_t
+ngx_http_tailnet_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_uint_t                       i;
+    ngx_http_tailnet_srv_conf_t     *tscf;
+    ngx_http_upstream_srv_conf_t   **uscfp;
+    ngx_http_upstream_main_conf_t   *umcf;
+
+    umcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_upstream_module);
+
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (!ngx_http_tailnet_upstream(uscfp[i])) {
+            continue;
+        }
+
+        tscf = ngx_http_conf_upstream_srv_conf(uscfp[i],
+                                               ngx_http_tailnet_module);
+
+        tscf->init = uscfp[i]->peer.init;
+        uscfp[i]->peer.init = ngx_http_tailnet_init_peer;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_http_tailnet_upstream(ngx_http_upstream_srv_conf_t *uscf)
+{
+    ngx_uint_t                   i;
+    ngx_http_upstream_server_t  *us;
+
+    if (uscf->servers == NULL || uscf->srv_conf == NULL) {
+
+        /* the upstream of a plain proxy_pass */
+
+        return 0;
+    }
+
+    us = uscf->servers->elts;
+
+    for (i = 0; i < uscf->servers->nelts; i++) {
+        if (us[i].naddrs && ngx_tailnet_is_target(us[i].addrs[0].sockaddr)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_http_tailnet_init_peer(ngx_http_request_t *r,
+    ngx_http_upstream_srv_conf_t *us)
+{
+    ngx_tailnet_peer_t           *peer;
+    ngx_http_tailnet_srv_conf_t  *tscf;
+
+    tscf = ngx_http_conf_upstream_srv_conf(us, ngx_http_tailnet_module);
+
+    if (tscf->init(r, us) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    peer = ngx_pcalloc(r->pool, sizeof(ngx_tailnet_peer_t));
+    if (peer == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_tailnet_peer_init(peer, tscf->conf, &r->upstream->peer);
+
+    return NGX_OK;
+}

@@ -1,0 +1,208 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What the parts of the glue share.  ngx_tailnet_*.c are for http and stream
+ * alike; nothing of http or stream is named here.
+ */
+
+#ifndef _NGX_TAILNET_H_INCLUDED_
+#define _NGX_TAILNET_H_INCLUDED_
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+#include <ngx_event_connect.h>
+
+#include "host/tn_client.h"
+
+
+/* the context of the directives inside of tailnet {} */
+#define NGX_TAILNET_CONF  0x02000000
+
+
+typedef char *(*ngx_tailnet_set_pt)(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
+
+/* a tailnet {} block */
+
+typedef struct {
+    ngx_str_t                       name;
+
+    ngx_str_t                       control_url;
+    ngx_str_t                       auth_key;   /* the key itself, or unset */
+    ngx_str_t                       hostname;
+    ngx_str_t                       state;
+    ngx_str_t                       tags;       /* joined by commas */
+    ngx_str_t                       certificate;
+    ngx_flag_t                      ephemeral;
+    ngx_flag_t                      accept_routes;
+    ngx_int_t                       port;
+    ngx_uint_t                      stack;
+
+    unsigned                        failed:1;   /* no listeners this cycle */
+} ngx_tailnet_node_t;
+
+
+/* a socket that "listen ... tailnet" asks for; its stand-in is in nginx */
+
+typedef struct {
+    ngx_str_t                       path;       /* of the stand-in's sockaddr */
+    ngx_tailnet_node_t             *node;
+    in_port_t                       port;
+    ngx_uint_t                      family;     /* 4 or 6 */
+    unsigned                        implicit:1; /* IPv6 without [::] */
+} ngx_tailnet_listen_t;
+
+
+/* where "server ... tailnet" leads */
+
+typedef struct {
+    ngx_tailnet_node_t             *node;
+    ngx_str_t                       host;
+    in_port_t                       port;
+} ngx_tailnet_target_t;
+
+
+typedef struct {
+    ngx_cycle_t                    *cycle;
+    ngx_str_t                       core;       /* of tailnet_core */
+    ngx_str_t                       program;    /* the core's program */
+    ngx_str_t                       dir;        /* at run time */
+
+    ngx_array_t                     nodes;      /* ngx_tailnet_node_t * */
+    ngx_array_t                     listens;    /* ngx_tailnet_listen_t */
+    ngx_array_t                     targets;    /* ngx_tailnet_target_t */
+
+    ngx_array_t                     opened;     /* indices in cycle->listening */
+
+    tn_client_t                     client;     /* the lifeline */
+} ngx_tailnet_conf_t;
+
+
+/* a dial that waits for the core's answer */
+
+typedef struct {
+    ngx_connection_t               *channel;    /* to the core, or NULL */
+    ngx_connection_t               *connection; /* the upstream's own */
+    ngx_uint_t                      tries;
+} ngx_tailnet_dial_t;
+
+
+/* stands between nginx and the balancer of one upstream request */
+
+typedef struct {
+    ngx_tailnet_conf_t             *conf;
+    ngx_tailnet_target_t           *target;     /* of the last get */
+
+    void                           *data;
+    ngx_event_get_peer_pt           get;
+    ngx_event_free_peer_pt          free;
+    ngx_event_notify_peer_pt        notify;
+
+#if (NGX_SSL || NGX_COMPAT)
+    ngx_event_set_peer_session_pt   set_session;
+    ngx_event_save_peer_session_pt  save_session;
+#endif
+
+    ngx_peer_connection_t          *pc;
+    struct sockaddr                *sockaddr;   /* the stand-in, or NULL */
+    socklen_t                       socklen;
+
+    ngx_tailnet_dial_t              dial;
+} ngx_tailnet_peer_t;
+
+
+/* ngx_tailnet_module.c */
+
+/* the module's configuration, NULL when this cycle does not load it */
+ngx_tailnet_conf_t *ngx_tailnet_get_conf(ngx_cycle_t *cycle);
+
+/*
+ * Replaces the handler of a stock directive and returns the one before, or
+ * NULL when the module has no such directive.
+ */
+ngx_tailnet_set_pt ngx_tailnet_wrap(ngx_module_t *module, char *name,
+    ngx_tailnet_set_pt set);
+
+/* calls the handler with `first` for the first argument and without `skip` */
+char *ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
+    ngx_tailnet_set_pt set, ngx_str_t *first, ngx_str_t *skip);
+
+
+/* ngx_tailnet_conf.c */
+
+char *ngx_tailnet_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_control_url(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_auth_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_hostname(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_tags(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_stack(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_certificate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/*
+ * The parameter "tailnet" or "tailnet=name" of a directive and its node.
+ * NGX_DECLINED: there is none; NGX_ERROR: it was logged.
+ */
+ngx_int_t ngx_tailnet_parameter(ngx_conf_t *cf, ngx_str_t **param,
+    ngx_tailnet_node_t **node);
+
+/* one character or more, each a letter, a digit or one of `more` */
+ngx_uint_t ngx_tailnet_is_word(u_char *p, size_t len, char *more);
+
+
+/* ngx_tailnet_process.c */
+
+ngx_int_t ngx_tailnet_init_zone(ngx_shm_zone_t *zone, void *data);
+ngx_int_t ngx_tailnet_init_module(ngx_cycle_t *cycle);
+ngx_int_t ngx_tailnet_init_process(ngx_cycle_t *cycle);
+void ngx_tailnet_exit_process(ngx_cycle_t *cycle);
+
+
+/* ngx_tailnet_listen.c */
+
+/* in place of the stock "listen", which is `set` */
+char *ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
+    ngx_tailnet_set_pt set);
+
+/*
+ * Gives the stand-ins their sockets; those that get none leave the cycle's
+ * list.  Before nginx opens its own.
+ */
+void ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf);
+
+/* after nginx opened its own: makes the stand-ins look like what they are */
+ngx_int_t ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf);
+
+/* what an old binary passed on without meaning to is not ours to close */
+void ngx_tailnet_listen_forget(ngx_cycle_t *old_cycle);
+
+
+/* ngx_tailnet_upstream.c */
+
+/*
+ * In place of the stock "server" of an upstream, which is `set`.  With the
+ * parameter "tailnet", *name becomes the name as written and *addr the host
+ * and port to show; the caller puts them over those of the stand-in.
+ * Without it, name->len is 0.  default_port is 0 when there is none.
+ */
+char *ngx_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
+    ngx_tailnet_set_pt set, in_port_t default_port, ngx_str_t *name,
+    ngx_str_t *addr);
+
+/* whether this address is a stand-in that ngx_tailnet_server() made */
+ngx_uint_t ngx_tailnet_is_target(struct sockaddr *sockaddr);
+
+/* puts a zeroed peer between pc and its balancer, after peer.init */
+void ngx_tailnet_peer_init(ngx_tailnet_peer_t *peer,
+    ngx_tailnet_conf_t *tcf, ngx_peer_connection_t *pc);
+
+
+extern ngx_module_t  ngx_tailnet_module;
+
+
+#endif /* _NGX_TAILNET_H_INCLUDED_ */

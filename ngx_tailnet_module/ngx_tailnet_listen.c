@@ -1,0 +1,431 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Listeners.  "listen 80 tailnet=home" becomes two stock listeners on
+ * addresses that stand in for the node's, "unix:tailnet/home/0.0.0.0:80" and
+ * "unix:tailnet/home/[::]:80", so that all other parameters and the server
+ * names are nginx's business.  The stand-ins are never bound:
+ *
+ *   parsing       the stock handler sees the stand-in
+ *   zone init     the supervisor's socket becomes the listener's; without
+ *                 one the listener leaves the cycle
+ *   init module   the stand-in is replaced by 0.0.0.0:port, of AF_INET also
+ *                 for IPv6: nginx chose the layout of the port by the family
+ *                 of the stand-in, and a zero address makes it ask the
+ *                 accepted socket for the real one.  "ignore" keeps the
+ *                 sockets out of what later cycles and newer binaries inherit
+ */
+
+#include "ngx_tailnet.h"
+
+
+#define NGX_TAILNET_IPV4  1
+#define NGX_TAILNET_IPV6  2
+
+
+static ngx_int_t ngx_tailnet_listen_address(ngx_conf_t *cf,
+    in_port_t *port, ngx_uint_t *families);
+static ngx_tailnet_listen_t *ngx_tailnet_listen_add(ngx_conf_t *cf,
+    ngx_tailnet_node_t *node, in_port_t port, ngx_uint_t family);
+static ngx_tailnet_listen_t *ngx_tailnet_listen_find(ngx_tailnet_conf_t *tcf,
+    ngx_str_t *path);
+static ngx_tailnet_listen_t *ngx_tailnet_listen_of(ngx_tailnet_conf_t *tcf,
+    struct sockaddr *sockaddr);
+static ngx_int_t ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_listen_t *tl, ngx_listening_t *ls);
+static void ngx_tailnet_listen_move(ngx_listening_t *dst,
+    ngx_listening_t *src);
+
+
+char *
+ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
+    ngx_tailnet_set_pt set)
+{
+    char                  *rv;
+    ngx_int_t              rc;
+    ngx_str_t             *param, standin;
+    in_port_t              port;
+    ngx_uint_t             family, families;
+    ngx_tailnet_node_t    *node;
+    ngx_tailnet_listen_t  *tl;
+
+    if (ngx_tailnet_get_conf(cf->cycle) == NULL) {
+        return set(cf, cmd, conf);
+    }
+
+    rc = ngx_tailnet_parameter(cf, &param, &node);
+
+    if (rc == NGX_DECLINED) {
+        return set(cf, cmd, conf);
+    }
+
+    if (rc != NGX_OK
+        || ngx_tailnet_listen_address(cf, &port, &families) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    for (family = NGX_TAILNET_IPV4; family <= NGX_TAILNET_IPV6; family <<= 1) {
+
+        if (!(families & family)) {
+            continue;
+        }
+
+        tl = ngx_tailnet_listen_add(cf, node, port, family);
+        if (tl == NULL) {
+            return NGX_CONF_ERROR;
+        }
+
+        if (family == NGX_TAILNET_IPV4 || families == NGX_TAILNET_IPV6) {
+            tl->implicit = 0;
+        }
+
+        /* the path is preceded by "unix:" */
+
+        standin.data = tl->path.data - 5;
+        standin.len = tl->path.len + 5;
+
+        rv = ngx_tailnet_call(cf, cmd, conf, set, &standin, param);
+
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_tailnet_listen_address(ngx_conf_t *cf, in_port_t *port,
+    ngx_uint_t *families)
+{
+    ngx_int_t    n;
+    ngx_str_t   *value, s;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+    s = value[1];
+
+    *families = NGX_TAILNET_IPV4|NGX_TAILNET_IPV6;
+
+    if (ngx_strncmp(s.data, "*:", 2) == 0) {
+        s.data += 2;
+        s.len -= 2;
+
+    } else if (ngx_strncmp(s.data, "0.0.0.0:", 8) == 0) {
+        s.data += 8;
+        s.len -= 8;
+        *families = NGX_TAILNET_IPV4;
+
+    } else if (ngx_strncmp(s.data, "[::]:", 5) == 0) {
+        s.data += 5;
+        s.len -= 5;
+        *families = NGX_TAILNET_IPV6;
+    }
+
+    n = ngx_atoi(s.data, s.len);
+
+    if (n < 1 || n > 65535) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid \"%V\" of \"listen\" with \"tailnet\", "
+                           "a port, \"*:port\", \"0.0.0.0:port\" or "
+                           "\"[::]:port\" expected", &value[1]);
+        return NGX_ERROR;
+    }
+
+    *port = (in_port_t) n;
+
+    for (i = 2; i < cf->args->nelts; i++) {
+
+        if (ngx_strcmp(value[i].data, "quic") == 0
+            || ngx_strcmp(value[i].data, "udp") == 0
+            || ngx_strcmp(value[i].data, "multipath") == 0
+            || ngx_strncmp(value[i].data, "setfib=", 7) == 0)
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "parameter \"%V\" of \"listen\" is not "
+                               "supported with \"tailnet\"", &value[i]);
+            return NGX_ERROR;
+        }
+
+        /* there is no socket of both families: one more for the other */
+
+        if (ngx_strcmp(value[i].data, "ipv6only=off") == 0
+            && *families == NGX_TAILNET_IPV6)
+        {
+            *families |= NGX_TAILNET_IPV4;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_tailnet_listen_t *
+ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
+    in_port_t port, ngx_uint_t family)
+{
+    u_char                *p;
+    ngx_str_t              path;
+    ngx_tailnet_conf_t    *tcf;
+    ngx_tailnet_listen_t  *tl;
+
+    tcf = ngx_tailnet_get_conf(cf->cycle);
+
+    p = ngx_pnalloc(cf->pool, sizeof("unix:tailnet//0.0.0.0:65535")
+                              + node->name.len);
+    if (p == NULL) {
+        return NULL;
+    }
+
+    path.data = p + 5;
+
+    p = ngx_sprintf(p, "unix:tailnet/%V/%s:%ui", &node->name,
+                    (family == NGX_TAILNET_IPV4) ? "0.0.0.0" : "[::]",
+                    (ngx_uint_t) port);
+    *p = '\0';
+
+    path.len = p - path.data;
+
+    tl = ngx_tailnet_listen_find(tcf, &path);
+    if (tl) {
+        return tl;
+    }
+
+    tl = ngx_array_push(&tcf->listens);
+    if (tl == NULL) {
+        return NULL;
+    }
+
+    tl->path = path;
+    tl->node = node;
+    tl->port = port;
+    tl->family = (family == NGX_TAILNET_IPV4) ? 4 : 6;
+    tl->implicit = 1;
+
+    return tl;
+}
+
+
+static ngx_tailnet_listen_t *
+ngx_tailnet_listen_find(ngx_tailnet_conf_t *tcf, ngx_str_t *path)
+{
+    ngx_uint_t             i;
+    ngx_tailnet_listen_t  *tl;
+
+    tl = tcf->listens.elts;
+
+    for (i = 0; i < tcf->listens.nelts; i++) {
+
+        if (tl[i].path.len == path->len
+            && ngx_strncmp(tl[i].path.data, path->data, path->len) == 0)
+        {
+            return &tl[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+static ngx_tailnet_listen_t *
+ngx_tailnet_listen_of(ngx_tailnet_conf_t *tcf, struct sockaddr *sockaddr)
+{
+    ngx_str_t            path;
+    struct sockaddr_un  *saun;
+
+    if (sockaddr->sa_family != AF_UNIX) {
+        return NULL;
+    }
+
+    saun = (struct sockaddr_un *) sockaddr;
+
+    path.data = (u_char *) saun->sun_path;
+    path.len = ngx_strnlen(path.data, sizeof(saun->sun_path));
+
+    return ngx_tailnet_listen_find(tcf, &path);
+}
+
+
+void
+ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf)
+{
+    ngx_uint_t             i, n, *index;
+    ngx_listening_t       *ls;
+    ngx_tailnet_listen_t  *tl;
+
+    ls = tcf->cycle->listening.elts;
+    n = 0;
+
+    for (i = 0; i < tcf->cycle->listening.nelts; i++) {
+
+        tl = ngx_tailnet_listen_of(tcf, ls[i].sockaddr);
+
+        if (tl) {
+            index = ngx_array_push(&tcf->opened);
+
+            if (index == NULL
+                || ngx_tailnet_listen_fetch(tcf, tl, &ls[i]) != NGX_OK)
+            {
+                if (index) {
+                    tcf->opened.nelts--;
+                }
+
+                continue;
+            }
+
+            *index = n;
+        }
+
+        if (n != i) {
+            ngx_tailnet_listen_move(&ls[n], &ls[i]);
+        }
+
+        n++;
+    }
+
+    tcf->cycle->listening.nelts = n;
+}
+
+
+static ngx_int_t
+ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
+    ngx_listening_t *ls)
+{
+    int              fd;
+    char             text[TN_IPC_TEXT];
+    ngx_uint_t       level;
+    tn_ipc_listen_t  msg;
+
+    if (!tcf->client.open || tl->node->failed) {
+        return NGX_DECLINED;
+    }
+
+    tn_ipc_init(&msg, TN_IPC_LISTEN);
+
+    ngx_memcpy(msg.node, tl->node->name.data, tl->node->name.len);
+
+    msg.family = (uint16_t) tl->family;
+    msg.proto = TN_IPC_TCP;
+    msg.port = tl->port;
+    msg.worker = (uint16_t) ls->worker;
+    msg.backlog = ls->backlog;
+
+    if (tn_client_listen(&tcf->client, &msg, &fd, text) != TN_OK) {
+
+        /* a kernel without IPv6 is no trouble unless it was asked for */
+
+        level = tl->implicit ? NGX_LOG_NOTICE : NGX_LOG_ERR;
+
+        ngx_log_error(level, tcf->cycle->log, 0,
+                      "tailnet \"%V\": %s, listener %V is left out",
+                      &tl->node->name, text, &tl->path);
+
+        return NGX_DECLINED;
+    }
+
+    ls->fd = fd;
+    ls->open = 1;
+    ls->listen = 1;
+
+#if (NGX_HAVE_DEFERRED_ACCEPT && defined TCP_DEFER_ACCEPT)
+
+    /* the stored socket may have been used with another setting before */
+
+    if (ls->deferred_accept) {
+        ls->add_deferred = 1;
+
+    } else {
+        ls->delete_deferred = 1;
+    }
+
+#endif
+
+    return NGX_OK;
+}
+
+
+static void
+ngx_tailnet_listen_move(ngx_listening_t *dst, ngx_listening_t *src)
+{
+    *dst = *src;
+
+    /* the structure points into itself */
+
+    if (src->log.data == &src->addr_text) {
+        dst->log.data = &dst->addr_text;
+    }
+
+    ngx_rbtree_init(&dst->rbtree, &dst->sentinel, src->rbtree.insert);
+}
+
+
+ngx_int_t
+ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
+{
+    ngx_uint_t             i, *index;
+    ngx_listening_t       *ls;
+    struct sockaddr_in    *sin;
+    ngx_tailnet_listen_t  *tl;
+
+    index = tcf->opened.elts;
+
+    for (i = 0; i < tcf->opened.nelts; i++) {
+
+        ls = (ngx_listening_t *) tcf->cycle->listening.elts + index[i];
+
+        tl = ngx_tailnet_listen_of(tcf, ls->sockaddr);
+        if (tl == NULL) {
+            return NGX_ERROR;
+        }
+
+        /* as large as any address that nginx may copy over it */
+
+        sin = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_sockaddr_t));
+        if (sin == NULL) {
+            return NGX_ERROR;
+        }
+
+        sin->sin_family = AF_INET;
+        sin->sin_port = htons(tl->port);
+
+        ls->sockaddr = (struct sockaddr *) sin;
+        ls->socklen = sizeof(struct sockaddr_in);
+
+        ls->addr_text = tl->path;
+        ls->addr_text_max_len = NGX_INET6_ADDRSTRLEN;
+
+        ls->ignore = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_tailnet_listen_forget(ngx_cycle_t *old_cycle)
+{
+    ngx_uint_t        i;
+    ngx_listening_t  *ls;
+
+    if (old_cycle == NULL) {
+        return;
+    }
+
+    /*
+     * An old binary before 1.25.0 names all its listeners to the new one,
+     * but ours are closed on exec: these numbers are no sockets, or by now
+     * something else, which nginx would close.
+     */
+
+    ls = old_cycle->listening.elts;
+
+    for (i = 0; i < old_cycle->listening.nelts; i++) {
+
+        if (ls[i].ignore && ls[i].inherited) {
+            ls[i].fd = (ngx_socket_t) -1;
+        }
+    }
+}
