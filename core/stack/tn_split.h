@@ -19,8 +19,8 @@
 
 /*
  * One complete packet with all checksums.  It must be used up (encrypted,
- * copied) before the call returns: the next one's header is written over its
- * end.  The bytes up to the end of the frame's buffer stay untouched.
+ * copied) before the call returns, as the next one's headers are written over
+ * its end.  Its bytes may be overwritten, those behind it may not.
  */
 typedef void (*tn_split_emit_pt)(void *data, uint8_t *packet, size_t len);
 
