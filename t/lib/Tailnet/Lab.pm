@@ -68,7 +68,7 @@ sub require_or_skip {
 # A test of the module without the module is a failed test.
 
 sub require_module {
-    my $file = Tailnet::Lab::Nginx::module_file(__PACKAGE__);
+    my $file = Tailnet::Lab::Nginx::module_file();
 
     return if -e $file;
 

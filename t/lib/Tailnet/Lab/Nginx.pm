@@ -7,6 +7,7 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
+use File::Copy qw(copy);
 use File::Path qw(make_path);
 
 use Tailnet::Lab::Process;
@@ -54,17 +55,33 @@ sub host { return $_[0]{host} }
 sub process { return $_[0]{process} }
 
 
-# The file of our module; tests that need it fail without it.
+# The file of our module as it was built; tests that need it fail without it.
 
 sub module_file {
-    my ($lab) = @_;
-    return $lab->build('ngx_tailnet_module.so');
+    return Tailnet::Lab->build('ngx_tailnet_module.so');
 }
 
 
-sub stream_module_file {
-    my ($lab) = @_;
-    return $lab->build('ngx_stream_tailnet_module.so');
+# Copies what was built into a directory and returns the module there. nginx's
+# user may not be able to look into the checkout, and a build that goes on
+# must not change the program under a running test.
+
+sub install_module {
+    my ($dir) = @_;
+
+    make_path($dir);
+
+    for my $name (qw(ngx_tailnet_module.so ngx_stream_tailnet_module.so
+                     ngx_tailnet_core))
+    {
+        my $file = Tailnet::Lab->build($name);
+        next unless -e $file && !-e "$dir/$name";
+
+        copy($file, "$dir/$name") or croak "$file: $!";
+        chmod 0755, "$dir/$name";
+    }
+
+    return "$dir/ngx_tailnet_module.so";
 }
 
 
@@ -100,7 +117,7 @@ sub configure {
     my ($lab, $prefix) = @{$self}{qw(lab prefix)};
     my $config = '';
 
-    $config .= 'load_module ' . module_file($lab) . ";\n"
+    $config .= 'load_module ' . install_module($lab->path('modules')) . ";\n"
         if $self->{module};
     $config .= "$opt{main}\n" if defined $opt{main};
     $config .= "events {\n    worker_connections 1024;\n}\n"
