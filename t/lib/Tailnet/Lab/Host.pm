@@ -15,7 +15,8 @@ use Time::HiRes qw(time);
 use Tailnet::Lab::Process;
 
 
-# new($lab, $name, wire => {...}, dns => '100.100.100.100', search => 'lab.test')
+# new($lab, $name, wire => {...}, dns => '100.100.100.100',
+#     search => 'lab.test')
 #   wire: faults of its link, see Tailnet::Lab::Switch
 #   dns, search: what resolv.conf says; by default the tailscaled of this host
 
