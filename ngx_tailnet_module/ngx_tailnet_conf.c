@@ -597,7 +597,11 @@ ngx_tailnet_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         node->state.data[--node->state.len] = '\0';
     }
 
-    if (node->state.len == 1 || node->state.len >= TN_IPC_PATH) {
+    if (node->state.len >= TN_IPC_PATH) {
+        return "has too long a path";
+    }
+
+    if (node->state.len == 1) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"state\" directory \"%V\"", &value[1]);
         return NGX_CONF_ERROR;

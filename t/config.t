@@ -1,0 +1,393 @@
+#!/usr/bin/perl
+
+# The configuration language: what is refused, with which words and at which
+# line; what is accepted; and that "nginx -t" starts nothing and writes nothing
+# of ours.
+
+use strict;
+use warnings;
+
+use File::Find;
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+
+use Tailnet::Solo;
+
+my $solo = Tailnet::Solo->new(env => { EMPTY_KEY => '', GOOD_KEY => 'k1',
+                                       BAD_KEY => 'a b' });
+
+plan skip_all => 'the module is not built' unless -e $solo->module;
+
+my ($dir, $paths) = ($solo->dir, Tailnet::Solo::http_paths());
+my $conf = "$dir/conf/nginx.conf";
+
+$solo->write('conf/good.key', "tskey-auth-1\n");
+$solo->write('conf/empty.key', "\n \n");
+$solo->write('conf/two.key', "one two\n");
+$solo->write('conf/long.key', 'x' x 5000);
+$solo->write('conf/not.pem', "no certificate\n");
+
+system("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 "
+       . "-nodes -subj /CN=test -days 1 -keyout $dir/conf/ca.key "
+       . "-out $dir/conf/ca.pem 2>/dev/null") == 0 or die 'openssl';
+
+my $key = 'literal-secret-key';
+
+
+# The text of a configuration, whose first line is line 2 of the file.
+
+sub node { return "events { }\ntailnet {\n    $_[0]\n}\n" }
+
+sub http {
+    my ($text, $blocks) = @_;
+    $blocks //= "tailnet home { }";
+    return "events { }\n$blocks\nhttp { $paths\n    $text\n}\n";
+}
+
+sub server { return http("server { $_[0] }", $_[1]) }
+
+sub upstream {
+    return http("upstream u { $_[0] } server { listen 127.0.0.1:1; }", $_[1]);
+}
+
+
+# Refused: name, configuration, the message, line
+
+my @bad = (
+    # the block
+
+    ['bad name', "tailnet a/b { }\nevents { }\n",
+     'invalid name "a/b" of "tailnet", letters, digits, "_" and "-" expected',
+     2],
+    ['long name', 'tailnet ' . 'a' x 64 . " { }\nevents { }\n",
+     'invalid name "' . 'a' x 64 . '" of "tailnet", letters, digits, "_" and '
+     . '"-" expected', 2],
+    ['two names', "tailnet a b { }\nevents { }\n",
+     'invalid number of arguments in "tailnet" directive', 2],
+    ['duplicate', "tailnet a { }\ntailnet a { }\n", 'duplicate tailnet "a"',
+     3],
+    ['duplicate default', "tailnet { }\ntailnet default { }\n",
+     'duplicate tailnet "default"', 3],
+    ['inside of http', "events { }\nhttp { tailnet { } }\n",
+     '"tailnet" directive is not allowed here', 3],
+    ['after its use', "events { }\ntailnet a { }\nhttp { $paths\n"
+     . "server { listen 80 tailnet; } }\ntailnet b { }\n",
+     '"tailnet" directive must stand before the listeners and servers that '
+     . 'use it', 6],
+    ['unknown directive', node('colour red;'), 'unknown directive "colour"',
+     4],
+    ['a directive of elsewhere', node('worker_processes 1;'),
+     '"worker_processes" directive is not allowed here', 4],
+    ['ours outside of the block', "hostname web;\n",
+     '"hostname" directive is not allowed here', 2],
+    ['not closed', "events { }\ntailnet {\n",
+     'unexpected end of file, expecting "}"', 4],
+
+    # control_url
+
+    ['control_url: scheme', node('control_url ftp://example.com;'),
+     'invalid "control_url" "ftp://example.com", "https://host[:port]" '
+     . 'expected', 4],
+    ['control_url: no host', node('control_url https://;'),
+     'invalid "control_url" "https://", "https://host[:port]" expected', 4],
+    ['control_url: slash only', node('control_url https:///;'),
+     'invalid "control_url" "https:///", "https://host[:port]" expected', 4],
+    ['control_url: port', node('control_url https://a:70000;'),
+     'invalid "control_url" "https://a:70000", "https://host[:port]" expected',
+     4],
+    ['control_url: path', node('control_url https://a/b;'),
+     'invalid "control_url" "https://a/b", "https://host[:port]" expected', 4],
+    ['control_url: user', node('control_url https://me@a;'),
+     'invalid "control_url" "https://me@a", "https://host[:port]" expected',
+     4],
+    ['control_url: IPv6', node('control_url http://[fd7a::g]:80;'),
+     'invalid "control_url" "http://[fd7a::g]:80", "https://host[:port]" '
+     . 'expected', 4],
+    ['control_url: twice', node("control_url http://a;\n control_url http://b;"),
+     '"control_url" directive is duplicate', 5],
+    ['control_url: nothing', node('control_url;'),
+     'invalid number of arguments in "control_url" directive', 4],
+
+    # auth_key
+
+    ['auth_key: no file', node('auth_key file:none.key;'),
+     "cannot open \"auth_key\" file \"$dir/conf/none.key\" "
+     . '(2: No such file or directory)', 4],
+    ['auth_key: a directory', node('auth_key file:%%DIR%%/conf;'),
+     "cannot read \"auth_key\" file \"$dir/conf\" (21: Is a directory)", 4],
+    ['auth_key: empty file', node('auth_key file:empty.key;'),
+     "there is no key in \"auth_key\" file \"$dir/conf/empty.key\"", 4],
+    ['auth_key: two words', node('auth_key file:two.key;'),
+     "there is no key in \"auth_key\" file \"$dir/conf/two.key\"", 4],
+    ['auth_key: a long file', node('auth_key file:long.key;'),
+     "there is no key in \"auth_key\" file \"$dir/conf/long.key\"", 4],
+    ['auth_key: empty path', node('auth_key file:;'),
+     '"auth_key" directive has an empty path', 4],
+    ['auth_key: empty variable name', node('auth_key env:;'),
+     '"auth_key" directive has an empty name', 4],
+    ['auth_key: variable', node('auth_key env:BAD_KEY;'),
+     'there is no key in environment variable "BAD_KEY" of "auth_key"', 4],
+    ['auth_key: a key with a blank', node("auth_key '$key 2';"),
+     '"auth_key" directive is not a key, "file:PATH" or "env:NAME"', 4],
+    ['auth_key: empty', node("auth_key '';"),
+     '"auth_key" directive is not a key, "file:PATH" or "env:NAME"', 4],
+    ['auth_key: twice', node("auth_key $key;\n auth_key $key;"),
+     '"auth_key" directive is duplicate', 5],
+
+    # hostname
+
+    ['hostname: dot', node('hostname web.example.com;'),
+     'invalid "hostname" "web.example.com", one DNS label expected', 4],
+    ['hostname: hyphen', node('hostname web-;'),
+     'invalid "hostname" "web-", one DNS label expected', 4],
+    ['hostname: long', node('hostname ' . 'a' x 64 . ';'),
+     'invalid "hostname" "' . 'a' x 64 . '", one DNS label expected', 4],
+    ['hostname: empty', node("hostname '';"),
+     'invalid "hostname" "", one DNS label expected', 4],
+
+    # state
+
+    ['state: two blocks', "tailnet a { state st; }\n"
+     . "tailnet b {\n    state %%DIR%%/st/;\n}\n",
+     "\"state\" directory \"$dir/st\" of tailnet \"b\" is that of tailnet "
+     . '"a" already', 4],
+    ['state: of a default', "tailnet a { }\n"
+     . "tailnet b {\n    state /var/lib/nginx/tailnet/a;\n}\n",
+     '"state" directory "/var/lib/nginx/tailnet/a" of tailnet "b" is that of '
+     . 'tailnet "a" already', 4],
+    ['state: root', node('state /;'), 'invalid "state" directory "/"', 4],
+    ['state: empty', node("state '';"),
+     '"state" directive has an empty path', 4],
+    ['state: long', node('state /' . 'a' x 2000 . ';'),
+     '"state" directive has too long a path', 4],
+
+    # the rest
+
+    ['tags: form', node('tags tag:web web;'),
+     'invalid tag "web" in "tags", "tag:name" expected', 4],
+    ['tags: digit', node('tags tag:1st;'),
+     'invalid tag "tag:1st" in "tags", "tag:name" expected', 4],
+    ['tags: empty', node('tags tag:;'),
+     'invalid tag "tag:" in "tags", "tag:name" expected', 4],
+    ['ephemeral', node('ephemeral yes;'),
+     'invalid value "yes" in "ephemeral" directive, it must be "on" or "off"',
+     4],
+    ['accept_routes', node('accept_routes 1;'),
+     'invalid value "1" in "accept_routes" directive, it must be "on" or '
+     . '"off"', 4],
+    ['port: number', node('port any;'),
+     'invalid "port" "any", 0 to 65535 expected', 4],
+    ['port: range', node('port 65536;'),
+     'invalid "port" "65536", 0 to 65535 expected', 4],
+    ['stack: unknown', node('stack bsd;'),
+     'invalid "stack" "bsd", "auto" or "kernel" expected', 4],
+    ['stack: lwip', node('stack lwip;'),
+     '"stack" "lwip" is not in this build', 4],
+    ['tls_trusted_certificate: no file', node('tls_trusted_certificate x.pem;'),
+     "cannot open \"tls_trusted_certificate\" \"$dir/conf/x.pem\" "
+     . '(2: No such file or directory)', 4],
+    ['tls_trusted_certificate: not PEM',
+     node('tls_trusted_certificate not.pem;'),
+     'there is no PEM certificate in "tls_trusted_certificate" '
+     . "\"$dir/conf/not.pem\"", 4],
+    ['tailnet_core: twice', "tailnet_core a;\ntailnet_core b;\n",
+     '"tailnet_core" directive is duplicate', 3],
+
+    # listen
+
+    ['listen: no block', server('listen 80 tailnet;', ''),
+     'there is no "tailnet" block before "listen" with parameter "tailnet"',
+     5],
+    ['listen: unknown node', server('listen 80 tailnet=away;'),
+     'unknown tailnet "away" in "listen"', 5],
+    ['listen: empty node', server('listen 80 tailnet=;'),
+     'unknown tailnet "" in "listen"', 5],
+    ['listen: which node', server('listen 80 tailnet;',
+                                  'tailnet a { } tailnet b { }'),
+     '"listen" with parameter "tailnet" needs a name: there are several '
+     . '"tailnet" blocks and none is the default one', 5],
+    ['listen: address', server('listen 100.64.0.1:80 tailnet;'),
+     'invalid "100.64.0.1:80" of "listen" with "tailnet", a port, "*:port", '
+     . '"0.0.0.0:port" or "[::]:port" expected', 5],
+    ['listen: port 0', server('listen 0 tailnet;'),
+     'invalid "0" of "listen" with "tailnet", a port, "*:port", '
+     . '"0.0.0.0:port" or "[::]:port" expected', 5],
+    ['listen: large port', server('listen *:65536 tailnet;'),
+     'invalid "*:65536" of "listen" with "tailnet", a port, "*:port", '
+     . '"0.0.0.0:port" or "[::]:port" expected', 5],
+    ['listen: unix', server('listen unix:/tmp/x tailnet;'),
+     'invalid "unix:/tmp/x" of "listen" with "tailnet", a port, "*:port", '
+     . '"0.0.0.0:port" or "[::]:port" expected', 5],
+    ['listen: twice the parameter',
+     server('listen 80 tailnet=home tailnet=home;'),
+     'duplicate parameter "tailnet=home" of "listen"', 5],
+    ['listen: quic', server('listen 443 quic tailnet;'),
+     'parameter "quic" of "listen" is not supported with "tailnet"', 5],
+    ['listen: a stock check', server('listen 80 tailnet nosuch;'),
+     'invalid parameter "nosuch"', 5],
+    ['listen: twice', server('listen 80 tailnet; listen 80 tailnet=home;'),
+     'a duplicate listen unix:tailnet/home/0.0.0.0:80', 5],
+    ['listen: twice IPv6', server('listen 80 tailnet; listen [::]:80 tailnet;'),
+     'a duplicate listen unix:tailnet/home/[::]:80', 5],
+    ['listen: two defaults',
+     http('server { listen 80 tailnet default_server; } '
+          . 'server { listen 80 tailnet default_server; }'),
+     'a duplicate default server for unix:tailnet/home/0.0.0.0:80', 5],
+
+    # server
+
+    ['server: no block', upstream('server web tailnet;', ''),
+     'there is no "tailnet" block before "server" with parameter "tailnet"',
+     5],
+    ['server: unknown node', upstream('server web tailnet=away;'),
+     'unknown tailnet "away" in "server"', 5],
+    ['server: resolve', upstream('server web tailnet resolve;'),
+     'parameter "resolve" of "server" is not supported with "tailnet"', 5],
+    ['server: service', upstream('server web tailnet service=http;'),
+     'parameter "service=http" of "server" is not supported with "tailnet"',
+     5],
+    ['server: port', upstream('server web:0 tailnet;'),
+     'invalid port in "web:0" of "server" with "tailnet"', 5],
+    ['server: empty port', upstream('server web: tailnet;'),
+     'invalid port in "web:" of "server" with "tailnet"', 5],
+    ['server: no host', upstream('server :80 tailnet;'),
+     'invalid host in ":80" of "server" with "tailnet"', 5],
+    ['server: bare IPv6', upstream('server fd7a::1 tailnet;'),
+     'invalid port in "fd7a::1" of "server" with "tailnet"', 5],
+    ['server: bad IPv6', upstream('server [fd7a::g]:80 tailnet;'),
+     'invalid host in "[fd7a::g]:80" of "server" with "tailnet"', 5],
+    ['server: characters', upstream('server we/b:80 tailnet;'),
+     'invalid host in "we/b:80" of "server" with "tailnet"', 5],
+    ['server: long', upstream('server ' . 'a' x 200 . ':80 tailnet;'),
+     'too long host in "' . 'a' x 200 . ':80" of "server" with "tailnet"', 5],
+    ['server: a stock check', upstream('server web tailnet weight=0;'),
+     'invalid parameter "weight=0"', 5],
+);
+
+for my $case (@bad) {
+    my ($name, $text, $message, $line) = @$case;
+
+    $solo->configure($text);
+
+    my ($status, $out) = $solo->run('-t');
+    my @emerg = map { s/^nginx: //r } grep { /\[emerg\]/ } split /\n/, $out;
+
+    is($emerg[0], "[emerg] $message in $conf:$line", $name);
+    is(scalar @emerg, 1, "$name: one line") or diag($out);
+    is($status, 1, "$name: refused");
+    unlike($out . $solo->error_log, qr/\Q$key\E/, "$name: no key");
+}
+
+
+# Accepted: name, configuration, and what is to be warned of, if anything
+
+my $everything = <<'BLOCK';
+events { }
+tailnet home {
+    control_url             https://control.example.com:8443/;
+    auth_key                file:good.key;
+    hostname                web-1;
+    state                   state/home;
+    tags                    tag:web tag:db-2;
+    ephemeral               on;
+    port                    41641;
+    stack                   kernel;
+    accept_routes           on;
+    tls_trusted_certificate ca.pem;
+}
+tailnet { control_url http://[::1]:8080; auth_key env:GOOD_KEY; stack auto; }
+BLOCK
+
+my @good = (
+    ['no block', "events { }\n"],
+    ['an empty block', "events { }\ntailnet { }\n"],
+    ['every directive', $everything],
+    ['a literal key', node("auth_key $key;")],
+    ['an unset variable', node('auth_key env:NO_SUCH_KEY;'),
+     'environment variable "NO_SUCH_KEY" of "auth_key" is not set in '
+     . "$conf:4"],
+    ['an empty variable', node('auth_key env:EMPTY_KEY;'),
+     'environment variable "EMPTY_KEY" of "auth_key" is not set in '
+     . "$conf:4"],
+    ['IPv4 control', node('control_url http://192.0.2.1:8080;')],
+
+    ['listen', http(<<'SERVERS')],
+server { listen 80 tailnet; listen 8443 tailnet=home; server_name a; }
+    server { listen 80 tailnet=home; server_name b; }
+    server { listen *:81 tailnet; listen 0.0.0.0:82 tailnet;
+             listen [::]:82 tailnet ipv6only=on; }
+    server { listen [::]:83 tailnet ipv6only=off; }
+    server { listen 127.0.0.1:1; listen 127.0.0.2:80; }
+SERVERS
+    ['parameters of listen', server(
+        'listen 80 default_server backlog=100 rcvbuf=64k sndbuf=64k deferred '
+        . 'fastopen=5 reuseport so_keepalive=30m::10 tailnet proxy_protocol;')],
+    ['default among several', server('listen 80 tailnet; listen 80 tailnet=a;',
+                                     'tailnet a { } tailnet { }')],
+
+    ['upstream', upstream(<<'SERVERS')],
+server web-1 tailnet;
+        server web-2:8080 tailnet=home weight=2 max_fails=3 fail_timeout=5s;
+        server 100.64.0.1:80 tailnet max_conns=10;
+        server [fd7a:115c:a1e0::1]:80 tailnet backup;
+        server web.example.ts.net:80 tailnet down;
+        server 127.0.0.1:81;
+        zone u 64k;
+        keepalive 8;
+SERVERS
+    ['hash', upstream('server web-1:80 tailnet; hash $uri consistent;')],
+    ['least_conn', upstream('least_conn; server a tailnet; server b tailnet;')],
+    ['ip_hash', upstream('ip_hash; server a tailnet; server b tailnet;')],
+    ['random', upstream('random two; server a tailnet; server b tailnet;')],
+);
+
+for my $case (@good) {
+    my ($name, $text, $warning) = @$case;
+
+    $solo->configure($text);
+
+    my ($status, $out) = $solo->run('-t');
+    my ($warn) = $out =~ /\[warn\] (.*)/;
+
+    is($status, 0, $name) or diag($out);
+    like($out, qr/syntax is ok\n.*test is successful\n\z/s, "$name: says so");
+    is($warn, $warning, "$name: warnings");
+}
+
+
+# What "-t" leaves behind is what it does without a word of ours, too.
+
+sub tree {
+    my %found;
+
+    find(sub { $found{$File::Find::name} = 1 if !/\.conf$/ }, $dir);
+    delete $found{$dir};
+
+    return sort keys %found;
+}
+
+$solo->configure(<<"CONF");
+events { }
+tailnet home { state state/home; auth_key file:good.key; }
+http { $paths
+    upstream u { server web-1 tailnet; zone u 64k; }
+    server { listen 80 tailnet; listen 81 reuseport tailnet; }
+}
+CONF
+
+my @before = tree();
+my ($status, $out) = $solo->run('-t');
+my %before = map { $_ => 1 } @before;
+my @new = grep { !$before{$_} && $_ !~ m{/tmp/} } tree();
+
+is($status, 0, '-t') or diag($out);
+is("@new", '', '-t writes nothing');
+is(join(' ', $solo->processes), '', '-t starts nothing');
+
+($status, $out) = $solo->run('-T');
+is($status, 0, '-T');
+is(join(' ', $solo->processes), '', '-T starts nothing');
+
+done_testing();
