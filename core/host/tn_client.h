@@ -10,7 +10,7 @@
 #ifndef TN_CLIENT_H_INCLUDED_
 #define TN_CLIENT_H_INCLUDED_
 
-#include "tn_ipc.h"
+#include "host/tn_ipc.h"
 
 
 #define TN_CLIENT_OPEN_MS     5000      /* to find or start the supervisor */

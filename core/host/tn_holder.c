@@ -15,8 +15,8 @@
  * timers.
  */
 
-#include "tn_holder.h"
-#include "tn_netns.h"
+#include "host/tn_holder.h"
+#include "host/tn_netns.h"
 
 #include <errno.h>
 #include <linux/capability.h>

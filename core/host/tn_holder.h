@@ -10,7 +10,7 @@
 #ifndef TN_HOLDER_H_INCLUDED_
 #define TN_HOLDER_H_INCLUDED_
 
-#include "tn_ipc.h"
+#include "host/tn_ipc.h"
 
 
 /* the descriptors it is started with */

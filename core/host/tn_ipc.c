@@ -3,7 +3,7 @@
  * Copyright (C) the ngx_tailnet authors
  */
 
-#include "tn_ipc.h"
+#include "host/tn_ipc.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * Copyright (C) the ngx_tailnet authors
  */
 
-#include "tn_logfile.h"
+#include "host/tn_logfile.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * Copyright (C) the ngx_tailnet authors
  */
 
-#include "tn_netlink.h"
+#include "host/tn_netlink.h"
 
 #include <errno.h>
 #include <linux/if_addr.h>

@@ -3,8 +3,8 @@
  * Copyright (C) the ngx_tailnet authors
  */
 
-#include "tn_netns.h"
-#include "tn_netlink.h"
+#include "host/tn_netns.h"
+#include "host/tn_netlink.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -390,6 +390,8 @@ tn_netns_join(tn_netns_t *ns, char *text)
         return tn_netns_failed(text, "setns(CLONE_NEWNET)", TN_NETNS_REMEDY);
     }
 
+    ns->features = access("/proc/sys/net/ipv6", F_OK) == 0 ? 0
+                                                           : TN_IPC_NO_IPV6;
     ns->ifindex = if_nametoindex(TN_NETNS_TUN);
 
     if (ns->ifindex == 0) {

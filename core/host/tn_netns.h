@@ -10,7 +10,7 @@
 #ifndef TN_NETNS_H_INCLUDED_
 #define TN_NETNS_H_INCLUDED_
 
-#include "tn_ipc.h"
+#include "host/tn_ipc.h"
 
 
 #define TN_NETNS_TUN           "tailnet0"

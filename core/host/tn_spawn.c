@@ -7,7 +7,7 @@
  * without a report means that the program runs.
  */
 
-#include "tn_spawn.h"
+#include "host/tn_spawn.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +27,7 @@
 /* above all descriptors of the child */
 #define TN_SPAWN_HIGH_FD  (TN_SPAWN_FIRST_FD + TN_SPAWN_FDS + 2)
 
-/* the bounding set, for kernels to come */
+/* more than any kernel has; without them a user root has none either */
 #define TN_SPAWN_CAPS  64
 
 
@@ -187,6 +187,14 @@ tn_spawn_child(const tn_spawn_t *spawn, pid_t parent, int report, char **env)
     if (spawn->drop) {
 
         if (geteuid() == 0) {
+
+            /* -1 would mean: leave it as it is */
+
+            if (spawn->uid == (uid_t) -1 || spawn->gid == (gid_t) -1) {
+                errno = EINVAL;
+                tn_spawn_fail(report, TN_SPAWN_UID);
+            }
+
             for (sig = 0; sig < TN_SPAWN_CAPS; sig++) {
                 (void) prctl(PR_CAPBSET_DROP, sig, 0, 0, 0);
             }

@@ -10,7 +10,7 @@
 #ifndef TN_SPAWN_H_INCLUDED_
 #define TN_SPAWN_H_INCLUDED_
 
-#include "tn_ipc.h"
+#include "host/tn_ipc.h"
 
 
 #define TN_SPAWN_FDS       8
