@@ -83,13 +83,17 @@ tn_rc_t tn_derp_client_send(tn_derp_client_t *client, tn_ms_t now,
     const tn_key_t *dst, const uint8_t *bytes, size_t len);
 
 /* whether this region is our home; remembered until the login is done */
-void tn_derp_client_prefer(tn_derp_client_t *client, tn_ms_t now, bool home);
+void tn_derp_client_prefer(tn_derp_client_t *client, bool home);
 
 /* asks for a sign of life; failed() is called when none comes in `wait` ms */
 void tn_derp_client_probe(tn_derp_client_t *client, tn_ms_t now,
     tn_ms_t wait);
 
+/* packets may be sent */
 bool tn_derp_client_is_ready(const tn_derp_client_t *client);
+
+/* the server has taken our login */
+bool tn_derp_client_is_proven(const tn_derp_client_t *client);
 
 /* when the last frame came, 0 before the first */
 tn_ms_t tn_derp_client_heard(const tn_derp_client_t *client);

@@ -1,0 +1,596 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The path machine as a whole: peers, what control and the host tell it, and
+ * the sorting of datagrams.  The parts are tn_path_peer.c (one peer's direct
+ * path), tn_path_disco.c (its messages), tn_path_derp.c (relays),
+ * tn_netcheck.c with tn_path_endpoints.c (own addresses and home).
+ */
+
+#include "tn_path_private.h"
+
+#include "wire/tn_stun.h"
+
+#include <stdlib.h>
+
+
+#define TN_PATH_GENEVE            8         /* bytes of the header */
+#define TN_PATH_GENEVE_DISCO      0x7a11
+#define TN_PATH_GENEVE_WIREGUARD  0x7a12
+
+
+static tn_rc_t tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
+    const tn_path_peer_conf_t *conf);
+static void tn_path_peer_free(tn_path_member_t *peer);
+static bool tn_path_is_geneve(const uint8_t *bytes, size_t len);
+static void tn_path_only_home(tn_path_t *path, tn_ms_t now);
+
+
+tn_path_t *
+tn_path_create(const tn_path_ops_t *ops, void *data,
+    const tn_keypair_t *node, const tn_keypair_t *disco, tn_timers_t *timers,
+    tn_log_t *log)
+{
+    tn_path_t  *path;
+
+    path = calloc(1, sizeof(tn_path_t));
+
+    if (path == NULL) {
+        return NULL;
+    }
+
+    path->ops = ops;
+    path->data = data;
+    path->node = *node;
+    path->disco = *disco;
+    path->timers = timers;
+    path->log = log;
+    path->control_up = true;
+
+    tn_hash_init(&path->peers, TN_KEY_LEN);
+    tn_hash_init(&path->discos, TN_KEY_LEN);
+    tn_hash_init(&path->pings, TN_DISCO_TXID);
+    tn_list_init(&path->pings_fifo);
+    tn_list_init(&path->calls);
+
+    tn_timer_init(&path->pings_timer, tn_path_pings_timer, path);
+    tn_timer_init(&path->sweep, tn_path_sweep_timer, path);
+    tn_timer_init(&path->restun, tn_path_restun_timer, path);
+
+    path->netcheck = tn_netcheck_create(&tn_path_netcheck_ops, path, timers,
+                                        log);
+
+    if (path->netcheck == NULL) {
+        tn_path_destroy(path);
+        return NULL;
+    }
+
+    return path;
+}
+
+
+void
+tn_path_destroy(tn_path_t *path)
+{
+    tn_hash_node_t  *link;
+
+    if (path == NULL) {
+        return;
+    }
+
+    while ((link = tn_hash_next(&path->peers, NULL)) != NULL) {
+        tn_path_peer_free(tn_container(link, tn_path_member_t, link));
+    }
+
+    tn_netcheck_destroy(path->netcheck);
+    tn_path_regions_done(path);
+
+    tn_timer_cancel(path->timers, &path->pings_timer);
+    tn_timer_cancel(path->timers, &path->sweep);
+    tn_timer_cancel(path->timers, &path->restun);
+
+    tn_hash_done(&path->peers);
+    tn_hash_done(&path->discos);
+    tn_hash_done(&path->pings);
+
+    tn_wipe(path, sizeof(tn_path_t));
+    free(path);
+}
+
+
+void
+tn_path_start(tn_path_t *path, tn_ms_t now)
+{
+    if (path->started) {
+        return;
+    }
+
+    path->started = true;
+
+    if (path->map != NULL) {
+        tn_path_only_home(path, now);
+        tn_path_restun(path, now, true);
+    }
+}
+
+
+tn_rc_t
+tn_path_set_derpmap(tn_path_t *path, tn_ms_t now, const tn_derpmap_t *map)
+{
+    tn_rc_t          rc;
+    tn_hash_node_t  *link;
+
+    if (path->map != NULL && tn_derpmap_equal(path->map, map)) {
+        return TN_OK;
+    }
+
+    rc = tn_path_regions_set(path, map);
+
+    if (rc != TN_OK) {
+        return rc;
+    }
+
+    path->racing = false;
+    path->again = false;
+    path->again_full = false;
+
+    for (link = tn_hash_next(&path->peers, NULL); link != NULL;
+         link = tn_hash_next(&path->peers, link))
+    {
+        tn_path_pick_derp(tn_container(link, tn_path_member_t, link));
+    }
+
+    if (path->started) {
+        tn_path_only_home(path, now);
+        tn_path_restun(path, now, true);
+    }
+
+    return TN_OK;
+}
+
+
+void
+tn_path_set_control_up(tn_path_t *path, tn_ms_t now, bool up)
+{
+    if (up && !path->control_up) {
+        path->control_up = true;
+        tn_path_restun(path, now, false);
+        return;
+    }
+
+    path->control_up = up;
+}
+
+
+tn_path_peer_t *
+tn_path_peer_add(tn_path_t *path, tn_ms_t now,
+    const tn_path_peer_conf_t *conf, void *data)
+{
+    tn_path_member_t  *peer;
+
+    if (path->peers.count >= TN_PATH_PEERS_MAX
+        || tn_path_peer_find(path, &conf->node_key) != NULL)
+    {
+        return NULL;
+    }
+
+    peer = calloc(1, sizeof(tn_path_member_t));
+
+    if (peer == NULL) {
+        return NULL;
+    }
+
+    peer->pub.path = path;
+    peer->pub.data = data;
+    peer->node_key = conf->node_key;
+    peer->link.key = peer->node_key.b;
+    tn_list_init(&peer->disco_link);
+    tn_list_init(&peer->call_link);
+    tn_path_peer_init(peer);
+
+    if (tn_hash_insert(&path->peers, &peer->link) != TN_OK) {
+        free(peer);
+        return NULL;
+    }
+
+    if (tn_path_peer_set(peer, now, conf) != TN_OK) {
+        tn_path_peer_free(peer);
+        return NULL;
+    }
+
+    return &peer->pub;
+}
+
+
+tn_rc_t
+tn_path_peer_update(tn_path_peer_t *peer, tn_ms_t now,
+    const tn_path_peer_conf_t *conf)
+{
+    return tn_path_peer_set(tn_path_member(peer), now, conf);
+}
+
+
+void
+tn_path_peer_remove(tn_path_peer_t *peer)
+{
+    tn_path_peer_free(tn_path_member(peer));
+}
+
+
+tn_path_peer_t *
+tn_path_peer_find(const tn_path_t *path, const tn_key_t *node_key)
+{
+    tn_hash_node_t  *link;
+
+    link = tn_hash_find(&path->peers, node_key->b);
+
+    return link ? &tn_container(link, tn_path_member_t, link)->pub : NULL;
+}
+
+
+void
+tn_path_set_local(tn_path_t *path, tn_ms_t now, const tn_addr_t *addrs,
+    size_t n, uint16_t port4, uint16_t port6)
+{
+    bool       changed;
+    size_t     i;
+    uint32_t   nlocal;
+    tn_addr_t  local[TN_PATH_LOCAL_MAX];
+
+    nlocal = 0;
+
+    for (i = 0; i < n && nlocal < TN_PATH_LOCAL_MAX; i++) {
+        if (addrs[i].port != 0 && !tn_ip_is_tailscale(&addrs[i].ip)
+            && !tn_ip_is_multicast(&addrs[i].ip))
+        {
+            local[nlocal++] = addrs[i];
+        }
+    }
+
+    changed = nlocal != path->nlocal || port4 != path->port4
+              || port6 != path->port6;
+
+    for (i = 0; i < nlocal && !changed; i++) {
+        changed = !tn_addr_equal(&local[i], &path->local[i]);
+    }
+
+    if (!changed) {
+        return;
+    }
+
+    path->nlocal = nlocal;
+    path->port4 = port4;
+    path->port6 = port6;
+    path->have4 = false;
+    path->have6 = false;
+
+    for (i = 0; i < nlocal; i++) {
+        path->local[i] = local[i];
+
+        if (tn_ip_is_loopback(&local[i].ip)) {
+            continue;
+        }
+
+        if (tn_ip_is_v4(&local[i].ip)) {
+            path->have4 = true;
+
+        } else if (!tn_ip_is_link_local(&local[i].ip)) {
+            path->have6 = true;
+        }
+    }
+
+    tn_path_restun(path, now, true);
+}
+
+
+void
+tn_path_set_extra(tn_path_t *path, tn_ms_t now,
+    const tn_endpoint_t *endpoints, size_t n)
+{
+    path->nextra = (uint32_t) tn_min(n, (size_t) TN_PATH_EXTRA_MAX);
+    memcpy(path->extra, endpoints, path->nextra * sizeof(tn_endpoint_t));
+
+    tn_path_restun(path, now, false);
+}
+
+
+void
+tn_path_network_changed(tn_path_t *path, tn_ms_t now)
+{
+    tn_hash_node_t  *link;
+
+    tn_log(path->log, TN_LOG_INFO, "path: the network has changed");
+
+    /* what was proven was so on the network before */
+
+    path->endpoints_at = 0;
+
+    tn_path_regions_probe(path, now);
+    tn_path_restun(path, now, true);
+
+    for (link = tn_hash_next(&path->peers, NULL); link != NULL;
+         link = tn_hash_next(&path->peers, link))
+    {
+        tn_path_peer_restart(tn_container(link, tn_path_member_t, link), now);
+    }
+}
+
+
+bool
+tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
+    const uint8_t *bytes, size_t len)
+{
+    tn_path_from_t  source;
+
+    if (tn_stun_is_binding(bytes, len)) {
+        tn_netcheck_input(path->netcheck, now, bytes, len);
+        return true;
+    }
+
+    if (tn_disco_sender(bytes, len) != NULL) {
+        memset(&source, 0, sizeof(tn_path_from_t));
+        source.addr = *from;
+        tn_path_disco_input(path, now, &source, bytes, len);
+        return true;
+    }
+
+    /* through a peer relay; none is bound, so it is nobody's */
+
+    return tn_path_is_geneve(bytes, len);
+}
+
+
+void
+tn_path_resolved(tn_path_t *path, tn_ms_t now, uint32_t id,
+    const tn_ip_t *ips, size_t n)
+{
+    tn_netcheck_resolved(path->netcheck, now, id, ips, n);
+}
+
+
+tn_rc_t
+tn_path_send_derp(tn_path_peer_t *peer, tn_ms_t now, uint32_t region,
+    const uint8_t *bytes, size_t len)
+{
+    tn_path_member_t  *member;
+
+    member = tn_path_member(peer);
+
+    return tn_path_derp_send(peer->path, now, member, region,
+                             &member->node_key, bytes, len);
+}
+
+
+tn_rc_t
+tn_path_reply(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
+    const uint8_t *bytes, size_t len)
+{
+    if (from->region != 0) {
+        return tn_path_derp_send(path, now, NULL, from->region, &from->key,
+                                 bytes, len);
+    }
+
+    return path->ops->send_udp(path->data, &from->addr, bytes, len);
+}
+
+
+uint32_t
+tn_path_home(const tn_path_t *path)
+{
+    return path->home;
+}
+
+
+tn_path_kind_e
+tn_path_kind(const tn_path_peer_t *peer, tn_ms_t now)
+{
+    if (peer->best.port != 0 && now < peer->trust_until) {
+        return TN_PATH_DIRECT;
+    }
+
+    return peer->derp != 0 ? TN_PATH_DERP : TN_PATH_NONE;
+}
+
+
+double
+tn_path_latency(const tn_path_peer_t *peer)
+{
+    if (peer->best.port == 0) {
+        return -1;
+    }
+
+    return tn_path_member((tn_path_peer_t *) peer)->best_ms;
+}
+
+
+void
+tn_path_note(tn_path_member_t *peer, tn_ms_t now)
+{
+    char            key[8], addr[TN_ADDR_TEXT];
+    tn_path_t      *path;
+    tn_path_kind_e  kind;
+
+    path = peer->pub.path;
+    kind = tn_path_kind(&peer->pub, now);
+
+    /* the relay of a peer that nobody talks to is no news */
+
+    if (kind != TN_PATH_DIRECT && peer->told_kind != TN_PATH_DIRECT
+        && !tn_timer_is_set(&peer->heartbeat))
+    {
+        return;
+    }
+
+    if (kind == peer->told_kind
+        && (kind != TN_PATH_DIRECT
+            || tn_addr_equal(&peer->told_best, &peer->pub.best))
+        && (kind != TN_PATH_DERP || peer->told_derp == peer->pub.derp))
+    {
+        return;
+    }
+
+    peer->told_kind = kind;
+    peer->told_best = peer->pub.best;
+    peer->told_derp = peer->pub.derp;
+
+    tn_key_short(&peer->node_key, key);
+
+    switch (kind) {
+
+    case TN_PATH_DIRECT:
+        tn_log(path->log, TN_LOG_INFO, "path: peer %s is direct at %s, %u ms",
+               key, tn_addr_text(&peer->pub.best, addr), peer->best_ms);
+        break;
+
+    case TN_PATH_DERP:
+        tn_log(path->log, TN_LOG_INFO,
+               "path: peer %s is reached through DERP region %u", key,
+               peer->pub.derp);
+        break;
+
+    default:
+        tn_log(path->log, TN_LOG_INFO, "path: peer %s has no path", key);
+        break;
+    }
+
+    if (path->ops->changed != NULL) {
+        path->ops->changed(path->data, now, &peer->pub);
+    }
+}
+
+
+void
+tn_path_pick_derp(tn_path_member_t *peer)
+{
+    tn_path_t  *path;
+
+    path = peer->pub.path;
+    peer->pub.derp = 0;
+
+    if (peer->expired || peer->wireguard_only) {
+        return;
+    }
+
+    if (tn_path_region_find(path, peer->home_derp) != NULL) {
+        peer->pub.derp = peer->home_derp;
+
+    } else if (tn_path_region_find(path, peer->reverse) != NULL) {
+        peer->pub.derp = peer->reverse;
+    }
+}
+
+
+static tn_rc_t
+tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
+    const tn_path_peer_conf_t *conf)
+{
+    bool              other;
+    tn_path_t        *path;
+    tn_path_disco_t  *disco;
+
+    path = peer->pub.path;
+    disco = NULL;
+
+    if (!tn_key_is_zero(&conf->disco_key)) {
+        disco = tn_path_disco_get(path, &conf->disco_key);
+
+        if (disco == NULL) {
+            return TN_NOMEM;
+        }
+    }
+
+    /* another disco key is another process: nothing is proven of it */
+
+    other = disco != peer->disco
+            || conf->wireguard_only != peer->wireguard_only;
+
+    if (disco != peer->disco) {
+        tn_path_pings_forget(peer);
+        tn_path_disco_leave(path, peer);
+
+        if (disco != NULL) {
+            tn_path_disco_join(disco, peer);
+        }
+    }
+
+    peer->home_derp = conf->home_derp;
+    peer->expired = conf->expired;
+    peer->wireguard_only = conf->wireguard_only;
+    peer->pub.drive_at = 0;
+
+    tn_path_pick_derp(peer);
+    tn_path_peer_netmap(peer, now, conf->endpoints, conf->nendpoints);
+
+    if (peer->expired || other) {
+        tn_path_peer_reset(peer, now);
+    }
+
+    if (peer->wireguard_only && !peer->expired && conf->nendpoints != 0) {
+        peer->pub.best = conf->endpoints[0];
+        peer->pub.trust_until = TN_NEVER_MS;
+    }
+
+    return TN_OK;
+}
+
+
+static void
+tn_path_peer_free(tn_path_member_t *peer)
+{
+    tn_path_t  *path;
+
+    path = peer->pub.path;
+
+    tn_path_pings_forget(peer);
+    tn_path_disco_leave(path, peer);
+    tn_list_remove(&peer->call_link);
+    tn_path_peer_done(peer);
+    tn_hash_remove(&path->peers, &peer->link);
+    free(peer);
+}
+
+
+static bool
+tn_path_is_geneve(const uint8_t *bytes, size_t len)
+{
+    uint16_t  protocol;
+
+    if (len < TN_PATH_GENEVE || (bytes[0] & 0xc0) != 0
+        || (bytes[1] & 0x3f) != 0 || bytes[7] != 0)
+    {
+        return false;
+    }
+
+    protocol = (uint16_t) (bytes[2] << 8 | bytes[3]);
+
+    return protocol == TN_PATH_GENEVE_DISCO
+           || protocol == TN_PATH_GENEVE_WIREGUARD;
+}
+
+
+/* where there is no choice, home need not wait for the first report */
+static void
+tn_path_only_home(tn_path_t *path, tn_ms_t now)
+{
+    uint32_t                    i, n, id;
+    const tn_derpmap_region_t  *region;
+
+    n = 0;
+    id = 0;
+
+    for (i = 0; i < path->map->nregions; i++) {
+        region = &path->map->regions[i];
+
+        if (!region->avoid && !region->no_measure_no_home
+            && tn_derpmap_relay(region, 0) != NULL)
+        {
+            id = region->id;
+            n++;
+        }
+    }
+
+    if (n == 1 && path->home == 0) {
+        tn_path_set_home(path, now, id);
+    }
+}

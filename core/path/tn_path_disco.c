@@ -1,0 +1,522 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Disco messages in and out.  What is read is believed as far as its box
+ * goes: the sender has the private half of a disco key that control named
+ * for a peer.  Anything else is dropped before it changes a state: an
+ * unknown sender costs a hash probe, a forged box one decryption.  What one
+ * disco key may send is bounded by a token bucket.
+ *
+ * Pings that wait for an answer stand in one table by their transaction,
+ * and in one queue, as all wait equally long: one timer serves them all.
+ */
+
+#include "tn_path_private.h"
+
+#include <stdlib.h>
+
+
+/* what upstream takes as the address of a DERP region: its port is the id */
+static const uint8_t  tn_path_derp_ip[4] = { 127, 3, 3, 40 };
+
+
+static bool tn_path_disco_take(tn_path_disco_t *disco, tn_ms_t now,
+    uint32_t tokens);
+static bool tn_path_disco_box(tn_path_t *path, tn_path_disco_t *disco);
+static tn_path_member_t *tn_path_disco_member(tn_path_disco_t *disco,
+    tn_path_t *path, const tn_key_t *node_key);
+static void tn_path_disco_ping(tn_path_t *path, tn_ms_t now,
+    tn_path_disco_t *disco, const tn_path_from_t *from,
+    const tn_disco_msg_t *ping);
+static void tn_path_disco_pong(tn_path_t *path, tn_ms_t now,
+    const tn_path_disco_t *disco, const tn_path_from_t *from,
+    const tn_disco_msg_t *pong);
+static size_t tn_path_disco_make(tn_path_t *path, tn_path_disco_t *disco,
+    const tn_disco_msg_t *msg);
+static void tn_path_pings_arm(tn_path_t *path);
+static void tn_path_ping_free(tn_path_t *path, tn_path_ping_t *ping);
+
+
+tn_path_disco_t *
+tn_path_disco_get(tn_path_t *path, const tn_key_t *key)
+{
+    tn_hash_node_t   *link;
+    tn_path_disco_t  *disco;
+
+    link = tn_hash_find(&path->discos, key->b);
+
+    if (link != NULL) {
+        return tn_container(link, tn_path_disco_t, link);
+    }
+
+    disco = calloc(1, sizeof(tn_path_disco_t));
+
+    if (disco == NULL) {
+        return NULL;
+    }
+
+    disco->key = *key;
+    disco->link.key = disco->key.b;
+    disco->tokens = TN_PATH_DISCO_BURST;
+    tn_list_init(&disco->members);
+
+    if (tn_hash_insert(&path->discos, &disco->link) != TN_OK) {
+        free(disco);
+        return NULL;
+    }
+
+    return disco;
+}
+
+
+void
+tn_path_disco_join(tn_path_disco_t *disco, tn_path_member_t *peer)
+{
+    peer->disco = disco;
+    tn_list_push(&disco->members, &peer->disco_link);
+}
+
+
+/* the key goes with the last peer that has it */
+void
+tn_path_disco_leave(tn_path_t *path, tn_path_member_t *peer)
+{
+    tn_path_disco_t  *disco;
+
+    disco = peer->disco;
+
+    if (disco == NULL) {
+        return;
+    }
+
+    peer->disco = NULL;
+    tn_list_remove(&peer->disco_link);
+
+    if (tn_list_empty(&disco->members)) {
+        tn_hash_remove(&path->discos, &disco->link);
+        tn_wipe(&disco->box, sizeof(tn_box_key_t));
+        free(disco);
+    }
+}
+
+
+void
+tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
+    const uint8_t *bytes, size_t len)
+{
+    tn_hash_node_t    *link;
+    tn_disco_msg_t     msg;
+    const tn_key_t    *sender;
+    tn_path_disco_t   *disco;
+    tn_path_member_t  *peer;
+
+    sender = tn_disco_sender(bytes, len);
+    link = sender ? tn_hash_find(&path->discos, sender->b) : NULL;
+
+    if (link == NULL) {
+        return;
+    }
+
+    disco = tn_container(link, tn_path_disco_t, link);
+
+    if (!tn_path_disco_take(disco, now, 1)
+        || !tn_path_disco_box(path, disco)
+        || tn_disco_open(&disco->box, bytes, len, path->scratch,
+                         sizeof(path->scratch), &msg)
+           != TN_OK)
+    {
+        return;
+    }
+
+    switch (msg.type) {
+
+    case TN_DISCO_PING:
+        tn_path_disco_ping(path, now, disco, from, &msg);
+        break;
+
+    case TN_DISCO_PONG:
+        tn_path_disco_pong(path, now, disco, from, &msg);
+        break;
+
+    case TN_DISCO_CALL_ME_MAYBE:
+
+        /* only by DERP, from the node that the netmap gives this key */
+
+        peer = from->region ? tn_path_disco_member(disco, path, &from->key)
+                            : NULL;
+
+        if (peer != NULL
+            && tn_path_disco_take(disco, now, TN_PATH_DISCO_CALL))
+        {
+            tn_path_peer_called(peer, now, &msg.addrs);
+        }
+
+        break;
+
+    default:    /* peer relays: none is asked for, so nothing is due */
+        break;
+    }
+}
+
+
+void
+tn_path_ping(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to)
+{
+    size_t           len;
+    tn_path_t       *path;
+    tn_disco_msg_t   msg;
+    tn_path_ping_t  *ping;
+
+    path = peer->pub.path;
+
+    if (peer->disco == NULL || path->pings.count >= TN_PATH_PINGS_MAX
+        || (tn_ip_is_v4(&to->ip) ? path->port4 : path->port6) == 0)
+    {
+        return;
+    }
+
+    memset(&msg, 0, sizeof(tn_disco_msg_t));
+    msg.type = TN_DISCO_PING;
+    msg.key = path->node.pub;
+    tn_random(msg.txid, TN_DISCO_TXID);
+
+    len = tn_path_disco_make(path, peer->disco, &msg);
+
+    if (len == 0) {
+        return;
+    }
+
+    ping = malloc(sizeof(tn_path_ping_t));
+
+    if (ping == NULL) {
+        return;
+    }
+
+    memcpy(ping->txid, msg.txid, TN_DISCO_TXID);
+    ping->link.key = ping->txid;
+    ping->peer = peer;
+    ping->to = *to;
+    ping->at = now;
+
+    if (tn_hash_insert(&path->pings, &ping->link) != TN_OK) {
+        free(ping);
+        return;
+    }
+
+    tn_list_push(&path->pings_fifo, &ping->fifo);
+    tn_path_pings_arm(path);
+
+    if (path->ops->send_udp(path->data, to, path->out, len) != TN_OK) {
+        tn_path_ping_free(path, ping);
+    }
+}
+
+
+void
+tn_path_pings_forget(tn_path_member_t *peer)
+{
+    tn_link_t       *link, *tmp;
+    tn_path_ping_t  *ping;
+
+    tn_list_each_safe(link, tmp, &peer->pub.path->pings_fifo) {
+        ping = tn_container(link, tn_path_ping_t, fifo);
+
+        if (ping->peer == peer) {
+            tn_path_ping_free(peer->pub.path, ping);
+        }
+    }
+}
+
+
+void
+tn_path_pings_timer(void *data, tn_ms_t now)
+{
+    tn_addr_t          to;
+    tn_path_t         *path;
+    tn_path_ping_t    *ping;
+    tn_path_member_t  *peer;
+
+    path = data;
+
+    while (!tn_list_empty(&path->pings_fifo)) {
+        ping = tn_container(path->pings_fifo.next, tn_path_ping_t, fifo);
+
+        if (now - ping->at < TN_PATH_PING_TIMEOUT_MS) {
+            break;
+        }
+
+        peer = ping->peer;
+        to = ping->to;
+
+        tn_path_ping_free(path, ping);
+        tn_path_peer_ping_lost(peer, now, &to);
+    }
+
+    tn_path_pings_arm(path);
+}
+
+
+void
+tn_path_call(tn_path_member_t *peer, tn_ms_t now)
+{
+    size_t           len;
+    uint32_t         i;
+    tn_path_t       *path;
+    tn_disco_msg_t   msg;
+
+    path = peer->pub.path;
+
+    if (path->endpoints_at == 0
+        || now - path->endpoints_at >= TN_PATH_FRESH_MS)
+    {
+        tn_list_remove(&peer->call_link);
+        tn_list_push(&path->calls, &peer->call_link);
+        tn_path_restun(path, now, false);
+        return;
+    }
+
+    if (peer->disco == NULL || peer->pub.derp == 0) {
+        return;
+    }
+
+    memset(&msg, 0, sizeof(tn_disco_msg_t));
+    msg.type = TN_DISCO_CALL_ME_MAYBE;
+
+    for (i = 0; i < path->nendpoints && i < TN_DISCO_ADDRS_MAX; i++) {
+        msg.addrs.addr[i] = path->endpoints[i].addr;
+        msg.addrs.n++;
+    }
+
+    len = tn_path_disco_make(path, peer->disco, &msg);
+
+    if (len != 0) {
+        (void) tn_path_derp_send(path, now, peer, peer->pub.derp,
+                                 &peer->node_key, path->out, len);
+    }
+}
+
+
+/* own endpoints are fresh: the calls that waited for that */
+void
+tn_path_call_all(tn_path_t *path, tn_ms_t now)
+{
+    tn_link_t  *link;
+
+    while ((link = tn_list_shift(&path->calls)) != NULL) {
+        tn_path_call(tn_container(link, tn_path_member_t, call_link), now);
+    }
+}
+
+
+static bool
+tn_path_disco_take(tn_path_disco_t *disco, tn_ms_t now, uint32_t tokens)
+{
+    tn_ms_t  elapsed, gain;
+
+    elapsed = now - disco->tokens_at;
+    gain = elapsed * TN_PATH_DISCO_RATE / 1000;
+
+    if (gain != 0) {
+        gain = tn_min(gain, (tn_ms_t) TN_PATH_DISCO_BURST);
+        disco->tokens = (uint32_t) tn_min(disco->tokens + gain,
+                                          (tn_ms_t) TN_PATH_DISCO_BURST);
+        disco->tokens_at = now;
+    }
+
+    if (disco->tokens < tokens) {
+        return false;
+    }
+
+    disco->tokens -= tokens;
+
+    return true;
+}
+
+
+/* X25519 once per key, and only for those that are heard from or called */
+static bool
+tn_path_disco_box(tn_path_t *path, tn_path_disco_t *disco)
+{
+    if (!disco->have_box) {
+        disco->have_box = tn_box_key(&disco->box, &disco->key,
+                                     &path->disco.priv)
+                          == TN_OK;
+    }
+
+    return disco->have_box;
+}
+
+
+/* the peer with this node key, if this disco key is its own */
+static tn_path_member_t *
+tn_path_disco_member(tn_path_disco_t *disco, tn_path_t *path,
+    const tn_key_t *node_key)
+{
+    tn_path_peer_t    *pub;
+    tn_path_member_t  *peer;
+
+    pub = tn_path_peer_find(path, node_key);
+
+    if (pub == NULL) {
+        return NULL;
+    }
+
+    peer = tn_path_member(pub);
+
+    return peer->disco == disco ? peer : NULL;
+}
+
+
+static void
+tn_path_disco_ping(tn_path_t *path, tn_ms_t now, tn_path_disco_t *disco,
+    const tn_path_from_t *from, const tn_disco_msg_t *ping)
+{
+    bool               fresh;
+    size_t             len;
+    tn_link_t         *link, *tmp;
+    tn_disco_msg_t     pong;
+    tn_path_member_t  *peer;
+
+    memset(&pong, 0, sizeof(tn_disco_msg_t));
+    pong.type = TN_DISCO_PONG;
+    memcpy(pong.txid, ping->txid, TN_DISCO_TXID);
+
+    if (from->region != 0) {
+        peer = tn_path_disco_member(disco, path, &from->key);
+
+        if (peer == NULL || peer->expired) {
+            return;
+        }
+
+        pong.src.ip = tn_ip_from_v4(tn_path_derp_ip);
+        pong.src.port = (uint16_t) from->region;
+
+        len = tn_path_disco_make(path, disco, &pong);
+
+        if (len != 0) {
+            (void) tn_path_derp_send(path, now, peer, from->region,
+                                     &peer->node_key, path->out, len);
+        }
+
+        return;
+    }
+
+    /* its node key tells nodes apart that share a disco key */
+
+    peer = tn_path_disco_member(disco, path, &ping->key);
+
+    if (peer != NULL) {
+        if (peer->expired
+            || !tn_path_peer_pinged(peer, now, &from->addr, ping->txid))
+        {
+            return;
+        }
+
+    } else {
+        fresh = false;
+
+        tn_list_each_safe(link, tmp, &disco->members) {
+            peer = tn_container(link, tn_path_member_t, disco_link);
+
+            if (!peer->expired
+                && tn_path_peer_pinged(peer, now, &from->addr, ping->txid))
+            {
+                fresh = true;
+            }
+        }
+
+        if (!fresh) {
+            return;
+        }
+    }
+
+    pong.src = from->addr;
+    len = tn_path_disco_make(path, disco, &pong);
+
+    if (len != 0) {
+        (void) path->ops->send_udp(path->data, &from->addr, path->out, len);
+    }
+}
+
+
+static void
+tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
+    const tn_path_from_t *from, const tn_disco_msg_t *pong)
+{
+    tn_ms_t            sent;
+    tn_addr_t          to;
+    tn_hash_node_t    *link;
+    tn_path_ping_t    *ping;
+    tn_path_member_t  *peer;
+
+    link = tn_hash_find(&path->pings, pong->txid);
+
+    if (link == NULL) {
+        return;
+    }
+
+    ping = tn_container(link, tn_path_ping_t, link);
+
+    /* the answer of another peer proves nothing, nor does one by DERP */
+
+    if (ping->peer->disco != disco || from->region != 0) {
+        return;
+    }
+
+    peer = ping->peer;
+    to = ping->to;
+    sent = ping->at;
+
+    tn_path_ping_free(path, ping);
+    tn_path_peer_pong(peer, now, &to, sent);
+}
+
+
+/* a message to this key in path->out; returns its length, 0 on failure */
+static size_t
+tn_path_disco_make(tn_path_t *path, tn_path_disco_t *disco,
+    const tn_disco_msg_t *msg)
+{
+    size_t  len;
+
+    if (!tn_path_disco_box(path, disco)
+        || tn_disco_seal(&disco->box, &path->disco.pub, msg, path->plain,
+                         path->out, sizeof(path->out), &len)
+           != TN_OK)
+    {
+        return 0;
+    }
+
+    return len;
+}
+
+
+static void
+tn_path_pings_arm(tn_path_t *path)
+{
+    tn_path_ping_t  *ping;
+
+    if (tn_list_empty(&path->pings_fifo)) {
+        tn_timer_cancel(path->timers, &path->pings_timer);
+        return;
+    }
+
+    if (tn_timer_is_set(&path->pings_timer)) {
+        return;
+    }
+
+    ping = tn_container(path->pings_fifo.next, tn_path_ping_t, fifo);
+
+    (void) tn_timer_set(path->timers, &path->pings_timer,
+                        ping->at + TN_PATH_PING_TIMEOUT_MS);
+}
+
+
+static void
+tn_path_ping_free(tn_path_t *path, tn_path_ping_t *ping)
+{
+    tn_hash_remove(&path->pings, &ping->link);
+    tn_list_remove(&ping->fifo);
+    free(ping);
+}

@@ -1,0 +1,596 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Theory: one peer's search for a direct path (upstream: endpoint).
+ *
+ * A candidate is an address from the netmap, from the peer's last
+ * CallMeMaybe, or the source of a ping it sent less than 45 s ago.  A pong
+ * proves the address that the ping went to; the best proven one is `best`,
+ * and it is trusted for 6.5 s from its last pong.
+ *
+ *   no best      payload goes over DERP
+ *   trusted      payload goes to best alone
+ *   untrusted    payload goes both ways; any pong makes its address best
+ *
+ * Events:
+ *   send, not trusted    a round: each candidate not pinged for 5 s is
+ *                        pinged, and the peer is told our endpoints
+ *                        (CallMeMaybe), so that it pings from its side and
+ *                        opens its NAT and firewall
+ *   CallMeMaybe          its addresses replace those of the former; a round
+ *                        at once, without a call in return
+ *   pong                 see above; the table of tn_quality decides
+ *   ping unanswered 5 s  when it went to best and trust is over, best goes
+ *   address unreachable  best goes at once
+ *
+ * A heartbeat each 3 s pings the best address while the last payload to the
+ * peer is less than 45 s old, and starts a round when there is no trusted
+ * direct path, or each 60 s in search of a better one if best takes over
+ * 5 ms.  An idle peer has no timer.
+ *
+ * The fast path knows this machine by one number: `drive_at`, when a send
+ * must call tn_path_drive().  It is 0 for an idle peer, the end of trust for
+ * a trusted one, the time of the next round for the others.
+ */
+
+#include "tn_path_private.h"
+
+#include <stdlib.h>
+
+
+static tn_path_candidate_t *tn_path_peer_candidate(tn_path_member_t *peer,
+    const tn_addr_t *addr);
+static tn_path_candidate_t *tn_path_peer_add_candidate(
+    tn_path_member_t *peer, const tn_addr_t *addr);
+static uint32_t tn_path_peer_sources(const tn_path_member_t *peer);
+static bool tn_path_peer_is_wanted(const tn_path_candidate_t *candidate,
+    tn_ms_t now);
+static void tn_path_peer_prune(tn_path_member_t *peer, tn_ms_t now);
+static bool tn_path_peer_is_usable(const tn_addr_t *addr);
+static void tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now,
+    bool call);
+static bool tn_path_peer_wants_round(const tn_path_member_t *peer,
+    tn_ms_t now);
+static void tn_path_peer_clear_best(tn_path_member_t *peer, tn_ms_t now);
+static void tn_path_peer_schedule(tn_path_member_t *peer, tn_ms_t now);
+static void tn_path_peer_heartbeat(void *data, tn_ms_t now);
+
+
+void
+tn_path_peer_init(tn_path_member_t *peer)
+{
+    tn_timer_init(&peer->heartbeat, tn_path_peer_heartbeat, peer);
+}
+
+
+void
+tn_path_peer_done(tn_path_member_t *peer)
+{
+    tn_path_t  *path;
+
+    path = peer->pub.path;
+
+    if (tn_timer_is_set(&peer->heartbeat)) {
+        tn_timer_cancel(path->timers, &peer->heartbeat);
+        path->nactive--;
+    }
+
+    free(peer->candidates);
+}
+
+
+/* marks what the netmap says; the rest goes when nothing else holds it */
+void
+tn_path_peer_netmap(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *endpoints, size_t n)
+{
+    size_t                i;
+    uint32_t              k;
+    tn_path_candidate_t  *candidate;
+
+    for (k = 0; k < peer->ncandidates; k++) {
+        peer->candidates[k].in_netmap = false;
+    }
+
+    for (i = 0; i < n && i < TN_PATH_ENDPOINTS_MAX; i++) {
+
+        if (!tn_path_peer_is_usable(&endpoints[i])) {
+            continue;
+        }
+
+        candidate = tn_path_peer_add_candidate(peer, &endpoints[i]);
+
+        if (candidate == NULL) {
+            break;
+        }
+
+        candidate->in_netmap = true;
+    }
+
+    tn_path_peer_prune(peer, now);
+}
+
+
+void
+tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now)
+{
+    uint32_t  i;
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        peer->candidates[i].pinged = 0;
+        peer->candidates[i].latency_ms = 0;
+    }
+
+    tn_path_peer_clear_best(peer, now);
+}
+
+
+void
+tn_path_peer_restart(tn_path_member_t *peer, tn_ms_t now)
+{
+    tn_path_peer_reset(peer, now);
+
+    if (tn_timer_is_set(&peer->heartbeat)) {
+        tn_path_peer_round(peer, now, true);
+        tn_path_peer_schedule(peer, now);
+    }
+}
+
+
+void
+tn_path_drive(tn_path_peer_t *pub, tn_ms_t now)
+{
+    tn_path_t         *path;
+    tn_path_member_t  *peer;
+
+    peer = tn_path_member(pub);
+    path = pub->path;
+
+    if (peer->expired || peer->wireguard_only) {
+        pub->drive_at = TN_NEVER_MS;
+        return;
+    }
+
+    if (!tn_timer_is_set(&peer->heartbeat)) {
+
+        if (tn_timer_set(path->timers, &peer->heartbeat,
+                         now + TN_PATH_HEARTBEAT_MS)
+            != TN_OK)
+        {
+            return;
+        }
+
+        path->nactive++;
+        tn_path_restun_later(path, now);
+    }
+
+    if (!tn_path_is_trusted(peer, now)) {
+        tn_path_peer_round(peer, now, true);
+    }
+
+    tn_path_peer_schedule(peer, now);
+    tn_path_note(peer, now);
+}
+
+
+bool
+tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *from, const uint8_t txid[TN_DISCO_TXID])
+{
+    tn_path_candidate_t  *candidate;
+
+    candidate = tn_path_peer_candidate(peer, from);
+
+    if (candidate == NULL) {
+
+        /* without room it is answered, but not remembered */
+
+        if (tn_path_peer_sources(peer) >= TN_PATH_SOURCES_MAX) {
+            tn_path_peer_prune(peer, now);
+
+            if (tn_path_peer_sources(peer) >= TN_PATH_SOURCES_MAX) {
+                return true;
+            }
+        }
+
+        candidate = tn_path_peer_add_candidate(peer, from);
+
+        if (candidate == NULL) {
+            return true;
+        }
+
+    } else if (candidate->got_ping != 0
+               && memcmp(candidate->got_txid, txid, TN_DISCO_TXID) == 0)
+    {
+        return false;
+    }
+
+    candidate->got_ping = now;
+    memcpy(candidate->got_txid, txid, TN_DISCO_TXID);
+
+    /* its NAT lets us in now: no need to wait for the next payload */
+
+    if (tn_timer_is_set(&peer->heartbeat) && !tn_path_is_trusted(peer, now)
+        && (candidate->pinged == 0
+            || now - candidate->pinged >= TN_PATH_PING_EVERY_MS))
+    {
+        candidate->pinged = now;
+        tn_path_ping(peer, now, from);
+    }
+
+    return true;
+}
+
+
+void
+tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
+    tn_ms_t sent)
+{
+    tn_quality_t          pong, best;
+    tn_path_candidate_t  *candidate;
+
+    candidate = tn_path_peer_candidate(peer, to);
+
+    if (candidate == NULL || peer->expired) {
+        return;
+    }
+
+    candidate->latency_ms = (uint32_t) (now - sent);
+
+    memset(&pong, 0, sizeof(tn_quality_t));
+    memset(&best, 0, sizeof(tn_quality_t));
+
+    pong.addr = *to;
+    pong.latency_ms = candidate->latency_ms;
+    best.addr = peer->pub.best;
+    best.latency_ms = peer->best_ms;
+
+    if (!tn_path_is_trusted(peer, now) || tn_quality_better(&pong, &best)) {
+        peer->pub.best = *to;
+    }
+
+    if (tn_addr_equal(&peer->pub.best, to)) {
+        peer->best_ms = candidate->latency_ms;
+        peer->pub.trust_until = now + TN_PATH_TRUST_MS;
+    }
+
+    tn_path_peer_schedule(peer, now);
+    tn_path_note(peer, now);
+}
+
+
+void
+tn_path_peer_ping_lost(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *to)
+{
+    if (tn_addr_equal(&peer->pub.best, to) && !tn_path_is_trusted(peer, now)) {
+        tn_path_peer_clear_best(peer, now);
+    }
+}
+
+
+void
+tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
+    const tn_disco_addrs_t *addrs)
+{
+    uint32_t              i;
+    tn_path_candidate_t  *candidate;
+
+    if (peer->expired) {
+        return;
+    }
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        peer->candidates[i].in_call = false;
+    }
+
+    for (i = 0; i < addrs->n; i++) {
+
+        /* a link-local address means nothing without its interface */
+
+        if (!tn_path_peer_is_usable(&addrs->addr[i])
+            || (!tn_ip_is_v4(&addrs->addr[i].ip)
+                && tn_ip_is_link_local(&addrs->addr[i].ip)))
+        {
+            continue;
+        }
+
+        candidate = tn_path_peer_add_candidate(peer, &addrs->addr[i]);
+
+        if (candidate == NULL) {
+            break;
+        }
+
+        candidate->in_call = true;
+    }
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        peer->candidates[i].pinged = 0;
+    }
+
+    tn_path_peer_round(peer, now, false);
+    tn_path_peer_schedule(peer, now);
+}
+
+
+void
+tn_path_unreachable(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *addr)
+{
+    tn_path_member_t     *peer;
+    tn_path_candidate_t  *candidate;
+
+    peer = tn_path_member(pub);
+
+    if (peer->wireguard_only) {
+        return;
+    }
+
+    candidate = tn_path_peer_candidate(peer, addr);
+
+    if (candidate != NULL) {
+        candidate->latency_ms = 0;
+    }
+
+    if (tn_addr_equal(&pub->best, addr)) {
+        tn_path_peer_clear_best(peer, now);
+    }
+}
+
+
+static tn_path_candidate_t *
+tn_path_peer_candidate(tn_path_member_t *peer, const tn_addr_t *addr)
+{
+    uint32_t  i;
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        if (tn_addr_equal(&peer->candidates[i].addr, addr)) {
+            return &peer->candidates[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/* the one that is there, or a new one; NULL when out of memory */
+static tn_path_candidate_t *
+tn_path_peer_add_candidate(tn_path_member_t *peer, const tn_addr_t *addr)
+{
+    uint32_t              size;
+    tn_path_candidate_t  *candidate;
+
+    candidate = tn_path_peer_candidate(peer, addr);
+
+    if (candidate != NULL) {
+        return candidate;
+    }
+
+    if (peer->ncandidates == peer->size) {
+        size = peer->size ? peer->size * 2 : 8;
+        candidate = realloc(peer->candidates,
+                            size * sizeof(tn_path_candidate_t));
+
+        if (candidate == NULL) {
+            return NULL;
+        }
+
+        peer->candidates = candidate;
+        peer->size = size;
+    }
+
+    candidate = &peer->candidates[peer->ncandidates++];
+    memset(candidate, 0, sizeof(tn_path_candidate_t));
+    candidate->addr = *addr;
+
+    /* the next send pings it */
+
+    peer->pub.drive_at = 0;
+
+    return candidate;
+}
+
+
+/* candidates that only a ping holds */
+static uint32_t
+tn_path_peer_sources(const tn_path_member_t *peer)
+{
+    uint32_t  i, n;
+
+    for (i = 0, n = 0; i < peer->ncandidates; i++) {
+        n += !peer->candidates[i].in_netmap && !peer->candidates[i].in_call;
+    }
+
+    return n;
+}
+
+
+static bool
+tn_path_peer_is_wanted(const tn_path_candidate_t *candidate, tn_ms_t now)
+{
+    return candidate->in_netmap || candidate->in_call
+           || (candidate->got_ping != 0
+               && now - candidate->got_ping <= TN_PATH_SOURCE_MS);
+}
+
+
+static void
+tn_path_peer_prune(tn_path_member_t *peer, tn_ms_t now)
+{
+    bool                  best, lost;
+    uint32_t              i, n;
+    tn_path_candidate_t  *candidate;
+
+    lost = false;
+
+    for (i = 0, n = 0; i < peer->ncandidates; i++) {
+        candidate = &peer->candidates[i];
+        best = tn_addr_equal(&candidate->addr, &peer->pub.best);
+
+        /* what is proven to work stays, whatever it came from */
+
+        if (tn_path_peer_is_wanted(candidate, now)
+            || (best && tn_path_is_trusted(peer, now)))
+        {
+            peer->candidates[n++] = *candidate;
+            continue;
+        }
+
+        lost = lost || best;
+    }
+
+    peer->ncandidates = n;
+
+    if (lost) {
+        tn_path_peer_clear_best(peer, now);
+    }
+}
+
+
+static bool
+tn_path_peer_is_usable(const tn_addr_t *addr)
+{
+    return addr->port != 0 && !tn_ip_is_none(&addr->ip)
+           && !tn_ip_is_multicast(&addr->ip)
+           && !tn_ip_is_tailscale(&addr->ip);
+}
+
+
+/* pings what was not pinged lately; tells the peer our endpoints */
+static void
+tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now, bool call)
+{
+    bool                  any;
+    uint32_t              i;
+    tn_path_candidate_t  *candidate;
+
+    peer->full_ping = now;
+
+    if (peer->disco == NULL) {
+        return;
+    }
+
+    tn_path_peer_prune(peer, now);
+
+    any = peer->ncandidates == 0;
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        candidate = &peer->candidates[i];
+
+        if (candidate->pinged != 0
+            && now - candidate->pinged < TN_PATH_PING_EVERY_MS)
+        {
+            continue;
+        }
+
+        candidate->pinged = now;
+        any = true;
+
+        tn_path_ping(peer, now, &candidate->addr);
+    }
+
+    /* also when there is nothing to ping: the peer may be able to reach us */
+
+    if (any && call && peer->pub.derp != 0
+        && (peer->ncandidates != 0 || peer->called == 0
+            || now - peer->called >= TN_PATH_PING_EVERY_MS))
+    {
+        peer->called = now;
+        tn_path_call(peer, now);
+    }
+}
+
+
+static bool
+tn_path_peer_wants_round(const tn_path_member_t *peer, tn_ms_t now)
+{
+    if (!tn_path_is_trusted(peer, now) || peer->full_ping == 0) {
+        return true;
+    }
+
+    return peer->best_ms > TN_PATH_GOOD_MS
+           && now - peer->full_ping >= TN_PATH_UPGRADE_MS;
+}
+
+
+static void
+tn_path_peer_clear_best(tn_path_member_t *peer, tn_ms_t now)
+{
+    memset(&peer->pub.best, 0, sizeof(tn_addr_t));
+    peer->pub.trust_until = 0;
+    peer->pub.drive_at = 0;
+    peer->best_ms = 0;
+
+    tn_path_note(peer, now);
+}
+
+
+/* when the next send has to call tn_path_drive() */
+static void
+tn_path_peer_schedule(tn_path_member_t *peer, tn_ms_t now)
+{
+    tn_ms_t   next;
+    uint32_t  i;
+
+    if (!tn_timer_is_set(&peer->heartbeat)) {
+        peer->pub.drive_at = 0;
+        return;
+    }
+
+    if (tn_path_is_trusted(peer, now)) {
+        peer->pub.drive_at = peer->pub.trust_until;
+        return;
+    }
+
+    next = now + TN_PATH_PING_EVERY_MS;
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        next = tn_min(next,
+                      peer->candidates[i].pinged + TN_PATH_PING_EVERY_MS);
+    }
+
+    peer->pub.drive_at = next;
+}
+
+
+static void
+tn_path_peer_heartbeat(void *data, tn_ms_t now)
+{
+    tn_path_t            *path;
+    tn_path_member_t     *peer;
+    tn_path_candidate_t  *candidate;
+
+    peer = data;
+    path = peer->pub.path;
+
+    if (peer->expired || now - peer->pub.last_sent > TN_PATH_ACTIVE_MS) {
+        path->nactive--;
+        peer->pub.drive_at = 0;
+        tn_path_note(peer, now);
+        return;
+    }
+
+    if (peer->pub.best.port != 0) {
+        candidate = tn_path_peer_candidate(peer, &peer->pub.best);
+
+        if (candidate != NULL) {
+            candidate->pinged = now;
+        }
+
+        tn_path_ping(peer, now, &peer->pub.best);
+    }
+
+    if (tn_path_peer_wants_round(peer, now)) {
+        tn_path_peer_round(peer, now, true);
+    }
+
+    if (tn_timer_set(path->timers, &peer->heartbeat,
+                     now + TN_PATH_HEARTBEAT_MS)
+        != TN_OK)
+    {
+        path->nactive--;
+    }
+
+    tn_path_peer_schedule(peer, now);
+    tn_path_note(peer, now);
+}

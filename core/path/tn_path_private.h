@@ -1,0 +1,310 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What the files of path/ share: the insides of a path machine, of a peer
+ * and of a DERP region.  Included by nobody else.
+ */
+
+#ifndef TN_PATH_PRIVATE_H_INCLUDED_
+#define TN_PATH_PRIVATE_H_INCLUDED_
+
+#include "tn_path.h"
+
+#include "base/tn_hash.h"
+#include "base/tn_list.h"
+#include "crypto/tn_curve.h"
+#include "wire/tn_disco.h"
+
+#include "tn_derp_client.h"
+#include "tn_netcheck.h"
+#include "tn_quality.h"
+
+
+/* upstream: magicsock */
+
+#define TN_PATH_HEARTBEAT_MS      3000
+#define TN_PATH_ACTIVE_MS         45000     /* a session without payload */
+#define TN_PATH_TRUST_MS          6500      /* of an address after a pong */
+#define TN_PATH_PING_TIMEOUT_MS   5000
+#define TN_PATH_PING_EVERY_MS     5000      /* of one candidate */
+#define TN_PATH_UPGRADE_MS        60000     /* search for a better one */
+#define TN_PATH_GOOD_MS           5         /* good enough: no search */
+#define TN_PATH_SOURCE_MS         45000     /* memory of a ping's source */
+#define TN_PATH_FRESH_MS          27000     /* own endpoints, to be told */
+#define TN_PATH_RESTUN_MIN_MS     20000
+#define TN_PATH_RESTUN_SPAN_MS    6000
+#define TN_PATH_ENDPOINT_CACHE_MS 310000
+#define TN_PATH_CACHE_PER_IP      6
+#define TN_PATH_DERP_IDLE_MS      60000
+#define TN_PATH_DERP_SWEEP_MS     15000
+#define TN_PATH_DERP_BACKOFF_MS   5000
+#define TN_PATH_DERP_QUEUE        32        /* packets while connecting */
+#define TN_PATH_DERP_PROBE_MS     3000
+
+/* our own bounds */
+
+#define TN_PATH_SOURCES_MAX       16        /* candidates by pings alone */
+#define TN_PATH_PINGS_MAX         8192      /* without an answer yet */
+#define TN_PATH_DISCO_BURST       400       /* messages of one disco key */
+#define TN_PATH_DISCO_RATE        100       /* per second */
+#define TN_PATH_DISCO_CALL        20        /* a CallMeMaybe counts as that */
+#define TN_PATH_CACHE_MAX         48
+#define TN_PATH_LOCAL_MAX         48
+#define TN_PATH_EXTRA_MAX         16
+#define TN_PATH_RACE              4         /* regions, when UDP is blocked */
+#define TN_PATH_RACE_MS           3000      /* then any becomes home */
+#define TN_PATH_DERP_OPEN_MS      10000
+#define TN_PATH_DERP_NEXT_MS      4000      /* when there is another relay */
+#define TN_PATH_DERP_STALE_MS     3000      /* of a packet that waited */
+#define TN_PATH_DISCO_OUT         (TN_DISCO_OVERHEAD + TN_DISCO_BODY_MAX)
+
+
+typedef struct tn_path_disco_s   tn_path_disco_t;
+typedef struct tn_path_region_s  tn_path_region_t;
+typedef struct tn_path_member_s  tn_path_member_t;
+
+/* a disco key of peers; several nodes may share one (node sharing) */
+struct tn_path_disco_s {
+    tn_hash_node_t       link;
+    tn_key_t             key;
+    tn_link_t            members;
+    tn_box_key_t         box;
+    bool                 have_box;  /* made at the first message */
+    uint32_t             tokens;
+    tn_ms_t              tokens_at;
+};
+
+/* an address where a peer may be reached */
+typedef struct {
+    tn_addr_t            addr;
+    bool                 in_netmap;
+    bool                 in_call;   /* of its last CallMeMaybe */
+    tn_ms_t              got_ping;  /* 0: none came from there */
+    uint8_t              got_txid[TN_DISCO_TXID];
+    tn_ms_t              pinged;    /* 0: not yet */
+    uint32_t             latency_ms;
+} tn_path_candidate_t;
+
+/* a peer; what is read per packet stands first */
+struct tn_path_member_s {
+    tn_path_peer_t       pub;
+
+    tn_hash_node_t       link;
+    tn_key_t             node_key;
+    tn_path_disco_t     *disco;     /* NULL: none */
+    tn_link_t            disco_link;
+
+    uint32_t             home_derp;
+    uint32_t             reverse;       /* where it was last heard, or 0 */
+    uint32_t             reverse_session;
+    bool                 expired;
+    bool                 wireguard_only;
+
+    tn_path_candidate_t *candidates;
+    uint32_t             ncandidates;
+    uint32_t             size;
+
+    uint32_t             best_ms;
+    tn_ms_t              full_ping;     /* last round, 0: none */
+    tn_ms_t              called;        /* last CallMeMaybe wanted */
+    tn_link_t            call_link;     /* waits for fresh endpoints */
+    tn_timer_t           heartbeat;     /* set while the peer is active */
+
+    tn_path_kind_e       told_kind;
+    tn_addr_t            told_best;
+    uint32_t             told_derp;
+};
+
+typedef struct {
+    tn_link_t            fifo;      /* all wait the same time */
+    tn_hash_node_t       link;
+    uint8_t              txid[TN_DISCO_TXID];
+    tn_path_member_t    *peer;
+    tn_addr_t            to;
+    tn_ms_t              at;
+} tn_path_ping_t;
+
+typedef enum {
+    TN_PATH_REGION_IDLE = 0,
+    TN_PATH_REGION_OPENING,     /* the host connects, or the login runs */
+    TN_PATH_REGION_READY,
+    TN_PATH_REGION_WAITING      /* until the next try */
+} tn_path_region_state_e;
+
+struct tn_path_region_s {
+    tn_path_t              *path;
+    uint32_t                id;
+    tn_path_region_state_e  state;
+    bool                    connected;  /* the host has a connection */
+    tn_derp_client_t       *client;
+    uint32_t                relay;      /* number of the node to try */
+    uint32_t                failures;   /* rounds through all nodes */
+    uint32_t                session;    /* counts logins */
+    tn_ms_t                 restart_in; /* the server announced it */
+    tn_ms_t                 written;    /* last wish to send */
+    tn_ms_t                 ready_at;
+    tn_link_t               queue;
+    uint32_t                queued;
+    tn_timer_t              timer;
+};
+
+typedef struct {
+    tn_endpoint_t        endpoint;
+    tn_ms_t              until;
+} tn_path_cached_t;
+
+struct tn_path_s {
+    const tn_path_ops_t *ops;
+    void                *data;
+    tn_keypair_t         node;
+    tn_keypair_t         disco;
+    tn_timers_t         *timers;
+    tn_log_t            *log;
+
+    bool                 started;
+    bool                 control_up;
+
+    tn_hash_t            peers;
+    tn_hash_t            discos;
+    uint32_t             nactive;
+
+    tn_hash_t            pings;
+    tn_link_t            pings_fifo;
+    tn_timer_t           pings_timer;
+
+    tn_derpmap_t        *map;       /* NULL: none yet */
+    tn_path_region_t   **regions;   /* in the order of the map */
+    uint32_t             home;
+    bool                 racing;    /* the first login becomes home */
+    tn_timer_t           sweep;
+
+    tn_netcheck_t       *netcheck;
+    bool                 udp;       /* the last report had an answer */
+    bool                 again;     /* another report is wanted */
+    bool                 again_full;
+    tn_timer_t           restun;
+
+    tn_addr_t            local[TN_PATH_LOCAL_MAX];
+    uint32_t             nlocal;
+    uint16_t             port4;
+    uint16_t             port6;
+    bool                 have4;
+    bool                 have6;
+    tn_endpoint_t        extra[TN_PATH_EXTRA_MAX];
+    uint32_t             nextra;
+    tn_path_cached_t     cache[TN_PATH_CACHE_MAX];
+    uint32_t             ncache;
+
+    tn_endpoint_t        endpoints[TN_ENDPOINTS_MAX];
+    uint32_t             nendpoints;
+    tn_ms_t              endpoints_at;  /* when last confirmed, 0: never */
+    tn_link_t            calls;         /* peers to call then */
+
+    tn_netinfo_t         netinfo;
+    bool                 netinfo_told;
+
+    uint8_t              out[TN_PATH_DISCO_OUT];
+    uint8_t              plain[TN_PATH_DISCO_OUT];
+    uint8_t              scratch[64 << 10];
+};
+
+
+static inline tn_path_member_t *
+tn_path_member(const tn_path_peer_t *peer)
+{
+    return tn_container(peer, tn_path_member_t, pub);
+}
+
+static inline bool
+tn_path_is_trusted(const tn_path_member_t *peer, tn_ms_t now)
+{
+    return now < peer->pub.trust_until;
+}
+
+
+/* tn_path.c */
+
+/* logs and tells when the way to a peer has become another */
+void tn_path_note(tn_path_member_t *peer, tn_ms_t now);
+
+/* sets the region for a peer by its home and by where it was heard */
+void tn_path_pick_derp(tn_path_member_t *peer);
+
+
+/* tn_path_peer.c: candidates, pings, trust */
+
+void tn_path_peer_init(tn_path_member_t *peer);
+void tn_path_peer_done(tn_path_member_t *peer);
+void tn_path_peer_netmap(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *endpoints, size_t n);
+
+/* forgets what is proven, keeps the candidates; pings at the next send */
+void tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now);
+
+/* the same, and active peers search at once */
+void tn_path_peer_restart(tn_path_member_t *peer, tn_ms_t now);
+
+/*
+ * A ping came from this address.  False when it is one that was already
+ * answered.
+ */
+bool tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *from, const uint8_t txid[TN_DISCO_TXID]);
+
+void tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *to, tn_ms_t sent);
+void tn_path_peer_ping_lost(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *to);
+void tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
+    const tn_disco_addrs_t *addrs);
+
+
+/* tn_path_disco.c: disco messages in and out */
+
+/* NULL when out of memory */
+tn_path_disco_t *tn_path_disco_get(tn_path_t *path, const tn_key_t *key);
+void tn_path_disco_join(tn_path_disco_t *disco, tn_path_member_t *peer);
+void tn_path_disco_leave(tn_path_t *path, tn_path_member_t *peer);
+
+/* from->region is 0 over UDP */
+void tn_path_disco_input(tn_path_t *path, tn_ms_t now,
+    const tn_path_from_t *from, const uint8_t *bytes, size_t len);
+
+/* sends a ping and remembers it */
+void tn_path_ping(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to);
+void tn_path_pings_forget(tn_path_member_t *peer);
+void tn_path_pings_timer(void *data, tn_ms_t now);
+
+/* CallMeMaybe, as soon as own endpoints are fresh */
+void tn_path_call(tn_path_member_t *peer, tn_ms_t now);
+void tn_path_call_all(tn_path_t *path, tn_ms_t now);
+
+
+/* tn_path_derp.c: regions and their connections */
+
+tn_rc_t tn_path_regions_set(tn_path_t *path, const tn_derpmap_t *map);
+void tn_path_regions_done(tn_path_t *path);
+tn_path_region_t *tn_path_region_find(const tn_path_t *path, uint32_t id);
+void tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id);
+void tn_path_race(tn_path_t *path, tn_ms_t now);
+void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
+void tn_path_sweep_timer(void *data, tn_ms_t now);
+
+/* peer may be NULL; it is where a reverse route is looked up */
+tn_rc_t tn_path_derp_send(tn_path_t *path, tn_ms_t now,
+    tn_path_member_t *peer, uint32_t region, const tn_key_t *dst,
+    const uint8_t *bytes, size_t len);
+
+
+/* tn_path_endpoints.c: netcheck, own endpoints, NetInfo */
+
+extern const tn_netcheck_ops_t  tn_path_netcheck_ops;
+
+void tn_path_restun(tn_path_t *path, tn_ms_t now, bool full);
+void tn_path_restun_later(tn_path_t *path, tn_ms_t now);
+void tn_path_restun_timer(void *data, tn_ms_t now);
+void tn_path_tell_netinfo(tn_path_t *path, tn_ms_t now);
+
+
+#endif /* TN_PATH_PRIVATE_H_INCLUDED_ */
