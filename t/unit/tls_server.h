@@ -184,7 +184,7 @@ server_serve(server_t *server, SSL *ssl, int fd)
     ssize_t        n;
     struct linger  linger;
 
-    switch (server->mode) {
+    switch (atomic_load(&server->mode)) {
 
     case SERVER_ECHO:
         while ((n = server_read(ssl, fd, buf, sizeof(buf))) > 0) {
