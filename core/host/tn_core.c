@@ -1,0 +1,582 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The core's control thread: it takes messages of the supervisor, keeps the
+ * nodes, and answers the dials of nginx's workers.
+ *
+ * A node is ended before another of its name is made, since both would want
+ * the same state directory: a TN_IPC_CORE_NODE for a name that runs waits in
+ * its slot, with its descriptors, until the former one has said goodbye.
+ */
+
+#include "host/tn_core.h"
+
+#include "crypto/tn_aead.h"
+#include "crypto/tn_curve.h"
+#include "host/tn_dial.h"
+#include "host/tn_logfile.h"
+#include "host/tn_node.h"
+#include "host/tn_pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+
+typedef struct {
+    tn_ipc_core_node_t  msg;
+    int                 tun;
+    int                 holder;
+    int                 udp4;
+    int                 udp6;
+} core_order_t;
+
+
+typedef struct core_s  core_t;
+
+typedef struct {
+    tn_link_t           link;
+    core_t             *core;
+    char                name[TN_IPC_NAME];
+    tn_node_t          *node;
+    tn_pool_t          *pool;
+    core_order_t       *next;       /* to become, when `node` has ended */
+    tn_defer_t          reap;
+} core_slot_t;
+
+
+struct core_s {
+    tn_loop_t           loop;
+    tn_logfile_t        logfile;
+    tn_log_t           *log;
+    tn_resolver_t      *resolver;
+    tn_dial_t          *dial;
+    tn_watch_t          ctl;
+    tn_link_t           slots;
+    bool                ending;
+};
+
+
+static void core_ctl(tn_watch_t *watch, uint32_t events);
+static bool core_message(core_t *core, tn_ipc_msg_t *msg, int *fds,
+    size_t count);
+static void core_setup(core_t *core, const tn_ipc_setup_t *msg, int *fds,
+    size_t count);
+static void core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds,
+    size_t count);
+static void core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds,
+    size_t count);
+static core_slot_t *core_slot(core_t *core, const char *name);
+static void core_slot_start(core_slot_t *slot, core_order_t *order);
+static void core_slot_reap(void *data);
+static void core_slot_free(core_slot_t *slot);
+static void core_order_free(core_order_t *order);
+static int core_take(int *fds, size_t count, uint32_t mask, uint32_t bit);
+static void core_end(core_t *core);
+
+static void core_node_addresses(void *data, tn_node_t *node,
+    const tn_ip_t *ips, size_t n);
+static void core_node_ended(void *data, tn_node_t *node);
+
+static tn_pool_t *core_dial_resolve(void *data, const tn_ipc_dial_t *request,
+    tn_ip_t *ips, size_t *n, bool *wait, int *err, char *text);
+
+
+static const tn_node_ops_t  core_node_ops = {
+    core_node_addresses,
+    core_node_ended
+};
+
+
+int
+tn_core_run(int ctl_fd)
+{
+    int      status;
+    core_t  *core;
+
+    status = 1;
+
+    core = calloc(1, sizeof(core_t));
+    if (core == NULL) {
+        (void) close(ctl_fd);
+        return 1;
+    }
+
+    tn_list_init(&core->slots);
+    tn_logfile_init(&core->logfile, -1, TN_LOG_NOTICE);
+    core->log = &core->logfile.log;
+
+    if (tn_crypto_init() != TN_OK || tn_loop_init(&core->loop) != TN_OK) {
+        (void) close(ctl_fd);
+        free(core);
+        return 1;
+    }
+
+    core->resolver = tn_resolve_create(&core->loop);
+    core->dial = tn_dial_create(&core->loop, core_dial_resolve, core,
+                                core->log);
+
+    core->ctl.fd = ctl_fd;
+    core->ctl.events = TN_LOOP_READ;
+    core->ctl.handler = core_ctl;
+    core->ctl.data = core;
+
+    if (core->resolver != NULL && core->dial != NULL
+        && tn_loop_watch(&core->loop, &core->ctl) == TN_OK
+        && tn_loop_run(&core->loop) == TN_OK)
+    {
+        status = 0;
+    }
+
+    while (!tn_list_empty(&core->slots)) {
+        core_slot_free(tn_container(core->slots.next, core_slot_t, link));
+    }
+
+    if (core->dial != NULL) {
+        tn_dial_destroy(core->dial);
+    }
+
+    if (core->resolver != NULL) {
+        tn_resolve_destroy(core->resolver);
+    }
+
+    tn_loop_unwatch(&core->loop, &core->ctl);
+    (void) close(ctl_fd);
+
+    tn_loop_done(&core->loop);
+    tn_logfile_done(&core->logfile);
+    free(core);
+
+    return status;
+}
+
+
+static void
+core_ctl(tn_watch_t *watch, uint32_t events)
+{
+    core_t *core = watch->data;
+
+    int           fds[TN_IPC_FDS];
+    size_t        count;
+    tn_rc_t       rc;
+    tn_ipc_msg_t  msg;
+
+    (void) events;
+
+    for ( ;; ) {
+        rc = tn_ipc_recv(watch->fd, &msg, fds, &count);
+
+        if (rc == TN_AGAIN) {
+            return;
+        }
+
+        if (rc != TN_OK) {
+            break;
+        }
+
+        if (!core_message(core, &msg, fds, count)) {
+            tn_ipc_close(fds, count);
+            tn_log(core->log, TN_LOG_ALERT, "unexpected message %u of the "
+                   "supervisor", msg.head.type);
+            break;
+        }
+
+        tn_ipc_close(fds, count);
+        tn_wipe(&msg, sizeof(msg));
+    }
+
+    tn_wipe(&msg, sizeof(msg));
+    core_end(core);
+}
+
+
+static bool
+core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
+{
+    core_slot_t  *slot;
+
+    switch (msg->head.type) {
+
+    case TN_IPC_CORE_SETUP:
+        core_setup(core, &msg->setup, fds, count);
+        return true;
+
+    case TN_IPC_CORE_NODE:
+        core_node(core, &msg->core_node, fds, count);
+        return true;
+
+    case TN_IPC_CORE_HOLDER:
+        core_holder(core, &msg->name, fds, count);
+        return true;
+
+    case TN_IPC_CORE_STOP:
+        slot = core_slot(core, msg->name.name);
+
+        if (slot != NULL) {
+            core_order_free(slot->next);
+            slot->next = NULL;
+            tn_node_end(slot->node);
+        }
+
+        return true;
+
+    case TN_IPC_CORE_START:
+        return true;
+
+    default:
+        return false;
+    }
+}
+
+
+static void
+core_setup(core_t *core, const tn_ipc_setup_t *msg, int *fds, size_t count)
+{
+    int  fd;
+
+    core->logfile.log.level = (tn_log_level_e) msg->log_level;
+
+    fd = core_take(fds, count, msg->mask, TN_IPC_FD_LOG);
+    if (fd != -1) {
+        tn_logfile_replace(&core->logfile, fd);
+    }
+
+    fd = core_take(fds, count, msg->mask, TN_IPC_FD_DIAL);
+    if (fd != -1) {
+        tn_dial_listen(core->dial, fd);
+        tn_log(core->log, TN_LOG_INFO, "tailnet core started, %s",
+               tn_aead_backend());
+    }
+}
+
+
+static void
+core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
+{
+    core_slot_t   *slot;
+    core_order_t  *order;
+
+    order = calloc(1, sizeof(core_order_t));
+    if (order == NULL) {
+        goto nomem;
+    }
+
+    order->msg = *msg;
+    order->tun = core_take(fds, count, msg->mask, TN_IPC_FD_TUN);
+    order->holder = core_take(fds, count, msg->mask, TN_IPC_FD_HOLDER);
+    order->udp4 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP4);
+    order->udp6 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP6);
+
+    slot = core_slot(core, msg->node.name);
+
+    if (slot != NULL) {
+        core_order_free(slot->next);
+        slot->next = order;
+        tn_node_end(slot->node);
+        return;
+    }
+
+    slot = calloc(1, sizeof(core_slot_t));
+    if (slot == NULL) {
+        core_order_free(order);
+        goto nomem;
+    }
+
+    slot->core = core;
+    memcpy(slot->name, msg->node.name, sizeof(slot->name));
+    tn_defer_init(&slot->reap, core_slot_reap, slot);
+    tn_list_push(&core->slots, &slot->link);
+
+    core_slot_start(slot, order);
+
+    return;
+
+nomem:
+
+    tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
+           msg->node.name);
+}
+
+
+static void
+core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds, size_t count)
+{
+    size_t        n;
+    tn_ip_t       ips[TN_IPC_ADDRS];
+    core_slot_t  *slot;
+
+    slot = core_slot(core, msg->name);
+
+    if (slot == NULL || slot->pool == NULL || count != 1) {
+        return;
+    }
+
+    tn_pool_channel(slot->pool, fds[0]);
+    fds[0] = -1;
+
+    if (slot->node != NULL) {
+        n = tn_node_addresses(slot->node, ips, TN_IPC_ADDRS);
+
+        if (n != 0) {
+            tn_pool_addresses(slot->pool, ips, n);
+        }
+    }
+}
+
+
+static core_slot_t *
+core_slot(core_t *core, const char *name)
+{
+    tn_link_t    *link;
+    core_slot_t  *slot;
+
+    tn_list_each(link, &core->slots) {
+        slot = tn_container(link, core_slot_t, link);
+
+        if (strcmp(slot->name, name) == 0) {
+            return slot;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* takes the order over */
+static void
+core_slot_start(core_slot_t *slot, core_order_t *order)
+{
+    core_t          *core;
+    tn_node_conf_t   conf;
+
+    core = slot->core;
+
+    if (order->tun == -1) {
+        tn_log(core->log, TN_LOG_ERR, "tailnet \"%s\": no stack, listeners "
+               "and upstreams on it do not work: %s", slot->name,
+               order->msg.text);
+    }
+
+    slot->pool = tn_pool_create(&core->loop, core->log);
+
+    if (slot->pool != NULL && order->holder != -1) {
+        tn_pool_channel(slot->pool, order->holder);
+        order->holder = -1;
+    }
+
+    memset(&conf, 0, sizeof(conf));
+    conf.ops = &core_node_ops;
+    conf.data = slot;
+    conf.loop = &core->loop;
+    conf.resolver = core->resolver;
+    conf.log = core->log;
+    conf.conf = &order->msg.node;
+    conf.tun = order->tun;
+    conf.udp4 = order->udp4;
+    conf.udp6 = order->udp6;
+    conf.udp_offload = (order->msg.features & TN_IPC_TUN_USO) != 0;
+
+    slot->node = tn_node_create(&conf);
+
+    if (slot->node != NULL) {
+        order->tun = -1;
+        order->udp4 = -1;
+        order->udp6 = -1;
+
+    } else {
+        tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
+               slot->name);
+    }
+
+    core_order_free(order);
+}
+
+
+static void
+core_slot_reap(void *data)
+{
+    core_slot_t *slot = data;
+
+    core_t        *core;
+    core_order_t  *order;
+
+    core = slot->core;
+
+    tn_node_free(slot->node);
+    slot->node = NULL;
+
+    if (slot->pool != NULL) {
+        tn_dial_forget(core->dial, slot->pool);
+        tn_pool_destroy(slot->pool);
+        slot->pool = NULL;
+    }
+
+    order = slot->next;
+
+    if (order != NULL) {
+        slot->next = NULL;
+        core_slot_start(slot, order);
+        return;
+    }
+
+    core_slot_free(slot);
+
+    if (core->ending && tn_list_empty(&core->slots)) {
+        tn_loop_stop(&core->loop);
+    }
+}
+
+
+static void
+core_slot_free(core_slot_t *slot)
+{
+    tn_list_remove(&slot->link);
+    tn_loop_undefer(&slot->reap);
+    tn_node_free(slot->node);
+
+    if (slot->pool != NULL) {
+        tn_dial_forget(slot->core->dial, slot->pool);
+        tn_pool_destroy(slot->pool);
+    }
+
+    core_order_free(slot->next);
+    free(slot);
+}
+
+
+static void
+core_order_free(core_order_t *order)
+{
+    int  fds[4];
+
+    if (order == NULL) {
+        return;
+    }
+
+    fds[0] = order->tun;
+    fds[1] = order->holder;
+    fds[2] = order->udp4;
+    fds[3] = order->udp6;
+
+    tn_ipc_close(fds, 4);
+    tn_wipe(order, sizeof(core_order_t));
+    free(order);
+}
+
+
+/* the descriptor of this bit, which is not the message's any more */
+static int
+core_take(int *fds, size_t count, uint32_t mask, uint32_t bit)
+{
+    int     fd;
+    size_t  i;
+
+    fd = tn_ipc_fd(fds, count, mask, bit);
+
+    if (fd == -1) {
+        return -1;
+    }
+
+    for (i = 0; i < count && fds[i] != fd; i++) { /* void */ }
+
+    fds[i] = -1;
+
+    return fd;
+}
+
+
+static void
+core_end(core_t *core)
+{
+    tn_link_t    *link;
+    core_slot_t  *slot;
+
+    tn_loop_unwatch(&core->loop, &core->ctl);
+    core->ending = true;
+
+    if (tn_list_empty(&core->slots)) {
+        tn_loop_stop(&core->loop);
+        return;
+    }
+
+    tn_list_each(link, &core->slots) {
+        slot = tn_container(link, core_slot_t, link);
+
+        core_order_free(slot->next);
+        slot->next = NULL;
+
+        if (slot->node != NULL) {
+            tn_node_end(slot->node);
+
+        } else {
+            tn_loop_defer(&core->loop, &slot->reap);
+        }
+    }
+}
+
+
+/* --- words of the nodes */
+
+static void
+core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
+    size_t n)
+{
+    core_slot_t *slot = data;
+
+    (void) node;
+
+    if (slot->pool != NULL) {
+        tn_pool_addresses(slot->pool, ips, n);
+    }
+
+    tn_dial_retry(slot->core->dial);
+}
+
+
+static void
+core_node_ended(void *data, tn_node_t *node)
+{
+    core_slot_t *slot = data;
+
+    (void) node;
+
+    tn_loop_defer(&slot->core->loop, &slot->reap);
+}
+
+
+/* --- dials of nginx's workers */
+
+static tn_pool_t *
+core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
+    size_t *n, bool *wait, int *err, char *text)
+{
+    core_t *core = data;
+
+    core_slot_t  *slot;
+
+    *wait = false;
+    *err = EHOSTUNREACH;
+
+    slot = core_slot(core, request->node);
+
+    if (slot == NULL || slot->node == NULL) {
+
+        /* the core may have been restarted a moment ago */
+
+        *wait = !core->ending;
+        (void) snprintf(text, TN_IPC_TEXT, "the node has not started");
+        return NULL;
+    }
+
+    if (slot->pool == NULL) {
+        *err = ENOMEM;
+        (void) snprintf(text, TN_IPC_TEXT, "out of memory");
+        return NULL;
+    }
+
+    *n = tn_node_resolve(slot->node, request->host, ips, *n, wait, text);
+
+    return *n ? slot->pool : NULL;
+}
