@@ -3,44 +3,59 @@
  * Copyright (C) the ngx_tailnet authors
  */
 
-#include "tn_aead.h"
+#include "tn_aead_int.h"
 
-#include <openssl/evp.h>
+#include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
 
 
-/*
- * Two contexts of OpenSSL, keyed once: giving EVP_EncryptInit_ex() only a
- * nonce keeps the key schedule.
- */
-
 struct tn_aead_s {
-    EVP_CIPHER_CTX  *seal;
-    EVP_CIPHER_CTX  *open;
+    const tn_aead_lib_t  *lib;
+    void                 *ctx;
 };
+
+
+static void tn_aead_choose(void);
+
+
+/* the fastest first; the last is always usable */
+
+static const tn_aead_lib_t  *const tn_aead_libs[] = {
+#ifdef TN_HAVE_IPSEC_MB
+    &tn_aead_ipsec_mb,
+#endif
+    &tn_aead_openssl
+};
+
+static const tn_aead_lib_t  *tn_aead_lib;
+static pthread_once_t        tn_aead_once = PTHREAD_ONCE_INIT;
 
 
 tn_aead_t *
 tn_aead_create(const tn_key_t *key)
 {
+    (void) pthread_once(&tn_aead_once, tn_aead_choose);
+
+    return tn_aead_create_by(tn_aead_lib, key);
+}
+
+
+tn_aead_t *
+tn_aead_create_by(const tn_aead_lib_t *lib, const tn_key_t *key)
+{
     tn_aead_t  *aead;
 
-    aead = calloc(1, sizeof(tn_aead_t));
+    aead = malloc(sizeof(tn_aead_t));
     if (aead == NULL) {
         return NULL;
     }
 
-    aead->seal = EVP_CIPHER_CTX_new();
-    aead->open = EVP_CIPHER_CTX_new();
+    aead->lib = lib;
+    aead->ctx = lib->create(key);
 
-    if (aead->seal == NULL || aead->open == NULL
-        || EVP_EncryptInit_ex(aead->seal, EVP_chacha20_poly1305(), NULL,
-                              key->b, NULL) != 1
-        || EVP_DecryptInit_ex(aead->open, EVP_chacha20_poly1305(), NULL,
-                              key->b, NULL) != 1)
-    {
-        tn_aead_destroy(aead);
+    if (aead->ctx == NULL) {
+        free(aead);
         return NULL;
     }
 
@@ -55,10 +70,7 @@ tn_aead_destroy(tn_aead_t *aead)
         return;
     }
 
-    /* EVP_CIPHER_CTX_free() cleanses the key schedule */
-
-    EVP_CIPHER_CTX_free(aead->seal);
-    EVP_CIPHER_CTX_free(aead->open);
+    aead->lib->destroy(aead->ctx);
     free(aead);
 }
 
@@ -68,21 +80,7 @@ tn_aead_seal(tn_aead_t *aead, const uint8_t nonce[TN_AEAD_NONCE],
     const uint8_t *ad, size_t ad_len, const uint8_t *src, size_t len,
     uint8_t *dst)
 {
-    int  n;
-
-    if (EVP_EncryptInit_ex(aead->seal, NULL, NULL, NULL, nonce) != 1
-        || (ad_len != 0
-            && EVP_EncryptUpdate(aead->seal, NULL, &n, ad, (int) ad_len) != 1)
-        || (len != 0
-            && EVP_EncryptUpdate(aead->seal, dst, &n, src, (int) len) != 1)
-        || EVP_EncryptFinal_ex(aead->seal, dst + len, &n) != 1
-        || EVP_CIPHER_CTX_ctrl(aead->seal, EVP_CTRL_AEAD_GET_TAG, TN_AEAD_TAG,
-                               dst + len) != 1)
-    {
-        return TN_ERROR;
-    }
-
-    return TN_OK;
+    return aead->lib->seal(aead->ctx, nonce, ad, ad_len, src, len, dst);
 }
 
 
@@ -91,29 +89,12 @@ tn_aead_open(tn_aead_t *aead, const uint8_t nonce[TN_AEAD_NONCE],
     const uint8_t *ad, size_t ad_len, const uint8_t *src, size_t len,
     uint8_t *dst)
 {
-    int      n;
-    uint8_t  tag[TN_AEAD_TAG], none[1];
-
-    if (len < TN_AEAD_TAG) {
+    if (tn_unlikely(len < TN_AEAD_TAG)) {
         return TN_MALFORMED;
     }
 
-    len -= TN_AEAD_TAG;
-    memcpy(tag, src + len, TN_AEAD_TAG);
-
-    if (EVP_DecryptInit_ex(aead->open, NULL, NULL, NULL, nonce) != 1
-        || (ad_len != 0
-            && EVP_DecryptUpdate(aead->open, NULL, &n, ad, (int) ad_len) != 1)
-        || (len != 0
-            && EVP_DecryptUpdate(aead->open, dst, &n, src, (int) len) != 1)
-        || EVP_CIPHER_CTX_ctrl(aead->open, EVP_CTRL_AEAD_SET_TAG, TN_AEAD_TAG,
-                               tag) != 1
-        || EVP_DecryptFinal_ex(aead->open, none, &n) != 1)
-    {
-        return TN_MALFORMED;
-    }
-
-    return TN_OK;
+    return aead->lib->open(aead->ctx, nonce, ad, ad_len, src,
+                           len - TN_AEAD_TAG, dst);
 }
 
 
@@ -174,5 +155,20 @@ tn_xaead_open(const tn_key_t *key, const uint8_t nonce[24], const uint8_t *ad,
 const char *
 tn_aead_backend(void)
 {
-    return "OpenSSL";
+    (void) pthread_once(&tn_aead_once, tn_aead_choose);
+
+    return tn_aead_lib->name;
+}
+
+
+static void
+tn_aead_choose(void)
+{
+    size_t  i;
+
+    for (i = 0; !tn_aead_libs[i]->usable(); i++) {
+        /* void */
+    }
+
+    tn_aead_lib = tn_aead_libs[i];
 }
