@@ -26,6 +26,7 @@
 #define TN_NETMAP_USERS_MAX      200000
 #define TN_NETMAP_LIST_MAX       4096   /* addresses, endpoints, tags, ... */
 #define TN_NETMAP_TEXT_MAX       2048   /* bytes of one string */
+#define TN_NETMAP_RECORDS_MAX    65536  /* extra DNS records */
 #define TN_NETMAP_CAP_MAX        65536  /* bytes of one capability's JSON */
 #define TN_NETMAP_LABEL          64     /* a DNS label and its zero */
 
@@ -103,7 +104,8 @@ struct tn_netmap_node_s {
     tn_hash_node_t      by_label;       /* the first of its label only */
     tn_link_t           same_label;
     uint32_t            mark;
-    uint32_t            changed;
+    uint32_t            kept;
+    uint32_t            changed;        /* TN_NODE_ bits of the last change */
 };
 
 
@@ -235,7 +237,8 @@ typedef struct {
     int64_t               clock_offset; /* control's clock minus ours, s */
     bool                  logtail_off;
 
-    uint32_t              mark;
+    uint32_t              mark;         /* the number of the last change */
+    uint32_t              epoch;        /* and of the last full map */
     tn_log_t             *log;
 } tn_netmap_t;
 

@@ -1,0 +1,1395 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * One MapResponse into the netmap (tailcfg.MapResponse).
+ *
+ * First all of it is parsed into a draft beside the netmap; a message that is
+ * malformed anywhere ends there and has changed nothing.  Then the draft is
+ * put in place, in upstream's order: Peers replaces all peers and the other
+ * peer fields are not looked at; else PeersRemoved, PeersChanged,
+ * PeerSeenChange, OnlineChange, PeersChangedPatch.  A field that is absent or
+ * null leaves its part unchanged, except in the first message of a map
+ * stream, which describes everything.
+ *
+ * What a message repeats is compared with what is known, so that a full map
+ * of ten thousand peers of which one changed is reported as one change.
+ */
+
+#include "control/tn_netmap_int.h"
+
+#include <stdlib.h>
+
+
+/* control clocks before 2023-01-10 are broken ones (ipnlocal/expiry.go) */
+#define TN_NETMAP_CLOCK_MIN_S     1673308800
+
+/* a difference of the clocks that is worth minding */
+#define TN_NETMAP_CLOCK_SKEW_S    60
+
+
+typedef struct {
+    int64_t                id;
+    bool                   yes;
+} tn_netmap_flag_t;
+
+typedef struct {
+    tn_netmap_t           *netmap;
+    int64_t                wall;
+    bool                   fresh;
+
+    tn_netmap_node_t      *self;
+    tn_derpmap_t          *derpmap;
+    tn_netmap_dns_t        dns;
+    bool                   dns_given;
+    char                  *domain;
+    char                  *lock_head;
+
+    bool                   full;        /* nodes replace all peers */
+    tn_netmap_node_t     **nodes;
+    size_t                 nnodes;
+    int64_t               *removed;
+    size_t                 nremoved;
+    tn_netmap_flag_t      *seen;
+    size_t                 nseen;
+    tn_netmap_flag_t      *online;
+    size_t                 nonline;
+    tn_netmap_patch_t     *patches;
+    size_t                 npatches;
+
+    tn_netmap_user_t     **users;
+    size_t                 nusers;
+
+    tn_netmap_filters_t   *filters;
+    tn_rules_t             rules;
+    bool                   filters_changed;
+
+    tn_netmap_messages_t   messages;
+    bool                   messages_given;
+    bool                   messages_changed;
+
+    size_t                 left_out;
+    tn_netmap_changes_t   *changes;
+    size_t                 changes_size;
+    size_t                 removed_size;
+} tn_netmap_draft_t;
+
+
+static const char  *tn_map_names[TN_MAP_NFIELDS] = {
+    [TN_MAP_KEEP_ALIVE] = "KeepAlive",
+    [TN_MAP_PING_REQUEST] = "PingRequest",
+    [TN_MAP_POP_BROWSER_URL] = "PopBrowserURL",
+    [TN_MAP_CONTROL_TIME] = "ControlTime",
+    [TN_MAP_DEBUG] = "Debug",
+    [TN_MAP_DIAL_PLAN] = "ControlDialPlan",
+    [TN_MAP_NODE] = "Node",
+    [TN_MAP_DERPMAP] = "DERPMap",
+    [TN_MAP_PEERS] = "Peers",
+    [TN_MAP_PEERS_CHANGED] = "PeersChanged",
+    [TN_MAP_PEERS_REMOVED] = "PeersRemoved",
+    [TN_MAP_PEERS_PATCH] = "PeersChangedPatch",
+    [TN_MAP_PEER_SEEN] = "PeerSeenChange",
+    [TN_MAP_ONLINE] = "OnlineChange",
+    [TN_MAP_DNS] = "DNSConfig",
+    [TN_MAP_DOMAIN] = "Domain",
+    [TN_MAP_FILTER] = "PacketFilter",
+    [TN_MAP_FILTERS] = "PacketFilters",
+    [TN_MAP_USERS] = "UserProfiles",
+    [TN_MAP_HEALTH] = "Health",
+    [TN_MAP_MESSAGES] = "DisplayMessages",
+    [TN_MAP_LOCK] = "TKAInfo"
+};
+
+
+static tn_rc_t tn_map_message_visit(void *data, tn_json_span_t key,
+    tn_json_span_t value);
+
+static tn_rc_t tn_netmap_draft_parse(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message);
+static tn_rc_t tn_netmap_draft_peers(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message);
+static tn_rc_t tn_netmap_draft_simple(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message);
+static void tn_netmap_draft_done(tn_netmap_draft_t *draft);
+static tn_rc_t tn_netmap_draft_node(void *data, tn_json_span_t key,
+    tn_json_span_t value);
+static tn_rc_t tn_netmap_draft_removed(void *data, tn_json_span_t key,
+    tn_json_span_t value);
+static tn_rc_t tn_netmap_draft_patch(void *data, tn_json_span_t key,
+    tn_json_span_t value);
+static tn_rc_t tn_netmap_draft_seen(void *data, tn_json_span_t key,
+    tn_json_span_t value);
+static tn_rc_t tn_netmap_draft_online(void *data, tn_json_span_t key,
+    tn_json_span_t value);
+static tn_rc_t tn_netmap_draft_user(void *data, tn_json_span_t key,
+    tn_json_span_t value);
+static tn_rc_t tn_netmap_draft_flag(tn_netmap_draft_t *draft,
+    tn_netmap_flag_t **flags, size_t *n, tn_json_span_t key,
+    tn_json_span_t value);
+static tn_rc_t tn_netmap_draft_skip(tn_netmap_draft_t *draft, tn_rc_t rc);
+static void *tn_netmap_grow(void *array, size_t n, size_t size);
+static bool tn_netmap_filters_same(const tn_netmap_filters_t *a,
+    const tn_netmap_filters_t *b);
+
+static tn_rc_t tn_netmap_commit(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message);
+static void tn_netmap_commit_parts(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message);
+static void tn_netmap_commit_self(tn_netmap_draft_t *draft);
+static tn_rc_t tn_netmap_commit_users(tn_netmap_draft_t *draft);
+static tn_rc_t tn_netmap_commit_peers(tn_netmap_draft_t *draft);
+static tn_rc_t tn_netmap_commit_node(tn_netmap_draft_t *draft,
+    tn_netmap_node_t *node);
+static tn_rc_t tn_netmap_commit_patch(tn_netmap_draft_t *draft,
+    tn_netmap_patch_t *patch);
+static tn_rc_t tn_netmap_evict(tn_netmap_draft_t *draft,
+    tn_netmap_node_t *node);
+static tn_rc_t tn_netmap_drop_key(tn_netmap_draft_t *draft,
+    const tn_key_t *key, const tn_netmap_node_t *but);
+static tn_rc_t tn_netmap_note(tn_netmap_draft_t *draft,
+    tn_netmap_node_t *node, uint32_t what);
+
+
+tn_rc_t
+tn_map_message_cut(tn_map_message_t *message, const char *json, size_t len)
+{
+    tn_json_span_t  text;
+
+    memset(message, 0, sizeof(tn_map_message_t));
+
+    text.data = json;
+    text.len = len;
+
+    return tn_json_scan_object(text, tn_map_message_visit, message);
+}
+
+
+static tn_rc_t
+tn_map_message_visit(void *data, tn_json_span_t key, tn_json_span_t value)
+{
+    size_t             i;
+    tn_map_message_t  *message;
+
+    message = data;
+
+    for (i = 0; i < TN_MAP_NFIELDS; i++) {
+        if (tn_json_span_is(key, tn_map_names[i])) {
+            message->field[i] = value;
+            break;
+        }
+    }
+
+    return TN_OK;
+}
+
+
+tn_rc_t
+tn_netmap_apply(tn_netmap_t *netmap, const char *json, size_t len,
+    int64_t wall, tn_netmap_changes_t *changes)
+{
+    tn_rc_t           rc;
+    tn_map_message_t  message;
+
+    memset(changes, 0, sizeof(tn_netmap_changes_t));
+
+    rc = tn_map_message_cut(&message, json, len);
+    if (rc != TN_OK) {
+        return rc;
+    }
+
+    return tn_netmap_apply_message(netmap, &message, false, wall, changes);
+}
+
+
+tn_rc_t
+tn_netmap_apply_message(tn_netmap_t *netmap, const tn_map_message_t *message,
+    bool fresh, int64_t wall, tn_netmap_changes_t *changes)
+{
+    tn_rc_t            rc;
+    tn_netmap_draft_t  draft;
+
+    memset(changes, 0, sizeof(tn_netmap_changes_t));
+    memset(&draft, 0, sizeof(draft));
+
+    draft.netmap = netmap;
+    draft.wall = wall;
+    draft.fresh = fresh;
+    draft.changes = changes;
+    tn_rules_init(&draft.rules);
+
+    rc = tn_netmap_draft_parse(&draft, message);
+
+    if (rc == TN_OK) {
+        if (draft.left_out != 0) {
+            tn_log(netmap->log, TN_LOG_WARN, "control: %zu parts of a map "
+                   "message could not be used and were left out",
+                   draft.left_out);
+        }
+
+        rc = tn_netmap_commit(&draft, message);
+    }
+
+    tn_netmap_draft_done(&draft);
+
+    if (rc != TN_OK) {
+        tn_netmap_changes_done(changes);
+    }
+
+    return rc;
+}
+
+
+void
+tn_netmap_changes_done(tn_netmap_changes_t *changes)
+{
+    free(changes->removed);
+    free(changes->peers);
+    memset(changes, 0, sizeof(tn_netmap_changes_t));
+}
+
+
+int64_t
+tn_netmap_expire(tn_netmap_t *netmap, int64_t wall,
+    tn_netmap_changes_t *changes)
+{
+    int64_t             next, control;
+    tn_netmap_node_t   *node;
+    tn_netmap_draft_t   draft;
+
+    memset(changes, 0, sizeof(tn_netmap_changes_t));
+    memset(&draft, 0, sizeof(draft));
+
+    draft.netmap = netmap;
+    draft.changes = changes;
+
+    next = INT64_MAX;
+    control = wall + netmap->clock_offset;
+    netmap->mark++;
+
+    if (control < TN_NETMAP_CLOCK_MIN_S) {
+        return next;
+    }
+
+    for (node = tn_netmap_each(netmap, NULL);
+         node != NULL;
+         node = tn_netmap_each(netmap, node))
+    {
+        if (node->key_expiry == 0 || node->expired) {
+            continue;
+        }
+
+        if (node->key_expiry > control) {
+            next = tn_min(next, node->key_expiry - netmap->clock_offset);
+            continue;
+        }
+
+        if (tn_netmap_note(&draft, node, TN_NODE_EXPIRY) != TN_OK) {
+            return wall + 1;
+        }
+
+        node->expired = 1;
+    }
+
+    return next;
+}
+
+
+static tn_rc_t
+tn_netmap_draft_parse(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message)
+{
+    tn_rc_t                 rc;
+    tn_json_span_t          one, named;
+    tn_netmap_t            *netmap;
+    tn_netmap_filters_t     none;
+    tn_netmap_messages_t    old;
+
+    netmap = draft->netmap;
+
+    if (tn_json_span_given(message->field[TN_MAP_NODE])) {
+        rc = tn_netmap_node_parse(&draft->self, message->field[TN_MAP_NODE],
+                                  true);
+        rc = tn_netmap_draft_skip(draft, rc);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    rc = tn_netmap_draft_simple(draft, message);
+    if (rc != TN_OK) {
+        return rc;
+    }
+
+    rc = tn_netmap_draft_peers(draft, message);
+    if (rc != TN_OK) {
+        return rc;
+    }
+
+    if (tn_json_span_given(message->field[TN_MAP_USERS])) {
+        rc = tn_json_scan_array(message->field[TN_MAP_USERS],
+                                tn_netmap_draft_user, draft);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    one = message->field[TN_MAP_FILTER];
+    named = message->field[TN_MAP_FILTERS];
+
+    if (tn_json_span_given(one) || tn_json_span_given(named)
+        || draft->fresh)
+    {
+        memset(&none, 0, sizeof(none));
+
+        rc = tn_netmap_filters_parse(&draft->filters,
+                                     draft->fresh ? &none : netmap->filters,
+                                     one, named, &draft->rules,
+                                     &draft->filters_changed);
+        if (rc != TN_OK) {
+            return rc;
+        }
+
+        if (draft->fresh) {
+            draft->filters_changed = !tn_netmap_filters_same(draft->filters,
+                                                             netmap->filters);
+        }
+    }
+
+    old.message = draft->fresh ? NULL : netmap->messages;
+    old.n = draft->fresh ? 0 : netmap->nmessages;
+
+    if (tn_json_span_given(message->field[TN_MAP_HEALTH])
+        || tn_json_span_given(message->field[TN_MAP_MESSAGES])
+        || (draft->fresh && netmap->nmessages != 0))
+    {
+        rc = tn_netmap_messages_parse(&draft->messages, &old,
+                                      message->field[TN_MAP_HEALTH],
+                                      message->field[TN_MAP_MESSAGES],
+                                      &draft->messages_changed);
+        if (rc != TN_OK) {
+            return rc;
+        }
+
+        draft->messages_given = true;
+        draft->messages_changed |= draft->fresh && netmap->nmessages != 0;
+    }
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_draft_simple(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message)
+{
+    json_t          *o;
+    tn_rc_t          rc;
+    tn_netmap_t     *netmap;
+    tn_json_span_t   span;
+
+    netmap = draft->netmap;
+
+    span = message->field[TN_MAP_DNS];
+
+    if (tn_json_span_given(span)) {
+        rc = tn_netmap_dns_parse(&draft->dns, span);
+        draft->dns_given = rc == TN_OK;
+
+        rc = tn_netmap_draft_skip(draft, rc);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    span = message->field[TN_MAP_DERPMAP];
+
+    if (tn_json_span_given(span)) {
+        rc = tn_netmap_derp_parse(&draft->derpmap, netmap->derpmap, span);
+
+        rc = tn_netmap_draft_skip(draft, rc);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    span = message->field[TN_MAP_DOMAIN];
+
+    if (tn_json_span_given(span)) {
+        rc = tn_json_load(span, &o);
+
+        if (rc == TN_OK && json_string_length(o) != 0) {
+            draft->domain = tn_json_copy(json_string_value(o),
+                                         TN_NETMAP_TEXT_MAX);
+            rc = draft->domain ? TN_OK : TN_NOMEM;
+        }
+
+        json_decref(o);
+
+        rc = tn_netmap_draft_skip(draft, rc);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    span = message->field[TN_MAP_LOCK];
+
+    if (tn_json_span_given(span)) {
+        rc = tn_json_load(span, &o);
+
+        if (rc == TN_OK) {
+            draft->lock_head = tn_json_copy(tn_json_bool(o, "Disabled")
+                                            ? "" : tn_json_text(o, "Head"),
+                                            TN_NETMAP_TEXT_MAX);
+            rc = draft->lock_head ? TN_OK : TN_NOMEM;
+        }
+
+        json_decref(o);
+
+        rc = tn_netmap_draft_skip(draft, rc);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_draft_peers(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message)
+{
+    size_t   i;
+    tn_rc_t  rc;
+
+    static const struct {
+        tn_map_field_e     field;
+        bool               object;
+        tn_json_visit_pt   visit;
+    }  steps[] = {
+        { TN_MAP_PEERS_REMOVED, false, tn_netmap_draft_removed },
+        { TN_MAP_PEERS_CHANGED, false, tn_netmap_draft_node },
+        { TN_MAP_PEER_SEEN, true, tn_netmap_draft_seen },
+        { TN_MAP_ONLINE, true, tn_netmap_draft_online },
+        { TN_MAP_PEERS_PATCH, false, tn_netmap_draft_patch }
+    };
+
+    if (tn_json_span_given(message->field[TN_MAP_PEERS])) {
+        rc = tn_json_scan_array(message->field[TN_MAP_PEERS],
+                                tn_netmap_draft_node, draft);
+        if (rc != TN_OK) {
+            return rc;
+        }
+
+        /* an empty list is one that was not sent */
+
+        if (draft->nnodes != 0) {
+            draft->full = true;
+            return TN_OK;
+        }
+    }
+
+    for (i = 0; i < tn_nelems(steps); i++) {
+
+        if (!tn_json_span_given(message->field[steps[i].field])) {
+            continue;
+        }
+
+        rc = steps[i].object
+             ? tn_json_scan_object(message->field[steps[i].field],
+                                   steps[i].visit, draft)
+             : tn_json_scan_array(message->field[steps[i].field],
+                                  steps[i].visit, draft);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    /* a new stream that names no peers at all: there are none */
+    draft->full = draft->fresh;
+
+    return TN_OK;
+}
+
+
+static void
+tn_netmap_draft_done(tn_netmap_draft_t *draft)
+{
+    size_t  i;
+
+    for (i = 0; i < draft->nnodes; i++) {
+        tn_netmap_node_free(draft->nodes[i]);
+    }
+
+    for (i = 0; i < draft->npatches; i++) {
+        tn_netmap_node_free(draft->patches[i].node);
+    }
+
+    for (i = 0; i < draft->nusers; i++) {
+        tn_netmap_user_free(draft->users[i]);
+    }
+
+    tn_netmap_node_free(draft->self);
+    tn_netmap_dns_free(&draft->dns);
+    tn_derpmap_free(draft->derpmap);
+    tn_netmap_filters_free(draft->filters);
+    tn_netmap_messages_free(&draft->messages);
+    tn_rules_done(&draft->rules);
+    free(draft->domain);
+    free(draft->lock_head);
+    free(draft->nodes);
+    free(draft->removed);
+    free(draft->seen);
+    free(draft->online);
+    free(draft->patches);
+    free(draft->users);
+}
+
+
+static tn_rc_t
+tn_netmap_draft_node(void *data, tn_json_span_t key, tn_json_span_t value)
+{
+    void               *p;
+    tn_rc_t             rc;
+    tn_netmap_node_t   *node;
+    tn_netmap_draft_t  *draft;
+
+    (void) key;
+
+    draft = data;
+
+    if (tn_json_span_is(value, "null")) {
+        return TN_OK;
+    }
+
+    if (draft->nnodes == TN_NETMAP_PEERS_MAX) {
+        draft->left_out++;
+        return TN_OK;
+    }
+
+    rc = tn_netmap_node_parse(&node, value, false);
+    if (rc != TN_OK) {
+        return tn_netmap_draft_skip(draft, rc);
+    }
+
+    p = tn_netmap_grow(draft->nodes, draft->nnodes, sizeof(node));
+    if (p == NULL) {
+        tn_netmap_node_free(node);
+        return TN_NOMEM;
+    }
+
+    draft->nodes = p;
+    draft->nodes[draft->nnodes++] = node;
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_draft_removed(void *data, tn_json_span_t key, tn_json_span_t value)
+{
+    void               *p;
+    int64_t             id;
+    tn_netmap_draft_t  *draft;
+
+    (void) key;
+
+    draft = data;
+
+    if (!tn_json_key_int(value, &id)
+        || draft->nremoved == TN_NETMAP_PEERS_MAX)
+    {
+        draft->left_out++;
+        return TN_OK;
+    }
+
+    p = tn_netmap_grow(draft->removed, draft->nremoved, sizeof(id));
+    if (p == NULL) {
+        return TN_NOMEM;
+    }
+
+    draft->removed = p;
+    draft->removed[draft->nremoved++] = id;
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_draft_patch(void *data, tn_json_span_t key, tn_json_span_t value)
+{
+    void               *p;
+    tn_rc_t             rc;
+    tn_netmap_draft_t  *draft;
+    tn_netmap_patch_t   patch;
+
+    (void) key;
+
+    draft = data;
+
+    if (tn_json_span_is(value, "null")) {
+        return TN_OK;
+    }
+
+    if (draft->npatches == TN_NETMAP_PEERS_MAX) {
+        draft->left_out++;
+        return TN_OK;
+    }
+
+    rc = tn_netmap_patch_parse(&patch, value);
+    if (rc != TN_OK) {
+        return tn_netmap_draft_skip(draft, rc);
+    }
+
+    p = tn_netmap_grow(draft->patches, draft->npatches, sizeof(patch));
+    if (p == NULL) {
+        tn_netmap_node_free(patch.node);
+        return TN_NOMEM;
+    }
+
+    draft->patches = p;
+    draft->patches[draft->npatches++] = patch;
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_draft_seen(void *data, tn_json_span_t key, tn_json_span_t value)
+{
+    tn_netmap_draft_t  *draft;
+
+    draft = data;
+
+    return tn_netmap_draft_flag(draft, &draft->seen, &draft->nseen, key,
+                                value);
+}
+
+
+static tn_rc_t
+tn_netmap_draft_online(void *data, tn_json_span_t key, tn_json_span_t value)
+{
+    tn_netmap_draft_t  *draft;
+
+    draft = data;
+
+    return tn_netmap_draft_flag(draft, &draft->online, &draft->nonline, key,
+                                value);
+}
+
+
+static tn_rc_t
+tn_netmap_draft_flag(tn_netmap_draft_t *draft, tn_netmap_flag_t **flags,
+    size_t *n, tn_json_span_t key, tn_json_span_t value)
+{
+    bool               yes;
+    int64_t            id;
+    tn_netmap_flag_t  *p;
+
+    yes = tn_json_span_is(value, "true");
+
+    if ((!yes && !tn_json_span_is(value, "false"))
+        || !tn_json_key_int(key, &id) || *n == TN_NETMAP_PEERS_MAX)
+    {
+        draft->left_out++;
+        return TN_OK;
+    }
+
+    p = tn_netmap_grow(*flags, *n, sizeof(tn_netmap_flag_t));
+    if (p == NULL) {
+        return TN_NOMEM;
+    }
+
+    *flags = p;
+    p += (*n)++;
+    p->id = id;
+    p->yes = yes;
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_draft_user(void *data, tn_json_span_t key, tn_json_span_t value)
+{
+    void               *p;
+    tn_rc_t             rc;
+    tn_netmap_user_t   *user;
+    tn_netmap_draft_t  *draft;
+
+    (void) key;
+
+    draft = data;
+
+    if (draft->nusers == TN_NETMAP_USERS_MAX) {
+        draft->left_out++;
+        return TN_OK;
+    }
+
+    rc = tn_netmap_user_parse(&user, value);
+    if (rc != TN_OK) {
+        return tn_netmap_draft_skip(draft, rc);
+    }
+
+    p = tn_netmap_grow(draft->users, draft->nusers, sizeof(user));
+    if (p == NULL) {
+        tn_netmap_user_free(user);
+        return TN_NOMEM;
+    }
+
+    draft->users = p;
+    draft->users[draft->nusers++] = user;
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_draft_skip(tn_netmap_draft_t *draft, tn_rc_t rc)
+{
+    if (rc != TN_REFUSED) {
+        return rc;
+    }
+
+    draft->left_out++;
+
+    return TN_OK;
+}
+
+
+/* room for one more in an array that doubles; NULL: the old one stays */
+static void *
+tn_netmap_grow(void *array, size_t n, size_t size)
+{
+    if (n != 0 && (n < 16 || (n & (n - 1)) != 0)) {
+        return array;
+    }
+
+    return realloc(array, tn_max(16, 2 * n) * size);
+}
+
+
+static bool
+tn_netmap_filters_same(const tn_netmap_filters_t *a,
+    const tn_netmap_filters_t *b)
+{
+    size_t  i;
+
+    if (a->n != b->n) {
+        return false;
+    }
+
+    for (i = 0; i < a->n; i++) {
+        if (strcmp(a->filter[i].name, b->filter[i].name) != 0
+            || memcmp(a->filter[i].digest, b->filter[i].digest,
+                      sizeof(a->filter[i].digest)) != 0)
+        {
+            return false;
+        }
+    }
+
+    return true;
+}
+
+
+static tn_rc_t
+tn_netmap_commit(tn_netmap_draft_t *draft, const tn_map_message_t *message)
+{
+    tn_rc_t  rc;
+
+    draft->netmap->mark++;
+
+    if (tn_netmap_clock(draft->netmap, message->field[TN_MAP_CONTROL_TIME],
+                        draft->wall))
+    {
+        draft->changes->what |= TN_NETMAP_CLOCK;
+    }
+
+    tn_netmap_commit_parts(draft, message);
+    tn_netmap_commit_self(draft);
+
+    rc = tn_netmap_commit_users(draft);
+    if (rc != TN_OK) {
+        return rc;
+    }
+
+    return tn_netmap_commit_peers(draft);
+}
+
+
+static void
+tn_netmap_commit_parts(tn_netmap_draft_t *draft,
+    const tn_map_message_t *message)
+{
+    char                 *text;
+    tn_rules_t            rules;
+    tn_derpmap_t         *derpmap;
+    tn_netmap_t          *netmap;
+    tn_netmap_dns_t       dns;
+    tn_netmap_changes_t  *changes;
+    tn_netmap_filters_t  *filters;
+    tn_netmap_messages_t  old;
+
+    netmap = draft->netmap;
+    changes = draft->changes;
+
+    if ((draft->dns_given || draft->fresh)
+        && !tn_netmap_dns_equal(&draft->dns, &netmap->dns))
+    {
+        dns = netmap->dns;
+        netmap->dns = draft->dns;
+        draft->dns = dns;
+        changes->what |= TN_NETMAP_DNS;
+    }
+
+    if (draft->derpmap != NULL
+        && (netmap->derpmap == NULL
+            || !tn_derpmap_equal(netmap->derpmap, draft->derpmap)))
+    {
+        derpmap = netmap->derpmap;
+        netmap->derpmap = draft->derpmap;
+        draft->derpmap = derpmap;
+        changes->what |= TN_NETMAP_DERPMAP;
+    }
+
+    if (draft->domain != NULL && strcmp(draft->domain, netmap->domain) != 0) {
+        text = netmap->domain;
+        netmap->domain = draft->domain;
+        draft->domain = text;
+        changes->what |= TN_NETMAP_DOMAIN;
+    }
+
+    if (draft->lock_head != NULL
+        && strcmp(draft->lock_head, netmap->lock_head) != 0)
+    {
+        text = netmap->lock_head;
+        netmap->lock_head = draft->lock_head;
+        draft->lock_head = text;
+        changes->what |= TN_NETMAP_LOCK;
+    }
+
+    if (draft->filters_changed) {
+        rules = netmap->rules;
+        netmap->rules = draft->rules;
+        draft->rules = rules;
+
+        filters = netmap->filters;
+        netmap->filters = draft->filters;
+        draft->filters = filters;
+
+        changes->what |= TN_NETMAP_FILTER;
+    }
+
+    if (!netmap->filtered
+        && (tn_json_span_given(message->field[TN_MAP_FILTER])
+            || tn_json_span_given(message->field[TN_MAP_FILTERS])))
+    {
+        netmap->filtered = true;
+        changes->what |= TN_NETMAP_FILTER;
+    }
+
+    if (draft->messages_changed) {
+        old.message = netmap->messages;
+        old.n = netmap->nmessages;
+
+        netmap->messages = draft->messages.message;
+        netmap->nmessages = draft->messages.n;
+        draft->messages = old;
+
+        changes->what |= TN_NETMAP_MESSAGES;
+    }
+}
+
+
+static void
+tn_netmap_commit_self(tn_netmap_draft_t *draft)
+{
+    tn_key_t              key;
+    uint32_t              what;
+    tn_netmap_t          *netmap;
+    tn_netmap_changes_t  *changes;
+
+    netmap = draft->netmap;
+    changes = draft->changes;
+
+    if (draft->self == NULL) {
+        return;
+    }
+
+    if (netmap->self == NULL) {
+        netmap->self = draft->self;
+        draft->self = NULL;
+        netmap->self->changed = TN_NODE_ADDED;
+        changes->self = TN_NODE_ADDED;
+        changes->what |= TN_NETMAP_SELF;
+        return;
+    }
+
+    what = tn_netmap_node_diff(netmap->self, draft->self);
+
+    if (what == 0 && netmap->self->id == draft->self->id) {
+        return;
+    }
+
+    key = netmap->self->key;
+    tn_netmap_node_swap(netmap->self, draft->self);
+    netmap->self->old_key = key;
+
+    netmap->self->changed = what;
+    changes->self = what;
+    changes->what |= TN_NETMAP_SELF;
+}
+
+
+static tn_rc_t
+tn_netmap_commit_users(tn_netmap_draft_t *draft)
+{
+    size_t             i;
+    tn_netmap_t       *netmap;
+    tn_hash_node_t    *link, *next;
+    tn_netmap_user_t  *user, *old;
+
+    netmap = draft->netmap;
+
+    for (i = 0; i < draft->nusers; i++) {
+        user = draft->users[i];
+        user->mark = netmap->mark;
+
+        link = tn_hash_find(&netmap->users, &user->id);
+
+        if (link != NULL) {
+            old = tn_container(link, tn_netmap_user_t, by_id);
+            old->mark = netmap->mark;
+
+            if (strcmp(old->login, user->login) == 0
+                && strcmp(old->display, user->display) == 0
+                && strcmp(old->picture, user->picture) == 0)
+            {
+                continue;
+            }
+
+            tn_hash_remove(&netmap->users, link);
+            tn_netmap_user_free(old);
+
+        } else if (netmap->users.count >= TN_NETMAP_USERS_MAX) {
+            continue;
+        }
+
+        user->by_id.key = &user->id;
+
+        if (tn_hash_insert(&netmap->users, &user->by_id) != TN_OK) {
+            return TN_NOMEM;
+        }
+
+        draft->users[i] = NULL;
+        draft->changes->what |= TN_NETMAP_USERS;
+    }
+
+    /* a new stream tells all there are */
+
+    for (link = draft->fresh ? tn_hash_next(&netmap->users, NULL) : NULL;
+         link != NULL;
+         link = next)
+    {
+        next = tn_hash_next(&netmap->users, link);
+        user = tn_container(link, tn_netmap_user_t, by_id);
+
+        if (user->mark != netmap->mark) {
+            tn_hash_remove(&netmap->users, link);
+            tn_netmap_user_free(user);
+            draft->changes->what |= TN_NETMAP_USERS;
+        }
+    }
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_commit_peers(tn_netmap_draft_t *draft)
+{
+    size_t                i;
+    int64_t               last_seen;
+    tn_rc_t               rc;
+    uint32_t              epoch;
+    tn_netmap_t          *netmap;
+    tn_hash_node_t       *link, *next;
+    tn_netmap_node_t     *node;
+
+    netmap = draft->netmap;
+
+    if (draft->full) {
+
+        /* those that stay get a mark, the rest leaves before any comes */
+
+        epoch = ++netmap->epoch;
+
+        for (i = 0; i < draft->nnodes; i++) {
+            link = tn_hash_find(&netmap->peers, &draft->nodes[i]->id);
+
+            if (link != NULL) {
+                tn_container(link, tn_netmap_node_t, by_id)->kept = epoch;
+            }
+        }
+
+        for (link = tn_hash_next(&netmap->peers, NULL); link; link = next) {
+            next = tn_hash_next(&netmap->peers, link);
+            node = tn_container(link, tn_netmap_node_t, by_id);
+
+            if (node->kept != epoch) {
+                rc = tn_netmap_evict(draft, node);
+                if (rc != TN_OK) {
+                    return rc;
+                }
+            }
+        }
+    }
+
+    for (i = 0; i < draft->nremoved; i++) {
+        link = tn_hash_find(&netmap->peers, &draft->removed[i]);
+
+        if (link != NULL) {
+            rc = tn_netmap_evict(draft,
+                                tn_container(link, tn_netmap_node_t, by_id));
+            if (rc != TN_OK) {
+                return rc;
+            }
+        }
+    }
+
+    for (i = 0; i < draft->nnodes; i++) {
+        node = draft->nodes[i];
+        draft->nodes[i] = NULL;
+
+        rc = tn_netmap_commit_node(draft, node);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    for (i = 0; i < draft->nseen; i++) {
+        link = tn_hash_find(&netmap->peers, &draft->seen[i].id);
+
+        if (link == NULL) {
+            continue;
+        }
+
+        node = tn_container(link, tn_netmap_node_t, by_id);
+        last_seen = draft->seen[i].yes ? draft->wall : 0;
+
+        if (node->last_seen != last_seen) {
+            node->last_seen = last_seen;
+
+            if (tn_netmap_note(draft, node, TN_NODE_ONLINE) != TN_OK) {
+                return TN_NOMEM;
+            }
+        }
+    }
+
+    for (i = 0; i < draft->nonline; i++) {
+        link = tn_hash_find(&netmap->peers, &draft->online[i].id);
+
+        if (link == NULL) {
+            continue;
+        }
+
+        node = tn_container(link, tn_netmap_node_t, by_id);
+
+        if (node->online != (draft->online[i].yes ? TN_YES : TN_NO)) {
+            node->online = draft->online[i].yes ? TN_YES : TN_NO;
+
+            if (tn_netmap_note(draft, node, TN_NODE_ONLINE) != TN_OK) {
+                return TN_NOMEM;
+            }
+        }
+    }
+
+    for (i = 0; i < draft->npatches; i++) {
+        rc = tn_netmap_commit_patch(draft, &draft->patches[i]);
+        if (rc != TN_OK) {
+            return rc;
+        }
+    }
+
+    return TN_OK;
+}
+
+
+/* node is owned by this function */
+static tn_rc_t
+tn_netmap_commit_node(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
+{
+    tn_rc_t            rc;
+    tn_key_t           key;
+    uint32_t           what;
+    tn_netmap_t       *netmap;
+    tn_hash_node_t    *link;
+    tn_netmap_node_t  *old;
+
+    netmap = draft->netmap;
+
+    if (netmap->self != NULL
+        && (netmap->self->id == node->id
+            || tn_key_equal(&netmap->self->key, &node->key)))
+    {
+        tn_netmap_node_free(node);
+        return TN_OK;
+    }
+
+    link = tn_hash_find(&netmap->peers, &node->id);
+
+    if (link == NULL) {
+
+        if (netmap->peers.count >= TN_NETMAP_PEERS_MAX) {
+            tn_netmap_node_free(node);
+            return TN_OK;
+        }
+
+        rc = tn_netmap_drop_key(draft, &node->key, NULL);
+
+        if (rc == TN_OK) {
+            rc = tn_netmap_note(draft, node, TN_NODE_ADDED);
+        }
+
+        if (rc != TN_OK) {
+            tn_netmap_node_free(node);
+            return rc;
+        }
+
+        return tn_netmap_index(netmap, node);
+    }
+
+    old = tn_container(link, tn_netmap_node_t, by_id);
+
+    /* what tn_netmap_expire() found stays found */
+    if (old->expired && old->key_expiry == node->key_expiry) {
+        node->expired = old->key_expiry != 0;
+    }
+
+    what = tn_netmap_node_diff(old, node);
+
+    if (what == 0) {
+        tn_netmap_node_free(node);
+        return TN_OK;
+    }
+
+    rc = TN_OK;
+    key = old->key;
+
+    if (what & TN_NODE_KEY) {
+        rc = tn_netmap_drop_key(draft, &node->key, old);
+    }
+
+    if (rc == TN_OK) {
+        rc = tn_netmap_note(draft, old, what);
+    }
+
+    if (rc != TN_OK) {
+        tn_netmap_node_free(node);
+        return rc;
+    }
+
+    if (what & (TN_NODE_KEY | TN_NODE_NAME | TN_NODE_ADDRESSES
+                | TN_NODE_ALLOWED))
+    {
+        tn_netmap_unindex_fields(netmap, old);
+        tn_netmap_node_swap(old, node);
+        rc = tn_netmap_index_fields(netmap, old);
+
+    } else {
+        tn_netmap_node_swap(old, node);
+    }
+
+    old->old_key = key;
+    tn_netmap_node_free(node);
+
+    return rc;
+}
+
+
+static tn_rc_t
+tn_netmap_commit_patch(tn_netmap_draft_t *draft, tn_netmap_patch_t *patch)
+{
+    tn_rc_t            rc;
+    uint32_t           what;
+    tn_netmap_t       *netmap;
+    tn_hash_node_t    *link;
+    tn_netmap_node_t  *node;
+
+    netmap = draft->netmap;
+    link = tn_hash_find(&netmap->peers, &patch->node->id);
+
+    if (link == NULL) {
+        return TN_OK;
+    }
+
+    node = tn_container(link, tn_netmap_node_t, by_id);
+    what = tn_netmap_patch_put(node, patch);
+
+    if ((patch->what & TN_PATCH_KEY)
+        && !tn_key_equal(&node->key, &patch->node->key))
+    {
+        if (netmap->self != NULL
+            && tn_key_equal(&netmap->self->key, &patch->node->key))
+        {
+            return tn_netmap_evict(draft, node);
+        }
+
+        rc = tn_netmap_drop_key(draft, &patch->node->key, node);
+        if (rc != TN_OK) {
+            return rc;
+        }
+
+        tn_hash_remove(&netmap->keys, &node->by_key);
+        node->old_key = node->key;
+        node->key = patch->node->key;
+
+        rc = tn_hash_insert(&netmap->keys, &node->by_key);
+        if (rc != TN_OK) {
+            return rc;
+        }
+
+        what |= TN_NODE_KEY;
+    }
+
+    return what ? tn_netmap_note(draft, node, what) : TN_OK;
+}
+
+
+/* out of the netmap, into the list of the removed, freed */
+static tn_rc_t
+tn_netmap_evict(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
+{
+    size_t                i;
+    tn_netmap_changes_t  *changes;
+    tn_netmap_removed_t  *removed;
+
+    changes = draft->changes;
+
+    /* one that this very message brought need not be told of */
+
+    if (node->mark == draft->netmap->mark) {
+        for (i = 0; i < changes->npeers; i++) {
+            if (changes->peers[i] == node) {
+                changes->peers[i] = changes->peers[--changes->npeers];
+                break;
+            }
+        }
+    }
+
+    if (node->mark != draft->netmap->mark
+        || (node->changed & TN_NODE_ADDED) == 0)
+    {
+        removed = tn_netmap_grow(changes->removed, changes->nremoved,
+                                 sizeof(tn_netmap_removed_t));
+        if (removed == NULL) {
+            return TN_NOMEM;
+        }
+
+        changes->removed = removed;
+        removed += changes->nremoved++;
+        removed->id = node->id;
+        removed->key = node->mark == draft->netmap->mark
+                       && (node->changed & TN_NODE_KEY)
+                       ? node->old_key : node->key;
+    }
+
+    changes->what |= TN_NETMAP_PEERS;
+
+    tn_netmap_unindex(draft->netmap, node);
+    tn_netmap_node_free(node);
+
+    return TN_OK;
+}
+
+
+/* two peers with one key cannot be: the later one has it */
+static tn_rc_t
+tn_netmap_drop_key(tn_netmap_draft_t *draft, const tn_key_t *key,
+    const tn_netmap_node_t *but)
+{
+    tn_hash_node_t    *link;
+    tn_netmap_node_t  *node;
+
+    link = tn_hash_find(&draft->netmap->keys, key);
+
+    if (link == NULL) {
+        return TN_OK;
+    }
+
+    node = tn_container(link, tn_netmap_node_t, by_key);
+
+    return node == but ? TN_OK : tn_netmap_evict(draft, node);
+}
+
+
+static tn_rc_t
+tn_netmap_note(tn_netmap_draft_t *draft, tn_netmap_node_t *node,
+    uint32_t what)
+{
+    tn_netmap_node_t    **peers;
+    tn_netmap_changes_t  *changes;
+
+    changes = draft->changes;
+    changes->what |= TN_NETMAP_PEERS;
+
+    if (node->mark == draft->netmap->mark) {
+        node->changed |= what;
+        return TN_OK;
+    }
+
+    peers = tn_netmap_grow(changes->peers, changes->npeers,
+                           sizeof(tn_netmap_node_t *));
+    if (peers == NULL) {
+        return TN_NOMEM;
+    }
+
+    changes->peers = peers;
+    peers[changes->npeers++] = node;
+
+    node->mark = draft->netmap->mark;
+    node->changed = what;
+
+    return TN_OK;
+}
+
+
+/*
+ * ControlTime: a difference under a minute is the network's, not the
+ * clock's; and one that moves by less than that is not worth telling.
+ */
+bool
+tn_netmap_clock(tn_netmap_t *netmap, tn_json_span_t span, int64_t wall)
+{
+    char     text[64];
+    bool     changed;
+    int64_t  offset, t;
+
+    if (!tn_json_span_given(span) || span.len < 2
+        || span.len - 2 >= sizeof(text))
+    {
+        return false;
+    }
+
+    memcpy(text, span.data + 1, span.len - 2);
+    text[span.len - 2] = '\0';
+
+    t = tn_json_time_text(text);
+
+    if (t == 0) {
+        return false;
+    }
+
+    offset = t - wall;
+
+    if (offset > -TN_NETMAP_CLOCK_SKEW_S && offset < TN_NETMAP_CLOCK_SKEW_S) {
+        offset = 0;
+    }
+
+    changed = offset - netmap->clock_offset > TN_NETMAP_CLOCK_SKEW_S
+              || netmap->clock_offset - offset > TN_NETMAP_CLOCK_SKEW_S;
+
+    netmap->clock_offset = offset;
+
+    return changed;
+}
