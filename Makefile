@@ -32,6 +32,8 @@ UNIT_SRCS := $(wildcard t/unit/*.c)
 UNITS := $(UNIT_SRCS:t/unit/%.c=$(BUILD)/t/unit/%)
 LAB_SRCS := $(wildcard t/lab/*.c)
 LAB_PROGRAMS := $(LAB_SRCS:t/lab/%.c=$(BUILD)/t/%)
+BENCH_SRCS := $(wildcard t/bench/*.c)
+BENCH_PROGRAMS := $(BENCH_SRCS:t/bench/%.c=$(BUILD)/t/bench/%)
 FUZZ_SRCS := $(wildcard t/fuzz/*.c)
 FUZZERS := $(FUZZ_SRCS:t/fuzz/%.c=$(BUILD)/fuzz/%)
 
@@ -52,7 +54,8 @@ help:
 ## make run         set up everything and run a private tailnet with nginx on
 ##                  it (with TS_AUTHKEY: join that tailnet); ONCE=1: check, end
 ## make test        set up everything, run all tests
-## make bench       figures beside those of the rivals, as ratios of one run
+## make bench       figures beside those of the rivals, as ratios of one run;
+##                  QUICK=1: less of everything; ROUNDS=n
 ## make install     put the module and the program where nginx looks
 ## make unit        the C unit tests only
 ## make asan        unit tests and lab tests under ASan and UBSan
@@ -135,6 +138,15 @@ test: deps peers
 run: deps peers
 	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS)
 	@ONCE=$(ONCE) t/lab/run
+
+$(BUILD)/t/bench/%: t/bench/%.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -Wl,--as-needed -o $@ $< $(LIB) $(LIBS)
+
+.PHONY: bench
+bench: deps peers
+	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS) $(BENCH_PROGRAMS)
+	@t/bench/run
 
 .PHONY: asan
 asan:
