@@ -146,7 +146,7 @@ $(BUILD)/t/bench/%: t/bench/%.c $(LIB)
 .PHONY: bench
 bench: deps peers
 	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS) $(BENCH_PROGRAMS)
-	@t/bench/run
+	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/run
 
 .PHONY: asan
 asan:

@@ -1,0 +1,92 @@
+package Bench::Usage;
+
+# What processes and the machine have used, from /proc.
+
+use strict;
+use warnings;
+
+use POSIX ();
+
+use Tailnet::Lab::Process;
+
+my $CLOCK_TICKS = POSIX::sysconf(POSIX::_SC_CLK_TCK());
+
+
+# CPU seconds of these processes so far, all of their threads. Nanoseconds from
+# the scheduler; where it keeps none, the coarser times of /proc/PID/stat.
+
+sub cpu {
+    my (@pids) = @_;
+    my $ns = 0;
+
+    for my $pid (@pids) {
+        for my $file (glob "/proc/$pid/task/*/schedstat") {
+            $ns += (split ' ', slurp($file))[0] // 0;
+        }
+    }
+
+    return $ns ? $ns / 1e9 : Tailnet::Lab::Process::cpu_seconds(@pids);
+}
+
+
+# { busy, steal }: CPU seconds of the whole machine, interrupts included. It is
+# sampled by the kernel's tick, so it needs an interval of a second or more.
+
+sub machine {
+    my ($user, $nice, $system, undef, undef, $irq, $softirq, $steal) =
+        slurp('/proc/stat') =~ /^cpu +(.*)$/m ? split(' ', $1) : ();
+
+    return {
+        busy  => ($user + $nice + $system + $irq + $softirq) / $CLOCK_TICKS,
+        steal => ($steal // 0) / $CLOCK_TICKS,
+    };
+}
+
+
+# { rss, pss } of these processes together, in MB (10^6). RSS counts a page
+# once for each process that maps it, PSS shares it out.
+
+sub memory {
+    my (@pids) = @_;
+    my %sum = (rss => 0, pss => 0);
+
+    for my $pid (@pids) {
+        my $text = slurp("/proc/$pid/smaps_rollup");
+
+        $sum{lc $1} += $2 * 1024 / 1e6 while $text =~ /^([RP]ss): +(\d+)/mg;
+    }
+
+    return \%sum;
+}
+
+
+# The processes that run this program.
+
+sub running {
+    my ($program) = @_;
+
+    return grep {
+        (readlink("/proc/$_/exe") // '') eq $program
+    } map { m{(\d+)} } glob '/proc/[0-9]*';
+}
+
+
+sub name_of {
+    my ($pid) = @_;
+    return slurp("/proc/$pid/comm") =~ s/\n//r;
+}
+
+
+# The text of a file that may have gone meanwhile.
+
+sub slurp {
+    my ($file) = @_;
+
+    open(my $f, '<', $file) or return '';
+    local $/;
+
+    return scalar(<$f>) // '';
+}
+
+
+1;
