@@ -1,0 +1,334 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The TUN reader and writer, on a pair of sockets that keep packets apart as
+ * a TUN does, and on a real one where the test may have it.
+ */
+
+#include "host/tn_tun.h"
+
+#include "own_network.h"
+#include "tap.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
+
+
+typedef struct {
+    int        packets;
+    int        batches;
+    int        in_batch;        /* packets since the last batch() */
+    int        most;            /* of one batch */
+    size_t     len;
+    uint8_t    last[256];
+    int        gone;
+    int        err;
+    tn_tun_t  *pause;           /* after the next packet */
+} side_t;
+
+
+static tn_loop_t  loop;
+
+
+static void
+on_packet(void *data, uint8_t *frame, size_t len)
+{
+    side_t  *side;
+
+    side = data;
+    side->packets++;
+    side->in_batch++;
+    side->len = len;
+    memcpy(side->last, frame, tn_min(len, sizeof(side->last)));
+
+    /* the room around it is ours */
+    memset(frame - TN_TUN_HEADROOM, 0xaa, TN_TUN_HEADROOM);
+    memset(frame + len, 0xbb, TN_TUN_HEADROOM);
+
+    if (side->pause != NULL) {
+        tn_tun_pause(side->pause, true);
+        side->pause = NULL;
+    }
+}
+
+
+static void
+on_batch(void *data)
+{
+    side_t  *side;
+
+    side = data;
+    side->batches++;
+    side->most = tn_max(side->most, side->in_batch);
+    side->in_batch = 0;
+}
+
+
+static void
+on_gone(void *data, int err)
+{
+    side_t  *side;
+
+    side = data;
+    side->gone++;
+    side->err = err;
+}
+
+
+static const tn_tun_ops_t  ops = { on_packet, on_batch, on_gone };
+
+
+static void
+turn_for(tn_ms_t ms)
+{
+    tn_ms_t  end;
+
+    end = tn_loop_clock_ms() + ms;
+
+    while (tn_loop_clock_ms() < end) {
+        (void) tn_loop_turn(&loop, 5);
+    }
+}
+
+
+static void
+test_pair(void)
+{
+    int             i, fds[2];
+    char            frame[1500];
+    side_t          side;
+    ssize_t         n;
+    uint8_t         big[TN_TUN_HEADER_BYTES + TN_TUN_PACKET_BYTES];
+    tn_tun_t       *tun;
+    struct iovec    iov[2];
+    tn_tun_stats_t  stats;
+
+    memset(&side, 0, sizeof(side_t));
+    memset(frame, 'p', sizeof(frame));
+    (void) socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds);
+
+    i = 4 * 1024 * 1024;
+    (void) setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &i, sizeof(i));
+
+    ok(tn_tun_create(&loop, -1, &ops, &side) == NULL, "no descriptor, no TUN");
+
+    tun = tn_tun_create(&loop, fds[0], &ops, &side);
+    ok(tun != NULL, "adopted");
+
+    for (i = 0; i < 20; i++) {
+        (void) !write(fds[1], frame, 100 + (size_t) i);
+    }
+
+    (void) tn_loop_turn(&loop, 1000);
+    is_int(side.packets, TN_TUN_READS, "a turn reads its share");
+    is_int(side.batches, 1, "and ends its batch");
+
+    turn_for(20);
+    is_int(side.packets, 20, "the next turns the rest");
+    is_int(side.most, TN_TUN_READS, "never more at once");
+    is_int((long long) side.len, 119, "packets keep their length");
+
+    memset(big, 'b', sizeof(big));
+    n = write(fds[1], big, sizeof(big));
+    turn_for(20);
+    ok(n == (ssize_t) sizeof(big) && side.len == sizeof(big),
+       "the largest super-packet");
+
+    /* shorter than its header: no packet */
+
+    (void) !write(fds[1], frame, TN_TUN_HEADER_BYTES);
+    turn_for(20);
+    is_int(side.packets, 21, "a bare header is no packet");
+
+    side.pause = tun;
+    (void) !write(fds[1], frame, 50);
+    (void) !write(fds[1], frame, 51);
+    turn_for(30);
+    is_int(side.packets, 22, "nothing after a pause");
+    tn_tun_pause(tun, false);
+    turn_for(20);
+    is_int(side.packets, 23, "all after its end");
+
+    stats = *tn_tun_stats(tun);
+    is_int((long long) stats.rx_packets, 23, "counted");
+    is_int((long long) stats.rx_bytes,
+           20 * 90 + 190 + TN_TUN_PACKET_BYTES + 40 + 41, "bytes too");
+
+    /* writing */
+
+    iov[0].iov_base = frame;
+    iov[0].iov_len = TN_TUN_HEADER_BYTES;
+    iov[1].iov_base = big;
+    iov[1].iov_len = 700;
+
+    ok(tn_tun_write(tun, iov, 2) == TN_OK, "written");
+    n = read(fds[1], big, sizeof(big));
+    is_int(n, TN_TUN_HEADER_BYTES + 700, "as one");
+    ok(big[0] == 'p' && big[TN_TUN_HEADER_BYTES] == 'b', "in order");
+
+    for (i = 0; i < 100000; i++) {
+        if (tn_tun_write(tun, iov, 2) != TN_OK) {
+            break;
+        }
+    }
+
+    ok(tn_tun_write(tun, iov, 2) == TN_AGAIN, "a full queue drops");
+    stats = *tn_tun_stats(tun);
+    is_int((long long) stats.tx_dropped, 2, "and counts");
+    is_int((long long) stats.tx_packets, i + 1, "what was written as well");
+
+    (void) close(fds[1]);
+    turn_for(20);
+    is_int(side.gone, 1, "its end is told once");
+    ok(tn_tun_write(tun, iov, 2) == TN_ERROR, "no more writing");
+
+    tn_tun_destroy(tun);
+}
+
+
+static int
+real_tun(const char *name)
+{
+    int           fd, size;
+    struct ifreq  ifr;
+
+    memset(&ifr, 0, sizeof(struct ifreq));
+    (void) snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+    ifr.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
+    size = TN_TUN_HEADER_BYTES;
+
+    fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+
+    if (fd != -1 && (ioctl(fd, TUNSETIFF, &ifr) == -1
+                     || ioctl(fd, TUNSETVNETHDRSZ, &size) == -1))
+    {
+        (void) close(fd);
+        fd = -1;
+    }
+
+    return fd;
+}
+
+
+static void
+test_real(void)
+{
+    int                 fd, udp;
+    char                got[64];
+    side_t              side;
+    ssize_t             n;
+    uint8_t             frame[256];
+    tn_tun_t           *tun;
+    struct iovec        iov;
+    struct sockaddr_in  sin;
+
+    fd = own_network(0) ? real_tun("tnT") : -1;
+
+    if (fd == -1
+        || system("ip addr add 10.9.9.1/24 dev tnT && ip link set tnT up")
+           != 0)
+    {
+        ok(true, "a real TUN # SKIP none to be had here");
+        return;
+    }
+
+    memset(&side, 0, sizeof(side_t));
+    tun = tn_tun_create(&loop, fd, &ops, &side);
+    turn_for(30);       /* what IPv6 says of itself */
+    side.packets = 0;
+
+    memset(&sin, 0, sizeof(sin));
+    sin.sin_family = AF_INET;
+    sin.sin_port = htons(4000);
+    sin.sin_addr.s_addr = htonl(0x0a090901);
+
+    udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    (void) bind(udp, (struct sockaddr *) &sin, sizeof(sin));
+
+    sin.sin_addr.s_addr = htonl(0x0a090902);
+    (void) sendto(udp, "from the stack", 14, 0, (struct sockaddr *) &sin,
+                  sizeof(sin));
+
+    for (n = 0; n < 100 && (side.packets == 0
+                            || side.last[TN_TUN_HEADER_BYTES] >> 4 != 4); n++)
+    {
+        (void) tn_loop_turn(&loop, 20);
+    }
+
+    is_int((long long) side.len, TN_TUN_HEADER_BYTES + 20 + 8 + 14,
+           "a packet of the stack");
+    ok(memcmp(side.last + TN_TUN_HEADER_BYTES + 28, "from the stack", 14)
+       == 0, "whole");
+
+    /* turn it round: the addresses swapped, the checksums stay right */
+
+    memcpy(frame, side.last, side.len);
+    memset(frame, 0, TN_TUN_HEADER_BYTES);
+    memcpy(frame + TN_TUN_HEADER_BYTES + 12,
+           side.last + TN_TUN_HEADER_BYTES + 16, 4);
+    memcpy(frame + TN_TUN_HEADER_BYTES + 16,
+           side.last + TN_TUN_HEADER_BYTES + 12, 4);
+    memset(frame + TN_TUN_HEADER_BYTES + 26, 0, 2);     /* no UDP checksum */
+
+    iov.iov_base = frame;
+    iov.iov_len = side.len;
+    ok(tn_tun_write(tun, &iov, 1) == TN_OK, "a packet for the stack");
+
+    (void) usleep(10000);
+    n = recv(udp, got, sizeof(got), 0);
+    ok(n == 14 && memcmp(got, "from the stack", 14) == 0, "arrives");
+
+    iov.iov_len = TN_TUN_HEADER_BYTES - 1;
+    ok(tn_tun_write(tun, &iov, 1) == TN_ERROR, "half a header is refused");
+    is_int(errno, EINVAL, "with its error");
+
+    /* down, and up again */
+
+    side.packets = 0;
+    (void) !system("ip link set tnT down");
+    turn_for(100);
+    is_int(side.gone, 0, "a device that is down is not gone");
+    ok(side.batches < 1000, "and does not keep the loop busy");
+
+    (void) !system("ip link set tnT up");
+
+    for (n = 0; n < 100 && side.packets == 0; n++) {
+        turn_for(20);
+        (void) sendto(udp, "again", 5, 0, (struct sockaddr *) &sin,
+                      sizeof(sin));
+    }
+
+    ok(side.packets > 0, "it is read when it is up again");
+
+    (void) !system("ip link del tnT");
+    turn_for(700);
+    is_int(side.gone, 1, "a device that is deleted is gone");
+
+    (void) close(udp);
+    tn_tun_destroy(tun);
+}
+
+
+int
+main(void)
+{
+    /* a pair of sockets may raise it, a TUN does not */
+    (void) signal(SIGPIPE, SIG_IGN);
+
+    if (tn_loop_init(&loop) != TN_OK) {
+        return 1;
+    }
+
+    test_pair();
+    test_real();
+
+    tn_loop_done(&loop);
+
+    return tap_done();
+}
