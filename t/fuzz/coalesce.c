@@ -1,0 +1,156 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Fuzzes joining: the input is a row of packets, each behind its length in
+ * two bytes, whose highest bit leaves the checksums as they are; otherwise
+ * they are made right, or nothing would ever be joined.  Frames that come out
+ * can be cut again into as many packets as went in.
+ */
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+
+#include "stack/tn_coalesce.h"
+#include "stack/tn_split.h"
+#include "wire/tn_checksum.h"
+
+
+#define FRAME_MAX  65536
+
+
+static uint8_t  frame[FRAME_MAX];
+static int      ncut;
+
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+
+static void
+emit(void *data, uint8_t *packet, size_t len)
+{
+    tn_packet_t  p;
+
+    (void) data;
+
+    if (tn_packet_parse(&p, packet, len) != TN_OK || p.total_len != len) {
+        abort();
+    }
+
+    ncut++;
+}
+
+
+static void
+write_frame(void *data, const struct iovec *iov, int n)
+{
+    int        i;
+    size_t     len;
+    tn_vnet_t  vnet;
+
+    (void) data;
+
+    memcpy(&vnet, iov[0].iov_base, sizeof(vnet));
+    len = 0;
+
+    for (i = 1; i < n; i++) {
+
+        if (len + iov[i].iov_len > FRAME_MAX) {
+            abort();
+        }
+
+        memcpy(frame + len, iov[i].iov_base, iov[i].iov_len);
+        len += iov[i].iov_len;
+    }
+
+    if (n > 2 && vnet.gso_type == TN_VNET_GSO_NONE) {
+        abort();
+    }
+
+    if (tn_split(&vnet, frame, len, emit, NULL) != n - 1) {
+        abort();
+    }
+}
+
+
+static void
+repair(uint8_t *packet, const tn_packet_t *p)
+{
+    size_t    at, len;
+    uint16_t  sum;
+
+    if (p->frag != TN_PACKET_WHOLE
+        || (p->proto != TN_PROTO_TCP && p->proto != TN_PROTO_UDP))
+    {
+        return;
+    }
+
+    if (p->version == 4) {
+        tn_checksum_ip4(packet, p->header_len);
+    }
+
+    at = p->header_len + (p->proto == TN_PROTO_TCP ? 16u : 6u);
+    len = (size_t) (p->total_len - p->header_len);
+    memset(packet + at, 0, 2);
+
+    sum = tn_checksum_finish(
+              tn_checksum_add(tn_checksum_pseudo(packet, p->proto,
+                                                 (uint32_t) len),
+                              packet + p->header_len, len));
+    sum = sum ? sum : 0xffff;
+    memcpy(packet + at, &sum, 2);
+}
+
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    int             nin;
+    size_t          len;
+    uint8_t        *packets, *pos, *end;
+    tn_packet_t     p;
+    tn_coalesce_t  *c;
+
+    packets = malloc(size + 1);
+    memcpy(packets, data, size);
+
+    c = tn_coalesce_create(write_frame, NULL);
+
+    pos = packets;
+    end = packets + size;
+    nin = 0;
+    ncut = 0;
+
+    if (size > 0) {
+        tn_coalesce_set_udp(c, *pos++ & 1);
+    }
+
+    while (end - pos > 2) {
+        len = (size_t) (pos[0] << 8 | pos[1]) & 0x0fff;
+        pos += 2;
+        len = tn_min(len, (size_t) (end - pos));
+
+        if (tn_packet_parse(&p, pos, len) == TN_OK) {
+
+            if (!(pos[-2] & 0x80)) {
+                repair(pos, &p);
+            }
+
+            tn_coalesce_add(c, pos, &p);
+            nin++;
+        }
+
+        pos += len;
+    }
+
+    tn_coalesce_flush(c);
+
+    if (nin != ncut) {
+        abort();
+    }
+
+    tn_coalesce_destroy(c);
+    free(packets);
+
+    return 0;
+}
