@@ -30,7 +30,13 @@ typedef struct {
 static inline tn_cursor_t
 tn_cursor(const void *data, size_t len)
 {
-    tn_cursor_t  c = { data, (const uint8_t *) data + len, false };
+    tn_cursor_t  c = { data, data, false };
+
+    /* nothing may be added to NULL, not even zero */
+
+    if (len != 0) {
+        c.end += len;
+    }
 
     return c;
 }
