@@ -19,7 +19,10 @@
  *                        (CallMeMaybe), so that it pings from its side and
  *                        opens its NAT and firewall
  *   CallMeMaybe          its addresses replace those of the former; a round
- *                        at once, without a call in return
+ *                        at once, without a call in return; if best does not
+ *                        answer it, trust is over after a second
+ *   ping received        its source is a candidate; while there is no trust
+ *                        it is pinged back, once a second
  *   pong                 see above; the table of tn_quality decides
  *   ping unanswered 5 s  when it went to best and trust is over, best goes
  *   address unreachable  best goes at once
@@ -209,13 +212,14 @@ tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
     candidate->got_ping = now;
     memcpy(candidate->got_txid, txid, TN_DISCO_TXID);
 
-    /* its NAT lets us in now: no need to wait for the next payload */
+    /* its NAT may let us in now: an earlier ping says nothing about that */
 
     if (tn_timer_is_set(&peer->heartbeat) && !tn_path_is_trusted(peer, now)
-        && (candidate->pinged == 0
-            || now - candidate->pinged >= TN_PATH_PING_EVERY_MS))
+        && (candidate->pinged_back == 0
+            || now - candidate->pinged_back >= TN_PATH_PING_BACK_MS))
     {
         candidate->pinged = now;
+        candidate->pinged_back = now;
         tn_path_ping(peer, now, from);
     }
 
@@ -309,6 +313,11 @@ tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
         peer->candidates[i].pinged = 0;
     }
 
+    /* it may call because it has moved: best has to prove itself anew */
+
+    peer->pub.trust_until = tn_min(peer->pub.trust_until,
+                                   now + TN_PATH_DOUBT_MS);
+
     tn_path_peer_round(peer, now, false);
     tn_path_peer_schedule(peer, now);
 }
@@ -329,6 +338,7 @@ tn_path_unreachable(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *addr)
     candidate = tn_path_peer_candidate(peer, addr);
 
     if (candidate != NULL) {
+        candidate->pinged = 0;
         candidate->latency_ms = 0;
     }
 

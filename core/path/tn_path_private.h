@@ -42,8 +42,10 @@
 #define TN_PATH_DERP_QUEUE        32        /* packets while connecting */
 #define TN_PATH_DERP_PROBE_MS     3000
 
-/* our own bounds */
+/* our own */
 
+#define TN_PATH_PING_BACK_MS      1000
+#define TN_PATH_DOUBT_MS          1000      /* trust after a CallMeMaybe */
 #define TN_PATH_SOURCES_MAX       16        /* candidates by pings alone */
 #define TN_PATH_PINGS_MAX         8192      /* without an answer yet */
 #define TN_PATH_DISCO_BURST       400       /* messages of one disco key */
@@ -83,6 +85,7 @@ typedef struct {
     tn_ms_t              got_ping;  /* 0: none came from there */
     uint8_t              got_txid[TN_DISCO_TXID];
     tn_ms_t              pinged;    /* 0: not yet */
+    tn_ms_t              pinged_back;   /* in answer to a ping, 0: not yet */
     uint32_t             latency_ms;
 } tn_path_candidate_t;
 

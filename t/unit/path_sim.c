@@ -1,0 +1,355 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Two path machines over the simulated internet: which path they reach and
+ * when, through which NATs; what happens when a path dies and comes back.
+ */
+
+#include "tap.h"
+
+#include "path_world.h"
+
+
+#define TRIES  20
+
+typedef struct {
+    nat_e       a;
+    nat_e       b;
+    unsigned    direct_ms;      /* 0: DERP, at all times */
+} pair_t;
+
+
+/*
+ * A firewall or NAT lets answers in alone, so both sides must send first:
+ * CallMeMaybe goes by DERP.  A hard NAT's port for the other side is known
+ * to nobody, which a full cone does not mind.
+ */
+static const pair_t  pairs[] = {
+    { NAT_NONE,      NAT_NONE,      100 },
+    { NAT_NONE,      NAT_FIREWALL,  300 },
+    { NAT_NONE,      NAT_EASY,      300 },
+    { NAT_NONE,      NAT_HARD,      300 },
+    { NAT_NONE,      NAT_BLOCKED,   0 },
+    { NAT_FIREWALL,  NAT_FIREWALL,  1000 },
+    { NAT_FIREWALL,  NAT_EASY,      1000 },
+    { NAT_FIREWALL,  NAT_HARD,      0 },
+    { NAT_EASY,      NAT_EASY,      1000 },
+    { NAT_EASY,      NAT_HARD,      0 },
+    { NAT_FULL_CONE, NAT_HARD,      1000 },
+    { NAT_FULL_CONE, NAT_FULL_CONE, 1000 },
+    { NAT_HARD,      NAT_HARD,      0 },
+    { NAT_EASY,      NAT_BLOCKED,   0 },
+    { NAT_BLOCKED,   NAT_BLOCKED,   0 }
+};
+
+
+static void
+check_pair(const pair_t *pair, bool swap)
+{
+    node_t    *a, *b;
+    tn_ms_t    start, took, worst;
+    world_t   *world;
+    unsigned   i, direct, answered, lost;
+    nat_e      first, second;
+
+    first = swap ? pair->b : pair->a;
+    second = swap ? pair->a : pair->b;
+    direct = 0;
+    answered = 0;
+    lost = 0;
+    worst = 0;
+
+    for (i = 1; i <= TRIES; i++) {
+        world = world_create(i, 2);
+        a = world_add(world, first);
+        b = world_add(world, second);
+        world_meet(world, a, b);
+        world_run(world, 3000 + world_random(world, 60000));
+
+        start = world->now;
+        world_talk(world, a, b, 10000, 50);
+
+        if (a->direct_at != 0) {
+            direct++;
+            took = a->direct_at - start;
+            worst = tn_max(worst, took);
+        }
+
+        answered += a->got_udp + a->got_derp >= 199;
+        lost = tn_max(lost, (unsigned) a->worst_gap);
+        world_free(world);
+    }
+
+    if (pair->direct_ms != 0) {
+        ok(direct == TRIES && worst <= pair->direct_ms,
+           "%s to %s: direct in %llu ms at most", nat_names[first],
+           nat_names[second], (unsigned long long) worst);
+    } else {
+        ok(direct == 0, "%s to %s: DERP", nat_names[first],
+           nat_names[second]);
+    }
+
+    ok(answered == TRIES && lost < 500,
+       "and each request is answered, the longest gap is %u ms", lost);
+}
+
+
+/* UDP dies and comes back */
+static void
+check_cut(nat_e nat)
+{
+    node_t    *a, *b;
+    tn_ms_t    cut, back;
+    world_t   *world;
+    unsigned   i;
+
+    world = world_create(3, 2);
+    a = world_add(world, nat);
+    b = world_add(world, nat);
+    world_meet(world, a, b);
+    world_talk(world, a, b, 60000, 100);
+
+    ok(tn_path_kind(a->peers[1], world->now) == TN_PATH_DIRECT
+       && a->got_udp > 590, "%s: direct for a minute", nat_names[nat]);
+    ok(a->worst_gap <= 200, "without a gap: %llu ms",
+       (unsigned long long) a->worst_gap);
+
+    a->cut = true;
+    cut = world->now;
+    a->last_answer = world->now;
+
+    for (i = 0; i < 200 && world->now - a->last_answer < 20000; i++) {
+        a->got_derp = 0;
+        world_talk(world, a, b, 100, 100);
+
+        if (a->got_derp != 0) {
+            break;
+        }
+    }
+
+    /* trust of 6.5 s from the last pong, which is up to 3 s old */
+
+    ok(world->now - cut <= 7000, "%s: DERP again %llu ms after UDP died",
+       nat_names[nat], (unsigned long long) (world->now - cut));
+
+    world_talk(world, a, b, 30000, 100);
+    ok(a->got_udp == 0 && a->got_derp >= 299 && a->worst_gap < 300,
+       "all over DERP: %u answers, gap %llu ms", a->got_derp,
+       (unsigned long long) a->worst_gap);
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DERP,
+           "and says so");
+    is_int(a->peers[1]->best.port, 0, "without a best address");
+
+    a->cut = false;
+    back = world->now;
+    a->direct_at = 0;
+
+    for (i = 0; i < 300 && a->direct_at == 0; i++) {
+        world_talk(world, a, b, 100, 100);
+    }
+
+    ok(world->now - back <= 7000, "%s: direct again %llu ms after UDP is back",
+       nat_names[nat], (unsigned long long) (world->now - back));
+
+    world_free(world);
+}
+
+
+static void
+check_loss(void)
+{
+    node_t    *a, *b;
+    tn_ms_t    start, worst;
+    world_t   *world;
+    unsigned   i, direct;
+
+    worst = 0;
+    direct = 0;
+
+    for (i = 1; i <= TRIES; i++) {
+        world = world_create(100 + i, 2);
+        a = world_add(world, NAT_EASY);
+        b = world_add(world, NAT_EASY);
+        world->loss = 20;
+        world_meet(world, a, b);
+        start = world->now;
+        world_talk(world, a, b, 60000, 100);
+
+        if (a->direct_at != 0) {
+            worst = tn_max(worst, a->direct_at - start);
+        }
+
+        direct += tn_path_kind(a->peers[1], world->now) == TN_PATH_DIRECT;
+        world_free(world);
+    }
+
+    ok(direct >= TRIES - 1, "20%% loss: %u of %u are direct after a minute",
+       direct, TRIES);
+    ok(worst <= 30000, "the slowest was in %llu ms",
+       (unsigned long long) worst);
+}
+
+
+/* the sender moves to another address; nobody tells it which */
+static void
+check_roaming(void)
+{
+    node_t   *a, *b;
+    tn_ms_t   moved;
+    world_t  *world;
+
+    world = world_create(5, 2);
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_EASY);
+    world_meet(world, a, b);
+    world_talk(world, a, b, 20000, 100);
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT,
+           "direct before the move");
+
+    a->public_ip = ip("203.0.113.200");
+    a->addr.ip = ip("172.16.0.7");
+    world_local(a);
+    tn_path_network_changed(a->path, world->now);
+    a->direct_at = 0;
+    moved = world->now;
+
+    world_talk(world, a, b, 10000, 100);
+    ok(a->worst_gap <= 3000, "roaming: traffic goes on after %llu ms",
+       (unsigned long long) a->worst_gap);
+    ok(a->direct_at != 0 && a->direct_at - moved <= 3000,
+       "direct from there in %llu ms",
+       (unsigned long long) (a->direct_at - moved));
+
+    /* the NAT of the other forgets everything: its port is another */
+
+    b->nmappings = 0;
+    b->addr.port = 50000;
+    b->world->nodes[1] = b;
+    world_talk(world, a, b, 20000, 100);
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT,
+           "direct again after the other's NAT was restarted");
+    ok(a->worst_gap <= 7000, "the gap is within trust: %llu ms",
+       (unsigned long long) a->worst_gap);
+
+    world_free(world);
+}
+
+
+/* an idle peer costs nothing */
+static void
+check_idle(void)
+{
+    node_t              *a, *b;
+    world_t             *world;
+    unsigned             i, sent;
+    size_t               timers;
+    tn_keypair_t         pair;
+    tn_path_peer_conf_t  conf;
+
+    world = world_create(6, 1);
+    a = world_add(world, NAT_NONE);
+    b = world_add(world, NAT_NONE);
+    world_meet(world, a, b);
+
+    timers = world->timers.count;
+    conf = world_conf(b);
+
+    for (i = 0; i < 1000; i++) {
+        tn_curve_keypair(&pair);
+        conf.node_key = pair.pub;
+        tn_curve_keypair(&pair);
+        conf.disco_key = pair.pub;
+
+        if (tn_path_peer_add(a->path, world->now, &conf, NULL) == NULL) {
+            break;
+        }
+    }
+
+    is_int(i, 1000, "1000 peers");
+    is_int((long long) world->timers.count, (long long) timers,
+           "that need no timer");
+
+    sent = a->udp_sent;
+    world_run(world, 600000);
+    is_int(a->udp_sent, sent, "and nothing is sent in 10 minutes");
+
+    world_talk(world, a, b, 1000, 100);
+    world_run(world, 44000);
+    sent = a->udp_sent;
+    world_run(world, 10000);
+    ok(a->udp_sent - sent <= 4, "heartbeats end 45 s after the last payload");
+    is_int(((tn_path_t *) a->path)->nactive, 0, "nobody is active");
+
+    sent = a->udp_sent;
+    world_run(world, 60000);
+    is_int(a->udp_sent, sent, "silence");
+
+    world_free(world);
+}
+
+
+/* steady state: one path, pinged each 3 s */
+static void
+check_heartbeat(void)
+{
+    node_t   *a, *b;
+    tn_ms_t   until;
+    world_t  *world;
+    unsigned  pings;
+
+    world = world_create(8, 1);
+    a = world_add(world, NAT_NONE);
+    b = world_add(world, NAT_NONE);
+    world_meet(world, a, b);
+    world_talk(world, a, b, 10000, 1000);
+
+    a->udp_sent = 0;
+    until = world->now + 30000;
+
+    while (world->now < until) {
+        a->peers[1]->last_sent = world->now;
+        world_run(world, 100);
+    }
+
+    /* the other side is idle or not: its pings are answered too */
+
+    pings = a->udp_sent;
+    ok(pings >= 10 && pings <= 35, "heartbeats each 3 s: %u in 30 s", pings);
+
+    /* an address of the host that is known to be dead */
+
+    tn_path_unreachable(a->peers[1], world->now, &b->addr);
+    is_int(a->peers[1]->best.port, 0, "unreachable: best goes at once");
+    world_talk(world, a, b, 1000, 100);
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT,
+           "and comes back when it answers");
+
+    world_free(world);
+}
+
+
+int
+main(void)
+{
+    size_t  i;
+
+    (void) tn_crypto_init();
+
+    for (i = 0; i < tn_nelems(pairs); i++) {
+        check_pair(&pairs[i], false);
+
+        if (pairs[i].a != pairs[i].b) {
+            check_pair(&pairs[i], true);
+        }
+    }
+
+    check_cut(NAT_NONE);
+    check_cut(NAT_EASY);
+    check_loss();
+    check_roaming();
+    check_idle();
+    check_heartbeat();
+
+    return tap_done();
+}
