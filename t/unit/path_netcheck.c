@@ -1,0 +1,430 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Netcheck and the relays over the simulated internet: home region, NetInfo,
+ * own endpoints, failover, reverse routes.
+ */
+
+#include "tap.h"
+
+#include "path_world.h"
+
+
+static bool
+has_endpoint(const node_t *node, const char *text, tn_endpoint_type_e type)
+{
+    char    buf[TN_ADDR_TEXT];
+    size_t  i;
+
+    for (i = 0; i < node->nendpoints; i++) {
+        if (strcmp(tn_addr_text(&node->endpoints[i].addr, buf), text) == 0
+            && node->endpoints[i].type == type)
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+static void
+check_first_report(void)
+{
+    node_t   *easy, *hard, *none;
+    tn_ms_t   start;
+    world_t  *world;
+    unsigned  i;
+
+    world = world_create(1, 4);
+    start = world->now;
+    easy = world_add(world, NAT_EASY);
+    hard = world_add(world, NAT_HARD);
+    none = world_add(world, NAT_BLOCKED);
+
+    while (easy->netinfo_told == 0 && world->now - start < 5000) {
+        world_run(world, 10);
+    }
+
+    ok(world->now - start <= 200, "the first report takes %llu ms",
+       (unsigned long long) (world->now - start));
+    is_int(easy->netinfo.preferred_derp, 1, "home is the nearest region");
+    is_int(easy->netinfo.mapping_varies_by_dest_ip, TN_NO,
+           "an easy NAT maps alike");
+    is_int(easy->netinfo.working_udp, TN_YES, "UDP works");
+    is_int(easy->netinfo.working_ipv6, TN_NO, "IPv6 does not");
+    is_int(easy->netinfo.os_has_ipv6, TN_NO, "there is no IPv6 socket");
+    ok(easy->netinfo.nlatency >= 3 && easy->netinfo.latency[0].region == 1
+       && easy->netinfo.latency[0].v4
+       && easy->netinfo.latency[0].seconds == 0.03,
+       "the latency of region 1 is 30 ms");
+    ok(has_endpoint(easy, "203.0.113.1:41641", TN_ENDPOINT_STUN),
+       "its outer address is an endpoint");
+    ok(has_endpoint(easy, "192.168.1.2:41641", TN_ENDPOINT_LOCAL),
+       "and so is its local one");
+    is_int((long long) easy->nendpoints, 2, "no others");
+
+    world_run(world, 1000);
+    is_int(hard->netinfo.mapping_varies_by_dest_ip, TN_YES,
+           "a hard NAT maps by destination");
+    ok(has_endpoint(hard, "203.0.113.2:41641", TN_ENDPOINT_STUN4_LOCAL_PORT),
+       "its outer address with our port is worth a try");
+
+    /* no UDP: the relay that answers first */
+
+    world_run(world, 4000);
+    is_int(none->netinfo.working_udp, TN_NO, "UDP is blocked");
+    ok(none->netinfo.preferred_derp != 0 && none->conns[
+           none->netinfo.preferred_derp].login,
+       "home is region %u all the same", none->netinfo.preferred_derp);
+
+    i = none->netinfo.preferred_derp;
+    world_run(world, 90000);
+    is_int(none->netinfo.preferred_derp, i, "and stays");
+    is_int(none->conns[1].open + none->conns[2].open + none->conns[3].open
+           + none->conns[4].open, 1, "the other relays are closed");
+    is_int(easy->conns[1].login, 1, "home is held open");
+
+    world_free(world);
+}
+
+
+static void
+check_home(void)
+{
+    node_t       *a, *b;
+    world_t      *world;
+    tn_endpoint_t extra;
+
+    world = world_create(2, 3);
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_EASY);
+    world_meet(world, a, b);
+    is_int(tn_path_home(a->path), 1, "home is 1");
+
+    /* a little slower than another is no reason to move */
+
+    world->regions[1].latency = 22;
+    world->regions[2].latency = 20;
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 400000);
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 1, "4 ms are no reason to move");
+
+    world->regions[1].latency = 18;
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 5000);
+    world->regions[1].latency = 150;
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 1, "the best of five minutes counts");
+
+    world_run(world, 310000);
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 2, "five minutes later home moves");
+    is_int(a->netinfo.preferred_derp, 2, "and NetInfo says so");
+    ok(a->conns[2].login, "it is connected");
+
+    /* without control nobody would learn of another */
+
+    world->regions[1].latency = 10;
+    world->regions[2].latency = 150;
+    tn_path_set_control_up(a->path, world->now, false);
+    world_run(world, 310000);
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 310000);
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 2, "home stays while control is away");
+
+    tn_path_set_control_up(a->path, world->now, true);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 1, "and moves when it is back");
+
+    /* STUN is lost for a while, the relay is not */
+
+    world->regions[1].stun_dead = true;
+    world->regions[2].stun_dead = true;
+    world->regions[3].stun_dead = true;
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 60000);
+    is_int(tn_path_home(a->path), 1, "no STUN at all: home stays");
+
+    /* static endpoints, and what STUN saw before */
+
+    ok(has_endpoint(a, "203.0.113.1:41641", TN_ENDPOINT_STUN),
+       "the address of STUN is remembered");
+    memset(&extra, 0, sizeof(extra));
+    (void) tn_addr_parse(&extra.addr, "192.0.2.77:9", 12);
+    extra.type = TN_ENDPOINT_EXPLICIT;
+    tn_path_set_extra(a->path, world->now, &extra, 1);
+    world_run(world, 5000);
+    ok(has_endpoint(a, "192.0.2.77:9", TN_ENDPOINT_EXPLICIT),
+       "a static endpoint is told");
+    world_run(world, 320000);
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 5000);
+    ok(!has_endpoint(a, "203.0.113.1:41641", TN_ENDPOINT_STUN),
+       "five minutes later that of STUN is gone");
+
+    world_free(world);
+}
+
+
+/* while peers are active own addresses are kept fresh, cheaply */
+static void
+check_periodic(void)
+{
+    node_t   *a, *b;
+    world_t  *world;
+    unsigned  sent;
+
+    world = world_create(3, 1);
+    a = world_add(world, NAT_BLOCKED);
+    b = world_add(world, NAT_BLOCKED);
+    world_meet(world, a, b);
+    a->nat = NAT_EASY;
+    tn_path_network_changed(a->path, world->now);
+    world_talk(world, a, b, 5000, 100);
+    is_int(a->netinfo.working_udp, TN_YES, "UDP works now");
+
+    sent = a->netinfo_told;
+    world_talk(world, a, b, 120000, 1000);
+    is_int(a->netinfo_told, sent, "nothing new is not told");
+
+    a->public_ip = ip("203.0.113.99");
+    a->nmappings = 0;
+    world_talk(world, a, b, 27000, 1000);
+    ok(has_endpoint(a, "203.0.113.99:41641", TN_ENDPOINT_STUN),
+       "another outer address is found within 27 s");
+
+    world_free(world);
+}
+
+
+static void
+check_relays(void)
+{
+    node_t             *a, *b;
+    tn_ms_t             died;
+    world_t            *world;
+    unsigned            i;
+    tn_derpmap_node_t  *node;
+
+    world = world_create(4, 3);
+
+    /* a second relay in region 1, and a first that is dead */
+
+    node = tn_derpmap_add_node(tn_derpmap_add_region(world->map, 1));
+    (void) tn_derpmap_set_string(&node->name, "1a", 2);
+    (void) tn_derpmap_set_string(&node->ipv4, "198.51.100.1", 12);
+    node = tn_derpmap_add_node((tn_derpmap_region_t *)
+                               tn_derpmap_find(world->map, 1));
+    (void) tn_derpmap_set_string(&node->name, "1s", 2);
+    (void) tn_derpmap_set_string(&node->ipv4, "198.51.100.1", 12);
+    node->stun_only = true;
+    node = tn_derpmap_add_node((tn_derpmap_region_t *)
+                               tn_derpmap_find(world->map, 1));
+    (void) tn_derpmap_set_string(&node->name, "1b", 2);
+    (void) tn_derpmap_set_string(&node->ipv4, "198.51.100.1", 12);
+    snprintf(world->regions[1].dead_node, 64, "1a");
+
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_BLOCKED);
+    b->latency = 40;
+    world_meet(world, a, b);
+    is_int(tn_path_home(a->path), 1, "home is 1");
+    ok(a->conns[1].login, "through another relay of the region");
+    is_str(a->relay, "1b", "the next that is no STUN server alone");
+
+    /* a relay that dies */
+
+    world_know(a, b);
+    world_know(b, a);
+    world_talk(world, a, b, 5000, 100);
+    ok(a->got_derp > 45, "traffic by DERP");
+    i = tn_path_home(b->path);
+    world_derp_kill(a, i);
+    world_derp_kill(b, i);
+    a->nat = NAT_BLOCKED;
+    world_talk(world, a, b, 5000, 100);
+    ok(a->worst_gap <= 2000, "a broken connection is made anew: gap %llu ms",
+       (unsigned long long) a->worst_gap);
+
+    /* a relay that freezes: only the read timeout finds it */
+
+    died = world->now;
+    world->regions[i].frozen = true;
+
+    while (a->conns[i].login && world->now - died < 300000) {
+        world_run(world, 1000);
+    }
+
+    ok(world->now - died <= 180000, "a frozen relay is left after %llu s",
+       (unsigned long long) (world->now - died) / 1000);
+
+    world->regions[i].frozen = false;
+    world_run(world, 10000);
+    ok(a->conns[tn_path_home(a->path)].login, "and taken again when it lives");
+
+    /* a frozen relay after a change of the network */
+
+    i = tn_path_home(a->path);
+    world->regions[i].frozen = true;
+    tn_path_network_changed(a->path, world->now);
+    world_run(world, 3001);
+    ok(!a->conns[i].login, "after a change of the network 3 s are enough");
+
+    world_free(world);
+}
+
+
+/* UDP is blocked and the home relay is gone for good */
+static void
+check_lost_home(void)
+{
+    node_t   *a;
+    world_t  *world;
+    unsigned  home;
+
+    world = world_create(5, 3);
+    a = world_add(world, NAT_BLOCKED);
+    world_run(world, 20000);
+    home = tn_path_home(a->path);
+    ok(home != 0, "home is %u", home);
+
+    world->regions[home].dead = true;
+    world_derp_kill(a, home);
+    world_run(world, 30000);
+    ok(tn_path_home(a->path) != home && a->conns[tn_path_home(a->path)].login,
+       "home moved to %u", tn_path_home(a->path));
+    is_int(a->netinfo.preferred_derp, tn_path_home(a->path),
+           "and NetInfo says so");
+
+    world_free(world);
+}
+
+
+/* a peer whose home is unknown is answered where it called from */
+static void
+check_reverse(void)
+{
+    node_t               *a, *b;
+    world_t              *world;
+    tn_path_peer_conf_t   conf;
+
+    world = world_create(6, 2);
+    a = world_add(world, NAT_BLOCKED);
+    b = world_add(world, NAT_EASY);
+    world_meet(world, a, b);
+    tn_path_peer_remove(b->peers[0]);
+    b->peers[0] = NULL;
+
+    conf = world_conf(a);
+    conf.home_derp = 0;
+    conf.nendpoints = 0;
+    b->peers[0] = tn_path_peer_add(b->path, world->now, &conf, NULL);
+    is_int(tn_path_kind(b->peers[0], world->now), TN_PATH_NONE,
+           "a peer without a home has no path");
+
+    world_talk(world, a, b, 3000, 100);
+    ok(a->got_derp >= 28, "but is answered where it came from");
+
+    /* a home that is elsewhere: the open connection serves */
+
+    conf.home_derp = tn_path_home(b->path) == 1 ? 2 : 1;
+    conf.node_key = a->node.pub;
+    (void) tn_path_peer_update(b->peers[0], world->now, &conf);
+    is_int(b->peers[0]->derp, conf.home_derp, "its home is told");
+    world_talk(world, a, b, 3000, 100);
+    ok(a->got_derp >= 28 && !b->conns[conf.home_derp].open,
+       "no connection is made while a reverse route is there");
+
+    /* an expired peer: nothing in, nothing out */
+
+    conf.expired = true;
+    (void) tn_path_peer_update(b->peers[0], world->now, &conf);
+    world_talk(world, a, b, 3000, 100);
+    is_int(a->got_derp + a->got_udp, 0, "an expired peer gets no answer");
+    is_int(tn_path_kind(b->peers[0], world->now), TN_PATH_NONE, "nor a path");
+
+    world_free(world);
+}
+
+
+/* names instead of addresses, and maps that change */
+static void
+check_map(void)
+{
+    node_t               *a;
+    world_t              *world;
+    tn_derpmap_t         *map;
+    tn_derpmap_region_t  *region;
+
+    world = world_create(7, 2);
+    map = tn_derpmap_copy(world->map);
+    region = (tn_derpmap_region_t *) tn_derpmap_find(map, 2);
+    (void) tn_derpmap_set_string(&region->nodes[0].ipv4, "", 0);
+
+    a = world_add(world, NAT_EASY);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 1, "home is 1");
+    is_str(a->asked, "", "no name is resolved");
+
+    (void) tn_path_set_derpmap(a->path, world->now, map);
+    ok(a->conns[1].login, "a region that is the same keeps its connection");
+    world_run(world, 5000);
+    is_str(a->asked, "derp2.example", "a name is resolved");
+    is_int((int) (tn_netcheck_latency(((tn_path_t *) a->path)->netcheck, 2,
+                                      true)), 50, "and the server answers");
+
+    /* control says which regions it likes */
+
+    (void) tn_derpmap_set_score(map, 2, 0.2);
+    (void) tn_path_set_derpmap(a->path, world->now, map);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 2, "home follows the score");
+
+    region->no_measure_no_home = true;
+    (void) tn_path_set_derpmap(a->path, world->now, map);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 1, "a region that may be no home is none");
+
+    tn_derpmap_remove_region(map, 1);
+    (void) tn_path_set_derpmap(a->path, world->now, map);
+    ok(!a->conns[1].open, "the connection of a region that is gone is closed");
+    world_run(world, 10000);
+    is_int(tn_path_home(a->path), 0, "and there is no home to be had");
+
+    /* the same with UDP: an empty map, then a full one */
+
+    tn_derpmap_remove_region(map, 2);
+    (void) tn_path_set_derpmap(a->path, world->now, map);
+    world_run(world, 10000);
+    (void) tn_path_set_derpmap(a->path, world->now, world->map);
+    world_run(world, 5000);
+    is_int(tn_path_home(a->path), 1, "home is 1 again");
+
+    tn_derpmap_free(map);
+    world_free(world);
+}
+
+
+int
+main(void)
+{
+    (void) tn_crypto_init();
+
+    check_first_report();
+    check_home();
+    check_periodic();
+    check_relays();
+    check_lost_home();
+    check_reverse();
+    check_map();
+
+    return tap_done();
+}
