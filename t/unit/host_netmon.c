@@ -1,0 +1,218 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The host's addresses and word of their change, in a network namespace of
+ * our own; where there is none, only that the list can be had.
+ */
+
+#include "host/tn_netmon.h"
+
+#include "own_network.h"
+#include "tap.h"
+
+#include <stdlib.h>
+
+
+typedef struct {
+    int   told;
+    int   addrs;        /* told that the addresses differ */
+} word_t;
+
+
+static tn_loop_t  loop;
+
+
+static void
+on_change(void *data, bool addrs_changed)
+{
+    word_t  *word;
+
+    word = data;
+    word->told++;
+    word->addrs += addrs_changed;
+}
+
+
+static void
+turn_for(tn_ms_t ms)
+{
+    tn_ms_t  end;
+
+    end = tn_loop_clock_ms() + ms;
+
+    while (tn_loop_clock_ms() < end) {
+        (void) tn_loop_turn(&loop, 10);
+    }
+}
+
+
+static bool
+run(const char *command)
+{
+    return system(command) == 0;
+}
+
+
+/* the list as text, "a b c" */
+
+static const char *
+list(void)
+{
+    char         text[TN_ADDR_TEXT];
+    size_t       i, n;
+    tn_ip_t      ips[TN_NETMON_MAX];
+    static char  all[1024];
+
+    all[0] = '\0';
+    n = tn_netmon_addrs(ips, TN_NETMON_MAX);
+
+    for (i = 0; i < n && strlen(all) + TN_ADDR_TEXT < sizeof(all); i++) {
+        strcat(all, i ? " " : "");
+        strcat(all, tn_ip_text(&ips[i], text));
+    }
+
+    return all;
+}
+
+
+static void
+test_addresses(void)
+{
+    tn_ip_t  ips[2];
+
+    is_str(list(), "::1 127.0.0.1", "loopback when there is nothing else");
+
+    if (!run("ip link add tnA type veth peer name tnB"
+             " && ip addr add 10.9.9.2/24 dev tnA"
+             " && ip addr add 10.9.9.1/24 dev tnA"
+             " && ip addr add 100.64.0.1/32 dev tnA"
+             " && ip addr add 169.254.3.3/16 dev tnA"
+             " && ip addr add 2001:db8::1/64 dev tnA nodad"
+             " && ip addr add fd7a:115c:a1e0::1/128 dev tnA nodad"))
+    {
+        ok(true, "addresses # SKIP no interface of our own");
+        return;
+    }
+
+    is_str(list(), "::1 127.0.0.1", "an interface that is down counts not");
+
+    ok(run("ip link set tnA up && ip link set tnB up"), "up");
+    is_str(list(), "10.9.9.1 10.9.9.2 2001:db8::1",
+           "usable ones, sorted; no loopback, link-local or tailnet");
+
+    ok(run("ip addr add 10.9.9.1/24 dev tnB"), "one address twice");
+    is_str(list(), "10.9.9.1 10.9.9.2 2001:db8::1", "is listed once");
+
+    is_int((long long) tn_netmon_addrs(ips, 2), 2, "no more than asked for");
+    is_int((long long) tn_netmon_addrs(ips, 0), 0, "not one");
+}
+
+
+static void
+test_word(void)
+{
+    word_t        word;
+    tn_ms_t       begin;
+    tn_netmon_t  *netmon;
+
+    memset(&word, 0, sizeof(word_t));
+    netmon = tn_netmon_create(&loop, on_change, &word, NULL);
+    ok(netmon != NULL, "a monitor");
+
+    turn_for(400);
+    word.told = 0;
+    word.addrs = 0;
+
+    (void) tn_loop_turn(&loop, 0);
+    begin = tn_loop_clock_ms();
+
+    if (!run("ip addr add 10.9.8.1/24 dev tnA"
+             " && ip addr add 10.9.8.2/24 dev tnA"
+             " && ip addr add 10.9.8.3/24 dev tnA"))
+    {
+        ok(true, "changes # SKIP no interface of our own");
+        tn_netmon_destroy(netmon);
+        return;
+    }
+
+    while (word.told == 0 && tn_loop_clock_ms() < begin + 5000) {
+        (void) tn_loop_turn(&loop, 10);
+    }
+
+    ok(tn_loop_clock_ms() - begin >= TN_NETMON_QUIET_MS,
+       "word comes when it is quiet");
+    turn_for(400);
+    is_int(word.told, 1, "once for many changes");
+    is_int(word.addrs, 1, "the addresses differ");
+
+    ok(run("ip route add 192.0.2.0/24 via 10.9.8.9"), "a route");
+    turn_for(500);
+    is_int(word.told, 2, "is told");
+    is_int(word.addrs, 1, "the addresses are the same");
+
+    ok(run("ip addr add 10.9.7.1/24 dev tnA; ip addr del 10.9.7.1/24 dev tnA"),
+       "there and back");
+    turn_for(500);
+    is_int(word.told, 3, "is told");
+    is_int(word.addrs, 1, "the addresses are the same");
+
+    ok(run("ip link set tnA down"), "an interface goes");
+    turn_for(600);
+    ok(word.addrs > 1, "and its addresses with it");
+
+    /* a change that does not end is told all the same */
+
+    word.told = 0;
+    begin = tn_loop_clock_ms();
+
+    while (word.told == 0 && tn_loop_clock_ms() < begin + 6000) {
+        (void) run("ip addr add 10.9.7.1/24 dev tnB;"
+                   "ip addr del 10.9.7.1/24 dev tnB");
+        turn_for(100);
+    }
+
+    ok(word.told == 1
+       && tn_loop_clock_ms() - begin < TN_NETMON_LONGEST_MS + 1500,
+       "a change without an end is told in %d ms",
+       (int) (tn_loop_clock_ms() - begin));
+
+    (void) run("ip addr add 10.9.7.2/24 dev tnB");
+    (void) tn_loop_turn(&loop, 100);
+    word.told = 0;
+    tn_netmon_destroy(netmon);
+    turn_for(400);
+    is_int(word.told, 0, "nothing is told after its end");
+}
+
+
+int
+main(void)
+{
+    tn_ip_t       ips[TN_NETMON_MAX];
+    word_t        word;
+    tn_netmon_t  *netmon;
+
+    if (tn_loop_init(&loop) != TN_OK) {
+        return 1;
+    }
+
+    ok(tn_netmon_addrs(ips, TN_NETMON_MAX) > 0, "this host has an address");
+
+    memset(&word, 0, sizeof(word_t));
+    netmon = tn_netmon_create(&loop, on_change, &word, NULL);
+    ok(netmon != NULL, "and can be watched");
+    tn_netmon_destroy(netmon);
+
+    if (own_network(0)) {
+        test_addresses();
+        test_word();
+
+    } else {
+        ok(true, "changes # SKIP no network namespace of our own");
+    }
+
+    tn_loop_done(&loop);
+
+    return tap_done();
+}
