@@ -110,6 +110,10 @@ $(BUILD)/t/unit/%: t/unit/%.c t/unit/tap.h $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CORE_CFLAGS) -It/unit -MMD -MP -o $@ $< $(LIB) $(LIBS)
 
+$(BUILD)/t/procclient: t/lab/procclient.c $(LIB)
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -o $@ $< $(LIB) $(LIBS)
+
 $(BUILD)/t/%: t/lab/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CORE_CFLAGS) -o $@ $<

@@ -1,0 +1,630 @@
+#!/usr/bin/perl
+
+# The processes around nginx, without nginx and without a tailnet: lifelines
+# and commits, listening sockets and dials of the private namespace, what
+# survives the end of a core or a holder, and that nothing is left behind.
+# As root and as an unprivileged user, and inside one process.
+
+use strict;
+use warnings;
+
+use Fcntl qw(:flock);
+use File::Temp qw(tempdir);
+use FindBin;
+use IPC::Open2;
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+my $top = "$FindBin::Bin/..";
+my $nobody = 65534;
+
+plan skip_all => 'needs root' if $> != 0;
+
+# a TUN device that an unprivileged user may open, for this test alone
+
+if (!$ENV{TN_PROCESSES_MOUNTS}) {
+    $ENV{TN_PROCESSES_MOUNTS} = 1;
+    exec 'unshare', '-m', '--propagation', 'private', $^X, $0
+        or die "unshare: $!";
+}
+
+my $build = $ENV{TN_BUILD} || 'build';
+my $made = "$top/$build/t/procclient";
+system('make', '-s', '-C', $top, "BUILD=$build", "$build/t/procclient") == 0
+    or die "no $made\n";
+
+my $dir = tempdir('tn-processes-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+my $program = "$dir/ngx_tailnet_core";
+
+chmod 0755, $dir;
+system("cp $made $program && mkdir -m 0777 $dir/user && mkdir $dir/tmpfs") == 0
+    or die;
+
+system("mount -t tmpfs none $dir/tmpfs && mknod -m 666 $dir/tmpfs/tun c 10 200"
+       . " && mount --bind $dir/tmpfs/tun /dev/net/tun") == 0
+    or plan skip_all => 'needs to mount a device of its own';
+
+my @clients;
+my %started;
+
+
+# --- a client, which stands for one nginx master and one of its cycles
+
+package Client;
+
+sub new {
+    my ($class, %opt) = @_;
+    my @as = $opt{unprivileged}
+        ? ('setpriv', "--reuid=$nobody", "--regid=$nobody", '--clear-groups')
+        : ();
+    my $self = bless { %opt }, $class;
+
+    $self->{pid} = IPC::Open2::open2($self->{out}, $self->{in}, @as,
+                                     $program);
+    $started{$self->{pid}} = 1;
+    push @clients, $self;
+
+    return $self;
+}
+
+sub say {
+    my ($self, $line) = @_;
+
+    print { $self->{in} } "$line\n";
+    my $answer = readline $self->{out};
+    return 'gone' if !defined $answer;
+
+    chomp $answer;
+    return $answer;
+}
+
+sub open {
+    my ($self, $name, $token, $more) = @_;
+    my $user = $self->{unprivileged} ? 'user/' : '';
+
+    $self->{run} = "$dir/$user$name.tailnet";
+    $self->{log} = "$dir/$user$name.log";
+    $self->{state} = "$dir/$user$name.state";
+
+    return $self->say("open $self->{run} $token $nobody $nobody $self->{log} "
+                      . ($self->{program} || $program) . ' ' . ($more || ''));
+}
+
+sub node {
+    my ($self, $name, $host) = @_;
+    return $self->say("node $name $self->{state}/$name " . ($host || 'host')
+                      . ' tskey-very-secret ' . ($self->{stack} || 0) . ' 0');
+}
+
+sub listen {
+    my ($self, $node, $port, $worker, $family, $proto) = @_;
+    my $answer = $self->say(sprintf 'listen %s %d %s %d %d', $node,
+                            $family || 4, $proto || 'tcp', $port,
+                            $worker || 0);
+    return $answer =~ /^ok (\d+) (\d+)/ ? ($1, $2) : ($answer);
+}
+
+sub dial {
+    my ($self, $node, $host, $port, $proto, $ms) = @_;
+    return $self->say("dial $self->{run} $node $host $port "
+                      . ($proto || 'tcp') . ' ' . ($ms || 0));
+}
+
+# dials and accepts; true when a connection came about and carries bytes
+sub talk {
+    my ($self, $listener, $port, $ip) = @_;
+
+    my ($out) = $self->dial('home', $ip || '100.64.0.1', $port) =~ /^ok (\d+)/
+        or return 0;
+    my ($in) = $self->say("accept $listener") =~ /^ok (\d+)/ or return 0;
+    my $ok = $self->say("error $out") eq 'ok 0'
+        && $self->say("send $out there") eq 'ok'
+        && $self->say("recv $in") eq 'ok there';
+
+    $self->say("shut $_") for $out, $in;
+
+    return $ok;
+}
+
+# sends by the TUN; the small core mirrors
+sub mirror {
+    my ($self, $fd) = @_;
+
+    return $self->say("send $fd ping") eq 'ok'
+        && $self->say("recv $fd") eq 'ok ping';
+}
+
+sub log_text {
+    my ($self) = @_;
+    CORE::open(my $fh, '<', $self->{log}) or return '';
+    local $/;
+    return readline $fh;
+}
+
+sub wait_log {
+    my ($self, $re) = @_;
+    return main::wait_until(sub { $self->log_text =~ $re });
+}
+
+sub end {
+    my ($self) = @_;
+    return if !$self->{pid};
+
+    close $self->{in};
+    kill 'KILL', $self->{pid} if $self->{kill};
+    waitpid $self->{pid}, 0;
+    delete $started{$self->{pid}};
+    delete $self->{pid};
+}
+
+package main;
+
+
+sub wait_until {
+    my ($check, $seconds) = @_;
+    my $end = time + ($seconds || 5);
+
+    while (time < $end) {
+        my $got = $check->();
+        return $got if $got;
+        sleep 0.02;
+    }
+
+    return $check->();
+}
+
+# processes of ours with this name and this run-time directory or node
+sub find {
+    my ($what, $of) = @_;
+    my @found;
+
+    for my $proc (glob '/proc/[0-9]*') {
+        CORE::open(my $fh, '<', "$proc/cmdline") or next;
+        my $line = do { local $/; readline $fh };
+        my @arg = split /\0/, defined $line ? $line : '';
+        next if @arg < 3 || $arg[0] ne 'ngx_tailnet_core';
+        next if $arg[1] ne $what || ($of && $arg[2] ne $of);
+        next if readlink("$proc/exe") !~ /^\Q$dir\E/;
+        push @found, $proc =~ /(\d+)$/;
+    }
+
+    return @found;
+}
+
+sub slurp {
+    my ($path) = @_;
+    CORE::open(my $fh, '<', $path) or return '';
+    local $/;
+    return readline $fh;
+}
+
+sub pid_of {
+    my ($what, $of) = @_;
+    my @found = find($what, $of);
+    return @found == 1 ? $found[0] : 0;
+}
+
+sub nothing_left {
+    my ($run) = @_;
+    return wait_until(sub {
+        !-e $run && !find('super', $run) && !find('core', $run)
+            && !find('holder')
+    }, 6);
+}
+
+
+# --- the same for root and for an unprivileged user
+
+sub life {
+    my ($unprivileged) = @_;
+    my $c = Client->new(unprivileged => $unprivileged);
+
+    like($c->open('life', 'a'), qr/^ok \d+ 1$/, 'the supervisor starts');
+    is($c->node('home'), 'ok', 'a node gets its namespace');
+
+    my ($tcp4) = $c->listen('home', 80);
+    my ($tcp6) = $c->listen('home', 80, 0, 6);
+    my ($udp4) = $c->listen('home', 53, 0, 4, 'udp');
+    like("$tcp4 $tcp6 $udp4", qr/^\d+ \d+ \d+$/, 'listening sockets');
+
+    my ($ns) = $c->say("netns $tcp4") =~ /^ok (\d+)/;
+    isnt("net:[$ns]", readlink('/proc/self/ns/net'),
+         'they are in a namespace of their own');
+    is($c->say("netns $udp4"), "ok $ns", 'all in the same');
+
+    ok(!find('core', $c->{run}), 'no core before the commit');
+    is($c->say('commit'), 'ok', 'commit');
+
+    ok($c->talk($tcp4, 80), 'a dialled connection by IPv4');
+    ok($c->talk($tcp6, 80, 'fd7a:115c:a1e0::1'), 'and by IPv6');
+
+    my ($udp) = $c->dial('home', '100.64.0.2', 7, 'udp') =~ /^ok (\d+)/;
+    ok($c->mirror($udp), 'packets go out and in by the TUN');
+
+    is($c->dial('home', 'nosuch', 80), 'fail -6 113 no peer "nosuch"',
+       'an unknown peer');
+    is($c->dial('away', '100.64.0.2', 80), 'fail -6 22 no node "away"',
+       'an unknown node');
+    is($c->dial('home', 'later', 80, 'tcp', 200),
+       'fail -1 110 the node is starting', 'a node that does not come up');
+
+    my $core = pid_of('core', $c->{run});
+    my $status = slurp("/proc/$core/status");
+    like($status, qr/^Uid:\s+$nobody\s+$nobody\s+$nobody\s/m,
+         'the core runs as nginx\'s user');
+    like($status, qr/^CapEff:\s+0+$/m, 'without capabilities');
+    like($status, qr/^NoNewPrivs:\s+1$/m, 'for good');
+    like($status, qr/^Name:\s+tailnet-core$/m, 'and has a name');
+
+    my $holder = pid_of('holder', 'home');
+    $status = slurp("/proc/$holder/status");
+    like($status, qr/^CapEff:\s+0+1000$/m,
+         'the holder has CAP_NET_ADMIN alone');
+
+    my @st = stat "$c->{run}/dial.sock";
+    is(sprintf('%o %d', $st[2] & 07777, $st[4]), "600 $nobody", 'dial.sock');
+    @st = stat $c->{run};
+    is(sprintf('%o', $st[2] & 07777), '711', 'the run-time directory');
+    @st = stat "$c->{state}/home";
+    is(sprintf('%o %d', $st[2] & 07777, $st[4]), "700 $nobody",
+       'the state directory');
+
+    # the core dies
+
+    my ($out) = $c->dial('home', '100.64.0.1', 80) =~ /^ok (\d+)/;
+    my ($in) = $c->say("accept $tcp4") =~ /^ok (\d+)/;
+
+    my $begin = time;
+    kill 'KILL', $core;
+    my $new = wait_until(sub {
+        my $pid = pid_of('core', $c->{run});
+        return $pid && $pid != $core ? $pid : 0;
+    });
+    my $took = time - $begin;
+
+    ok($new, 'a new core');
+    cmp_ok($took, '<', 1, sprintf('within a second (%.2f s)', $took));
+    ok($c->say("send $out still") eq 'ok'
+       && $c->say("recv $in") eq 'ok still', 'connections survive it');
+    ok($c->talk($tcp4, 80), 'listeners and dials too');
+    ok(wait_until(sub { $c->mirror($udp) }), 'the TUN too');
+
+    # the holder dies
+
+    kill 'KILL', $holder;
+    $new = wait_until(sub {
+        my $pid = pid_of('holder', 'home');
+        return $pid && $pid != $holder ? $pid : 0;
+    });
+
+    ok($new, 'a new holder');
+    ok($c->wait_log(qr/small core: new holder/), 'the core is told');
+    ok($c->say("send $out again") eq 'ok'
+       && $c->say("recv $in") eq 'ok again', 'connections survive it');
+    ok($c->mirror($udp), 'the TUN too');
+
+    my ($more) = $c->listen('home', 81);
+    is($c->say("netns $more"), "ok $ns",
+       'new sockets are in the same namespace');
+    ok($c->talk($more, 81), 'and work');
+
+    # more dials than the store of sockets holds
+
+    my $good = 0;
+
+    for (1 .. 100) {
+        my ($fd) = $c->dial('home', '100.64.0.1', 80) =~ /^ok (\d+)/;
+        $good += defined $fd;
+        $c->say("shut $fd") if defined $fd;
+    }
+
+    is($good, 100, 'sockets for many dials');
+
+    unlike($c->log_text, qr/tskey-very-secret/, 'no key in the log');
+
+    ok(!grep({ slurp("$_/stat") =~ /\) Z .*\b$started{super}\b/ }
+             glob('/proc/[0-9]*')), 'no zombies') if $started{super};
+
+    is($c->say('close'), 'ok', 'the last lifeline closes');
+    ok(nothing_left($c->{run}), 'processes and directory are gone');
+
+    $c->end;
+
+    ok(!grep({ (readlink("$_/ns/net") || '') eq "net:[$ns]" }
+             glob('/proc/[0-9]*')), 'nobody is in the namespace');
+}
+
+
+subtest 'as root' => sub { life(0) };
+subtest 'as an unprivileged user' => sub { life(1) };
+
+
+# --- cycles and masters
+
+subtest 'lifelines' => sub {
+    my $one = Client->new;
+    my $two = Client->new;
+    my $new = Client->new;
+
+    like($one->open('cycles', 'm1'), qr/^ok (\d+) 1$/, 'first cycle');
+    is($one->node('home', 'first'), 'ok', 'its node');
+    is($one->node('gone', 'first'), 'ok', 'another node');
+
+    my ($fd0, $ino0) = $one->listen('home', 80, 0);
+    my ($fd1, $ino1) = $one->listen('home', 80, 1);
+    isnt($ino0, $ino1, 'clones of reuseport are different sockets');
+
+    is($one->say('commit'), 'ok', 'committed');
+    ok($one->wait_log(qr/small core: node gone/), 'the core runs both nodes');
+
+    like($two->open('cycles', 'm1'), qr/^ok \d+ 0$/, 'a reload joins');
+    is($two->node('home', 'second'), 'ok', 'with another configuration');
+
+    my ($same, $ino) = $two->listen('home', 80, 0);
+    is($ino, $ino0, 'the same socket again');
+    unlike($one->log_text, qr/"second"/, 'not in force before the commit');
+
+    my ($hit0, $hit1) = (0, 0);
+    is($two->say('commit'), 'ok', 'committed');
+    ok($one->wait_log(qr/node home mask 39 hostname "second"/), 'now it is');
+
+    # the socket of worker 1 is closed here, but in nobody else's hands
+
+    $one->say("shut $_") for $fd0, $fd1;
+    is(scalar(grep { $two->talk($same, 80) } 1 .. 20), 20,
+       'no connection is lost to a clone that was dropped');
+
+    unlike($one->log_text, qr/stopped gone/,
+           'a node stays while an old cycle lives');
+    is($one->say('close'), 'ok', 'the old cycle ends');
+    ok($one->wait_log(qr/small core: stopped gone/), 'and its node');
+
+    # a new binary, which gives up
+
+    like($new->open('cycles', 'm2'), qr/^ok \d+ 0$/, 'another master');
+    is($new->node('home', 'third'), 'ok', 'with its configuration');
+    ($fd0, $ino) = $new->listen('home', 80, 0);
+    is($ino, $ino0, 'has the same socket');
+    is($new->say('commit'), 'ok', 'committed');
+    ok($one->wait_log(qr/hostname "third"/), 'in force');
+    ok($new->talk($fd0, 80), 'both masters');
+    ok($two->talk($same, 80), 'have the socket');
+    is($new->say('close'), 'ok', 'it gives up');
+    ok(wait_until(sub {
+        (my @all = $one->log_text =~ /hostname "second"/g) == 2
+    }), 'the configuration before is in force again');
+
+    # a reload that fails
+
+    like($one->open('cycles', 'm1'), qr/^ok \d+ 0$/, 'a reload');
+    is($one->node('home', 'fourth'), 'ok', 'another configuration');
+    is($one->node('fresh', 'fourth'), 'ok', 'another node');
+    like(join(' ', $one->listen('fresh', 80)), qr/^\d+ \d+$/, 'with a socket');
+    is($one->say('close'), 'ok', 'it fails');
+    ok(wait_until(sub { !find('holder', 'fresh') }), 'its node is gone');
+    unlike($one->log_text, qr/"fourth"/, 'its configuration never was there');
+
+    # a master that is killed
+
+    $two->{kill} = 1;
+    $two->end;
+    ok(nothing_left($two->{run}), 'nothing is left of a killed master');
+    $_->end for $one, $new;
+};
+
+
+# --- starting, at the same time and after accidents
+
+subtest 'start' => sub {
+    my @race = map { Client->new } 1 .. 6;
+    my $n = 0;
+
+    for my $c (@race) {
+        my $run = "$dir/race.tailnet";
+        @{$c}{qw(run log state)} = ($run, "$dir/race.log", "$dir/race.state");
+        print { $c->{in} } "open $run r$n $nobody $nobody $dir/race.log "
+            . "$program\n";
+        $n++;
+    }
+
+    my @pids = map { my $l = readline $_->{out}; $l =~ /^ok (\d+)/ ? $1 : $l }
+               @race;
+    is(scalar(grep { $_ eq $pids[0] } @pids), 6,
+       'six at once find one supervisor');
+    is(scalar(find('super', "$dir/race.tailnet")), 1, 'there is one');
+
+    kill 'KILL', $pids[0];
+    ok(wait_until(sub { !find('super', "$dir/race.tailnet") }), 'killed');
+    ok(-S "$dir/race.tailnet/super.sock", 'its socket is left');
+
+    $_->say('close') for @race;
+    like($race[0]->open('race', 'r0'), qr/^ok (\d+) 1$/, 'replaced');
+    is($race[0]->node('home'), 'ok', 'works');
+    is($race[0]->say('commit'), 'ok', 'as before');
+
+    # the next nginx, while the supervisor is ending and just after
+
+    for my $pause (0, 0.5, 1, 1.02, 1.05, 1.1, 1.2, 1.4) {
+        $race[0]->say('close');
+        sleep $pause;
+        like($race[0]->open('race', 'r0'), qr/^ok \d+ [01]$/,
+             "started again after $pause s");
+        is($race[0]->node('home'), 'ok', 'with a node');
+        is($race[0]->say('commit'), 'ok', 'that runs');
+    }
+
+    my $super = pid_of('super', "$dir/race.tailnet");
+    kill 'INT', $super;
+    kill 'HUP', $super;
+    sleep 0.2;
+    ok(pid_of('super', "$dir/race.tailnet") == $super,
+       'SIGINT and SIGHUP are not for it');
+    kill 'TERM', $super;
+    ok(nothing_left("$dir/race.tailnet"), 'SIGTERM ends everything');
+
+    # a core that hangs, a supervisor that hangs
+
+    like($race[1]->open('race', 'r1'), qr/^ok \d+ 1$/, 'once more');
+    is($race[1]->node('home'), 'ok', 'a node');
+    is($race[1]->say('commit'), 'ok', 'runs');
+    $super = pid_of('super', "$dir/race.tailnet");
+
+    kill 'STOP', pid_of('core', "$dir/race.tailnet");
+    kill 'STOP', $super;
+    my $begin = time;
+    like($race[2]->open('race', 'r2'), qr/^fail .* does not answer$/,
+         'a supervisor that hangs is an error');
+    cmp_ok(time - $begin, '<', 7, 'after 5 seconds');
+    kill 'CONT', $super;
+
+    $race[1]->say('close');
+    ok(nothing_left("$dir/race.tailnet"), 'a core that hangs is killed');
+
+    $_->end for @race;
+};
+
+
+# --- what must be refused, with the reason
+
+subtest 'trouble' => sub {
+    my $c = Client->new(unprivileged => 1);
+
+    mkdir "$dir/user/other.tailnet", 0755;
+    like($c->open('other', 'x'), qr/^fail .*is not a directory of ours/,
+         'a run-time directory of another user');
+    rmdir "$dir/user/other.tailnet";
+
+    CORE::open(my $fh, '>', "$dir/user/other.tailnet");
+    like($c->open('other', 'x'), qr/^fail .*is not a directory of ours/,
+         'a file in its place');
+    unlink "$dir/user/other.tailnet";
+
+    $c->{program} = '/nonexistent/core';
+    like($c->open('other', 'x'),
+         qr{^fail .*"/nonexistent/core".*No such file}, 'no program');
+    $c->{program} = '/bin/false';
+    like($c->open('other', 'x'), qr/^fail .*died at its start/,
+         'a program that is not ours');
+    delete $c->{program};
+    rmdir "$dir/user/other.tailnet";
+
+    my $long = 'long-' x 40;
+    like($c->open($long, 'x'), qr/^ok/, 'a path longer than sun_path');
+    is($c->node('home'), 'ok', 'works');
+    my ($fd) = $c->listen('home', 80);
+    is($c->say('commit'), 'ok', 'as any');
+    ok($c->talk($fd, 80), 'other');
+    $c->say('close');
+    ok(nothing_left($c->{run}), 'and ends');
+
+    # no right to the TUN: nginx goes on, and it heals
+
+    chmod 0600, '/dev/net/tun';
+    like($c->open('denied', 'x'), qr/^ok/, 'the supervisor needs no right');
+    like($c->node('home'), qr{^fail -4 open\("/dev/net/tun"\) failed }
+         . qr{\(13: Permission denied\); remedy: .*chmod 0666},
+         'no right to the TUN');
+    like(join(' ', $c->listen('home', 80)), qr{^fail .*open\("/dev/net/tun"\)},
+         'no listening socket');
+    is($c->say('commit'), 'ok', 'nginx starts all the same');
+    ok($c->wait_log(qr{small core: node home mask 30 .*open\("/dev/net/tun"}),
+       'the core knows why');
+    chmod 0666, '/dev/net/tun';
+    ok($c->wait_log(qr{small core: node home mask 39 .*text ""}),
+       'it heals by itself');
+    ($fd) = $c->listen('home', 80);
+    ok($c->talk($fd, 80), 'and works');
+    $c->{stack} = 2;
+    like($c->node('lw'), qr/^fail -4 this build has no userspace/, 'no lwip');
+    $c->say('close');
+    ok(nothing_left($c->{run}), 'all is gone');
+
+    # no right to a namespace
+
+    my $max = slurp('/proc/sys/user/max_user_namespaces');
+    CORE::open(my $out, '>', '/proc/sys/user/max_user_namespaces');
+    print $out "0\n";
+    close $out;
+
+    delete $c->{stack};
+    $c->open('denied', 'x');
+    my $answer = $c->node('home');
+
+    CORE::open($out, '>', '/proc/sys/user/max_user_namespaces');
+    print $out $max;
+    close $out;
+
+    like($answer, qr/^fail -4 unshare\(.*\) failed \(28: .*remedy: start nginx as root/,
+         'no user namespaces');
+    $c->say('close');
+    $c->end;
+    ok(nothing_left($c->{run}), 'all is gone');
+};
+
+
+subtest 'the log is rotated' => sub {
+    my $c = Client->new;
+
+    like($c->open('rotate', 'x'), qr/^ok/, 'open');
+    is($c->node('home'), 'ok', 'a node');
+    is($c->say('commit'), 'ok', 'runs');
+    ok($c->wait_log(qr/small core: started/), 'logs');
+
+    rename $c->{log}, "$c->{log}.1";
+    sleep 1.5;
+    ok(!-e $c->{log}, 'the supervisor makes no file');
+    CORE::open(my $fh, '>', $c->{log});
+    chmod 0600, $c->{log};
+
+    ok($c->wait_log(qr/small core: setup/), 'the core logs to the new file');
+    $c->say('close');
+    $c->end;
+    ok(nothing_left($c->{run}), 'all is gone');
+};
+
+
+subtest 'inside one process' => sub {
+    my $c = Client->new;
+
+    like($c->open('local', 'x', 'local'), qr/^ok $c->{pid} 0$/,
+         'no supervisor');
+    is($c->node('home'), 'ok', 'a node gets its namespace');
+    my ($fd) = $c->listen('home', 80);
+    is($c->say('commit'), 'ok', 'commit');
+    is($c->say('core'), 'ok', 'the core is a thread');
+    ok($c->talk($fd, 80), 'a dialled connection');
+    ok(!find('super') && !find('core'), 'no process but the holder');
+
+    my $d = Client->new;
+    like($d->open('local', 'y', 'local'), qr/^fail .*in use by another nginx/,
+         'a second nginx is refused');
+    $d->end;
+
+    is($c->say('close'), 'ok', 'it ends');
+    ok(nothing_left($c->{run}), 'all is gone');
+
+    $c->open('local', 'x', 'local');
+    is($c->node('home'), 'ok', 'once more');
+    $c->{kill} = 1;
+    $c->end;
+    ok(wait_until(sub { !find('holder') }), 'a killed nginx leaves no holder');
+};
+
+
+done_testing();
+
+
+END {
+    my $status = $?;
+
+    $_->end for @clients;
+
+    if ($dir) {
+        # what a failed test left; found by their path, which is this test's
+        kill 'KILL', find('super'), find('core'), find('holder');
+
+        system("umount /dev/net/tun 2>/dev/null; umount $dir/tmpfs");
+    }
+
+    $? = $status;
+}
