@@ -19,6 +19,33 @@ use Time::HiRes qw(time sleep);
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 
 my $user = 'www-data';
+my $count = 0;
+
+
+# The program of load_start(): HTTP/1.0, one connection a request.
+
+my $ASK = <<'ASK';
+use strict;
+use IO::Socket::INET;
+my ($address, $body, $file) = @ARGV;
+my ($end, %seen);
+$SIG{TERM} = sub { $end = 1 };
+open my $out, '>', $file or die;
+until ($end) {
+    my $what = 'connect';
+    if (my $s = IO::Socket::INET->new(PeerAddr => $address, Timeout => 5)) {
+        local $SIG{PIPE} = 'IGNORE';
+        print {$s} "GET / HTTP/1.0\r\n\r\n";
+        local $/;
+        my $got = <$s>;
+        $what = !defined $got || $got eq '' ? 'no answer'
+            : $got =~ /\AHTTP\/1.1 200.*\Q$body\E\z/s ? 'good' : 'answer';
+    }
+    $seen{$what}++;
+    select undef, undef, undef, 0.002;
+}
+print {$out} "$seen{$_} $_\n" for sort keys %seen;
+ASK
 
 
 # new(env => {...}, user => 0)
@@ -29,13 +56,14 @@ sub new {
 
     my $self = bless {
         env    => $opt{env} // {},
-        binary => $ENV{TEST_NGINX_BINARY} // 'nginx',
+        binary => find_nginx(),
         build  => abs_path($ENV{TAILNET_BUILD} // "$ROOT/build"),
         static => $ENV{TEST_NGINX_STATIC},
         user   => $opt{user},
         owner  => $$,
     }, $class;
 
+    $self->{node} = "t$$-" . ++$count;
     $self->{dir} = tempdir('tailnet-solo-XXXXXX', TMPDIR => 1, CLEANUP => 1);
     chmod 0755, $self->{dir};
 
@@ -51,7 +79,21 @@ sub new {
 }
 
 
+# With its path: an upgrade executes it by what it was started with.
+
+sub find_nginx {
+    my ($found) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}),
+        '/usr/sbin', '/usr/local/sbin';
+
+    return $ENV{TEST_NGINX_BINARY} // $found // 'nginx';
+}
+
+
 sub dir { return $_[0]{dir} }
+
+# A name for a node that no other test has at this time.
+sub node { return $_[0]{node} }
+
 sub module { return "$_[0]{build}/ngx_tailnet_module.so" }
 sub run_dir { return "$_[0]{dir}/logs/nginx.pid.tailnet" }
 
@@ -81,7 +123,7 @@ sub read {
 
 
 # Writes nginx.conf. The first line of the text is line 2 of the file, and
-# %%DIR%% in it stands for the directory.
+# %%DIR%% and %%NODE%% in it stand for the directory and node().
 
 sub configure {
     my ($self, $text, %opt) = @_;
@@ -89,6 +131,7 @@ sub configure {
         : 'load_module ' . $self->module . ';';
 
     $text =~ s/%%DIR%%/$self->{dir}/g;
+    $text =~ s/%%NODE%%/$self->{node}/g;
 
     $self->write('conf/nginx.conf', "$load\n$text");
 }
@@ -189,7 +232,18 @@ sub quit {
     kill 'QUIT', $pid;
 
     return eval { $self->wait_for($seconds // 10, 'the end of nginx',
-                                  sub { !-e "/proc/$pid" }) };
+                                  sub { !alive($pid) }) };
+}
+
+
+# Whether a process runs; what nobody waits for does not.
+
+sub alive {
+    my ($pid) = @_;
+
+    open my $fh, '<', "/proc/$pid/stat" or return 0;
+
+    return scalar(<$fh> // '') =~ /\) [^ZX] / ? 1 : 0;
 }
 
 
@@ -207,6 +261,104 @@ sub wait_for {
 
 
 sub error_log { return $_[0]->read('logs/error.log') }
+
+
+# Lines of the error log that match.
+
+sub errors {
+    my ($self, $regex) = @_;
+    return grep { /$regex/ } split /\n/, $self->error_log;
+}
+
+
+# The body of http://$address/..., or what was wrong. Inside of the namespace
+# of a node when it is named.
+
+sub get {
+    my ($self, $address, $node) = @_;
+    my @command = ('curl', '-sS', '--max-time', 5, "http://$address");
+
+    if (defined $node) {
+        my $pid = $self->holder($node) // return "no namespace of $node";
+        unshift @command, 'nsenter', '-t', $pid, '-n';
+        splice @command, 3, 0, '-U', '--preserve-credentials'
+            if $self->{user};
+    }
+
+    my $pid = open my $fh, '-|' // croak "fork: $!";
+
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        exec @command or POSIX::_exit(127);
+    }
+
+    local $/;
+    my $out = <$fh> // '';
+    close $fh;
+
+    return $out;
+}
+
+
+# The process that keeps the namespace of a node.
+
+sub holder {
+    my ($self, $node) = @_;
+
+    return (grep { cmdline($_) =~ / holder \Q$node\E\b/ }
+            $self->processes('tailnet-netns'))[0];
+}
+
+
+# Asks again and again, four at a time, in the namespace of a node, until
+# load_stop(), which returns the numbers of answers and of failures, and what
+# the failures were.
+
+sub load_start {
+    my ($self, $address, $node, $body) = @_;
+    my $holder = $self->holder($node) // croak "no namespace of $node";
+
+    for my $n (1 .. 4) {
+        my $pid = fork // croak "fork: $!";
+
+        if ($pid) {
+            push @{$self->{load}}, $pid;
+            next;
+        }
+
+        exec 'nsenter', '-t', $holder, '-n', $^X, '-e', $ASK, $address,
+            $body, "$self->{dir}/load.$n" or POSIX::_exit(127);
+    }
+
+    $self->wait_for(5, 'load', sub { -e "$self->{dir}/load.4" });
+}
+
+
+sub load_stop {
+    my ($self) = @_;
+    my ($good, $bad, %why) = (0, 0);
+
+    my @pids = splice @{$self->{load}};
+
+    kill 'TERM', @pids;
+    waitpid $_, 0 for @pids;
+
+    for my $n (1 .. 4) {
+        for my $line (split /\n/, $self->read("load.$n")) {
+            my ($count, $what) = $line =~ /^(\d+) (.*)/ or next;
+
+            if ($what eq 'good') {
+                $good += $count;
+            } else {
+                $bad += $count;
+                $why{$what} += $count;
+            }
+        }
+        unlink "$self->{dir}/load.$n";
+    }
+
+    return ($good, $bad, join ', ', map { "$_: $why{$_}" } sort keys %why);
+}
 
 
 # A TCP port of loopback that is free now.
@@ -259,21 +411,21 @@ sub processes {
         my $comm = comm($pid);
 
         next unless $comm =~ /^tailnet-/ && (!defined $name || $comm eq $name);
-        push @found, $pid if $self->mine($pid);
+        push @found, $pid if alive($pid) && $self->mine($pid);
     }
 
     return @found;
 }
 
 
-# Whether a process is of this nginx: its command line names the directory, or
-# that of one it descends from does.
+# Whether a process is of this nginx: its command line names the directory or
+# the node, or that of one it descends from does.
 
 sub mine {
     my ($self, $pid) = @_;
 
     while ($pid > 1) {
-        return 1 if index(cmdline($pid), $self->{dir}) >= 0;
+        return 1 if cmdline($pid) =~ /\Q$self->{dir}\E|\b$self->{node}\b/;
 
         open my $fh, '<', "/proc/$pid/stat" or return 0;
         ($pid) = scalar(<$fh>) =~ /\) \S (\d+)/ or return 0;
@@ -289,12 +441,14 @@ sub DESTROY {
 
     return if $self->{owner} != $$;
 
+    $self->load_stop if $self->{load} && @{$self->{load}};
+
     for my $name ('logs/nginx.pid', 'logs/nginx.pid.oldbin') {
         my $pid = $self->pid($name) // next;
 
         next unless cmdline($pid) =~ /^nginx: /;
         kill 'TERM', $pid;
-        eval { $self->wait_for(5, 'end', sub { !-e "/proc/$pid" }); 1 }
+        eval { $self->wait_for(5, 'end', sub { !alive($pid) }); 1 }
             or kill 'KILL', children($pid), $pid;
     }
 

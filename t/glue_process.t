@@ -1,0 +1,253 @@
+#!/usr/bin/perl
+
+# nginx and its supervisor: trouble with it never stops nginx; what a dial
+# that fails looks like; an unprivileged nginx; one process; and that nothing
+# is left behind. Control is a closed port of loopback.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+use Tailnet::Solo;
+
+plan skip_all => 'needs root' if $> != 0;
+
+my $built = Tailnet::Solo->new;
+
+plan skip_all => 'the module is not built' unless -e $built->module;
+
+my $paths = Tailnet::Solo::http_paths();
+my ($closed, $port) = (Tailnet::Solo::port(), Tailnet::Solo::port());
+my $address = "127.0.0.1:$port";
+
+
+sub config {
+    my (%opt) = @_;
+    my $main = $opt{main} // '';
+    my $block = $opt{block} // '';
+    my $http = $opt{http} // '';
+
+    return <<"CONF";
+$main worker_processes 2; events { worker_connections 256; }
+tailnet %%NODE%% { control_url http://127.0.0.1:$closed; state state; $block }
+http {
+    $paths
+    log_format up '\$uri \$upstream_addr \$upstream_status';
+    access_log logs/up.log up;
+    proxy_connect_timeout 2s;
+    upstream nobody { server nobody:8080 tailnet; }
+    upstream ip     { server 192.0.2.1 tailnet; }
+    upstream next   { server nobody tailnet max_fails=0;
+                      server $address max_fails=0; }
+    server { listen $address; location / { return 200 host; }
+             location /nobody { proxy_pass http://nobody; }
+             location /ip     { proxy_pass http://ip; }
+             location /next   { proxy_pass http://next/; } }
+    server { listen $port tailnet; location / { return 200 page; }
+             location /addr { return 200
+                 '\$remote_addr \$server_addr \$server_port'; } }
+    $http
+}
+CONF
+}
+
+
+sub nothing_left {
+    my ($solo, $name) = @_;
+
+    ok($solo->wait_for(10, 'the end of our processes',
+                       sub { !$solo->processes }), "$name: no process left");
+    ok(!-e $solo->run_dir, "$name: no run-time directory left");
+}
+
+
+sub ours { return $_[0]->errors(qr/tailnet(?::| "|\/)/) }
+
+
+subtest 'root' => sub {
+    my $solo = Tailnet::Solo->new;
+    my $node = $solo->node;
+
+    $solo->configure(config());
+    $solo->start;
+
+    is($solo->get($address), 'host', 'host listener');
+    is($solo->get($address, $node), 'page', 'tailnet listener');
+    is($solo->get("$address/addr", $node), "127.0.0.1 127.0.0.1 $port",
+       'addresses by IPv4');
+    is($solo->get("[::1]:$port/addr", $node), "::1 ::1 $port",
+       'addresses by IPv6');
+
+    my ($core) = $solo->wait_for(5, 'core',
+                                 sub { ($solo->processes('tailnet-core'))[0] });
+    my $status = do { local @ARGV = "/proc/$core/status"; join '', <> };
+
+    unlike($status, qr/^Uid:.*\b0\b/m, 'the core is not root');
+    like($status, qr/^CapEff:\s+0+$/m, 'the core has no capability');
+
+    for my $process ($core, $solo->processes('tailnet-super')) {
+        my @inet = grep { defined && m{^/.*nginx|anon_inode:bpf} }
+            map { readlink } glob "/proc/$process/fd/*";
+        ok(!(grep { m{/conf/|/html/|access|up\.log} } @inet),
+           'no file of nginx is open in ' . Tailnet::Solo::comm($process));
+    }
+
+    # Nobody is there to dial: no netmap came.
+
+    for my $case (['nobody', 'nobody:8080'], ['ip', '192.0.2.1:80']) {
+        my ($uri, $name) = @$case;
+        my @before = $solo->errors(qr/\[error\]/);
+
+        like($solo->get("$address/$uri"), qr/50[24]/, "$uri: refused");
+
+        my @now = $solo->errors(qr/\[error\].*"GET/);
+        my @new = @now[grep { $_ >= 0 } scalar(grep { /"GET/ } @before)
+                       .. $#now];
+
+        is(scalar @new, 1, "$uri: one line of error");
+        like($new[0] // '', qr/upstream: "http:..\Q$name\E\/$uri"/,
+             "$uri: the upstream as written");
+    }
+
+    is($solo->get("$address/next"), 'host', 'the next upstream');
+    like($solo->read('logs/up.log'),
+         qr/^\/nobody nobody:8080 50[24]$/m, '$upstream_addr');
+    like($solo->read('logs/up.log'),
+         qr/^\/next nobody:80, \Q$address\E 50[24], 200$/m,
+         '$upstream_addr of two');
+
+    # Graceful end.
+
+    my $begin = time;
+
+    $solo->quit;
+    nothing_left($solo, 'quit');
+    cmp_ok(time() - $begin, '<', 6, 'quit: in time');
+    is(join("\n", $solo->errors(qr/\[(?:alert|emerg|crit)\]/)), '',
+       'nothing alarming in the log');
+};
+
+
+subtest 'killed master' => sub {
+    my $solo = Tailnet::Solo->new;
+
+    $solo->configure(config());
+    $solo->start;
+
+    my $master = $solo->pid;
+    my @all = ($master, Tailnet::Solo::children($master));
+
+    kill 'KILL', @all;
+    nothing_left($solo, 'kill -9 of nginx');
+};
+
+
+subtest 'no program' => sub {
+    my $solo = Tailnet::Solo->new;
+
+    $solo->configure(config(main => 'tailnet_core /nonexistent/core;'));
+    $solo->start;
+
+    is($solo->get($address), 'host', 'the host listener serves');
+
+    my @lines = ours($solo);
+
+    is(scalar @lines, 1, 'one line in the log') or diag(join "\n", @lines);
+    like($lines[0], qr/\[error\].*nonexistent\/core.*listeners are left out/,
+         'it says why');
+
+    # Healed by a reload.
+
+    $solo->configure(config());
+    $solo->reload;
+    is($solo->get($address, $solo->node), 'page', 'there after a reload');
+
+    # And broken by none: the supervisor is running.
+
+    $solo->configure(config(main => 'tailnet_core /nonexistent/core;'));
+    $solo->reload;
+    is($solo->get($address, $solo->node), 'page', 'a running one is joined');
+
+    $solo->quit;
+    nothing_left($solo, 'quit');
+};
+
+
+subtest 'a program that is another' => sub {
+    my $solo = Tailnet::Solo->new;
+    my $begin = time;
+
+    $solo->configure(config(main => 'tailnet_core /bin/false;'));
+    $solo->start;
+
+    is($solo->get($address), 'host', 'the host listener serves');
+    cmp_ok(time() - $begin, '<', 8, 'in time');
+    is(scalar grep({ /left out/ } ours($solo)), 1, 'one line in the log');
+
+    $solo->quit;
+    nothing_left($solo, 'quit');
+};
+
+
+subtest 'no root' => sub {
+    my $try = `setpriv --reuid=www-data --regid=www-data --clear-groups unshare -Urn true 2>&1`;
+
+    plan skip_all => "no user namespaces here: $try" if $?;
+
+    my $solo = Tailnet::Solo->new(user => 1);
+
+    $solo->configure(config());
+    $solo->start;
+
+    is($solo->get($address), 'host', 'host listener');
+    is($solo->get($address, $solo->node), 'page', 'tailnet listener');
+
+    $solo->reload;
+    is($solo->get($address, $solo->node), 'page', 'after a reload');
+
+    $solo->quit;
+    nothing_left($solo, 'quit');
+};
+
+
+for my $daemon (qw(on off)) {
+    subtest "one process, daemon $daemon" => sub {
+        my $solo = Tailnet::Solo->new;
+        my $node = $solo->node;
+
+        $solo->configure(config(main => "master_process off; "
+                                        . "daemon $daemon;"));
+
+        my $pid;
+
+        if ($daemon eq 'on') {
+            $solo->start;
+        } else {
+            $pid = fork // die "fork: $!";
+            exec $solo->command or POSIX::_exit(127) unless $pid;
+            $solo->wait_for(10, 'the pid file', sub { $solo->pid });
+        }
+
+        is($solo->get($address), 'host', 'host listener');
+        is($solo->get($address, $node), 'page', 'tailnet listener');
+        is(join(' ', $solo->processes('tailnet-super'),
+                $solo->processes('tailnet-core')), '',
+           'no supervisor, no core process');
+        like($solo->get("$address/nobody"), qr/50[24]/, 'a dial is answered');
+        is($solo->get("$address/next"), 'host', 'the next upstream');
+
+        my $tasks = () = glob '/proc/' . $solo->pid . '/task/*';
+        cmp_ok($tasks, '>', 1, 'the core is a thread');
+
+        $solo->quit;
+        waitpid $pid, 0 if $pid;
+        nothing_left($solo, 'quit');
+    };
+}
+
+done_testing();
