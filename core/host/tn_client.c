@@ -121,6 +121,8 @@ tn_client_open(tn_client_t *client, const tn_client_conf_t *conf, char *text)
                 client->started = true;
 
             } else if (rc != TN_AGAIN) {
+                /* empty: nobody serves it who would remove it */
+                (void) rmdir(conf->dir);
                 return rc;
             }
 
