@@ -13,13 +13,15 @@ use File::Basename qw(dirname);
 use File::Path qw(make_path);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
-use POSIX qw(WNOHANG);
+use POSIX ();
+use Scalar::Util qw(weaken);
 use Time::HiRes qw(time sleep);
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 
 my $user = 'www-data';
 my $count = 0;
+my @all;
 
 
 # The program of load_start(): HTTP/1.0, one connection a request.
@@ -66,6 +68,8 @@ sub new {
     $self->{node} = "t$$-" . ++$count;
     $self->{dir} = tempdir('tailnet-solo-XXXXXX', TMPDIR => 1, CLEANUP => 1);
     chmod 0755, $self->{dir};
+
+    weaken($all[@all] = $self);
 
     make_path(map { "$self->{dir}/$_" } qw(conf html logs tmp));
 
@@ -148,8 +152,15 @@ sub http_paths {
 
 sub command {
     my ($self, @args) = @_;
+
+    # Without root it takes a /dev/net/tun that everybody may open: one of its
+    # own, the host's is not touched.
+
+    my $tun = 'mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun '
+              . 'c 10 200 && exec "$@"';
     my @as = $self->{user}
-        ? ('setpriv', "--reuid=$user", "--regid=$user", '--clear-groups') : ();
+        ? (qw(unshare -m sh -c), $tun, 'sh', 'setpriv', "--reuid=$user",
+           "--regid=$user", '--clear-groups') : ();
     my $level = $self->{level} // 'info';
 
     return (@as, 'env', (map { "$_=$self->{env}{$_}" }
@@ -435,11 +446,25 @@ sub mine {
 }
 
 
+# Before File::Temp takes the directories away, and with them the pid files.
+
+END {
+    local $?;
+    $_->cleanup for grep { defined } @all;
+}
+
+
 sub DESTROY {
+    my ($self) = @_;
+    $self->cleanup;
+}
+
+
+sub cleanup {
     my ($self) = @_;
     local ($?, $@, $!);
 
-    return if $self->{owner} != $$;
+    return if $self->{owner} != $$ || $self->{clean}++;
 
     $self->load_stop if $self->{load} && @{$self->{load}};
 
