@@ -120,12 +120,17 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
 
     disco = tn_container(link, tn_path_disco_t, link);
 
-    if (!tn_path_disco_take(disco, now, 1)
-        || !tn_path_disco_box(path, disco)
+    if (!tn_path_disco_box(path, disco)
         || tn_disco_open(&disco->box, bytes, len, path->scratch,
                          sizeof(path->scratch), &msg)
            != TN_OK)
     {
+        return;
+    }
+
+    /* after the box: who forges a sender must not spend its budget */
+
+    if (!tn_path_disco_take(disco, now, 1)) {
         return;
     }
 
