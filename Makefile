@@ -114,9 +114,9 @@ $(BUILD)/t/procclient: t/lab/procclient.c $(LIB)
 	@mkdir -p $(@D)
 	$(CC) $(CORE_CFLAGS) -o $@ $< $(LIB) $(LIBS)
 
-$(BUILD)/t/%: t/lab/%.c
+$(BUILD)/t/%: t/lab/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -o $@ $<
+	$(CC) $(CORE_CFLAGS) -o $@ $< $(LIB) -Wl,--as-needed $(LIBS)
 
 .PHONY: units
 units: $(UNITS)
