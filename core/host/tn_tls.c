@@ -539,17 +539,14 @@ tn_tls_again(int err)
 static void
 tn_tls_library_error(const char *what, char *text)
 {
-    int            err;
     const char    *reason;
     unsigned long  code;
 
-    err = errno;
     code = ERR_peek_error();
     reason = code ? ERR_reason_error_string(code) : NULL;
 
     if (code != 0 && ERR_SYSTEM_ERROR(code)) {
-        err = ERR_GET_REASON(code);
-        reason = strerror(err);
+        reason = strerror(ERR_GET_REASON(code));
     }
 
     (void) snprintf(text, TN_TLS_TEXT, "%s: %s", what,
