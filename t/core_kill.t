@@ -1,0 +1,155 @@
+#!/usr/bin/perl
+
+# A download through the tailnet outlives everything around nginx's workers:
+# the core killed twice, the namespace's holder killed, a reload. It ends
+# complete and byte-exact, and the new core is there within a second.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::MD5;
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+my $lab = Tailnet::Lab->new;
+my $tailnet = $lab->small_tailnet;
+my ($peer, $web) = @{$tailnet}{qw(peer web)};
+my $nginx = $lab->nginx(host => $web, module => 1);
+
+$nginx->configure(
+    main => $nginx->tailnet_block($tailnet->{control}, $tailnet->{auth_key}),
+    http => <<'HTTP');
+    server {
+        listen 80 tailnet=home;
+        location /slow/ { alias html/; limit_rate 4m; }
+    }
+HTTP
+
+my $size = 40;
+my $big = $nginx->prefix . '/html/big';
+
+$nginx->write('html/index.html', "page\n");
+$lab->run('dd', 'if=/dev/urandom', "of=$big", 'bs=1M', "count=$size",
+          'status=none');
+
+$nginx->start;
+$peer->wait_peer('web', 20);
+is($peer->wait_get('http://web/', seconds => 20)->{status}, 200, 'a page');
+
+
+# Processes of this nginx by the name that the kernel shows. Holders live in
+# namespaces of their own: they are children of the supervisor.
+
+sub find {
+    my ($name) = @_;
+    my %pids;
+
+    for my $pid ($web->pids) {
+        $pids{$pid} = 1;
+        $pids{$_} = 1 for split ' ', $lab->read_file(
+            "/proc/$pid/task/$pid/children");
+    }
+
+    return grep { $lab->read_file("/proc/$_/comm") eq "$name\n" } keys %pids;
+}
+
+
+sub wait_new {
+    my ($name, $old) = @_;
+    my $begin = time();
+
+    while (time() - $begin < 5) {
+        my ($pid) = grep { $_ != $old } find($name);
+        return (time() - $begin, $pid) if $pid;
+        sleep 0.01;
+    }
+
+    return (5, undef);
+}
+
+
+my $got = $lab->path('got');
+my $begin = time();
+my $curl = fork // die "fork: $!";
+
+if ($curl == 0) {
+    exec $peer->host->command('curl', '-sS', '--max-time', 60, '-o', $got,
+                              'http://web/slow/big');
+    exit 127;
+}
+
+sub received { return -s $got // 0 }
+
+# Waits until the download has moved on; how long nothing came.
+
+sub moves {
+    my $from = received();
+    my $begin = time();
+
+    while (time() - $begin < 15) {
+        return time() - $begin if received() > $from + 65536;
+        sleep 0.01;
+    }
+
+    return 15;
+}
+
+moves() for 1 .. 3;
+
+for my $time (1 .. 2) {
+    my ($core) = find('tailnet-core');
+    my $before = received();
+
+    kill 'KILL', $core;
+    my ($seconds, $new) = wait_new('tailnet-core', $core);
+    my $stall = moves();
+
+    cmp_ok($seconds, '<', 1, "kill -9 of the core, time $time: a new one is "
+           . 'there within a second');
+    cmp_ok($stall, '<', 10, 'and the download goes on');
+    note(sprintf 'at %.1f MB: new core after %.3f s, next bytes after %.2f s',
+         $before / 1e6, $seconds, $stall);
+    moves() for 1 .. 10;
+}
+
+is(system('kill', '-9', find('tailnet-netns')), 0, 'kill -9 of the holder');
+cmp_ok(moves(), '<', 5, 'the download goes on');
+
+$nginx->reload;
+cmp_ok(moves(), '<', 5, 'and after a reload');
+
+waitpid $curl, 0;
+
+is($?, 0, 'the download is complete') or diag($nginx->error_log);
+note(sprintf '%d MB in %.1f s', $size, time() - $begin);
+
+
+sub digest {
+    open my $file, '<:raw', $_[0] or return "$_[0]: $!";
+    return Digest::MD5->new->addfile($file)->hexdigest;
+}
+
+is(digest($got), digest($big), 'and byte-exact');
+
+is($peer->wait_get('http://web/', seconds => 10)->{status}, 200,
+   'new connections are accepted');
+
+$nginx->quit;
+
+$lab->wait_for(5, 'the end of the processes', sub {
+    !find('tailnet-core') && !find('tailnet-super') && !find('tailnet-netns')
+});
+pass('nothing is left behind');
+
+is(scalar($nginx->errors(qr/\[(?:alert|emerg)\].*worker/)), 0,
+   'no worker was hurt');
+
+done_testing();
