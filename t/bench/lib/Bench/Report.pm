@@ -107,7 +107,7 @@ sub table {
     my @rows = (['figure', 'unit', map({ $_->[1] } @servers),
                  $have_ours ? map({ "ours / $_->[0]" } @rivals) : ()]);
 
-    for my $figure (@{$self->{figures}}) {
+    for my $figure (grep { %{$_->{values}} } @{$self->{figures}}) {
         push @rows, [
             $figure->{title}, $figure->{unit},
             map({ cell($figure->{format},
@@ -133,7 +133,7 @@ sub json {
     my ($self) = @_;
     my @figures;
 
-    for my $figure (@{$self->{figures}}) {
+    for my $figure (grep { %{$_->{values}} } @{$self->{figures}}) {
         my %out = map { $_ => $figure->{$_} } qw(name title unit);
 
         for my $server (map { $_->[0] } @{$self->{servers}}) {
