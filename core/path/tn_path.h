@@ -279,7 +279,11 @@ tn_rc_t tn_path_reply(tn_path_t *path, tn_ms_t now,
 
 /* --- for people */
 
+/* the home region, 0: none */
 uint32_t tn_path_home(const tn_path_t *path);
+
+/* the relay of this region has taken our login */
+bool tn_path_derp_is_up(const tn_path_t *path, uint32_t region);
 
 typedef enum {
     TN_PATH_NONE = 0,

@@ -381,6 +381,18 @@ tn_path_derp_send(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
 }
 
 
+bool
+tn_path_derp_is_up(const tn_path_t *path, uint32_t id)
+{
+    tn_path_region_t  *region;
+
+    region = tn_path_region_find(path, id);
+
+    return region != NULL && region->state == TN_PATH_REGION_READY
+           && tn_derp_client_is_proven(region->client);
+}
+
+
 void
 tn_path_derp_opened(tn_path_t *path, tn_ms_t now, uint32_t id,
     const tn_key_t *meta_key)
