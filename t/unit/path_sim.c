@@ -329,6 +329,71 @@ check_heartbeat(void)
 }
 
 
+/* IPv6 alone: no STUN server speaks it, DERP and local addresses do */
+static void
+check_v6(void)
+{
+    node_t    *nodes[2];
+    world_t   *world;
+    unsigned   i;
+
+    world = world_create(9, 2);
+
+    for (i = 0; i < 2; i++) {
+        nodes[i] = world_add(world, NAT_NONE);
+        nodes[i]->public_ip = ip(i ? "2001:db8::2" : "2001:db8::1");
+        nodes[i]->addr.ip = nodes[i]->public_ip;
+        tn_path_set_local(nodes[i]->path, world->now, &nodes[i]->addr, 1, 0,
+                          WORLD_PORT);
+    }
+
+    world_meet(world, nodes[0], nodes[1]);
+    world_talk(world, nodes[0], nodes[1], 5000, 100);
+
+    ok(nodes[0]->netinfo.preferred_derp != 0, "IPv6 alone: a home is found");
+    ok(tn_path_kind(nodes[0]->peers[1], world->now) == TN_PATH_DIRECT
+       && !tn_ip_is_v4(&nodes[0]->peers[1]->best.ip), "and a direct path");
+
+    world_free(world);
+}
+
+
+/* WireGuard alone: no disco, no relay */
+static void
+check_wireguard_only(void)
+{
+    node_t               *a, *b;
+    world_t              *world;
+    tn_path_route_t       route;
+    tn_path_peer_conf_t   conf;
+
+    world = world_create(10, 1);
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_NONE);
+    world_meet(world, a, b);
+    tn_path_peer_remove(a->peers[1]);
+
+    conf = world_conf(b);
+    memset(&conf.disco_key, 0, sizeof(conf.disco_key));
+    conf.wireguard_only = true;
+    a->peers[1] = tn_path_peer_add(a->path, world->now, &conf, NULL);
+    a->udp_sent = 0;
+
+    world_send(a, 1, 'Q');
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(tn_addr_equal(&route.udp, &b->addr) && route.derp == 0,
+       "a peer of WireGuard alone: its address, no DERP");
+    is_int(a->udp_sent, 1, "and no pings");
+
+    conf.wireguard_only = false;
+    (void) tn_path_peer_update(a->peers[1], world->now, &conf);
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(route.udp.port == 0 && route.derp == 1, "a peer without disco: DERP");
+
+    world_free(world);
+}
+
+
 int
 main(void)
 {
@@ -350,6 +415,8 @@ main(void)
     check_roaming();
     check_idle();
     check_heartbeat();
+    check_v6();
+    check_wireguard_only();
 
     return tap_done();
 }
