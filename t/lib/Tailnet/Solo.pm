@@ -10,6 +10,7 @@ use warnings;
 use Carp qw(croak);
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
+use File::Copy qw(copy);
 use File::Path qw(make_path);
 use File::Temp qw(tempdir);
 use IO::Socket::INET;
@@ -75,6 +76,16 @@ sub new {
 
     if ($opt{user}) {
         my ($uid, $gid) = (getpwnam $user)[2, 3];
+
+        # nginx's user may have no way to where this tree is.
+
+        if (-e $self->module) {
+            copy("$self->{build}/$_", "$self->{dir}/$_")
+                && chmod 0755, "$self->{dir}/$_" or croak "$_: $!"
+                for qw(ngx_tailnet_module.so ngx_tailnet_core);
+            $self->{build} = $self->{dir};
+        }
+
         chown $uid, $gid, $self->{dir},
             map { "$self->{dir}/$_" } qw(conf html logs tmp);
     }
