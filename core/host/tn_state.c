@@ -23,6 +23,8 @@ struct tn_state_s {
     int    dir;
     int    lock;
     char  *path;
+    uid_t  uid;             /* whose the directory and its files are */
+    gid_t  gid;
 };
 
 
@@ -31,6 +33,7 @@ static tn_rc_t tn_state_make(const char *path, bool *made,
 static tn_rc_t tn_state_make_parents(const char *path,
     tn_state_error_t *error);
 static tn_rc_t tn_state_check(tn_state_t *state, tn_state_error_t *error);
+static tn_rc_t tn_state_own(const tn_state_t *state, int fd);
 static tn_rc_t tn_state_take(tn_state_t *state, tn_state_error_t *error);
 static bool tn_state_name_ok(const char *name);
 static tn_rc_t tn_state_write_all(int fd, const uint8_t *data, size_t len);
@@ -254,7 +257,12 @@ tn_state_check(tn_state_t *state, tn_state_error_t *error)
                               state->path);
     }
 
-    if (st.st_uid != geteuid()) {
+    /*
+     * Root, in a single-process nginx, may use the directory that nginx's
+     * user has when there are workers; files stay that user's then.
+     */
+
+    if (st.st_uid != geteuid() && geteuid() != 0) {
         (void) tn_state_says(error, TN_STATE_INSECURE,
                              "state directory \"%s\" is owned by uid %u, "
                              "not by uid %u that uses it", state->path,
@@ -270,7 +278,21 @@ tn_state_check(tn_state_t *state, tn_state_error_t *error)
         return TN_REFUSED;
     }
 
+    state->uid = st.st_uid;
+    state->gid = st.st_gid;
+
     return TN_OK;
+}
+
+
+static tn_rc_t
+tn_state_own(const tn_state_t *state, int fd)
+{
+    if (state->uid == geteuid()) {
+        return TN_OK;
+    }
+
+    return fchown(fd, state->uid, state->gid) == 0 ? TN_OK : TN_ERROR;
 }
 
 
@@ -284,7 +306,7 @@ tn_state_take(tn_state_t *state, tn_state_error_t *error)
     state->lock = openat(state->dir, TN_STATE_LOCK,
                          O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-    if (state->lock == -1) {
+    if (state->lock == -1 || tn_state_own(state, state->lock) != TN_OK) {
         return tn_state_errno(error, "state directory \"%s\": lock file",
                               state->path);
     }
@@ -339,6 +361,12 @@ tn_state_write(tn_state_t *state, const char *name, const void *data,
     fd = openat(state->dir, tmp,
                 O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd == -1) {
+        goto failed;
+    }
+
+    what = "chown";
+
+    if (tn_state_own(state, fd) != TN_OK) {
         goto failed;
     }
 

@@ -14,9 +14,12 @@ use Tailnet::Lab::Process;
 
 
 # new($lab, host => $host, name => 'nginx', main => '...', http => '...',
-#     stream => '...', level => 'info', env => {...}, module => 1)
+#     stream => '...', level => 'info', env => {...}, module => 1,
+#     user => 'www-data')
 #   main: text of the main context; http, stream: text of those blocks
 #   module: load ours
+#   user: the whole of nginx runs as this user, with a /dev/net/tun of its own
+#     that everybody may open
 # In the texts %%PREFIX%% stands for the prefix, %%STATE%% for a directory that
 # belongs to nginx's user, %%CA%% for the lab's root certificate.
 
@@ -31,6 +34,7 @@ sub new {
         level  => $opt{level} // 'info',
         env    => $opt{env} // {},
         module => $opt{module},
+        user   => $opt{user},
         binary => $ENV{TEST_NGINX_BINARY}
                   // Tailnet::Lab::find_program('nginx'),
     }, $class;
@@ -43,6 +47,8 @@ sub new {
     # Workers and the core run as nginx's user.
     my ($uid, $gid) = (getpwnam 'www-data')[2, 3];
     chown $uid, $gid, "$self->{prefix}/state" if defined $uid;
+    chown((getpwnam $self->{user})[2, 3],
+          map { "$self->{prefix}/$_" } qw(logs tmp state)) if $self->{user};
 
     $self->configure(%opt);
 
@@ -96,6 +102,8 @@ sub tailnet_block {
     my $extra = $opt{extra} // '';
 
     $self->write("conf/$name.key", "$auth_key\n", 0600);
+    chown((getpwnam $self->{user})[2, 3], "$self->{prefix}/conf/$name.key")
+        if $self->{user};
 
     return <<"BLOCK";
 tailnet $name {
@@ -158,7 +166,16 @@ sub write {
 sub command {
     my ($self, @args) = @_;
 
-    return ($self->{binary}, '-p', "$self->{prefix}/", '-c',
+    my $tun = 'mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun '
+              . 'c 10 200 && exec "$@"';
+
+    my @as = $self->{user}
+        ? (qw(unshare -m sh -c), $tun, 'sh', 'setpriv',
+           "--reuid=$self->{user}", "--regid=$self->{user}", '--init-groups',
+           '--inh-caps=-all')
+        : ();
+
+    return (@as, $self->{binary}, '-p', "$self->{prefix}/", '-c',
             'conf/nginx.conf', '-e', 'logs/error.log', '-g',
             "daemon off; pid logs/nginx.pid; "
             . "error_log logs/error.log $self->{level};", @args);
@@ -175,7 +192,8 @@ sub start {
         env => $self->{env}, signal => 'QUIT');
 
     $self->{process}->wait_until(10, 'start', sub {
-        -s $pid_file && $self->workers;
+        -s $pid_file
+            && ($self->workers || $self->{config} =~ /^master_process off/m);
     });
 
     return $self;

@@ -1,0 +1,112 @@
+#!/usr/bin/perl
+
+# The ways to run nginx, each a node of a real tailnet that exchanges HTTP with
+# a tailscaled both ways: without root (a user namespace), and as one process
+# (the core is a thread of it), with and without root.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+my $lab = Tailnet::Lab->new;
+my $tailnet = $lab->small_tailnet;
+my ($peer, $web, $infra) = @{$tailnet}{qw(peer web infra)};
+
+
+sub exchange {
+    my ($name, $main, %opt) = @_;
+    my $nginx = $lab->nginx(host => $web, module => 1, name => $name, %opt);
+
+    $nginx->configure(
+        main => $main . $nginx->tailnet_block($tailnet->{control},
+            $tailnet->{auth_key}, hostname => $name),
+        http => <<'HTTP');
+        upstream peer { server peer:80 tailnet=home; }
+        server {
+            listen 80 tailnet=home;
+            location = /addr { return 200 $remote_addr; }
+        }
+        server {
+            listen 8000;
+            location / { proxy_pass http://peer; }
+        }
+HTTP
+
+    my $size = 20 * 1024 * 1024;
+    my $big = $nginx->prefix . '/html/big';
+    my $copy = $lab->path('copy');
+
+    $lab->run('dd', 'if=/dev/urandom', "of=$big", 'bs=1M', 'count=20',
+              'status=none');
+
+    $nginx->start;
+
+    eval { $peer->wait_peer($name, 20) };
+
+    is($peer->wait_get("http://$name/addr", seconds => 20)->{body},
+       $peer->ip4, 'the peer reaches nginx, which knows its address')
+        or diag($nginx->error_log);
+
+    is($peer->get("http://$name/big", out => $copy, timeout => 60)->{size},
+       $size, 'a download is complete');
+    is(system('cmp', '-s', $big, $copy), 0, 'and byte-exact');
+
+    my $r = $infra->wait_get('http://' . $web->ip4 . ':8000/', seconds => 10);
+    is($r->{status}, 200, 'nginx reaches the peer') or diag($nginx->error_log);
+
+    my @names = map { my $t = $lab->read_file("/proc/$_/comm"); chomp $t; $t }
+        $web->pids;
+
+    return ($nginx, join ' ', sort @names);
+}
+
+
+sub ends {
+    my ($nginx) = @_;
+
+    is($nginx->quit, 0, 'nginx quits');
+    ok(eval { $lab->wait_for(5, 'the end', sub { !$web->pids }) },
+       'nothing is left behind') or diag(`ps -o pid,args -p @{[$web->pids]}`);
+    is(scalar($nginx->errors(qr/\[(?:alert|emerg|crit)\]/)), 0, 'no alerts')
+        or diag($nginx->errors(qr/\[(?:alert|emerg|crit)\]/));
+}
+
+
+subtest 'without root' => sub {
+    my ($nginx, $names) = exchange('noroot', '', user => 'www-data');
+
+    like($names, qr/tailnet-core.*tailnet-super/, 'processes of its own');
+    like($nginx->error_log, qr/user namespace|own network namespace/,
+         'the log tells how');
+
+    my %uids = map { ($lab->read_file("/proc/$_/status")
+                      =~ /^Uid:\s+(\d+)/m)[0] => 1 } $web->pids;
+    ok(!$uids{0}, 'no process of root');
+
+    ends($nginx);
+};
+
+subtest 'one process' => sub {
+    my ($nginx, $names) = exchange('single', "master_process off;\n");
+
+    unlike($names, qr/tailnet-(?:core|super)/, 'no process but the holder');
+
+    ends($nginx);
+};
+
+subtest 'one process without root' => sub {
+    my ($nginx) = exchange('both', "master_process off;\n",
+                           user => 'www-data');
+    ends($nginx);
+};
+
+done_testing();
