@@ -892,6 +892,8 @@ tn_netmap_commit_parts(tn_netmap_draft_t *draft,
         old.message = netmap->messages;
         old.n = netmap->nmessages;
 
+        tn_netmap_messages_log(&draft->messages, &old, netmap->log);
+
         netmap->messages = draft->messages.message;
         netmap->nmessages = draft->messages.n;
         draft->messages = old;

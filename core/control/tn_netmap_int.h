@@ -161,6 +161,9 @@ tn_rc_t tn_netmap_messages_parse(tn_netmap_messages_t *messages,
     const tn_netmap_messages_t *old, tn_json_span_t health,
     tn_json_span_t display, bool *changed);
 void tn_netmap_messages_free(tn_netmap_messages_t *messages);
+/* those that are not among the old ones, each one line */
+void tn_netmap_messages_log(const tn_netmap_messages_t *messages,
+    const tn_netmap_messages_t *old, tn_log_t *log);
 
 
 /* --- the store: tn_netmap.c */

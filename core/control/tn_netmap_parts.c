@@ -36,6 +36,8 @@ static void tn_netmap_message_remove(tn_netmap_messages_t *messages,
     size_t i);
 static bool tn_netmap_messages_equal(const tn_netmap_messages_t *a,
     const tn_netmap_messages_t *b);
+static bool tn_netmap_message_equal(const tn_netmap_message_t *a,
+    const tn_netmap_message_t *b);
 
 
 tn_rc_t
@@ -831,28 +833,57 @@ tn_netmap_message_remove(tn_netmap_messages_t *messages, size_t i)
 }
 
 
+void
+tn_netmap_messages_log(const tn_netmap_messages_t *messages,
+    const tn_netmap_messages_t *old, tn_log_t *log)
+{
+    size_t                      i, j;
+    const tn_netmap_message_t  *m;
+
+    for (i = 0; i < messages->n; i++) {
+        m = &messages->message[i];
+
+        for (j = 0; j < old->n; j++) {
+            if (tn_netmap_message_equal(m, &old->message[j])) {
+                break;
+            }
+        }
+
+        if (j == old->n) {
+            tn_log(log, strcmp(m->severity, "low") == 0 ? TN_LOG_NOTICE
+                                                        : TN_LOG_WARN,
+                   "control says: %s%s%s", m->title, *m->title ? ": " : "",
+                   m->text);
+        }
+    }
+}
+
+
 static bool
 tn_netmap_messages_equal(const tn_netmap_messages_t *a,
     const tn_netmap_messages_t *b)
 {
-    size_t                      i;
-    const tn_netmap_message_t  *m, *k;
+    size_t  i;
 
     if (a->n != b->n) {
         return false;
     }
 
     for (i = 0; i < a->n; i++) {
-        m = &a->message[i];
-        k = &b->message[i];
-
-        if (strcmp(m->id, k->id) != 0 || strcmp(m->title, k->title) != 0
-            || strcmp(m->text, k->text) != 0
-            || strcmp(m->severity, k->severity) != 0)
-        {
+        if (!tn_netmap_message_equal(&a->message[i], &b->message[i])) {
             return false;
         }
     }
 
     return true;
+}
+
+
+static bool
+tn_netmap_message_equal(const tn_netmap_message_t *a,
+    const tn_netmap_message_t *b)
+{
+    return strcmp(a->id, b->id) == 0 && strcmp(a->title, b->title) == 0
+           && strcmp(a->text, b->text) == 0
+           && strcmp(a->severity, b->severity) == 0;
 }
