@@ -76,7 +76,7 @@ typedef struct {
     ngx_array_t                     listens;    /* ngx_tailnet_listen_t */
     ngx_array_t                     targets;    /* ngx_tailnet_target_t */
 
-    ngx_array_t                     opened;     /* indices in cycle->listening */
+    ngx_array_t                     opened;     /* of cycle's listeners */
 
     tn_client_t                     client;     /* the lifeline */
 } ngx_tailnet_conf_t;

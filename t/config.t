@@ -105,7 +105,8 @@ my @bad = (
     ['control_url: IPv6', node('control_url http://[fd7a::g]:80;'),
      'invalid "control_url" "http://[fd7a::g]:80", "https://host[:port]" '
      . 'expected', 4],
-    ['control_url: twice', node("control_url http://a;\n control_url http://b;"),
+    ['control_url: twice',
+     node("control_url http://a;\n control_url http://b;"),
      '"control_url" directive is duplicate', 5],
     ['control_url: nothing', node('control_url;'),
      'invalid number of arguments in "control_url" directive', 4],

@@ -195,7 +195,8 @@ subtest 'a program that is another' => sub {
 
 
 subtest 'no root' => sub {
-    my $try = `setpriv --reuid=www-data --regid=www-data --clear-groups unshare -Urn true 2>&1`;
+    my $try = `setpriv --reuid=www-data --regid=www-data --clear-groups \
+                   unshare -Urn true 2>&1`;
 
     plan skip_all => "no user namespaces here: $try" if $?;
 

@@ -67,7 +67,8 @@ sub new {
     }, $class;
 
     $self->{node} = "t$$-" . ++$count;
-    $self->{dir} = tempdir('tailnet-solo-XXXXXX', TMPDIR => 1, CLEANUP => 1);
+    $self->{dir} = tempdir('tailnet-solo-XXXXXX', TMPDIR => 1,
+                           CLEANUP => 1);
     chmod 0755, $self->{dir};
 
     weaken($all[@all] = $self);
