@@ -259,9 +259,9 @@ END
 
     my $bad = probe('--url', $url, '--auth-key', 'wrong', '--hostname',
                     'bad');
+    seen($bad, qr/^state needs-login/, "$name: a wrong auth key is a state");
     seen($bad, qr/^log err control: .* refused the registration: .*check auth_key/,
-         "$name: a wrong auth key is a clear error");
-    seen($bad, qr/^state needs-login/, "$name: and a state");
+         "$name: and a clear error");
     $bad->say("auth $key");
     seen($bad, qr/^state running/, "$name: a right one heals it");
 
