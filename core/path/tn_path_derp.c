@@ -682,12 +682,13 @@ tn_path_region_arm(tn_path_region_t *region, tn_ms_t at)
 static void
 tn_path_region_drop_queue(tn_path_region_t *region)
 {
-    tn_link_t  *link;
+    tn_link_t  *link, *tmp;
 
-    while ((link = tn_list_shift(&region->queue)) != NULL) {
+    tn_list_each_safe(link, tmp, &region->queue) {
         free(tn_container(link, tn_path_queued_t, link));
     }
 
+    tn_list_init(&region->queue);
     region->queued = 0;
 }
 
@@ -757,18 +758,16 @@ tn_path_region_ready(void *data, tn_ms_t now)
     tn_log(path->log, TN_LOG_INFO, "path: DERP region %u is connected",
            region->id);
 
-    while ((link = tn_list_shift(&region->queue)) != NULL) {
+    tn_list_each(link, &region->queue) {
         packet = tn_container(link, tn_path_queued_t, link);
 
         if (now - packet->at <= TN_PATH_DERP_STALE_MS) {
             (void) tn_derp_client_send(region->client, now, &packet->dst,
                                        packet->bytes, packet->len);
         }
-
-        free(packet);
     }
 
-    region->queued = 0;
+    tn_path_region_drop_queue(region);
 
     if (path->racing) {
         path->racing = false;
