@@ -299,14 +299,29 @@ tn_state_own(const tn_state_t *state, int fd)
 static tn_rc_t
 tn_state_take(tn_state_t *state, tn_state_error_t *error)
 {
-    int      n;
-    char     text[32];
-    ssize_t  len;
+    int          n;
+    char         text[32];
+    ssize_t      len;
+    struct stat  st;
 
     state->lock = openat(state->dir, TN_STATE_LOCK,
                          O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 
-    if (state->lock == -1 || tn_state_own(state, state->lock) != TN_OK) {
+    if (state->lock == -1 || fstat(state->lock, &st) == -1) {
+        return tn_state_errno(error, "state directory \"%s\": lock file",
+                              state->path);
+    }
+
+    /* root must not be led to give away or empty a file from elsewhere */
+
+    if (!S_ISREG(st.st_mode) || st.st_nlink != 1) {
+        (void) tn_state_says(error, TN_STATE_INSECURE,
+                             "state directory \"%s\": the lock file is not a "
+                             "file of its own", state->path);
+        return TN_REFUSED;
+    }
+
+    if (tn_state_own(state, state->lock) != TN_OK) {
         return tn_state_errno(error, "state directory \"%s\": lock file",
                               state->path);
     }
@@ -319,7 +334,8 @@ tn_state_take(tn_state_t *state, tn_state_error_t *error)
         }
 
         len = pread(state->lock, text, sizeof(text) - 1, 0);
-        text[len > 0 ? strspn(text, "0123456789") : 0] = '\0';
+        text[len > 0 ? len : 0] = '\0';
+        text[strspn(text, "0123456789")] = '\0';
 
         (void) tn_state_says(error, TN_STATE_IN_USE,
                              "state directory \"%s\" is in use by another "

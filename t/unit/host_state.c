@@ -266,6 +266,13 @@ test_privacy(void)
        "the lock goes with its holder");
     tn_state_close(state);
 
+    (void) mkdir(in_base("linked"), 0700);
+    (void) close(open(in_base("victim"), O_WRONLY | O_CREAT, 0600));
+    (void) !link(in_base("victim"), in_base("linked/lock"));
+    ok(tn_state_open(&state, in_base("linked"), &error) == TN_REFUSED
+       && error.why == TN_STATE_INSECURE && says("lock file"),
+       "a lock that is a hard link to another file is refused");
+
     ok(tn_state_open(&state, "", &error) == TN_ERROR, "no path");
     ok(tn_state_open(&state, "/dev/null/x", &error) == TN_ERROR,
        "a file in the way");
