@@ -129,10 +129,11 @@ const tn_wg_stats_t *tn_wg_stats(const tn_wg_t *wg);
 
 /*
  * A handshake message or cookie reply (any bytes that tn_wgmsg_is_data()
- * denies).  TN_OK when it was taken: *peer is who sent it, or NULL for a
- * cookie reply, which proves too little.  TN_REFUSED when it was answered
- * with a cookie or over a rate limit; TN_MALFORMED for all else, and TN_NOMEM
- * or TN_ERROR when we failed: nothing has changed then and *peer is NULL.
+ * denies).  TN_OK when it was authentic, and *peer is who sent it; in all
+ * other cases *peer is NULL.  TN_AGAIN: a cookie reply was taken, which does
+ * not prove who sent it.  TN_REFUSED: it was answered with a cookie, or over
+ * a rate limit.  TN_MALFORMED for all else from outside, TN_NOMEM or TN_ERROR
+ * when we failed; nothing has changed then.
  */
 tn_rc_t tn_wg_input(tn_wg_t *wg, tn_ms_t now, const tn_wg_from_t *from,
     const uint8_t *msg, size_t len, tn_wg_peer_t **peer);

@@ -274,9 +274,10 @@ tn_wg_handshake_cookie(tn_wg_t *wg, tn_ms_t now, const uint8_t *msg,
 
     if (rc != TN_OK) {
         wg->stats.bad_handshake++;
+        return rc;
     }
 
-    return rc;
+    return TN_AGAIN;
 }
 
 

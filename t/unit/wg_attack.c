@@ -410,12 +410,12 @@ test_cookie_reply(void)
     for (i = 0, taken = 0; i < 64; i++) {
         memcpy(bad, reply, 64);
         bad[i] ^= 0x10;
-        taken += sim_receive(&sim, 0, bad, 64) == TN_OK;
+        taken += sim_receive(&sim, 0, bad, 64) != TN_MALFORMED;
     }
 
     is_int(taken, 0, "no damaged cookie reply is taken");
     ok(sim.node[0].peer->stamper.cookie_at == 0, "none was stored");
-    is_int(sim_receive(&sim, 0, reply, 64), TN_OK, "the true one is");
+    is_int(sim_receive(&sim, 0, reply, 64), TN_AGAIN, "the true one is");
     is_int(sim_receive(&sim, 0, reply, 64), TN_MALFORMED, "once");
 
     sim_wait(&sim, 5400);
