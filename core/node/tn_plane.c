@@ -36,6 +36,7 @@ typedef struct {
     tn_plane_t      *plane;
     tn_wg_peer_t    *wg;
     tn_path_peer_t  *path;
+    tn_link_t        met;           /* in plane->met, or in no list */
     bool             jailed;
     bool             kept;          /* named by a full update */
 } tn_plane_peer_t;
@@ -51,6 +52,7 @@ struct tn_plane_s {
     tn_filter_t           *filter;
     tn_coalesce_t         *coalesce;
     tn_hash_t              peers;
+    tn_link_t              met;     /* reachable since this batch, no session */
 
     tn_ip_t                self4;   /* own addresses, none when there is none */
     tn_ip_t                self6;
@@ -152,6 +154,7 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->data = conf->data;
     plane->log = conf->log;
     tn_hash_init(&plane->peers, sizeof(int64_t));
+    tn_list_init(&plane->met);
 
     memset(&wg, 0, sizeof(wg));
     wg.ops = &plane_wg_ops;
@@ -430,6 +433,7 @@ plane_peer_add(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update,
     peer->id = update->id;
     peer->key = update->key;
     peer->by_id.key = &peer->id;
+    tn_list_init(&peer->met);
 
     if (tn_wg_peer_add(plane->wg, &update->key, peer, &peer->wg) != TN_OK) {
         free(peer);
@@ -470,6 +474,7 @@ static void
 plane_peer_remove(tn_plane_peer_t *peer)
 {
     tn_hash_remove(&peer->plane->peers, &peer->by_id);
+    tn_list_remove(&peer->met);
     tn_wg_peer_remove(peer->wg);
     tn_path_peer_remove(peer->path);
     free(peer);
@@ -663,6 +668,14 @@ tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
 void
 tn_plane_udp_done(tn_plane_t *plane)
 {
+    tn_link_t        *link;
+    tn_plane_peer_t  *peer;
+
+    while ((link = tn_list_shift(&plane->met)) != NULL) {
+        peer = tn_container(link, tn_plane_peer_t, met);
+        tn_wg_peer_shake(peer->wg, plane->now);
+    }
+
     tn_coalesce_flush(plane->coalesce);
     plane->ops->udp_flush(plane->data);
 }
@@ -980,6 +993,19 @@ plane_path_changed(void *data, tn_ms_t now, tn_path_peer_t *path)
 
     peer = path->data;
     (void) tn_key_short(&peer->key, key);
+
+    /*
+     * A peer that is found on its own account wants to talk.  Its handshake
+     * may have been lost while there was no path, and it waits 5 s to repeat
+     * it; ours need not wait.
+     */
+
+    if (path->best.port != 0 && !tn_wg_peer_ready(peer->wg, now)
+        && tn_list_empty(&peer->met))
+    {
+        plane->now = now;
+        tn_list_push(&plane->met, &peer->met);
+    }
 
     switch (tn_path_kind(path, now)) {
 
