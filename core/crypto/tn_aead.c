@@ -19,7 +19,7 @@ struct tn_aead_s {
 static void tn_aead_choose(void);
 
 
-/* the fastest first; the last is always usable */
+/* the fastest first; the last runs everywhere */
 
 static const tn_aead_lib_t  *const tn_aead_libs[] = {
 #ifdef TN_HAVE_IPSEC_MB
@@ -166,8 +166,10 @@ tn_aead_choose(void)
 {
     size_t  i;
 
-    for (i = 0; !tn_aead_libs[i]->usable(); i++) {
-        /* void */
+    for (i = 0; i < tn_nelems(tn_aead_libs) - 1; i++) {
+        if (tn_aead_libs[i]->usable()) {
+            break;
+        }
     }
 
     tn_aead_lib = tn_aead_libs[i];
