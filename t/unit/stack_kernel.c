@@ -31,8 +31,8 @@
 #include <unistd.h>
 
 #include "base/tn_addr.h"
-#include "stack/tn_coalesce.h"
-#include "stack/tn_split.h"
+#include "stack/tn_stack.h"
+#include "stack/tn_vnet.h"
 
 #ifndef TUN_F_USO4
 #define TUN_F_USO4  0x20
@@ -55,7 +55,7 @@
 typedef struct {
     int                   fd;
     bool                  uso;
-    tn_coalesce_t        *coalesce;     /* towards this side */
+    tn_stack_t           *stack;
     uint8_t               room[ROOM];   /* packets that wait in it */
     size_t                used;
     struct side_s        *other;
@@ -170,7 +170,7 @@ write_frame(void *data, const struct iovec *iov, int n)
 }
 
 
-/* a packet of one side goes to the other's coalescer */
+/* a packet of one side goes to the other's stack */
 static void
 emit(void *data, uint8_t *packet, size_t len)
 {
@@ -178,10 +178,10 @@ emit(void *data, uint8_t *packet, size_t len)
     side_base_t  *to;
     tn_packet_t   p;
 
-    to = data;
+    to = &((side_t *) data)->b.other->b;
 
     if (to->used + SPACING > ROOM) {
-        tn_coalesce_flush(to->coalesce);
+        to->stack->ops->flush(to->stack);
         to->used = 0;
     }
 
@@ -194,7 +194,7 @@ emit(void *data, uint8_t *packet, size_t len)
         return;
     }
 
-    tn_coalesce_add(to->coalesce, copy, &p);
+    to->stack->ops->in(to->stack, copy, &p);
 }
 
 
@@ -203,7 +203,7 @@ pump(void *data)
 {
     int             i, budget;
     ssize_t         n;
-    tn_vnet_t       vnet;
+    tn_stack_t     *stack;
     struct pollfd   fds[2];
     static uint8_t  frame[65536 + 64];
 
@@ -221,25 +221,19 @@ pump(void *data)
             for (budget = 8; budget > 0; budget--) {
                 n = read(sides[i].b.fd, frame, sizeof(frame));
 
-                if (n <= (ssize_t) sizeof(vnet)) {
+                if (n <= 0) {
                     break;
                 }
 
-                memcpy(&vnet, frame, sizeof(vnet));
                 sides[i].frames++;
-
-                if (tn_split(&vnet, frame + sizeof(vnet),
-                             (size_t) n - sizeof(vnet), emit,
-                             &sides[i].b.other->b)
-                    < 0)
-                {
-                    sides[i].malformed++;
-                }
+                stack = sides[i].b.stack;
+                sides[i].malformed += stack->ops->frame(stack, frame,
+                                                        (size_t) n) < 0;
             }
         }
 
         for (i = 0; i < 2; i++) {
-            tn_coalesce_flush(sides[i].b.coalesce);
+            sides[i].b.stack->ops->flush(sides[i].b.stack);
             sides[i].b.used = 0;
         }
     }
@@ -450,14 +444,23 @@ exchange(receiver_t *r)
 static void
 test_kernel(void)
 {
-    int        i;
-    pthread_t  thread;
+    int                i;
+    pthread_t          thread;
+    tn_stack_kernel_t  conf;
 
     for (i = 0; i < 2; i++) {
+        conf.write = write_frame;
+        conf.packet = emit;
+        conf.data = &sides[i];
+        conf.udp_offload = sides[i].b.uso;
+
         sides[i].b.other = &sides[1 - i];
-        sides[i].b.coalesce = tn_coalesce_create(write_frame, &sides[i]);
-        tn_coalesce_set_udp(sides[i].b.coalesce, sides[i].b.uso);
+        sides[i].b.stack = tn_stack_kernel_create(&conf);
     }
+
+    is_str(sides[0].b.stack->ops->name, "kernel", "the kernel's stack");
+    ok(sides[0].b.stack->ops->deadline(sides[0].b.stack) == TN_NEVER_MS,
+       "has its own timers");
 
     (void) pthread_create(&thread, NULL, pump, NULL);
 
@@ -498,7 +501,7 @@ test_kernel(void)
     for (i = 0; i < 2; i++) {
         is_int(sides[i].refused, 0, "the kernel refused no frame of ours");
         is_int(sides[i].malformed, 0, "and made none that we refuse");
-        tn_coalesce_destroy(sides[i].b.coalesce);
+        sides[i].b.stack->ops->destroy(sides[i].b.stack);
         (void) close(sides[i].b.fd);
     }
 
