@@ -354,7 +354,7 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     core = slot->core;
 
     if (order->tun == -1) {
-        tn_log(core->log, TN_LOG_ERR, "tailnet \"%s\": no stack, listeners "
+        tn_log(core->log, TN_LOG_ERR, "\"%s\": no stack, listeners "
                "and upstreams on it do not work: %s", slot->name,
                order->msg.text);
     }

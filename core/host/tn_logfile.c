@@ -66,7 +66,7 @@ static void
 tn_logfile_write(tn_log_t *log, tn_log_level_e level, const char *line,
     size_t len)
 {
-    int              n;
+    int              n, fd;
     char             buf[TN_LOGFILE_PREFIX + TN_LOG_LINE + 1];
     time_t           now;
     ssize_t          written;
@@ -74,24 +74,28 @@ tn_logfile_write(tn_log_t *log, tn_log_level_e level, const char *line,
     tn_logfile_t    *logfile;
 
     logfile = log->data;
+    fd = atomic_load_explicit(&logfile->fd, memory_order_relaxed);
 
-    if (logfile->fd == -1) {
+    if (fd == -1) {
         return;
     }
 
     now = time(NULL);
     localtime_r(&now, &tm);
 
+    /* a line about one node begins with its name in quotes */
+
     n = snprintf(buf, TN_LOGFILE_PREFIX,
-                 "%04d/%02d/%02d %02d:%02d:%02d [%s] %d#%ld: tailnet: ",
+                 "%04d/%02d/%02d %02d:%02d:%02d [%s] %d#%ld: tailnet%s ",
                  tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
                  tm.tm_min, tm.tm_sec, tn_logfile_levels[level],
-                 (int) getpid(), (long) syscall(SYS_gettid));
+                 (int) getpid(), (long) syscall(SYS_gettid),
+                 len > 0 && line[0] == '"' ? "" : ":");
 
     len = tn_min(len, TN_LOG_LINE);
     memcpy(buf + n, line, len);
     buf[n + len] = '\n';
 
-    written = write(logfile->fd, buf, n + len + 1);
+    written = write(fd, buf, n + len + 1);
     (void) written;
 }

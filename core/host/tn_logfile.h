@@ -11,10 +11,12 @@
 
 #include "base/tn_log.h"
 
+#include <stdatomic.h>
+
 
 typedef struct {
-    tn_log_t  log;              /* give &logfile->log to who logs */
-    int       fd;               /* -1: nothing is written */
+    tn_log_t    log;            /* give &logfile->log to who logs */
+    atomic_int  fd;             /* -1: nothing is written */
 } tn_logfile_t;
 
 

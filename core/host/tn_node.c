@@ -331,7 +331,7 @@ node_log_write(tn_log_t *log, tn_log_level_e level, const char *line,
 
     node = log->data;
 
-    tn_log(node->sink, level, "tailnet \"%s\": %.*s", node->conf.name,
+    tn_log(node->sink, level, "\"%s\": %.*s", node->conf.name,
            (int) len, line);
 }
 

@@ -396,7 +396,7 @@ tn_snode_udp(tn_snode_t *node, uint16_t port, tn_log_t *log)
     node->udp_fd[0] = tn_udp_socket(false, NULL, port);
 
     if (node->udp_fd[0] == -1 && port != 0) {
-        tn_log(log, TN_LOG_WARN, "node \"%s\": UDP port %u cannot be had "
+        tn_log(log, TN_LOG_WARN, "\"%s\": UDP port %u cannot be had "
                "(%d: %s), taking another", node->name, port, errno,
                strerror(errno));
 
@@ -413,7 +413,7 @@ tn_snode_udp(tn_snode_t *node, uint16_t port, tn_log_t *log)
     }
 
     if (node->udp_fd[0] == -1 && node->udp_fd[1] == -1) {
-        tn_log(log, TN_LOG_ERR, "node \"%s\": no UDP socket (%d: %s), only "
+        tn_log(log, TN_LOG_ERR, "\"%s\": no UDP socket (%d: %s), only "
                "relays can be used", node->name, errno, strerror(errno));
     }
 }

@@ -140,13 +140,12 @@ tn_super_create(const tn_super_conf_t *conf)
 void
 tn_super_destroy(tn_super_t *super)
 {
-    tn_link_t  *link;
+    tn_link_t  *link, *tmp;
 
     super->core_fd = -1;
 
-    while (!tn_list_empty(&super->lifelines)) {
-        tn_super_close(super, tn_container(super->lifelines.next,
-                                           tn_super_lifeline_t, link));
+    tn_list_each_safe(link, tmp, &super->lifelines) {
+        tn_super_close(super, tn_container(link, tn_super_lifeline_t, link));
     }
 
     while ((link = tn_list_shift(&super->nodes)) != NULL) {
@@ -406,12 +405,12 @@ tn_super_stack(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
         /* without a namespace so far the answer to nginx says it all */
 
         tn_log(super->log, renewed ? TN_LOG_ERR : TN_LOG_INFO,
-               "node \"%s\": no network namespace: %s", node->name,
+               "\"%s\": no network namespace: %s", node->name,
                node->text);
         return TN_ERROR;
     }
 
-    tn_log(super->log, TN_LOG_NOTICE, "node \"%s\": %s network namespace%s",
+    tn_log(super->log, TN_LOG_NOTICE, "\"%s\": %s network namespace%s",
            node->name, renewed ? "back in its" : "has its own",
            node->features & TN_IPC_UNPRIVILEGED ? ", unprivileged" : "");
 
@@ -545,7 +544,7 @@ tn_super_settle(tn_super_t *super)
 
             if (node->running) {
                 tn_super_core_name(super, TN_IPC_CORE_STOP, node->name, -1);
-                tn_log(super->log, TN_LOG_NOTICE, "node \"%s\": not wanted "
+                tn_log(super->log, TN_LOG_NOTICE, "\"%s\": not wanted "
                        "any more", node->name);
             }
 
@@ -659,7 +658,7 @@ tn_super_apply(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
     if (tn_state_prepare(conf->state_dir, super->uid, super->gid, &error)
         != TN_OK)
     {
-        tn_log(super->log, TN_LOG_ERR, "node \"%s\": %s", node->name,
+        tn_log(super->log, TN_LOG_ERR, "\"%s\": %s", node->name,
                error.text);
     }
 

@@ -354,7 +354,7 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
         node = who[i];
 
         if (pfd[i].revents && node->holder_fd != -1) {
-            tn_log(sd->super->log, TN_LOG_WARN, "node \"%s\": the holder of "
+            tn_log(sd->super->log, TN_LOG_WARN, "\"%s\": the holder of "
                    "its network namespace ended, starting another",
                    node->name);
             tn_snode_holder_lost(node);
@@ -670,15 +670,15 @@ tn_superd_end(tn_superd_t *sd)
 {
     tn_ms_t        now, deadline;
     char           path[TN_IPC_PATH + 32];
+    tn_link_t     *link, *tmp;
     struct pollfd  pfd;
 
     snprintf(path, sizeof(path), "%s/%s", sd->dir, TN_IPC_SUPER_SOCK);
     (void) unlink(path);
     tn_ipc_close(&sd->listen_fd, 1);
 
-    while (!tn_list_empty(&sd->conns)) {
-        tn_superd_conn_close(sd, tn_container(sd->conns.next,
-                                              tn_superd_conn_t, link));
+    tn_list_each_safe(link, tmp, &sd->conns) {
+        tn_superd_conn_close(sd, tn_container(link, tn_superd_conn_t, link));
     }
 
     if (sd->core_pid) {
