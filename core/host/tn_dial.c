@@ -117,13 +117,14 @@ tn_dial_create(tn_loop_t *loop, tn_dial_resolve_pt resolve, void *data,
 void
 tn_dial_destroy(tn_dial_t *dial)
 {
+    tn_link_t  *link;
+
     tn_timer_cancel(&dial->loop->timers, &dial->pause);
     tn_loop_unwatch(dial->loop, &dial->watch);
     tn_ipc_close(&dial->watch.fd, 1);
 
-    while (!tn_list_empty(&dial->requests)) {
-        tn_dial_free(tn_container(dial->requests.next, tn_dial_request_t,
-                                  link));
+    while ((link = tn_list_shift(&dial->requests)) != NULL) {
+        tn_dial_free(tn_container(link, tn_dial_request_t, link));
     }
 
     /* freeing a request may have put it back */

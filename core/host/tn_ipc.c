@@ -81,7 +81,7 @@ tn_ipc_send(int fd, const void *msg, const int *fds, size_t count)
 
     memset(&mh, 0, sizeof(mh));
 
-    iov.iov_base = (void *) (uintptr_t) msg;
+    iov.iov_base = (void *) msg;
     iov.iov_len = ((const tn_ipc_head_t *) msg)->len;
     mh.msg_iov = &iov;
     mh.msg_iovlen = 1;

@@ -66,9 +66,6 @@ static const char *const  tn_spawn_keep[] = {
 };
 
 
-extern char  **environ;
-
-
 static void tn_spawn_child(const tn_spawn_t *spawn, pid_t parent, int report,
     char **env) __attribute__((noreturn));
 static void tn_spawn_fail(int report, tn_spawn_step_e step)
