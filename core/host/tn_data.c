@@ -15,10 +15,9 @@
 #include "host/tn_data.h"
 
 #include "crypto/tn_curve.h"
-#include "host/tn_conn.h"
+#include "host/tn_derpconn.h"
 #include "host/tn_netmon.h"
 #include "host/tn_resolve.h"
-#include "host/tn_tls.h"
 #include "host/tn_tun.h"
 #include "host/tn_udp.h"
 
@@ -34,14 +33,6 @@ typedef struct {
     tn_data_t             *owner;       /* NULL once it is stopped */
     atomic_uint            refs;
 } data_gate_t;
-
-
-typedef struct {
-    tn_link_t              link;
-    tn_data_t             *data;
-    tn_conn_t             *conn;
-    uint32_t               region;
-} data_derp_t;
 
 
 typedef struct {
@@ -72,9 +63,7 @@ struct tn_data_s {
     tn_tun_t              *tun;
     tn_netmon_t           *netmon;
     tn_resolver_t         *resolver;
-    tn_tls_t              *tls;             /* verified */
-    tn_tls_t              *tls_any;         /* for nodes marked for tests */
-    tn_link_t              derps;
+    tn_derpconn_t         *derp;
     tn_link_t              names;
 };
 
@@ -159,13 +148,6 @@ static tn_rc_t data_derp_write(void *arg, uint32_t region,
     const uint8_t *head, size_t head_len, const uint8_t *body,
     size_t body_len);
 static void data_derp_close(void *arg, uint32_t region);
-static void data_derp_done(data_derp_t *derp);
-static bool data_derp_plain(const tn_derpmap_node_t *node);
-static void data_derp_connected(void *arg, tn_conn_t *conn);
-static void data_derp_received(void *arg, tn_conn_t *conn, uint8_t *bytes,
-    size_t len);
-static void data_derp_closed(void *arg, tn_conn_t *conn, tn_conn_why_e why,
-    const char *text);
 static void data_resolve(void *arg, uint32_t id, const char *host);
 static void data_resolved(void *arg, tn_rc_t rc, const tn_ip_t *ips,
     size_t n, const char *text);
@@ -202,19 +184,11 @@ static const tn_tun_ops_t  data_tun_ops = {
     data_tun_gone
 };
 
-static const tn_conn_ops_t  data_derp_ops = {
-    data_derp_connected,
-    data_derp_received,
-    NULL,
-    data_derp_closed
-};
-
 
 tn_data_t *
 tn_data_start(const tn_data_conf_t *conf)
 {
     int         fd, i, given[3];
-    char        text[TN_TLS_TEXT];
     tn_data_t  *data;
 
     given[0] = conf->udp4;
@@ -228,7 +202,6 @@ tn_data_start(const tn_data_conf_t *conf)
         return NULL;
     }
 
-    tn_list_init(&data->derps);
     tn_list_init(&data->names);
 
     if (tn_loop_init(&data->loop) != TN_OK) {
@@ -264,11 +237,10 @@ tn_data_start(const tn_data_conf_t *conf)
     data->gate->owner = data;
     atomic_init(&data->gate->refs, 1);
 
-    data->tls = tn_tls_create(conf->ca_file, true, text);
-    data->tls_any = tn_tls_create(NULL, false, text);
-
-    if (data->tls == NULL || data->tls_any == NULL) {
-        tn_log(conf->log, TN_LOG_ERR, "no TLS for DERP: %s", text);
+    data->derp = tn_derpconn_create(&data->loop, data->resolver,
+                                    conf->ca_file, data_udp_batch, data,
+                                    conf->log);
+    if (data->derp == NULL) {
         goto failed;
     }
 
@@ -484,9 +456,7 @@ data_free(tn_data_t *data)
 
     tn_plane_destroy(data->plane);
 
-    while (!tn_list_empty(&data->derps)) {
-        data_derp_done(tn_container(data->derps.next, data_derp_t, link));
-    }
+    tn_derpconn_destroy(data->derp);
 
     if (data->netmon != NULL) {
         tn_netmon_destroy(data->netmon);
@@ -507,14 +477,6 @@ data_free(tn_data_t *data)
     while ((link = tn_list_shift(&data->names)) != NULL) {
         name = tn_container(link, data_name_t, link);
         free(name);
-    }
-
-    if (data->tls != NULL) {
-        tn_tls_free(data->tls);
-    }
-
-    if (data->tls_any != NULL) {
-        tn_tls_free(data->tls_any);
     }
 
     if (data->gate != NULL) {
@@ -545,6 +507,8 @@ data_plane(tn_data_t *data)
         tn_log(data->log, TN_LOG_ERR, "no memory for the data plane");
         return TN_NOMEM;
     }
+
+    tn_derpconn_set_path(data->derp, tn_plane_path(data->plane));
 
     return TN_OK;
 }
@@ -627,12 +591,9 @@ data_on_identity(void *arg)
 
     data = order->data;
 
+    tn_derpconn_set_path(data->derp, NULL);
     tn_plane_destroy(data->plane);
     data->plane = NULL;
-
-    while (!tn_list_empty(&data->derps)) {
-        data_derp_done(tn_container(data->derps.next, data_derp_t, link));
-    }
 
     data->plane_conf.node = order->node;
 
@@ -926,77 +887,7 @@ data_derp_open(void *arg, uint32_t region, const tn_derpmap_node_t *node)
 {
     tn_data_t *data = arg;
 
-    tn_ip_t            ips[2];
-    data_derp_t       *derp;
-    tn_conn_params_t   params;
-
-    derp = calloc(1, sizeof(data_derp_t));
-    if (derp == NULL) {
-        tn_log(data->log, TN_LOG_ERR, "no memory for DERP");
-        return;
-    }
-
-    memset(&params, 0, sizeof(params));
-    params.host = node->hostname;
-    params.port = node->derp_port ? node->derp_port : 443;
-
-    if (node->cert_name[0] != '\0') {
-        params.cert_name = node->cert_name;
-    }
-
-    if (!data_derp_plain(node)) {
-        params.tls = node->insecure_for_tests && params.cert_name == NULL
-                     ? data->tls_any : data->tls;
-    }
-
-    switch (tn_derpmap_node_ip(node, false, &ips[params.n_ips])) {
-    case TN_OK:
-        params.n_ips++;
-        break;
-    case TN_REFUSED:
-        params.no_v6 = true;
-        break;
-    default:
-        break;
-    }
-
-    switch (tn_derpmap_node_ip(node, true, &ips[params.n_ips])) {
-    case TN_OK:
-        params.n_ips++;
-        break;
-    case TN_REFUSED:
-        params.no_v4 = true;
-        break;
-    default:
-        break;
-    }
-
-    params.ips = ips;
-
-    derp->data = data;
-    derp->region = region;
-    derp->conn = tn_conn_open(&data->loop, data->resolver, &params,
-                              &data_derp_ops, derp);
-
-    if (derp->conn == NULL) {
-        tn_log(data->log, TN_LOG_ERR, "no memory for DERP");
-        free(derp);
-        return;
-    }
-
-    tn_list_push(&data->derps, &derp->link);
-}
-
-
-/*
- * A lab's DERP without TLS: a node marked for tests on one of the two ports
- * that stand for it, HTTP's own and the one of derper's development mode.
- */
-static bool
-data_derp_plain(const tn_derpmap_node_t *node)
-{
-    return node->insecure_for_tests
-           && (node->derp_port == 80 || node->derp_port == 3340);
+    tn_derpconn_open(data->derp, region, node);
 }
 
 
@@ -1006,18 +897,8 @@ data_derp_write(void *arg, uint32_t region, const uint8_t *head,
 {
     tn_data_t *data = arg;
 
-    tn_link_t    *link;
-    data_derp_t  *derp;
-
-    tn_list_each(link, &data->derps) {
-        derp = tn_container(link, data_derp_t, link);
-
-        if (derp->region == region) {
-            return tn_conn_send2(derp->conn, head, head_len, body, body_len);
-        }
-    }
-
-    return TN_AGAIN;
+    return tn_derpconn_write(data->derp, region, head, head_len, body,
+                             body_len);
 }
 
 
@@ -1026,84 +907,7 @@ data_derp_close(void *arg, uint32_t region)
 {
     tn_data_t *data = arg;
 
-    tn_link_t    *link, *next;
-    data_derp_t  *derp;
-
-    tn_list_each_safe(link, next, &data->derps) {
-        derp = tn_container(link, data_derp_t, link);
-
-        if (derp->region == region) {
-            data_derp_done(derp);
-        }
-    }
-}
-
-
-static void
-data_derp_done(data_derp_t *derp)
-{
-    tn_list_remove(&derp->link);
-    tn_conn_close(derp->conn);
-    free(derp);
-}
-
-
-static void
-data_derp_connected(void *arg, tn_conn_t *conn)
-{
-    data_derp_t *derp = arg;
-
-    bool        meta;
-    uint32_t    version;
-    tn_key_t    key;
-    tn_data_t  *data;
-
-    data = derp->data;
-    meta = tn_conn_derp_key(conn, &key, &version) && version >= 2;
-
-    tn_path_derp_opened(tn_plane_path(data->plane), data->loop.now,
-                        derp->region, meta ? &key : NULL);
-}
-
-
-static void
-data_derp_received(void *arg, tn_conn_t *conn, uint8_t *bytes, size_t len)
-{
-    data_derp_t *derp = arg;
-
-    tn_data_t  *data;
-
-    (void) conn;
-
-    data = derp->data;
-
-    tn_path_derp_bytes(tn_plane_path(data->plane), data->loop.now,
-                       derp->region, bytes, len);
-    tn_plane_udp_done(data->plane);
-}
-
-
-static void
-data_derp_closed(void *arg, tn_conn_t *conn, tn_conn_why_e why,
-    const char *text)
-{
-    data_derp_t *derp = arg;
-
-    char        reason[256];
-    uint32_t    region;
-    tn_data_t  *data;
-
-    (void) conn;
-    (void) why;
-
-    data = derp->data;
-    region = derp->region;
-    (void) snprintf(reason, sizeof(reason), "%s", text);
-
-    data_derp_done(derp);
-
-    tn_path_derp_closed(tn_plane_path(data->plane), data->loop.now, region,
-                        reason);
+    tn_derpconn_close(data->derp, region);
 }
 
 

@@ -1,0 +1,48 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The connections to DERP servers that the path machine asks for, one per
+ * region: byte pipes between it and tn_conn.  Belongs to the data thread;
+ * knows no frame.
+ */
+
+#ifndef TN_DERPCONN_H_INCLUDED_
+#define TN_DERPCONN_H_INCLUDED_
+
+#include "base/tn_log.h"
+#include "host/tn_loop.h"
+#include "host/tn_resolve.h"
+#include "path/tn_path.h"
+
+
+typedef struct tn_derpconn_s  tn_derpconn_t;
+
+/* after bytes were given to the path machine: send what that led to */
+typedef void (*tn_derpconn_done_pt)(void *data);
+
+
+/*
+ * ca_file: roots besides the system's, or NULL.  NULL on error, and the log
+ * says why.  Nothing can be opened before tn_derpconn_set_path().
+ */
+tn_derpconn_t *tn_derpconn_create(tn_loop_t *loop, tn_resolver_t *resolver,
+    const char *ca_file, tn_derpconn_done_pt done, void *data,
+    tn_log_t *log);
+
+/* NULL is allowed */
+void tn_derpconn_destroy(tn_derpconn_t *set);
+
+/* closes all, and from now on serves this one */
+void tn_derpconn_set_path(tn_derpconn_t *set, tn_path_t *path);
+
+/* as in tn_path_ops_t */
+void tn_derpconn_open(tn_derpconn_t *set, uint32_t region,
+    const tn_derpmap_node_t *node);
+tn_rc_t tn_derpconn_write(tn_derpconn_t *set, uint32_t region,
+    const uint8_t *head, size_t head_len, const uint8_t *body,
+    size_t body_len);
+void tn_derpconn_close(tn_derpconn_t *set, uint32_t region);
+
+
+#endif /* TN_DERPCONN_H_INCLUDED_ */
