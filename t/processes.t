@@ -87,7 +87,9 @@ sub open {
     $self->{log} = "$dir/$user$name.log";
     $self->{state} = "$dir/$user$name.state";
 
-    return $self->say("open $self->{run} $token $nobody $nobody $self->{log} "
+    my $uid = $self->{user} || $nobody;
+
+    return $self->say("open $self->{run} $token $uid $nobody $self->{log} "
                       . ($self->{program} || $program) . ' ' . ($more || ''));
 }
 
@@ -282,6 +284,7 @@ sub life {
 
     my $begin = time;
     kill 'KILL', $core;
+    ok($c->talk($tcp4, 80), 'a dial without a core waits for the next');
     my $new = wait_until(sub {
         my ($pid) = grep { $_ != $core } find('core', $c->{run});
         return $pid;
@@ -447,6 +450,36 @@ subtest 'start' => sub {
     like($race[0]->open('race', 'r0'), qr/^ok (\d+) 1$/, 'replaced');
     is($race[0]->node('home'), 'ok', 'works');
     is($race[0]->say('commit'), 'ok', 'as before');
+    pid_of('core', "$dir/race.tailnet");
+    kill 'KILL', pid_of('super', "$dir/race.tailnet");
+    ok(wait_until(sub { !find('core', "$dir/race.tailnet")
+                        && !find('holder', 'home') }),
+       'core and holder end with a supervisor that is killed');
+
+    $race[0]->say('close');
+    like($race[0]->open('race', 'r0'), qr/^ok (\d+) 1$/, 'and again');
+    is($race[0]->node('home'), 'ok', 'works');
+    is($race[0]->say('commit'), 'ok', 'as before');
+
+    # nginx's user is another one now
+
+    my $core = pid_of('core', "$dir/race.tailnet");
+    $race[1]->{user} = 65533;
+    like($race[1]->open('race', 'r0'), qr/^ok \d+ 0$/, 'another user');
+    is($race[1]->node('home'), 'ok', 'the same node');
+    is($race[1]->say('commit'), 'ok', 'is committed');
+    ok(wait_until(sub {
+        my ($pid) = find('core', "$dir/race.tailnet");
+        return $pid && $pid != $core
+            && slurp("/proc/$pid/status") =~ /^Uid:\s+65533\s/m;
+    }), 'the core runs as that user');
+    is((stat "$dir/race.tailnet/dial.sock")[4], 65533, 'so does dial.sock');
+    delete $race[1]->{user};
+    $race[1]->say('close');
+    ok(wait_until(sub {
+        my ($pid) = find('core', "$dir/race.tailnet");
+        return $pid && slurp("/proc/$pid/status") =~ /^Uid:\s+$nobody\s/m;
+    }), 'and back');
 
     # the next nginx, while the supervisor is ending and just after
 
@@ -593,6 +626,14 @@ subtest 'inside one process' => sub {
     is($c->say('core'), 'ok', 'the core is a thread');
     ok($c->talk($fd, 80), 'a dialled connection');
     ok(!find('super') && !find('core'), 'no process but the holder');
+
+    my $holder = pid_of('holder', 'home');
+    kill 'KILL', $holder;
+    ok(wait_until(sub { !find('holder') }), 'the holder is killed');
+    is($c->say('tick'), 'ok', 'which is seen soon');
+    isnt(pid_of('holder', 'home'), $holder, 'a new one');
+    ok($c->wait_log(qr/small core: new holder/), 'the core is told');
+    ok($c->talk($fd, 80), 'all goes on');
 
     my $d = Client->new;
     like($d->open('local', 'y', 'local'), qr/^fail .*in use by another nginx/,

@@ -428,6 +428,13 @@ tn_client_local_core(void)
 }
 
 
+void
+tn_client_local_tick(void)
+{
+    tn_local_tick();
+}
+
+
 /* *fd is the descriptor that came, or -1 */
 static tn_rc_t
 tn_client_call(tn_client_t *client, tn_ipc_msg_t *msg, int log_fd,

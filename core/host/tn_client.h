@@ -91,6 +91,12 @@ void tn_client_close(tn_client_t *client);
  */
 int tn_client_local_core(void);
 
+/*
+ * Local only: to be called about once a second while nginx runs; sees to a
+ * rotated log and to a holder that ended.  Nothing happens elsewhere.
+ */
+void tn_client_local_tick(void);
+
 
 /*
  * Dials from a worker.  Returns TN_OK and a descriptor to wait on for

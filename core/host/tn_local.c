@@ -15,6 +15,7 @@
 #include "host/tn_superd.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -112,7 +113,7 @@ tn_local_request(void *lifeline, tn_ipc_msg_t *msg, int *fds, size_t count,
         tn_local_attach();
     }
 
-    (void) tn_super_tick(tn_local.super, tn_ipc_now());
+    tn_local_tick();
 
     return true;
 }
@@ -155,6 +156,32 @@ tn_local_core(void)
     tn_local.thread_fd = -1;
 
     return fd;
+}
+
+
+void
+tn_local_tick(void)
+{
+    tn_link_t      *link;
+    tn_snode_t     *node;
+    struct pollfd   pfd;
+
+    if (tn_local.super == NULL) {
+        return;
+    }
+
+    tn_list_each(link, &tn_local.super->nodes) {
+        node = tn_container(link, tn_snode_t, link);
+
+        pfd.fd = node->holder_fd;
+        pfd.events = POLLIN;
+
+        if (pfd.fd != -1 && poll(&pfd, 1, 0) == 1) {
+            tn_snode_holder_lost(node);
+        }
+    }
+
+    (void) tn_super_tick(tn_local.super, tn_ipc_now());
 }
 
 

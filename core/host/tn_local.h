@@ -29,5 +29,8 @@ void tn_local_close(void *lifeline);
 /* what tn_core_run() takes; -1 when taken or before the first commit */
 int tn_local_core(void);
 
+/* the work of the supervisor's loop */
+void tn_local_tick(void);
+
 
 #endif /* TN_LOCAL_H_INCLUDED_ */

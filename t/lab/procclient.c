@@ -615,6 +615,10 @@ command(char **arg, int n)
                                      (void *) (intptr_t) fd) == 0;
         say_rc(threaded ? TN_OK : TN_ERROR, "no thread");
 
+    } else if (strcmp(arg[0], "tick") == 0) {
+        tn_client_local_tick();
+        say_rc(TN_OK, "");
+
     } else if (strcmp(arg[0], "close") == 0) {
         tn_client_close(&lifeline);
 
