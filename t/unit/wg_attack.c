@@ -198,7 +198,51 @@ test_replayed_initiation(void)
 }
 
 
-/* the wall clock steps back, without and with a restart */
+/*
+ * A response to the index of a session: no handshake waits there, and what
+ * was wiped is known to everybody.
+ */
+
+static void
+test_response_to_session(void)
+{
+    uint8_t              msg[92];
+    state_t              before, after;
+    tn_key_t             zero, pub;
+    tn_wg_keys_t         keys;
+    tn_wg_noise_t        wiped;
+    tn_wg_stamper_t      stamper;
+    tn_wgmsg_response_t  r;
+
+    sim_init(&sim, 39);
+
+    (void) sim_send(&sim, 0, 0, 100);
+    sim_wait(&sim, 6000);
+    snapshot(&before, 0);
+
+    memset(&zero, 0, sizeof(zero));
+    memset(&wiped, 0, sizeof(wiped));
+    tn_curve_public(&pub, &zero);
+    is_int(tn_wg_noise_respond(&wiped, &r, &keys, &pub,
+                               &sim.node[0].keys.pub),
+           TN_OK, "anybody can respond to wiped state");
+
+    r.sender = 1;
+    r.receiver = sim.node[0].peer->current->index.value;
+    tn_wgmsg_write_response(msg, &r);
+    (void) tn_wg_stamper_init(&stamper, &sim.node[0].keys.pub);
+    (void) tn_wg_stamper_stamp(&stamper, sim.now, msg, sizeof(msg));
+
+    is_int(sim_receive(&sim, 0, msg, sizeof(msg)), TN_MALFORMED,
+           "but to no session");
+    snapshot(&after, 0);
+    is_mem(&after, &before, sizeof(state_t), "nothing changes");
+
+    sim_done(&sim);
+}
+
+
+/* the wall clock steps back */
 
 static void
 test_clock_back(void)
@@ -289,10 +333,12 @@ flood(const uint8_t *msg, const tn_wg_from_t *from)
 static void
 test_load(void)
 {
-    int            i;
-    uint8_t        msg[148];
-    uint32_t       n;
-    tn_wg_from_t   from;
+    int                 i;
+    uint8_t             msg[148], reply[64];
+    uint32_t            n;
+    tn_wg_from_t        from;
+    tn_wg_stamper_t     stamper;
+    tn_wgmsg_cookie_t   cookie;
 
     sim_init(&sim, 35);
 
@@ -342,6 +388,30 @@ test_load(void)
     n = sim.node[1].cookies;
     sim_wait(&sim, 3000);
     is_int(sim.node[1].cookies, n, "calm after the flood");
+
+    /* one who has a cookie is held to his rate */
+
+    for (i = 0; i < 1001; i++) {
+        (void) flood(msg, &from);
+    }
+
+    memset(&stamper, 0, sizeof(stamper));
+    (void) tn_wg_stamper_init(&stamper, &sim.node[1].keys.pub);
+    (void) tn_wg_stamper_stamp(&stamper, sim.now, msg, 148);
+    (void) tn_wg_checker_reply(&sim.node[1].wg->checker, sim.now, &from, 7,
+                               msg, 148, reply);
+    (void) tn_wgmsg_read_cookie(&cookie, reply, sizeof(reply));
+    is_int(tn_wg_stamper_take(&stamper, sim.now, &cookie), TN_OK, "a cookie");
+    (void) tn_wg_stamper_stamp(&stamper, sim.now, msg, 148);
+
+    for (i = 0, n = 0; i < 20; i++) {
+        n += flood(msg, &from) == TN_MALFORMED;
+    }
+
+    is_int(n, TN_WG_RATELIMIT_BURST, "with it five in a burst are looked at");
+    is_int(tn_wg_stats(sim.node[1].wg)->limited, 15, "the others are not");
+    sim_wait(&sim, 5000);
+    stranger_initiation(msg);
 
     /* a cookie is bound to the address */
 
@@ -423,6 +493,12 @@ test_cookie_reply(void)
        "the next initiation carries mac2");
     ok(tn_wg_checker_mac2(&checker, sim.now, &from, sim.node[0].last, 148),
        "which is right");
+    ok(tn_wg_checker_mac2(&checker, checker.secret_at + 119999, &from,
+                          sim.node[0].last, 148),
+       "for 120 s");
+    ok(!tn_wg_checker_mac2(&checker, checker.secret_at + 120000, &from,
+                           sim.node[0].last, 148),
+       "and not longer");
 
     sim_done(&sim);
 }
@@ -561,6 +637,7 @@ test_source(void)
 
     for (i = 0; i < tn_nelems(cases); i++) {
         memset(inner, 0, sizeof(inner));
+        memset(msg, 0xff, sizeof(msg));
         (void) unhex(inner, cases[i].bytes);
         len = cases[i].len;
         (void) tn_wg_seal(sim.node[0].peer, sim.now, inner, len, msg);
@@ -568,6 +645,8 @@ test_source(void)
                           &packet),
                cases[i].rc, cases[i].name);
         is_int(packet.len, (long long) cases[i].want, "  and its length");
+        is_mem(msg + 16 + len, "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+               (16 - len % 16) % 16, "  and its padding is zeros");
         ok(packet.peer == to->peer, "  is from the peer all the same");
     }
 
@@ -611,6 +690,7 @@ main(void)
 
     test_damage();
     test_replayed_initiation();
+    test_response_to_session();
     test_clock_back();
     test_peer_flood();
     test_load();

@@ -142,6 +142,22 @@ test_renewal_receiving(void)
     ok(sim.node[0].keepalives >= 15, "and sent keepalives");
 
     sim_done(&sim);
+
+    /* one packet shortly before the end of a session long unused */
+
+    sim_init(&sim, 30);
+
+    (void) sim_send(&sim, 0, 0, 100);
+    sim_wait(&sim, 164000);
+    (void) sim_send(&sim, 1, 1, 100);
+    sim_wait(&sim, 100);
+    is_int(sim.node[0].initiations, 1, "at 164 s a session is good");
+    sim_wait(&sim, 2000);
+    (void) sim_send(&sim, 1, 2, 100);
+    sim_wait(&sim, 100);
+    is_int(sim.node[0].initiations, 2, "at 166 s it is about to end");
+
+    sim_done(&sim);
 }
 
 
@@ -171,6 +187,23 @@ test_both_at_once(void)
 
     is_int(sim.node[0].initiations + sim.node[1].initiations, 2 + 4,
            "after the first of them one side renews");
+
+    sim_done(&sim);
+
+    /* the same amid traffic on a session that is still good */
+
+    sim_init(&sim, 40);
+    sim.delay = 40;
+
+    (void) sim_send(&sim, 0, SIM_SEQS - 1, 100);
+    sim_wait(&sim, 6000);
+    tn_wg_peer_shake(sim.node[0].peer, sim.now);
+    tn_wg_peer_shake(sim.node[1].peer, sim.now);
+    n = pump(1000, 1, true);
+    sim_wait(&sim, 100);
+    is_int(sim.node[0].responses + sim.node[1].responses, 3, "both answered");
+    is_int(sim_missing(&sim, 0, 0, n) + sim_missing(&sim, 1, 0, n), 0,
+           "what was under way by the old keys arrives");
 
     sim_done(&sim);
 }

@@ -107,6 +107,22 @@ test_keepalive(void)
     is_int(sim.node[0].keepalives, 0, "a keepalive is not answered");
     is_int(sim.node[0].initiations, 1, "and it counts as life");
 
+    /* what comes while a keepalive is due calls for another */
+
+    sim.node[1].keepalives = 0;
+
+    for (i = 0; i < 5; i++) {
+        (void) sim_send(&sim, 0, i, 100);
+        sim_wait(&sim, 1000);
+    }
+
+    sim_wait(&sim, 5500);
+    is_int(sim.node[1].keepalives, 1, "five packets: a keepalive at 10 s");
+    sim_wait(&sim, 10000);
+    is_int(sim.node[1].keepalives, 2, "and one at 20 s");
+    sim_wait(&sim, 20000);
+    is_int(sim.node[1].keepalives, 2, "which is the last");
+
     /* data one way for a minute: one keepalive per 10 s */
 
     sim.node[1].keepalives = 0;
@@ -121,12 +137,13 @@ test_keepalive(void)
     ok(sim.node[1].keepalives >= 4 && sim.node[1].keepalives <= 6,
        "%u keepalives answer a minute of data", sim.node[1].keepalives);
 
-    sim_wait(&sim, 20000);
+    sim_wait(&sim, 30000);
 
     /* answers stand in for keepalives */
 
     sim.node[0].keepalives = 0;
     sim.node[1].keepalives = 0;
+    sim.node[0].initiations = 0;
 
     for (i = 0; i < 600; i++) {
         (void) sim_send(&sim, 0, i, 100);
@@ -134,8 +151,9 @@ test_keepalive(void)
         sim_wait(&sim, 100);
     }
 
-    is_int(sim.node[0].keepalives + sim.node[1].keepalives, 0,
-           "traffic both ways needs none");
+    is_int(sim.node[0].keepalives, sim.node[0].initiations,
+           "traffic both ways needs none but to confirm a renewal");
+    is_int(sim.node[1].keepalives, 0, "on neither side");
 
     sim_done(&sim);
 }
