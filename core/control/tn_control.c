@@ -215,6 +215,7 @@ tn_control_start(tn_control_t *c)
 
     tn_control_enter(c);
 
+    c->phase = TN_CONTROL_WAITING;
     c->stopping = false;
     c->attempts = 0;
 
@@ -226,16 +227,17 @@ tn_control_start(tn_control_t *c)
         c->unsaved = true;
     }
 
+    tn_control_set_state(c, TN_CONTROL_STARTING, "");
+
     if (tn_key_is_zero(&c->saved.node.priv)) {
         (void) tn_control_new_node_key(c, false);
     }
 
-    tn_control_set_state(c, TN_CONTROL_STARTING, "");
-
-    if (tn_control_save(c) == TN_OK) {
-        tn_control_dial(c);
-    } else {
+    if (tn_control_save(c) != TN_OK) {
         tn_control_fail(c, "the state cannot be saved");
+
+    } else {
+        tn_control_dial(c);
     }
 
     tn_control_leave(c);
@@ -897,6 +899,7 @@ tn_control_stopped(tn_control_t *c)
     c->mapped = false;
     c->stopping = false;
     c->must_register = false;
+    c->reregistered = false;
 
     tn_control_set_state(c, TN_CONTROL_STOPPED, "");
 }

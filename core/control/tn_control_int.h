@@ -162,6 +162,7 @@ struct tn_control_s {
     bool                     rekeyed;   /* a new node key since the last
                                            success */
     bool                     must_register;
+    bool                     reregistered;  /* and no map since */
     bool                     stopping;
 
     /* connections */

@@ -548,6 +548,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
 
     c->saved.registered = true;
     memset(&c->saved.old_node, 0, sizeof(c->saved.old_node));
+    c->reregistered = c->must_register;
     c->must_register = false;
     c->unsaved = true;
 
@@ -682,7 +683,7 @@ tn_control_polled(tn_control_t *c, tn_control_call_t *call, const char *error)
 
     /* headscale says 404 and testcontrol 400 to a key it does not know */
 
-    if (status / 100 == 4 && !c->must_register) {
+    if (status / 100 == 4 && !c->reregistered) {
         tn_log(c->log, TN_LOG_NOTICE, "control: %s does not know this node "
                "(status %d: %s), registering it", c->url.host, status,
                tn_control_answer_text(call));
@@ -693,9 +694,8 @@ tn_control_polled(tn_control_t *c, tn_control_call_t *call, const char *error)
         return;
     }
 
-    if (status / 100 == 4) {
-        c->saved.registered = false;
-    }
+    c->must_register = status / 100 == 4;
+    c->reregistered = false;
 
     tn_control_refuse(c, "%s refused the map request with status %d: %s",
                       c->url.host, status, tn_control_answer_text(call));
@@ -762,7 +762,7 @@ tn_control_map_message(tn_control_t *c, const char *json, size_t len)
     if (fresh) {
         c->mapped = true;
         c->mapped_at = c->ops->now(c->data);
-        c->must_register = false;
+        c->reregistered = false;
         c->trouble[0] = '\0';
 
         tn_log(c->log, TN_LOG_INFO, "control: map received from %s: %zu "

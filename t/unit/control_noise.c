@@ -206,6 +206,8 @@ damage(transcript_t *t)
     uint8_t       again[TN_NOISE_INITIATION], frame[TN_NOISE_FRAME_MAX];
     tn_keypair_t  zero;
 
+    tn_noise_done(&t->noise);
+
     /* every bit of the response counts */
 
     bad = 0;

@@ -1,0 +1,1067 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A control server in memory and a clock that stands still, for
+ * t/unit/control_client.c: what the client asks of its owner is done here,
+ * what the server answers is for the test to say.
+ */
+
+#ifndef CONTROL_SERVER_H_INCLUDED_
+#define CONTROL_SERVER_H_INCLUDED_
+
+#include "control/tn_control.h"
+#include "control/tn_noise.h"
+#include "crypto/tn_blake2s.h"
+#include "crypto/tn_curve.h"
+
+#include <jansson.h>
+#include <nghttp2/nghttp2.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <zstd.h>
+
+
+#define CONNS    256
+#define STREAMS  64
+#define NO_WAY   8          /* connections that do not come about */
+
+typedef struct {
+    int32_t            id;
+    char               path[256];
+    char               method[16];
+    char              *body;
+    size_t             body_len;
+    uint8_t           *out;             /* still to be sent */
+    size_t             out_len;
+    size_t             out_pos;
+    bool               end;
+} stream_t;
+
+typedef struct {
+    uint32_t           id;              /* 0: free or closed */
+    char               host[256];
+    uint16_t           port;
+    bool               tls;
+    bool               verify;
+    bool               connected;       /* told to the client */
+    bool               refused;
+    char               head[4096];
+    size_t             head_len;
+    bool               noise;
+    tn_aead_t         *tx;
+    tn_aead_t         *rx;
+    uint64_t           tx_counter;
+    uint64_t           rx_counter;
+    uint8_t            frame[8192];
+    size_t             frame_len;
+    nghttp2_session   *h2;
+    stream_t           streams[STREAMS];
+    size_t             nstreams;
+    uint8_t           *out;             /* to the client */
+    size_t             out_len;
+} conn_t;
+
+typedef struct {
+    tn_ms_t            now;
+    int64_t            wall;
+    tn_timers_t        timers;
+    tn_control_t      *control;
+    tn_keypair_t       key;             /* the server's */
+    tn_key_t           client;          /* as its handshake showed */
+
+    conn_t             conns[CONNS];
+    size_t             nconns;          /* ever made */
+    size_t             piece;           /* bytes given to the client at once */
+
+    /* what the server does */
+    bool               down;            /* nobody listens */
+    bool               down_plain;      /* only on port 80 */
+    bool               hang;            /* connects, then says nothing */
+    bool               early;           /* an early payload */
+    bool               hold_maps;       /* map requests are not answered */
+    bool               flip;            /* spoil the next Noise frame */
+    const char        *key_answer;      /* instead of the key */
+    const char        *upgrade_answer;  /* instead of 101 */
+    const char        *register_answer; /* JSON */
+    int                register_status;
+    const char        *retry_after;
+    int                map_status;
+    const char        *map;             /* first message of a stream */
+    bool               save_fails;
+
+    /* what was seen */
+    char              *last_register;   /* JSON texts */
+    char              *last_map;
+    char              *last_update;
+    int                registers;
+    int                polls;
+    int                updates;
+    int                saves;
+    int                key_changes;
+    char               last_path[512];
+    char              *last_body;
+    tn_control_saved_t saved;
+    tn_control_state_e state;
+    char               text[1024];
+    uint32_t           changed;         /* bits of the last change */
+    size_t             nchanged;        /* peers in it */
+    int                changes;
+    char               ping[32];
+    uint32_t           ping_id;
+    char               log[1024];       /* the last line over info */
+    int                logs;
+} world_t;
+
+static world_t  w;
+
+
+/* --- the server's side */
+
+static void
+server_send(conn_t *conn, const void *bytes, size_t len)
+{
+    conn->out = realloc(conn->out, conn->out_len + len + 1);
+
+    if (conn->out == NULL) {
+        abort();
+    }
+
+    memcpy(conn->out + conn->out_len, bytes, len);
+    conn->out_len += len;
+}
+
+
+static void
+server_text(conn_t *conn, const char *text)
+{
+    server_send(conn, text, strlen(text));
+}
+
+
+static void
+server_seal(conn_t *conn, const uint8_t *bytes, size_t len)
+{
+    size_t   n;
+    uint8_t  frame[TN_NOISE_FRAME_MAX], nonce[TN_AEAD_NONCE];
+
+    while (len != 0) {
+        n = tn_min(len, (size_t) TN_NOISE_PLAIN_MAX);
+
+        frame[0] = 4;
+        frame[1] = (uint8_t) ((n + TN_AEAD_TAG) >> 8);
+        frame[2] = (uint8_t) (n + TN_AEAD_TAG);
+        tn_aead_nonce_be(nonce, conn->tx_counter++);
+        (void) tn_aead_seal(conn->tx, nonce, NULL, 0, bytes, n, frame + 3);
+
+        if (w.flip) {
+            w.flip = false;
+            frame[5] ^= 1;
+        }
+
+        server_send(conn, frame, n + 3 + TN_AEAD_TAG);
+
+        bytes += n;
+        len -= n;
+    }
+}
+
+
+static void
+server_flush(conn_t *conn)
+{
+    ssize_t         n;
+    const uint8_t  *bytes;
+
+    while (conn->h2 != NULL
+           && (n = nghttp2_session_mem_send(conn->h2, &bytes)) > 0)
+    {
+        server_seal(conn, bytes, (size_t) n);
+    }
+}
+
+
+static stream_t *
+server_stream(conn_t *conn, int32_t id)
+{
+    size_t  i;
+
+    for (i = 0; i < conn->nstreams; i++) {
+        if (conn->streams[i].id == id) {
+            return &conn->streams[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+static ssize_t
+server_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len,
+    uint32_t *flags, nghttp2_data_source *source, void *data)
+{
+    size_t     n;
+    stream_t  *stream;
+
+    (void) session;
+    (void) source;
+
+    stream = server_stream(data, id);
+    n = tn_min(len, stream->out_len - stream->out_pos);
+
+    if (n == 0 && !stream->end) {
+        return NGHTTP2_ERR_DEFERRED;
+    }
+
+    if (n != 0) {
+        memcpy(buf, stream->out + stream->out_pos, n);
+    }
+
+    stream->out_pos += n;
+
+    if (stream->end && stream->out_pos == stream->out_len) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    }
+
+    return (ssize_t) n;
+}
+
+
+static void
+stream_write(stream_t *stream, const void *bytes, size_t len)
+{
+    if (stream->out_pos == stream->out_len) {
+        stream->out_pos = 0;
+        stream->out_len = 0;
+    }
+
+    stream->out = realloc(stream->out, stream->out_len + len + 1);
+
+    if (stream->out == NULL) {
+        abort();
+    }
+
+    memcpy(stream->out + stream->out_len, bytes, len);
+    stream->out_len += len;
+}
+
+
+static void
+server_respond(conn_t *conn, stream_t *stream, int status, const char *body,
+    bool end)
+{
+    char                   code[8];
+    size_t                 n;
+    nghttp2_nv             fields[2];
+    nghttp2_data_provider  provider;
+
+    snprintf(code, sizeof(code), "%d", status);
+    memset(fields, 0, sizeof(fields));
+
+    fields[0].name = (uint8_t *) (uintptr_t) ":status";
+    fields[0].namelen = 7;
+    fields[0].value = (uint8_t *) code;
+    fields[0].valuelen = strlen(code);
+    n = 1;
+
+    if (w.retry_after != NULL) {
+        fields[1].name = (uint8_t *) (uintptr_t) "retry-after";
+        fields[1].namelen = 11;
+        fields[1].value = (uint8_t *) (uintptr_t) w.retry_after;
+        fields[1].valuelen = strlen(w.retry_after);
+        n = 2;
+    }
+
+    stream_write(stream, body, strlen(body));
+    stream->end = end;
+
+    provider.source.ptr = stream;
+    provider.read_callback = server_read;
+
+    (void) nghttp2_submit_response(conn->h2, stream->id, fields, n,
+                                   &provider);
+}
+
+
+/* the newest open connection that carries HTTP/2 */
+static conn_t *
+server_conn(void)
+{
+    size_t  i;
+
+    for (i = w.nconns; i-- != 0; /* void */ ) {
+        if (w.conns[i % CONNS].id != 0 && w.conns[i % CONNS].h2 != NULL) {
+            return &w.conns[i % CONNS];
+        }
+    }
+
+    return NULL;
+}
+
+
+/* the map stream on it */
+static stream_t *
+server_map_stream(conn_t *conn)
+{
+    size_t  i;
+
+    for (i = conn ? conn->nstreams : 0; i-- != 0; /* void */ ) {
+        if (strcmp(conn->streams[i].path, "/machine/map") == 0
+            && !conn->streams[i].end)
+        {
+            return &conn->streams[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+/* one framed message, as zstd, or with `raw` as it is */
+static void
+server_map_bytes(const void *bytes, size_t len, bool raw)
+{
+    void      *buf;
+    size_t     n;
+    conn_t    *conn;
+    uint8_t    size[4];
+    stream_t  *stream;
+
+    conn = server_conn();
+    stream = server_map_stream(conn);
+
+    if (stream == NULL) {
+        return;
+    }
+
+    buf = malloc(ZSTD_compressBound(len) + 1);
+
+    if (buf == NULL) {
+        abort();
+    }
+
+    n = raw ? len : ZSTD_compress(buf, ZSTD_compressBound(len), bytes, len,
+                                  1);
+
+    if (raw) {
+        memcpy(buf, bytes, len);
+    }
+
+    size[0] = (uint8_t) n;
+    size[1] = (uint8_t) (n >> 8);
+    size[2] = (uint8_t) (n >> 16);
+    size[3] = (uint8_t) (n >> 24);
+
+    stream_write(stream, size, 4);
+    stream_write(stream, buf, n);
+    free(buf);
+
+    (void) nghttp2_session_resume_data(conn->h2, stream->id);
+    server_flush(conn);
+}
+
+
+static void
+server_map(const char *json)
+{
+    server_map_bytes(json, strlen(json), false);
+}
+
+
+static void
+keep(char **place, const char *text)
+{
+    free(*place);
+    *place = strdup(text ? text : "");
+}
+
+
+static void
+server_request(conn_t *conn, stream_t *stream)
+{
+    json_t      *o;
+    const char  *body;
+
+    body = stream->body ? stream->body : "";
+
+    if (strcmp(stream->path, "/machine/register") == 0) {
+        w.registers++;
+        keep(&w.last_register, body);
+
+        if (w.register_answer != NULL) {
+            server_respond(conn, stream, w.register_status,
+                           w.register_answer, true);
+        }
+
+        return;
+    }
+
+    if (strcmp(stream->path, "/machine/map") != 0) {
+        snprintf(w.last_path, sizeof(w.last_path), "%s %s", stream->method,
+                 stream->path);
+        keep(&w.last_body, body);
+        server_respond(conn, stream, 200, "", true);
+        return;
+    }
+
+    o = json_loads(body, 0, NULL);
+
+    if (json_is_true(json_object_get(o, "Stream"))) {
+        w.polls++;
+        keep(&w.last_map, body);
+
+        if (w.map_status != 200) {
+            server_respond(conn, stream, w.map_status, "node not found",
+                           true);
+
+        } else if (!w.hold_maps) {
+            server_respond(conn, stream, 200, "", false);
+
+            if (w.map != NULL) {
+                server_map(w.map);
+            }
+        }
+
+    } else {
+        w.updates++;
+        keep(&w.last_update, body);
+        server_respond(conn, stream, 200, "", true);
+    }
+
+    json_decref(o);
+}
+
+
+static int
+server_on_header(nghttp2_session *session, const nghttp2_frame *frame,
+    const uint8_t *name, size_t name_len, const uint8_t *value,
+    size_t value_len, uint8_t flags, void *data)
+{
+    conn_t    *conn;
+    stream_t  *stream;
+
+    (void) session;
+    (void) flags;
+    (void) name_len;
+
+    conn = data;
+    stream = server_stream(conn, frame->hd.stream_id);
+
+    if (stream == NULL) {
+        if (conn->nstreams == STREAMS) {
+            abort();
+        }
+
+        stream = &conn->streams[conn->nstreams++];
+        memset(stream, 0, sizeof(*stream));
+        stream->id = frame->hd.stream_id;
+    }
+
+    if (strcmp((const char *) name, ":path") == 0) {
+        snprintf(stream->path, sizeof(stream->path), "%.*s", (int) value_len,
+                 (const char *) value);
+
+    } else if (strcmp((const char *) name, ":method") == 0) {
+        snprintf(stream->method, sizeof(stream->method), "%.*s",
+                 (int) value_len, (const char *) value);
+    }
+
+    return 0;
+}
+
+
+static int
+server_on_data(nghttp2_session *session, uint8_t flags, int32_t id,
+    const uint8_t *bytes, size_t len, void *data)
+{
+    stream_t  *stream;
+
+    (void) session;
+    (void) flags;
+
+    stream = server_stream(data, id);
+    stream->body = realloc(stream->body, stream->body_len + len + 1);
+
+    if (stream->body == NULL) {
+        abort();
+    }
+
+    memcpy(stream->body + stream->body_len, bytes, len);
+    stream->body_len += len;
+    stream->body[stream->body_len] = '\0';
+
+    return 0;
+}
+
+
+static int
+server_on_frame(nghttp2_session *session, const nghttp2_frame *frame,
+    void *data)
+{
+    (void) session;
+
+    if ((frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS)
+        && (frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+    {
+        server_request(data, server_stream(data, frame->hd.stream_id));
+    }
+
+    return 0;
+}
+
+
+static void
+server_h2(conn_t *conn)
+{
+    nghttp2_session_callbacks  *callbacks;
+
+    static const uint8_t  early[] = "\xff\xff\xff" "TS\0\0\0\x1f"
+                                    "{\"nodeKeyChallenge\":\"chalpub:\"}";
+
+    (void) nghttp2_session_callbacks_new(&callbacks);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks,
+                                                     server_on_header);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks,
+                                                            server_on_data);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks,
+                                                         server_on_frame);
+    (void) nghttp2_session_server_new(&conn->h2, callbacks, conn);
+    nghttp2_session_callbacks_del(callbacks);
+
+    if (w.early) {
+        server_seal(conn, early, sizeof(early) - 1);
+    }
+
+    (void) nghttp2_submit_settings(conn->h2, NGHTTP2_FLAG_NONE, NULL, 0);
+    server_flush(conn);
+}
+
+
+/* --- Noise as the responder */
+
+typedef struct {
+    uint8_t  h[32];
+    uint8_t  ck[32];
+} symmetric_t;
+
+
+static void
+mix(symmetric_t *s, const void *data, size_t len)
+{
+    (void) tn_blake2s(s->h, s->h, 32, data, len);
+}
+
+
+static void
+mix_dh(symmetric_t *s, tn_key_t *key, const tn_key_t *priv,
+    const tn_key_t *pub)
+{
+    uint8_t  dh[32];
+
+    (void) tn_curve_dh(dh, priv, pub);
+    (void) tn_blake2s_hkdf(s->ck, key->b, NULL, s->ck, dh, 32);
+}
+
+
+static bool
+server_handshake(conn_t *conn, const uint8_t *m)
+{
+    char          prologue[64];
+    uint8_t       nonce[12] = { 0 }, response[TN_NOISE_RESPONSE], none[1];
+    tn_key_t      key, ephemeral, k1, k2;
+    symmetric_t   s;
+    tn_keypair_t  own;
+
+    (void) tn_blake2s(s.h, "Noise_IK_25519_ChaChaPoly_BLAKE2s", 33, NULL, 0);
+    memcpy(s.ck, s.h, 32);
+    snprintf(prologue, sizeof(prologue), "Tailscale Control Protocol v%d",
+             m[0] << 8 | m[1]);
+    mix(&s, prologue, strlen(prologue));
+    mix(&s, w.key.pub.b, 32);
+
+    memcpy(ephemeral.b, m + 5, 32);
+    mix(&s, ephemeral.b, 32);
+    mix_dh(&s, &key, &w.key.priv, &ephemeral);
+
+    if (tn_aead_open_once(&key, nonce, s.h, 32, m + 37, 48, w.client.b)
+        != TN_OK)
+    {
+        return false;
+    }
+
+    mix(&s, m + 37, 48);
+    mix_dh(&s, &key, &w.key.priv, &w.client);
+
+    if (tn_aead_open_once(&key, nonce, s.h, 32, m + 85, 16, none) != TN_OK) {
+        return false;
+    }
+
+    mix(&s, m + 85, 16);
+
+    tn_curve_keypair(&own);
+    memcpy(response, "\x02\x00\x30", 3);
+    memcpy(response + 3, own.pub.b, 32);
+    mix(&s, own.pub.b, 32);
+    mix_dh(&s, &key, &own.priv, &ephemeral);
+    mix_dh(&s, &key, &own.priv, &w.client);
+    (void) tn_aead_seal_once(&key, nonce, s.h, 32, NULL, 0, response + 35);
+
+    (void) tn_blake2s_hkdf(k1.b, k2.b, NULL, s.ck, NULL, 0);
+    conn->rx = tn_aead_create(&k1);
+    conn->tx = tn_aead_create(&k2);
+    conn->noise = true;
+
+    server_send(conn, response, sizeof(response));
+
+    return true;
+}
+
+
+static void
+server_head(conn_t *conn)
+{
+    char     *p, text[512], key[TN_KEY_TEXT];
+    uint8_t   m[TN_NOISE_INITIATION];
+    size_t    n;
+
+    if (strncmp(conn->head, "GET /key?v=", 11) == 0) {
+
+        if (w.key_answer != NULL) {
+            server_text(conn, w.key_answer);
+            return;
+        }
+
+        n = (size_t) snprintf(text, sizeof(text), "{\"publicKey\":\"%s\"}",
+                      tn_key_text(&w.key.pub, TN_KEY_MACHINE, key));
+        snprintf(text + 256, 256, "HTTP/1.1 200 OK\r\nContent-Length: %zu"
+                 "\r\n\r\n", n);
+        server_text(conn, text + 256);
+        server_text(conn, text);
+        return;
+    }
+
+    p = strstr(conn->head, "X-Tailscale-Handshake: ");
+
+    if (strncmp(conn->head, "POST /ts2021 HTTP/1.1\r\n", 23) != 0
+        || strstr(conn->head, "Upgrade: tailscale-control-protocol\r\n")
+           == NULL
+        || p == NULL
+        || sodium_base642bin(m, sizeof(m), p + 23, 136, NULL, &n, NULL,
+                             sodium_base64_VARIANT_ORIGINAL) != 0
+        || n != sizeof(m))
+    {
+        snprintf(w.last_path, sizeof(w.last_path), "%.*s",
+                 (int) strcspn(conn->head, "\r"), conn->head);
+        server_text(conn, "HTTP/1.1 404 Not Found\r\n"
+                          "Content-Length: 0\r\n\r\n");
+        return;
+    }
+
+    if (w.upgrade_answer != NULL) {
+        server_text(conn, w.upgrade_answer);
+        return;
+    }
+
+    server_text(conn, "HTTP/1.1 101 Switching Protocols\r\n"
+                      "Upgrade: tailscale-control-protocol\r\n"
+                      "Connection: Upgrade\r\n\r\n");
+
+    if (!server_handshake(conn, m)) {
+        server_send(conn, "\x03\x00\x0fnot for this key", 3 + 15);
+        return;
+    }
+
+    server_h2(conn);
+}
+
+
+static void
+server_receive(conn_t *conn, const uint8_t *bytes, size_t len)
+{
+    size_t   n;
+    uint8_t  nonce[TN_AEAD_NONCE];
+
+    if (w.hang) {
+        return;
+    }
+
+    if (!conn->noise) {
+
+        if (conn->head_len + len >= sizeof(conn->head)) {
+            abort();
+        }
+
+        memcpy(conn->head + conn->head_len, bytes, len);
+        conn->head_len += len;
+        conn->head[conn->head_len] = '\0';
+
+        if (strstr(conn->head, "\r\n\r\n") != NULL) {
+            server_head(conn);
+        }
+
+        return;
+    }
+
+    if (conn->frame_len + len > sizeof(conn->frame)) {
+        abort();
+    }
+
+    memcpy(conn->frame + conn->frame_len, bytes, len);
+    conn->frame_len += len;
+
+    while (conn->frame_len >= 3) {
+        n = (size_t) conn->frame[1] << 8 | conn->frame[2];
+
+        if (conn->frame_len < 3 + n) {
+            break;
+        }
+
+        tn_aead_nonce_be(nonce, conn->rx_counter++);
+
+        if (tn_aead_open(conn->rx, nonce, NULL, 0, conn->frame + 3, n,
+                         conn->frame + 3) != TN_OK)
+        {
+            abort();
+        }
+
+        (void) nghttp2_session_mem_recv(conn->h2, conn->frame + 3,
+                                        n - TN_AEAD_TAG);
+
+        conn->frame_len -= 3 + n;
+        memmove(conn->frame, conn->frame + 3 + n, conn->frame_len);
+    }
+
+    server_flush(conn);
+}
+
+
+/* --- the owner's side */
+
+static conn_t *
+world_conn(uint32_t id)
+{
+    conn_t  *conn;
+
+    conn = &w.conns[(id - 1) % CONNS];
+
+    return id != 0 && conn->id == id ? conn : NULL;
+}
+
+
+static void
+conn_free(conn_t *conn)
+{
+    size_t  i;
+
+    for (i = 0; i < conn->nstreams; i++) {
+        free(conn->streams[i].body);
+        free(conn->streams[i].out);
+    }
+
+    nghttp2_session_del(conn->h2);
+    tn_aead_destroy(conn->tx);
+    tn_aead_destroy(conn->rx);
+    free(conn->out);
+    memset(conn, 0, sizeof(*conn));
+}
+
+
+static tn_ms_t
+op_now(void *data)
+{
+    (void) data;
+
+    return w.now;
+}
+
+
+static int64_t
+op_wall(void *data)
+{
+    (void) data;
+
+    return w.wall + (int64_t) (w.now / 1000);
+}
+
+
+static void
+op_connect(void *data, uint32_t id, const char *host, uint16_t port, bool tls,
+    bool verify)
+{
+    conn_t  *conn;
+
+    (void) data;
+
+    conn = &w.conns[(id - 1) % CONNS];
+    conn_free(conn);
+
+    conn->id = id;
+    snprintf(conn->host, sizeof(conn->host), "%s", host);
+    conn->port = port;
+    conn->tls = tls;
+    conn->verify = verify;
+    conn->refused = w.down || (w.down_plain && !tls);
+    w.nconns = id;
+}
+
+
+static void
+op_send(void *data, uint32_t id, const uint8_t *bytes, size_t len)
+{
+    conn_t  *conn;
+
+    (void) data;
+
+    conn = world_conn(id);
+
+    if (conn == NULL || !conn->connected) {
+        abort();
+    }
+
+    server_receive(conn, bytes, len);
+}
+
+
+static void
+op_close(void *data, uint32_t id)
+{
+    conn_t  *conn;
+
+    (void) data;
+
+    conn = world_conn(id);
+
+    if (conn == NULL) {
+        abort();
+    }
+
+    conn_free(conn);
+}
+
+
+static tn_rc_t
+op_save(void *data, const tn_control_saved_t *saved)
+{
+    (void) data;
+
+    if (w.save_fails) {
+        return TN_ERROR;
+    }
+
+    w.saves++;
+    w.saved = *saved;
+
+    return TN_OK;
+}
+
+
+static void
+op_changed(void *data, tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes)
+{
+    (void) data;
+    (void) netmap;
+
+    w.changed = changes->what;
+    w.nchanged = changes->npeers;
+    w.changes++;
+}
+
+
+static void
+op_state(void *data, tn_control_state_e state, const char *text)
+{
+    (void) data;
+
+    w.state = state;
+    snprintf(w.text, sizeof(w.text), "%s", text);
+}
+
+
+static void
+op_ping(void *data, const tn_control_ping_t *ping)
+{
+    (void) data;
+
+    snprintf(w.ping, sizeof(w.ping), "%s", ping->type);
+    w.ping_id = ping->id;
+}
+
+
+static void
+op_key(void *data, const tn_keypair_t *node)
+{
+    (void) data;
+    (void) node;
+
+    w.key_changes++;
+}
+
+
+static const tn_control_ops_t  world_ops = {
+    .now = op_now,
+    .wall = op_wall,
+    .connect = op_connect,
+    .send = op_send,
+    .close = op_close,
+    .save = op_save,
+    .netmap_changed = op_changed,
+    .state_changed = op_state,
+    .ping = op_ping,
+    .node_key_changed = op_key
+};
+
+
+static void
+world_log_write(tn_log_t *log, tn_log_level_e level, const char *line,
+    size_t len)
+{
+    (void) log;
+
+    if (getenv("CONTROL_LOG") != NULL) {
+        printf("# %8llu %.*s\n", (unsigned long long) w.now, (int) len, line);
+    }
+
+    if (level < TN_LOG_INFO) {
+        snprintf(w.log, sizeof(w.log), "%.*s", (int) len, line);
+        w.logs++;
+    }
+}
+
+
+static tn_log_t  world_log = { TN_LOG_DEBUG, world_log_write, NULL };
+
+
+/* gives the client what is there for it; true when there was something */
+static bool
+world_deliver(void)
+{
+    bool      any;
+    size_t    i, n;
+    conn_t   *conn;
+    uint8_t  *bytes;
+    uint32_t  id;
+
+    any = false;
+
+    for (i = 0; i < CONNS; i++) {
+        conn = &w.conns[i];
+        id = conn->id;
+
+        if (id == 0) {
+            continue;
+        }
+
+        if (conn->refused) {
+            conn_free(conn);
+            tn_control_closed(w.control, id, "connection refused");
+            any = true;
+            continue;
+        }
+
+        if (!conn->connected) {
+            conn->connected = true;
+            tn_control_connected(w.control, id);
+            any = true;
+            continue;
+        }
+
+        if (conn->out_len != 0) {
+            n = tn_min(conn->out_len, w.piece);
+            bytes = malloc(n);
+
+            if (bytes == NULL) {
+                abort();
+            }
+
+            memcpy(bytes, conn->out, n);
+            conn->out_len -= n;
+            memmove(conn->out, conn->out + n, conn->out_len);
+            tn_control_received(w.control, id, bytes, n);
+            free(bytes);
+            any = true;
+        }
+    }
+
+    return any;
+}
+
+
+/* lets that much time pass, all events in their order */
+static void
+run(tn_ms_t ms)
+{
+    tn_ms_t  end, next;
+
+    end = w.now + ms;
+
+    for ( ;; ) {
+        while (world_deliver()) { /* void */ }
+
+        next = tn_timers_next(&w.timers);
+
+        if (next > end) {
+            w.now = end;
+            return;
+        }
+
+        w.now = tn_max(w.now, next);
+        tn_timers_run(&w.timers, w.now);
+    }
+}
+
+
+/* the server closes all connections */
+static void
+server_close(const char *reason)
+{
+    size_t    i;
+    uint32_t  id;
+
+    for (i = 0; i < CONNS; i++) {
+        id = w.conns[i].id;
+
+        if (id != 0) {
+            conn_free(&w.conns[i]);
+            tn_control_closed(w.control, id, reason);
+        }
+    }
+}
+
+
+static size_t
+open_conns(void)
+{
+    size_t  i, n;
+
+    n = 0;
+
+    for (i = 0; i < CONNS; i++) {
+        n += w.conns[i].id != 0;
+    }
+
+    return n;
+}
+
+
+static void
+world_end(void)
+{
+    size_t  i;
+
+    tn_control_destroy(w.control);
+
+    for (i = 0; i < CONNS; i++) {
+        conn_free(&w.conns[i]);
+    }
+
+    tn_timers_done(&w.timers);
+    free(w.last_register);
+    free(w.last_map);
+    free(w.last_update);
+    free(w.last_body);
+    memset(&w, 0, sizeof(w));
+}
+
+
+#endif /* CONTROL_SERVER_H_INCLUDED_ */
