@@ -373,6 +373,7 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.resolver = core->resolver;
     conf.log = core->log;
     conf.conf = &order->msg.node;
+    conf.disco = order->msg.disco;
     conf.tun = order->tun;
     conf.udp4 = order->udp4;
     conf.udp6 = order->udp6;

@@ -241,6 +241,13 @@ typedef struct {
     uint32_t       features;
     tn_ipc_node_t  node;
     char           text[TN_IPC_TEXT];   /* why there is no TUN, or empty */
+
+    /*
+     * The private disco key, as random as any: new with the supervisor, the
+     * same for each core of it.  A peer that hears of another disco key drops
+     * its WireGuard session, also one that the new core has just made.
+     */
+    uint8_t        disco[32];
 } tn_ipc_core_node_t;
 
 

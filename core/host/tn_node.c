@@ -164,7 +164,8 @@ tn_node_create(const tn_node_conf_t *conf)
 
     tn_list_init(&node->conns);
     tn_timer_init(&node->timer, node_timer, node);
-    tn_curve_keypair(&node->disco);
+    memcpy(node->disco.priv.b, conf->disco, TN_KEY_LEN);
+    tn_curve_public(&node->disco.pub, &node->disco.priv);
 
     node_start(node);
 

@@ -39,6 +39,7 @@ typedef struct {
     tn_resolver_t        *resolver;
     tn_log_t             *log;          /* of the whole core */
     const tn_ipc_node_t  *conf;         /* copied */
+    const uint8_t        *disco;        /* private disco key, copied */
 
     /* taken over, -1 for none */
     int                   tun;

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,6 +32,13 @@ tn_snode_create(const char *name)
     node = calloc(1, sizeof(*node));
 
     if (node == NULL) {
+        return NULL;
+    }
+
+    if (getrandom(node->disco, sizeof(node->disco), 0)
+        != (ssize_t) sizeof(node->disco))
+    {
+        free(node);
         return NULL;
     }
 

@@ -50,6 +50,8 @@ typedef struct {
     tn_ms_t        retry;       /* not before */
     char           text[TN_IPC_TEXT];   /* why there is no stack */
 
+    uint8_t        disco[32];   /* private key, only passed on */
+
     int            udp_fd[2];   /* IPv4, IPv6 */
     uint16_t       udp_port;    /* as configured */
 

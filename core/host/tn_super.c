@@ -820,6 +820,7 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
     n = 0;
 
     tn_ipc_init(&msg, TN_IPC_CORE_NODE);
+    memcpy(msg.disco, node->disco, sizeof(msg.disco));
     msg.node = node->config;
     msg.features = node->features;
 
