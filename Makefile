@@ -66,6 +66,16 @@ help:
 ## make peers       build the real peers the tests talk to (cached)
 ## make clean       remove build/
 
+# What is being made in one line each; V=1 shows the commands.
+V ?=
+ifeq ($(V),)
+Q = @
+SAY = @printf '  %-6s %s\n'
+else
+Q =
+SAY = @:
+endif
+
 # --- the core: a static library and the program around it
 
 .PHONY: lib
@@ -73,14 +83,17 @@ lib: $(LIB) $(PROGRAM)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
+	$(SAY) CC $<
+	$(Q)$(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(LIB_OBJS)
 	@rm -f $@
-	ar rcs $@ $^
+	$(SAY) AR $@
+	$(Q)ar rcs $@ $^
 
 $(PROGRAM): $(PROGRAM_OBJS) $(LIB)
-	$(CC) $(SAN) -pie -Wl,-z,relro -Wl,--as-needed -o $@ $(PROGRAM_OBJS) \
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SAN) -pie -Wl,-z,relro -Wl,--as-needed -o $@ $(PROGRAM_OBJS) \
 	    $(LIB) $(LIBS)
 
 # --- the module, by nginx's own configure and make
@@ -108,15 +121,18 @@ install: all
 
 $(BUILD)/t/unit/%: t/unit/%.c t/unit/tap.h $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -It/unit -MMD -MP -o $@ $< $(LIB) $(LIBS)
+	$(SAY) CC $@
+	$(Q)$(CC) $(CORE_CFLAGS) -It/unit -MMD -MP -o $@ $< $(LIB) $(LIBS)
 
 $(BUILD)/t/procclient: t/lab/procclient.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -o $@ $< $(LIB) $(LIBS)
+	$(SAY) CC $@
+	$(Q)$(CC) $(CORE_CFLAGS) -o $@ $< $(LIB) $(LIBS)
 
 $(BUILD)/t/%: t/lab/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -o $@ $< $(LIB) -Wl,--as-needed $(LIBS)
+	$(SAY) CC $@
+	$(Q)$(CC) $(CORE_CFLAGS) -o $@ $< $(LIB) -Wl,--as-needed $(LIBS)
 
 .PHONY: units
 units: $(UNITS)
@@ -145,7 +161,8 @@ run: deps peers
 
 $(BUILD)/t/bench/%: t/bench/%.c $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -Wl,--as-needed -o $@ $< $(LIB) $(LIBS)
+	$(SAY) CC $@
+	$(Q)$(CC) $(CORE_CFLAGS) -Wl,--as-needed -o $@ $< $(LIB) $(LIBS)
 
 .PHONY: bench
 bench: deps peers
