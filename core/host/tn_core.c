@@ -42,6 +42,7 @@ typedef struct {
     char                name[TN_IPC_NAME];
     tn_node_t          *node;
     tn_pool_t          *pool;
+    bool                stack;      /* there is a TUN */
     core_order_t       *next;       /* to become, when `node` has ended */
     tn_defer_t          reap;
 } core_slot_t;
@@ -353,7 +354,9 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
 
     core = slot->core;
 
-    if (order->tun == -1) {
+    slot->stack = order->tun != -1;
+
+    if (!slot->stack) {
         tn_log(core->log, TN_LOG_ERR, "\"%s\": no stack, listeners "
                "and upstreams on it do not work: %s", slot->name,
                order->msg.text);
@@ -574,6 +577,12 @@ core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
     if (slot->pool == NULL) {
         *err = ENOMEM;
         (void) snprintf(text, TN_IPC_TEXT, "out of memory");
+        return NULL;
+    }
+
+    if (!slot->stack) {
+        *err = ENETDOWN;
+        (void) snprintf(text, TN_IPC_TEXT, "the node has no network stack");
         return NULL;
     }
 
