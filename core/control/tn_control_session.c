@@ -467,6 +467,7 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
 static void
 tn_control_register_answer(tn_control_t *c, const json_t *o)
 {
+    bool         again;
     char        *copy;
     const char  *error, *url;
 
@@ -509,6 +510,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
     }
 
     if (*url != '\0') {
+        again = c->followup != NULL;
 
         if (strlen(url) > TN_URL_PATH_MAX) {
             tn_control_fail(c, "the login URL of %s is too long",
@@ -524,7 +526,6 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
 
         free(c->followup);
         c->followup = copy;
-        c->attempts = 0;
 
         if (c->auth_key != NULL) {
             tn_log(c->log, TN_LOG_NOTICE, "control: %s did not take the "
@@ -537,6 +538,15 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
         }
 
         tn_control_set_state(c, TN_CONTROL_NEEDS_LOGIN, url);
+
+        /* a server that answers a followup with another URL at once must
+         * not be asked without a pause */
+
+        if (again) {
+            tn_control_fail(c, "nobody has visited the login URL yet");
+            return;
+        }
+
         tn_control_session_register(c);
         return;
     }

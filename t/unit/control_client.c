@@ -560,6 +560,15 @@ registers(void)
     ok(running() && w.saved.registered, "logged in");
     world_end();
 
+    begin("http://127.0.0.1:8080");
+    w.register_answer = "{\"AuthURL\":\"https://c.test/a/123\"}";
+    create();
+    tn_control_start(w.control);
+    run(60000);
+    ok(w.registers > 3 && w.registers < 20, "a server that gives URL after "
+       "URL is asked with pauses: %d times a minute", w.registers);
+    world_end();
+
     /* approval */
 
     begin("http://127.0.0.1:8080");

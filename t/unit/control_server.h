@@ -1029,7 +1029,7 @@ server_close(const char *reason)
 }
 
 
-static size_t
+static inline size_t
 open_conns(void)
 {
     size_t  i, n;
