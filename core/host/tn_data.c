@@ -25,6 +25,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 
@@ -155,6 +156,7 @@ static void data_endpoints(void *arg, const tn_endpoint_t *endpoints,
     size_t n);
 static void data_netinfo(void *arg, const tn_netinfo_t *netinfo);
 static uint64_t data_wall(void *arg);
+static uint64_t data_us(void *arg);
 
 
 static const tn_plane_ops_t  data_plane_ops = {
@@ -169,7 +171,8 @@ static const tn_plane_ops_t  data_plane_ops = {
     data_resolve,
     data_endpoints,
     data_netinfo,
-    data_wall
+    data_wall,
+    data_us
 };
 
 static const tn_udp_ops_t  data_udp_ops = {
@@ -1008,4 +1011,16 @@ data_wall(void *arg)
     (void) arg;
 
     return tn_loop_wall_ns();
+}
+
+
+static uint64_t
+data_us(void *arg)
+{
+    struct timespec  ts;
+
+    (void) arg;
+    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+
+    return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }

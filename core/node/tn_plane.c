@@ -29,6 +29,10 @@
 #include <stdlib.h>
 
 
+/* what control says of a peer's start is at most this late */
+#define TN_PLANE_YOUNG_MS  20000
+
+
 typedef struct {
     tn_hash_node_t   by_id;
     int64_t          id;
@@ -37,6 +41,10 @@ typedef struct {
     tn_wg_peer_t    *wg;
     tn_path_peer_t  *path;
     tn_link_t        met;           /* in plane->met, or in no list */
+    tn_key_t         disco;
+    uint64_t         caps;          /* of its own addresses */
+    tn_ip_t          own4;
+    tn_ip_t          own6;
     bool             jailed;
     bool             kept;          /* named by a full update */
 } tn_plane_peer_t;
@@ -70,10 +78,12 @@ struct tn_plane_s {
 };
 
 
+static void plane_rules(tn_plane_t *plane, tn_update_t *update);
 static tn_rc_t plane_peer_set(tn_plane_t *plane, tn_ms_t now,
     const tn_update_peer_t *update);
 static tn_plane_peer_t *plane_peer_add(tn_plane_t *plane, tn_ms_t now,
     const tn_update_peer_t *update, const tn_path_peer_conf_t *conf);
+static void plane_peer_restarted(tn_plane_peer_t *peer, tn_ms_t now);
 static tn_plane_peer_t *plane_peer_find(const tn_plane_t *plane, int64_t id);
 static void plane_peer_remove(tn_plane_peer_t *peer);
 static void plane_self(tn_plane_t *plane, const tn_update_t *update);
@@ -82,7 +92,8 @@ static void plane_emit(void *data, uint8_t *packet, size_t len);
 static void plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
     const tn_packet_t *p);
 static void plane_wireguard(tn_plane_t *plane, tn_ms_t now,
-    const tn_path_from_t *from, uint8_t *bytes, size_t len);
+    const tn_addr_t *udp, const tn_path_from_t *from, uint8_t *bytes,
+    size_t len);
 static void plane_packet(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, uint8_t *bytes, size_t len);
 static void plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
@@ -117,6 +128,7 @@ static void plane_path_netinfo(void *data, tn_ms_t now,
     const tn_netinfo_t *netinfo);
 static void plane_path_changed(void *data, tn_ms_t now,
     tn_path_peer_t *peer);
+static uint64_t plane_path_us(void *data);
 
 
 static const tn_wg_ops_t  plane_wg_ops = {
@@ -135,7 +147,8 @@ static const tn_path_ops_t  plane_path_ops = {
     plane_path_resolve,
     plane_path_endpoints,
     plane_path_netinfo,
-    plane_path_changed
+    plane_path_changed,
+    plane_path_us
 };
 
 
@@ -277,10 +290,9 @@ tn_plane_unreachable(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *addr)
 void
 tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
 {
-    size_t              i;
-    tn_hash_node_t     *node, *next;
-    tn_plane_peer_t    *peer;
-    tn_filter_rules_t  *rules;
+    size_t            i;
+    tn_hash_node_t   *node, *next;
+    tn_plane_peer_t  *peer;
 
     if (update->derpmap != NULL
         && tn_path_set_derpmap(plane->path, now, update->derpmap) != TN_OK)
@@ -290,18 +302,6 @@ tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
 
     if (update->has_self) {
         plane_self(plane, update);
-    }
-
-    if (update->has_rules) {
-        rules = tn_filter_compile(&update->rules);
-
-        if (rules != NULL) {
-            tn_filter_set_rules(plane->filter, rules);
-
-        } else {
-            tn_log(plane->log, TN_LOG_ERR, "no memory for the packet filter, "
-                   "the former one stays");
-        }
     }
 
     for (i = 0; i < update->nremoved; i++) {
@@ -345,12 +345,44 @@ tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
         }
     }
 
+    if (update->rules != NULL) {
+        plane_rules(plane, update);
+    }
+
     if (!plane->started && update->derpmap != NULL) {
         plane->started = true;
         tn_path_start(plane->path, now);
     }
 
     tn_update_free(update);
+}
+
+
+static void
+plane_rules(tn_plane_t *plane, tn_update_t *update)
+{
+    size_t            i;
+    tn_hash_node_t   *node;
+    tn_plane_peer_t  *peer;
+
+    tn_filter_set_rules(plane->filter, update->rules);
+    update->rules = NULL;
+
+    /* the bits mean something else by each set of rules */
+
+    for (node = tn_hash_next(&plane->peers, NULL); node;
+         node = tn_hash_next(&plane->peers, node))
+    {
+        tn_container(node, tn_plane_peer_t, by_id)->caps = 0;
+    }
+
+    for (i = 0; i < update->ncaps; i++) {
+        peer = plane_peer_find(plane, update->caps[i].id);
+
+        if (peer != NULL) {
+            peer->caps = update->caps[i].caps;
+        }
+    }
 }
 
 
@@ -390,7 +422,15 @@ plane_peer_set(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update)
         return TN_NOMEM;
     }
 
+    if (!tn_key_equal(&peer->disco, &update->disco)) {
+        plane_peer_restarted(peer, now);
+        peer->disco = update->disco;
+    }
+
     peer->jailed = update->jailed;
+    peer->caps = update->caps;
+    peer->own4 = update->own4;
+    peer->own6 = update->own6;
 
     /*
      * Traffic with an expired peer ends with its allowed IPs.  A peer that
@@ -456,6 +496,30 @@ plane_peer_add(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update,
     }
 
     return peer;
+}
+
+
+/*
+ * Another disco key is another process: the session with the former one is
+ * dead.  Unless it is so young that the new one has made it, before control
+ * could tell us.
+ */
+static void
+plane_peer_restarted(tn_plane_peer_t *peer, tn_ms_t now)
+{
+    tn_wg_peer_stats_t  stats;
+
+    if (tn_key_is_zero(&peer->disco)) {
+        return;
+    }
+
+    tn_wg_peer_stats(peer->wg, &stats);
+
+    if (stats.session_at != 0 && now - stats.session_at < TN_PLANE_YOUNG_MS) {
+        return;
+    }
+
+    tn_wg_peer_reset(peer->wg, now);
 }
 
 
@@ -654,14 +718,14 @@ tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
     }
 
     if (tn_likely(tn_wgmsg_is_data(bytes, len))) {
-        plane_wireguard(plane, now, NULL, bytes, len);
+        plane_wireguard(plane, now, from, NULL, bytes, len);
         return;
     }
 
     memset(&path, 0, sizeof(path));
     path.addr = *from;
 
-    plane_wireguard(plane, now, &path, bytes, len);
+    plane_wireguard(plane, now, from, &path, bytes, len);
 }
 
 
@@ -681,10 +745,13 @@ tn_plane_udp_done(tn_plane_t *plane)
 }
 
 
-/* `from` is NULL for a data message that came over UDP: nobody asks for it */
+/*
+ * `udp` is NULL when it came over DERP; `from` is NULL for a data message
+ * that came over UDP: nobody asks for it.
+ */
 static void
-plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_path_from_t *from,
-    uint8_t *bytes, size_t len)
+plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
+    const tn_path_from_t *from, uint8_t *bytes, size_t len)
 {
     tn_rc_t           rc;
     tn_wg_from_t      source;
@@ -699,7 +766,7 @@ plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_path_from_t *from,
 
         if (packet.peer != NULL) {
             peer = tn_wg_peer_data(packet.peer);
-            tn_path_received(peer->path, now);
+            tn_path_received(peer->path, now, udp);
 
             if (rc == TN_OK && packet.len != 0) {
                 plane_packet(plane, now, peer, packet.data, packet.len);
@@ -724,7 +791,7 @@ plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_path_from_t *from,
 
     if (tn_wg_input(plane->wg, now, &source, bytes, len, &wg) == TN_OK) {
         peer = tn_wg_peer_data(wg);
-        tn_path_received(peer->path, now);
+        tn_path_received(peer->path, now, udp);
     }
 }
 
@@ -734,6 +801,7 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     uint8_t *bytes, size_t len)
 {
     uint8_t              reason;
+    uint64_t             caps;
     tn_packet_t          p;
     tn_filter_verdict_t  verdict;
 
@@ -742,7 +810,15 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
         return;
     }
 
-    verdict = tn_filter_in(plane->filter, &p, 0, peer->jailed, now);
+    caps = peer->caps;
+
+    if (tn_unlikely(caps != 0) && !tn_ip_equal(&p.src, &peer->own4)
+        && !tn_ip_equal(&p.src, &peer->own6))
+    {
+        caps = 0;
+    }
+
+    verdict = tn_filter_in(plane->filter, &p, caps, peer->jailed, now);
 
     if (tn_unlikely(!tn_filter_accepts(verdict))) {
         plane->stats.in_filtered++;
@@ -945,7 +1021,7 @@ plane_path_wireguard(void *data, tn_ms_t now, const tn_path_from_t *from,
 {
     tn_plane_t *plane = data;
 
-    plane_wireguard(plane, now, from, bytes, len);
+    plane_wireguard(plane, now, NULL, from, bytes, len);
     tn_coalesce_flush(plane->coalesce);
 }
 
@@ -1024,4 +1100,13 @@ plane_path_changed(void *data, tn_ms_t now, tn_path_peer_t *path)
         tn_log(plane->log, TN_LOG_INFO, "peer %s has no path", key);
         break;
     }
+}
+
+
+static uint64_t
+plane_path_us(void *data)
+{
+    tn_plane_t *plane = data;
+
+    return plane->ops->now_us(plane->data);
 }

@@ -52,6 +52,9 @@ typedef struct {
 
     /* nanoseconds since 1970 */
     uint64_t (*wall_ns)(void *data);
+
+    /* microseconds of a clock that never goes back */
+    uint64_t (*now_us)(void *data);
 } tn_plane_ops_t;
 
 

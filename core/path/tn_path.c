@@ -25,6 +25,8 @@ static tn_rc_t tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
 static void tn_path_peer_free(tn_path_member_t *peer);
 static bool tn_path_is_geneve(const uint8_t *bytes, size_t len);
 static void tn_path_only_home(tn_path_t *path, tn_ms_t now);
+static void tn_path_remember(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_kind_e kind, tn_path_why_e why);
 
 
 tn_path_t *
@@ -400,7 +402,108 @@ tn_path_latency(const tn_path_peer_t *peer)
         return -1;
     }
 
-    return tn_path_member((tn_path_peer_t *) peer)->best_ms;
+    return tn_path_member((tn_path_peer_t *) peer)->best_us / 1000.0;
+}
+
+
+const char *
+tn_path_why_text(tn_path_why_e why)
+{
+    static const char  *const texts[] = {
+        "became active", "answered", "better", "lost", "unreachable", "slow",
+        "flapping", "recovered", "network changed", "peer changed",
+        "relay changed"
+    };
+
+    return (size_t) why < tn_nelems(texts) ? texts[why] : "";
+}
+
+
+size_t
+tn_path_history(const tn_path_peer_t *pub,
+    tn_path_change_t changes[TN_PATH_HISTORY])
+{
+    uint32_t                 i, n, first;
+    const tn_path_member_t  *peer;
+
+    peer = tn_path_member((tn_path_peer_t *) pub);
+    n = tn_min(peer->nchanges, (uint32_t) TN_PATH_HISTORY);
+    first = peer->nchanges - n;
+
+    for (i = 0; i < n; i++) {
+        changes[i] = peer->changes[(first + i) % TN_PATH_HISTORY];
+    }
+
+    return n;
+}
+
+
+const tn_path_counters_t *
+tn_path_counters(const tn_path_t *path)
+{
+    return &path->counters;
+}
+
+
+const tn_netcheck_report_t *
+tn_path_report(const tn_path_t *path, tn_ms_t *at)
+{
+    *at = path->report_at;
+
+    return path->report_at ? &path->report : NULL;
+}
+
+
+uint32_t
+tn_path_region_latency(const tn_path_t *path, uint32_t region, bool v4)
+{
+    return tn_netcheck_latency(path->netcheck, region, v4);
+}
+
+
+tn_rc_t
+tn_path_force_home(tn_path_t *path, tn_ms_t now, uint32_t region)
+{
+    if (region != 0 && tn_path_region_find(path, region) == NULL) {
+        return TN_NOTFOUND;
+    }
+
+    path->forced_home = region;
+
+    if (region != 0) {
+        tn_path_set_home(path, now, region);
+        tn_path_tell_netinfo(path, now);
+
+    } else {
+        tn_path_restun(path, now, true);
+    }
+
+    return TN_OK;
+}
+
+
+tn_rc_t
+tn_path_break_derp(tn_path_t *path, tn_ms_t now, uint32_t id)
+{
+    tn_path_region_t  *region;
+
+    region = tn_path_region_find(path, id);
+
+    if (region == NULL || !region->connected) {
+        return TN_NOTFOUND;
+    }
+
+    tn_path_region_break(region, now);
+
+    return TN_OK;
+}
+
+
+void
+tn_path_stun_again(tn_path_t *path, tn_ms_t now)
+{
+    path->endpoints_at = 0;
+    tn_path_restun(path, now, true);
 }
 
 
@@ -409,10 +512,13 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
 {
     char            key[8], addr[TN_ADDR_TEXT];
     tn_path_t      *path;
+    tn_path_why_e   why;
     tn_path_kind_e  kind;
 
     path = peer->pub.path;
     kind = tn_path_kind(&peer->pub, now);
+    why = peer->why;
+    peer->why = TN_PATH_WHY_NONE;
 
     /* the relay of a peer that nobody talks to is no news */
 
@@ -430,6 +536,14 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
         return;
     }
 
+    if (why == TN_PATH_WHY_NONE && kind == peer->told_kind) {
+        why = TN_PATH_WHY_RELAY;
+
+    } else if (why == TN_PATH_WHY_NONE && peer->told_kind == TN_PATH_DIRECT) {
+        why = TN_PATH_WHY_LOST;
+    }
+
+    tn_path_remember(peer, now, kind, why);
     peer->told_kind = kind;
     peer->told_best = peer->pub.best;
     peer->told_derp = peer->pub.derp;
@@ -439,23 +553,58 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
     switch (kind) {
 
     case TN_PATH_DIRECT:
-        tn_log(path->log, TN_LOG_INFO, "path: peer %s is direct at %s, %u ms",
-               key, tn_addr_text(&peer->pub.best, addr), peer->best_ms);
+        tn_log(path->log, TN_LOG_INFO,
+               "path: peer %s is direct at %s, %u us (%s)", key,
+               tn_addr_text(&peer->pub.best, addr), peer->best_us,
+               tn_path_why_text(why));
         break;
 
     case TN_PATH_DERP:
         tn_log(path->log, TN_LOG_INFO,
-               "path: peer %s is reached through DERP region %u", key,
-               peer->pub.derp);
+               "path: peer %s is reached through DERP region %u (%s)", key,
+               peer->pub.derp, tn_path_why_text(why));
         break;
 
     default:
-        tn_log(path->log, TN_LOG_INFO, "path: peer %s has no path", key);
+        tn_log(path->log, TN_LOG_INFO, "path: peer %s has no path (%s)", key,
+               tn_path_why_text(why));
         break;
     }
 
     if (path->ops->changed != NULL) {
         path->ops->changed(path->data, now, &peer->pub);
+    }
+}
+
+
+/* without memory it is forgotten */
+static void
+tn_path_remember(tn_path_member_t *peer, tn_ms_t now, tn_path_kind_e kind,
+    tn_path_why_e why)
+{
+    tn_path_change_t  *change;
+
+    if (peer->changes == NULL) {
+        peer->changes = calloc(TN_PATH_HISTORY, sizeof(tn_path_change_t));
+
+        if (peer->changes == NULL) {
+            return;
+        }
+    }
+
+    change = &peer->changes[peer->nchanges++ % TN_PATH_HISTORY];
+    memset(change, 0, sizeof(tn_path_change_t));
+
+    change->at = now;
+    change->kind = kind;
+    change->why = why;
+
+    if (kind == TN_PATH_DIRECT) {
+        change->addr = peer->pub.best;
+        change->latency_us = peer->best_us;
+
+    } else if (kind == TN_PATH_DERP) {
+        change->derp = peer->pub.derp;
     }
 }
 
@@ -523,7 +672,7 @@ tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
     tn_path_peer_netmap(peer, now, conf->endpoints, conf->nendpoints);
 
     if (peer->expired || other) {
-        tn_path_peer_reset(peer, now);
+        tn_path_peer_reset(peer, now, TN_PATH_WHY_PEER);
     }
 
     if (peer->wireguard_only && !peer->expired && conf->nendpoints != 0) {

@@ -18,6 +18,8 @@
 #include "wire/tn_derpmap.h"
 #include "wire/tn_netinfo.h"
 
+#include "tn_netcheck.h"
+
 
 typedef struct tn_path_s       tn_path_t;
 typedef struct tn_path_peer_s  tn_path_peer_t;
@@ -92,6 +94,12 @@ typedef struct {
      * For logs and tests; may be NULL.
      */
     void (*changed)(void *data, tn_ms_t now, tn_path_peer_t *peer);
+
+    /*
+     * Microseconds of a clock that never goes back, for round trips; may be
+     * NULL, and then they are as coarse as `now`.
+     */
+    uint64_t (*now_us)(void *data);
 } tn_path_ops_t;
 
 
@@ -120,6 +128,7 @@ struct tn_path_peer_s {
     tn_ms_t            last_received;   /* proven by WireGuard, any path */
     tn_addr_t          best;        /* port 0: none */
     uint32_t           derp;        /* region for this peer, 0: none */
+    uint32_t           renew_ms;    /* payload proves best that early */
     tn_path_t         *path;
     void              *data;        /* the caller's */
 };
@@ -156,11 +165,24 @@ tn_path_sent(tn_path_peer_t *peer, tn_ms_t now)
 }
 
 
-/* a message from this peer was authenticated by WireGuard */
+/* the slow half of tn_path_received() */
+void tn_path_heard(tn_path_peer_t *peer, tn_ms_t now, const tn_addr_t *from);
+
+
+/*
+ * A message from this peer was authenticated by WireGuard.  `from` is NULL
+ * when it came over DERP.
+ */
 static inline void
-tn_path_received(tn_path_peer_t *peer, tn_ms_t now)
+tn_path_received(tn_path_peer_t *peer, tn_ms_t now, const tn_addr_t *from)
 {
     peer->last_received = now;
+
+    if (tn_unlikely(now + peer->renew_ms >= peer->trust_until)
+        && from != NULL)
+    {
+        tn_path_heard(peer, now, from);
+    }
 }
 
 
@@ -293,8 +315,102 @@ typedef enum {
 
 tn_path_kind_e tn_path_kind(const tn_path_peer_t *peer, tn_ms_t now);
 
-/* round trip of the best address in ms, or a negative number */
+/* round trip of the best address in ms, an average, or a negative number */
 double tn_path_latency(const tn_path_peer_t *peer);
+
+
+/* why the way to a peer became another */
+typedef enum {
+    TN_PATH_WHY_NONE = 0,       /* a peer became active */
+    TN_PATH_WHY_ANSWERED,       /* its address answered a ping */
+    TN_PATH_WHY_BETTER,         /* a better address answered */
+    TN_PATH_WHY_LOST,           /* pings to it went unanswered */
+    TN_PATH_WHY_UNREACHABLE,    /* the kernel said so */
+    TN_PATH_WHY_SLOW,           /* its round trip grew to three times */
+    TN_PATH_WHY_FLAPPING,       /* it was lost again and again */
+    TN_PATH_WHY_RECOVERED,      /* slow or flapping no longer */
+    TN_PATH_WHY_NETWORK,        /* our network changed */
+    TN_PATH_WHY_PEER,           /* the peer restarted, moved or expired */
+    TN_PATH_WHY_RELAY           /* another DERP region */
+} tn_path_why_e;
+
+const char *tn_path_why_text(tn_path_why_e why);
+
+#define TN_PATH_HISTORY  16
+
+typedef struct {
+    tn_ms_t            at;
+    tn_path_kind_e     kind;
+    tn_path_why_e      why;
+    tn_addr_t          addr;        /* direct */
+    uint32_t           derp;        /* over DERP */
+    uint32_t           latency_us;  /* direct */
+} tn_path_change_t;
+
+/* the last changes of a peer's way, oldest first; returns their number */
+size_t tn_path_history(const tn_path_peer_t *peer,
+    tn_path_change_t changes[TN_PATH_HISTORY]);
+
+
+typedef struct {
+    tn_rc_t            rc;          /* TN_OK, TN_AGAIN: no answer in 5 s,
+                                       TN_CLOSED: the peer is gone */
+    uint32_t           latency_us;
+    tn_addr_t          addr;        /* port 0: it was answered over DERP */
+    uint32_t           region;
+} tn_path_pong_t;
+
+/* `data` as given; never called inside of tn_path_ping() */
+typedef void (*tn_path_pong_pt)(void *data, tn_ms_t now,
+    const tn_path_pong_t *pong);
+
+/*
+ * A disco ping by the way that payload takes now, both when it takes both;
+ * the first answer counts.  It starts the search for a direct path as
+ * payload does.  TN_OK and `fn` will be called once; TN_NOTFOUND when there
+ * is no way or the peer has no disco; TN_NOMEM.
+ */
+tn_rc_t tn_path_ping(tn_path_peer_t *peer, tn_ms_t now, tn_path_pong_pt fn,
+    void *data);
+
+
+typedef struct {
+    uint64_t           pings_sent;
+    uint64_t           pings_lost;
+    uint64_t           pings_received;
+    uint64_t           pongs_sent;
+    uint64_t           pongs_received;
+    uint64_t           calls_sent;      /* CallMeMaybe */
+    uint64_t           calls_received;
+    uint64_t           disco_unknown;   /* of a key that no peer has */
+    uint64_t           disco_forged;
+    uint64_t           disco_limited;
+    uint64_t           reports;         /* of netcheck */
+    uint64_t           demoted;         /* direct paths, slow or flapping */
+    uint64_t           recovered;
+} tn_path_counters_t;
+
+const tn_path_counters_t *tn_path_counters(const tn_path_t *path);
+
+/* the last finished report of netcheck, NULL before the first */
+const tn_netcheck_report_t *tn_path_report(const tn_path_t *path,
+    tn_ms_t *at);
+
+/* of the last report in ms, 0: the region gave no answer */
+uint32_t tn_path_region_latency(const tn_path_t *path, uint32_t region,
+    bool v4);
+
+
+/* --- orders of people */
+
+/* home stays there until another order, 0: netcheck chooses again */
+tn_rc_t tn_path_force_home(tn_path_t *path, tn_ms_t now, uint32_t region);
+
+/* ends the connection of a region, as if the relay had closed it */
+tn_rc_t tn_path_break_derp(tn_path_t *path, tn_ms_t now, uint32_t region);
+
+/* a full report of netcheck now, and own endpoints anew */
+void tn_path_stun_again(tn_path_t *path, tn_ms_t now);
 
 
 #endif /* TN_PATH_H_INCLUDED_ */

@@ -148,6 +148,10 @@ tn_path_regions_set(tn_path_t *path, const tn_derpmap_t *map)
             path->home = 0;
         }
 
+        if (region->id == path->forced_home) {
+            path->forced_home = 0;
+        }
+
         tn_path_region_close(region);
         tn_path_region_free(region);
     }
@@ -456,6 +460,13 @@ tn_path_derp_closed(tn_path_t *path, tn_ms_t now, uint32_t id,
         region->connected = false;
         tn_path_region_failed(region, now, reason);
     }
+}
+
+
+void
+tn_path_region_break(tn_path_region_t *region, tn_ms_t now)
+{
+    tn_path_region_failed(region, now, "broken by order");
 }
 
 

@@ -34,6 +34,14 @@ static void tn_path_disco_pong(tn_path_t *path, tn_ms_t now,
     const tn_disco_msg_t *pong);
 static size_t tn_path_disco_make(tn_path_t *path, tn_path_disco_t *disco,
     const tn_disco_msg_t *msg);
+static uint64_t tn_path_us(const tn_path_t *path, tn_ms_t now);
+static tn_path_ping_t *tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *to, uint32_t region, tn_path_asked_t *asked,
+    size_t *len);
+static void tn_path_asked_answer(tn_path_asked_t *asked, tn_ms_t now,
+    const tn_path_pong_t *pong);
+static void tn_path_asked_release(tn_path_asked_t *asked, tn_ms_t now,
+    tn_rc_t rc);
 static void tn_path_pings_arm(tn_path_t *path);
 static void tn_path_ping_free(tn_path_t *path, tn_path_ping_t *ping);
 
@@ -115,6 +123,7 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
     link = sender ? tn_hash_find(&path->discos, sender->b) : NULL;
 
     if (link == NULL) {
+        path->counters.disco_unknown++;
         return;
     }
 
@@ -125,18 +134,21 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
                          sizeof(path->scratch), &msg)
            != TN_OK)
     {
+        path->counters.disco_forged++;
         return;
     }
 
     /* after the box: who forges a sender must not spend its budget */
 
     if (!tn_path_disco_take(disco, now, 1)) {
+        path->counters.disco_limited++;
         return;
     }
 
     switch (msg.type) {
 
     case TN_DISCO_PING:
+        path->counters.pings_received++;
         tn_path_disco_ping(path, now, disco, from, &msg);
         break;
 
@@ -154,6 +166,7 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
         if (peer != NULL
             && tn_path_disco_take(disco, now, TN_PATH_DISCO_CALL))
         {
+            path->counters.calls_received++;
             tn_path_peer_called(peer, now, &msg.addrs);
         }
 
@@ -165,56 +178,128 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
 }
 
 
-void
-tn_path_ping(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to)
+tn_rc_t
+tn_path_probe(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
+    tn_path_asked_t *asked)
 {
+    tn_rc_t          rc;
     size_t           len;
     tn_path_t       *path;
-    tn_disco_msg_t   msg;
     tn_path_ping_t  *ping;
 
     path = peer->pub.path;
 
-    if (peer->disco == NULL || path->pings.count >= TN_PATH_PINGS_MAX
+    if (peer->disco == NULL
         || (tn_ip_is_v4(&to->ip) ? path->port4 : path->port6) == 0)
     {
-        return;
+        return TN_NOTFOUND;
     }
 
-    memset(&msg, 0, sizeof(tn_disco_msg_t));
-    msg.type = TN_DISCO_PING;
-    msg.key = path->node.pub;
-    tn_random(msg.txid, TN_DISCO_TXID);
-
-    len = tn_path_disco_make(path, peer->disco, &msg);
-
-    if (len == 0) {
-        return;
-    }
-
-    ping = malloc(sizeof(tn_path_ping_t));
+    ping = tn_path_ping_new(peer, now, to, 0, asked, &len);
 
     if (ping == NULL) {
-        return;
+        return TN_NOMEM;
     }
 
-    memcpy(ping->txid, msg.txid, TN_DISCO_TXID);
-    ping->link.key = ping->txid;
-    ping->peer = peer;
-    ping->to = *to;
-    ping->at = now;
+    rc = path->ops->send_udp(path->data, to, path->out, len);
 
-    if (tn_hash_insert(&path->pings, &ping->link) != TN_OK) {
-        free(ping);
-        return;
-    }
-
-    tn_list_push(&path->pings_fifo, &ping->fifo);
-    tn_path_pings_arm(path);
-
-    if (path->ops->send_udp(path->data, to, path->out, len) != TN_OK) {
+    if (rc != TN_OK) {
         tn_path_ping_free(path, ping);
+        return rc;
     }
+
+    path->counters.pings_sent++;
+
+    if (asked != NULL) {
+        asked->refs++;
+    }
+
+    return TN_OK;
+}
+
+
+tn_rc_t
+tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_asked_t *asked)
+{
+    tn_rc_t          rc;
+    size_t           len;
+    tn_path_t       *path;
+    tn_path_ping_t  *ping;
+
+    static const tn_addr_t  nowhere;
+
+    path = peer->pub.path;
+
+    if (peer->disco == NULL || peer->pub.derp == 0) {
+        return TN_NOTFOUND;
+    }
+
+    ping = tn_path_ping_new(peer, now, &nowhere, peer->pub.derp, asked, &len);
+
+    if (ping == NULL) {
+        return TN_NOMEM;
+    }
+
+    rc = tn_path_derp_send(path, now, peer, peer->pub.derp, &peer->node_key,
+                           path->out, len);
+
+    if (rc != TN_OK) {
+        tn_path_ping_free(path, ping);
+        return rc;
+    }
+
+    path->counters.pings_sent++;
+    peer->derp_pinged = now;
+
+    if (asked != NULL) {
+        asked->refs++;
+    }
+
+    return TN_OK;
+}
+
+
+tn_rc_t
+tn_path_ping(tn_path_peer_t *pub, tn_ms_t now, tn_path_pong_pt fn, void *data)
+{
+    tn_path_route_t    route;
+    tn_path_asked_t   *asked;
+    tn_path_member_t  *peer;
+
+    peer = tn_path_member(pub);
+
+    if (peer->expired || peer->disco == NULL) {
+        return TN_NOTFOUND;
+    }
+
+    asked = calloc(1, sizeof(tn_path_asked_t));
+
+    if (asked == NULL) {
+        return TN_NOMEM;
+    }
+
+    asked->fn = fn;
+    asked->data = data;
+
+    tn_path_route(pub, now, &route);
+
+    if (route.udp.port != 0) {
+        (void) tn_path_probe(peer, now, &route.udp, asked);
+    }
+
+    if (route.derp != 0) {
+        (void) tn_path_probe_derp(peer, now, asked);
+    }
+
+    tn_path_sent(pub, now);
+
+    if (asked->refs == 0) {
+        free(asked);
+        return TN_NOTFOUND;
+    }
+
+    return TN_OK;
 }
 
 
@@ -228,6 +313,7 @@ tn_path_pings_forget(tn_path_member_t *peer)
         ping = tn_container(link, tn_path_ping_t, fifo);
 
         if (ping->peer == peer) {
+            tn_path_asked_release(ping->asked, ping->at, TN_CLOSED);
             tn_path_ping_free(peer->pub.path, ping);
         }
     }
@@ -237,9 +323,11 @@ tn_path_pings_forget(tn_path_member_t *peer)
 void
 tn_path_pings_timer(void *data, tn_ms_t now)
 {
+    bool               udp;
     tn_addr_t          to;
     tn_path_t         *path;
     tn_path_ping_t    *ping;
+    tn_path_asked_t   *asked;
     tn_path_member_t  *peer;
 
     path = data;
@@ -253,9 +341,17 @@ tn_path_pings_timer(void *data, tn_ms_t now)
 
         peer = ping->peer;
         to = ping->to;
+        udp = ping->region == 0;
+        asked = ping->asked;
 
+        path->counters.pings_lost++;
         tn_path_ping_free(path, ping);
-        tn_path_peer_ping_lost(peer, now, &to);
+
+        if (udp) {
+            tn_path_peer_ping_lost(peer, now, &to);
+        }
+
+        tn_path_asked_release(asked, now, TN_AGAIN);
     }
 
     tn_path_pings_arm(path);
@@ -296,6 +392,7 @@ tn_path_call(tn_path_member_t *peer, tn_ms_t now)
     len = tn_path_disco_make(path, peer->disco, &msg);
 
     if (len != 0) {
+        path->counters.calls_sent++;
         (void) tn_path_derp_send(path, now, peer, peer->pub.derp,
                                  &peer->node_key, path->out, len);
     }
@@ -400,6 +497,7 @@ tn_path_disco_ping(tn_path_t *path, tn_ms_t now, tn_path_disco_t *disco,
         len = tn_path_disco_make(path, disco, &pong);
 
         if (len != 0) {
+            path->counters.pongs_sent++;
             (void) tn_path_derp_send(path, now, peer, from->region,
                                      &peer->node_key, path->out, len);
         }
@@ -440,6 +538,7 @@ tn_path_disco_ping(tn_path_t *path, tn_ms_t now, tn_path_disco_t *disco,
     len = tn_path_disco_make(path, disco, &pong);
 
     if (len != 0) {
+        path->counters.pongs_sent++;
         (void) path->ops->send_udp(path->data, &from->addr, path->out, len);
     }
 }
@@ -449,11 +548,10 @@ static void
 tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
     const tn_path_from_t *from, const tn_disco_msg_t *pong)
 {
-    tn_ms_t            sent;
-    tn_addr_t          to;
+    uint64_t           rtt;
+    tn_path_pong_t     answer;
+    tn_path_ping_t     ping;
     tn_hash_node_t    *link;
-    tn_path_ping_t    *ping;
-    tn_path_member_t  *peer;
 
     link = tn_hash_find(&path->pings, pong->txid);
 
@@ -461,20 +559,135 @@ tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
         return;
     }
 
-    ping = tn_container(link, tn_path_ping_t, link);
+    ping = *tn_container(link, tn_path_ping_t, link);
 
     /* the answer of another peer proves nothing, nor does one by DERP */
 
-    if (ping->peer->disco != disco || from->region != 0) {
+    if (ping.peer->disco != disco
+        || (ping.region == 0) != (from->region == 0)
+        || (ping.region != 0
+            && !tn_key_equal(&ping.peer->node_key, &from->key)))
+    {
         return;
     }
 
-    peer = ping->peer;
-    to = ping->to;
-    sent = ping->at;
+    rtt = tn_path_us(path, now);
+    rtt = rtt > ping.at_us ? rtt - ping.at_us : 0;
+    rtt = tn_max(tn_min(rtt, (uint64_t) TN_PATH_PING_TIMEOUT_MS * 1000),
+                 (uint64_t) 1);
 
-    tn_path_ping_free(path, ping);
-    tn_path_peer_pong(peer, now, &to, sent);
+    path->counters.pongs_received++;
+    tn_path_ping_free(path, tn_container(link, tn_path_ping_t, link));
+
+    if (ping.region == 0) {
+        tn_path_peer_pong(ping.peer, now, &ping, (uint32_t) rtt);
+
+    } else {
+        tn_path_peer_derp_pong(ping.peer, now, (uint32_t) rtt);
+    }
+
+    if (ping.asked != NULL) {
+        memset(&answer, 0, sizeof(tn_path_pong_t));
+        answer.rc = TN_OK;
+        answer.latency_us = (uint32_t) rtt;
+        answer.addr = ping.to;
+        answer.region = ping.region;
+
+        tn_path_asked_answer(ping.asked, now, &answer);
+        tn_path_asked_release(ping.asked, now, TN_AGAIN);
+    }
+}
+
+
+static uint64_t
+tn_path_us(const tn_path_t *path, tn_ms_t now)
+{
+    return path->ops->now_us ? path->ops->now_us(path->data) : now * 1000;
+}
+
+
+/* a ping in the table, and its message in path->out */
+static tn_path_ping_t *
+tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
+    uint32_t region, tn_path_asked_t *asked, size_t *len)
+{
+    tn_path_t       *path;
+    tn_disco_msg_t   msg;
+    tn_path_ping_t  *ping;
+
+    path = peer->pub.path;
+
+    if (path->pings.count >= TN_PATH_PINGS_MAX) {
+        return NULL;
+    }
+
+    memset(&msg, 0, sizeof(tn_disco_msg_t));
+    msg.type = TN_DISCO_PING;
+    msg.key = path->node.pub;
+    tn_random(msg.txid, TN_DISCO_TXID);
+
+    *len = tn_path_disco_make(path, peer->disco, &msg);
+
+    if (*len == 0) {
+        return NULL;
+    }
+
+    ping = calloc(1, sizeof(tn_path_ping_t));
+
+    if (ping == NULL) {
+        return NULL;
+    }
+
+    memcpy(ping->txid, msg.txid, TN_DISCO_TXID);
+    ping->link.key = ping->txid;
+    ping->peer = peer;
+    ping->to = *to;
+    ping->region = region;
+    ping->at = now;
+    ping->at_us = tn_path_us(path, now);
+    ping->asked = asked;
+
+    if (tn_hash_insert(&path->pings, &ping->link) != TN_OK) {
+        free(ping);
+        return NULL;
+    }
+
+    tn_list_push(&path->pings_fifo, &ping->fifo);
+    tn_path_pings_arm(path);
+
+    return ping;
+}
+
+
+static void
+tn_path_asked_answer(tn_path_asked_t *asked, tn_ms_t now,
+    const tn_path_pong_t *pong)
+{
+    tn_path_pong_pt  fn;
+
+    fn = asked->fn;
+
+    if (fn != NULL) {
+        asked->fn = NULL;
+        fn(asked->data, now, pong);
+    }
+}
+
+
+/* one of its pings is over; NULL is allowed */
+static void
+tn_path_asked_release(tn_path_asked_t *asked, tn_ms_t now, tn_rc_t rc)
+{
+    tn_path_pong_t  none;
+
+    if (asked == NULL || --asked->refs != 0) {
+        return;
+    }
+
+    memset(&none, 0, sizeof(tn_path_pong_t));
+    none.rc = rc;
+    tn_path_asked_answer(asked, now, &none);
+    free(asked);
 }
 
 

@@ -176,6 +176,9 @@ tn_path_stun_done(void *data, tn_ms_t now, const tn_netcheck_report_t *report)
 
     path = data;
     path->udp = report->udp;
+    path->report = *report;
+    path->report_at = now;
+    path->counters.reports++;
 
     tn_path_report_home(path, now, report);
     tn_path_report_netinfo(path, report);
@@ -203,7 +206,7 @@ tn_path_report_home(tn_path_t *path, tn_ms_t now,
 
     /* a home that control cannot be told of would cut all peers off */
 
-    if (path->home != 0 && !path->control_up) {
+    if (path->home != 0 && (!path->control_up || path->forced_home != 0)) {
         return;
     }
 

@@ -55,7 +55,13 @@ static void tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now,
     bool call);
 static bool tn_path_peer_wants_round(const tn_path_member_t *peer,
     tn_ms_t now);
-static void tn_path_peer_clear_best(tn_path_member_t *peer, tn_ms_t now);
+static bool tn_path_peer_may_use(const tn_path_member_t *peer,
+    const tn_path_candidate_t *candidate, tn_ms_t now);
+static void tn_path_peer_slow(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_candidate_t *candidate);
+static bool tn_path_peer_has_demoted(const tn_path_member_t *peer);
+static void tn_path_peer_clear_best(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_why_e why);
 static void tn_path_peer_schedule(tn_path_member_t *peer, tn_ms_t now);
 static void tn_path_peer_heartbeat(void *data, tn_ms_t now);
 
@@ -80,6 +86,7 @@ tn_path_peer_done(tn_path_member_t *peer)
     }
 
     free(peer->candidates);
+    free(peer->changes);
 }
 
 
@@ -116,23 +123,24 @@ tn_path_peer_netmap(tn_path_member_t *peer, tn_ms_t now,
 
 
 void
-tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now)
+tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now, tn_path_why_e why)
 {
     uint32_t  i;
 
     for (i = 0; i < peer->ncandidates; i++) {
         peer->candidates[i].pinged = 0;
-        peer->candidates[i].latency_ms = 0;
+        tn_path_rtt_forget(&peer->candidates[i]);
     }
 
-    tn_path_peer_clear_best(peer, now);
+    peer->derp_us = 0;
+    tn_path_peer_clear_best(peer, now, why);
 }
 
 
 void
 tn_path_peer_restart(tn_path_member_t *peer, tn_ms_t now)
 {
-    tn_path_peer_reset(peer, now);
+    tn_path_peer_reset(peer, now, TN_PATH_WHY_NETWORK);
 
     if (tn_timer_is_set(&peer->heartbeat)) {
         tn_path_peer_round(peer, now, true);
@@ -220,7 +228,7 @@ tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
     {
         candidate->pinged = now;
         candidate->pinged_back = now;
-        tn_path_ping(peer, now, from);
+        (void) tn_path_probe(peer, now, from, NULL);
     }
 
     return true;
@@ -228,35 +236,68 @@ tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
 
 
 void
-tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
-    tn_ms_t sent)
+tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
+    const tn_path_ping_t *ping, uint32_t rtt_us)
 {
+    bool                  recovered;
     tn_quality_t          pong, best;
-    tn_path_candidate_t  *candidate;
+    tn_path_candidate_t  *candidate, *former;
 
-    candidate = tn_path_peer_candidate(peer, to);
+    candidate = tn_path_peer_candidate(peer, &ping->to);
 
     if (candidate == NULL || peer->expired) {
         return;
     }
 
-    candidate->latency_ms = (uint32_t) (now - sent);
+    recovered = tn_path_rtt_answer(candidate, now, rtt_us);
+    peer->pub.path->counters.recovered += recovered;
 
     memset(&pong, 0, sizeof(tn_quality_t));
     memset(&best, 0, sizeof(tn_quality_t));
 
-    pong.addr = *to;
-    pong.latency_ms = candidate->latency_ms;
+    pong.addr = ping->to;
+    pong.latency_us = candidate->average_us;
     best.addr = peer->pub.best;
-    best.latency_ms = peer->best_ms;
+    best.latency_us = peer->best_us;
 
-    if (!tn_path_is_trusted(peer, now) || tn_quality_better(&pong, &best)) {
-        peer->pub.best = *to;
+    former = tn_path_peer_candidate(peer, &peer->pub.best);
+
+    if (!tn_path_peer_may_use(peer, candidate, now)) {
+
+        if (candidate == former) {
+            tn_path_peer_clear_best(peer, now, candidate->demoted);
+        }
+
+    } else if (!tn_path_is_trusted(peer, now)) {
+
+        /* one that is slow waits for the others, and for the relay */
+
+        if (candidate->demoted == TN_PATH_WHY_NONE || former == NULL
+            || former->demoted != TN_PATH_WHY_NONE)
+        {
+            peer->why = recovered ? TN_PATH_WHY_RECOVERED
+                                  : TN_PATH_WHY_ANSWERED;
+
+            peer->pub.best = ping->to;
+        }
+
+    } else if (candidate->demoted == TN_PATH_WHY_NONE
+               && ((former != NULL && former->demoted != TN_PATH_WHY_NONE)
+                   || tn_quality_better(&pong, &best)))
+    {
+        peer->why = recovered ? TN_PATH_WHY_RECOVERED : TN_PATH_WHY_BETTER;
+        peer->pub.best = ping->to;
     }
 
-    if (tn_addr_equal(&peer->pub.best, to)) {
-        peer->best_ms = candidate->latency_ms;
+    if (tn_addr_equal(&peer->pub.best, &ping->to)) {
+        peer->best_us = candidate->average_us;
         peer->pub.trust_until = now + TN_PATH_TRUST_MS;
+
+        if (candidate->demoted == TN_PATH_WHY_NONE
+            && tn_path_rtt_is_slow(candidate))
+        {
+            tn_path_peer_slow(peer, now, candidate);
+        }
     }
 
     tn_path_peer_schedule(peer, now);
@@ -265,12 +306,95 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
 
 
 void
+tn_path_peer_derp_pong(tn_path_member_t *peer, tn_ms_t now, uint32_t rtt_us)
+{
+    tn_path_candidate_t  *candidate;
+
+    peer->derp_us = rtt_us;
+    peer->derp_at = now;
+
+    candidate = tn_path_peer_candidate(peer, &peer->pub.best);
+
+    if (candidate != NULL && !tn_path_peer_may_use(peer, candidate, now)) {
+        tn_path_peer_clear_best(peer, now, candidate->demoted);
+        tn_path_peer_schedule(peer, now);
+    }
+}
+
+
+void
 tn_path_peer_ping_lost(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to)
 {
-    if (tn_addr_equal(&peer->pub.best, to) && !tn_path_is_trusted(peer, now)) {
-        tn_path_peer_clear_best(peer, now);
+    tn_path_candidate_t  *candidate;
+
+    candidate = tn_path_peer_candidate(peer, to);
+
+    if (candidate != NULL) {
+        candidate->good = 0;
     }
+
+    if (!tn_addr_equal(&peer->pub.best, to) || tn_path_is_trusted(peer, now)) {
+        return;
+    }
+
+    tn_path_peer_clear_best(peer, now, TN_PATH_WHY_LOST);
+
+    if (candidate != NULL && tn_path_rtt_lost(candidate, now)) {
+        peer->pub.path->counters.demoted++;
+    }
+}
+
+
+/*
+ * While nothing is trusted the address that WireGuard heard the peer from is
+ * tried beside DERP: its replies find back through a NAT that disco has not
+ * passed yet.  It is not proven until it answers a ping.
+ */
+void
+tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
+{
+    tn_path_member_t     *peer;
+    tn_path_candidate_t  *candidate;
+
+    peer = tn_path_member(pub);
+
+    if (peer->expired) {
+        return;
+    }
+
+    if (tn_addr_equal(&pub->best, from)) {
+
+        if (pub->renew_ms != 0 && pub->trust_until != TN_NEVER_MS) {
+            pub->trust_until = now + TN_PATH_TRUST_MS;
+            tn_path_peer_schedule(peer, now);
+            tn_path_note(peer, now);
+        }
+
+        return;
+    }
+
+    if (pub->best.port != 0 || peer->disco == NULL
+        || !tn_path_peer_is_usable(from))
+    {
+        return;
+    }
+
+    candidate = tn_path_peer_candidate(peer, from);
+
+    if (candidate == NULL
+        && tn_path_peer_sources(peer) < TN_PATH_SOURCES_MAX)
+    {
+        candidate = tn_path_peer_add_candidate(peer, from);
+    }
+
+    if (candidate == NULL || !tn_path_peer_may_use(peer, candidate, now)) {
+        return;
+    }
+
+    candidate->got_ping = now;
+    pub->best = *from;
+    pub->drive_at = 0;
 }
 
 
@@ -339,11 +463,11 @@ tn_path_unreachable(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *addr)
 
     if (candidate != NULL) {
         candidate->pinged = 0;
-        candidate->latency_ms = 0;
+        tn_path_rtt_forget(candidate);
     }
 
     if (tn_addr_equal(&pub->best, addr)) {
-        tn_path_peer_clear_best(peer, now);
+        tn_path_peer_clear_best(peer, now, TN_PATH_WHY_UNREACHABLE);
     }
 }
 
@@ -452,7 +576,7 @@ tn_path_peer_prune(tn_path_member_t *peer, tn_ms_t now)
     peer->ncandidates = n;
 
     if (lost) {
-        tn_path_peer_clear_best(peer, now);
+        tn_path_peer_clear_best(peer, now, TN_PATH_WHY_PEER);
     }
 }
 
@@ -496,7 +620,13 @@ tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now, bool call)
         candidate->pinged = now;
         any = true;
 
-        tn_path_ping(peer, now, &candidate->addr);
+        (void) tn_path_probe(peer, now, &candidate->addr, NULL);
+    }
+
+    /* what is slow is measured against the relay */
+
+    if (tn_path_peer_has_demoted(peer)) {
+        (void) tn_path_probe_derp(peer, now, NULL);
     }
 
     /* also when there is nothing to ping: the peer may be able to reach us */
@@ -518,18 +648,87 @@ tn_path_peer_wants_round(const tn_path_member_t *peer, tn_ms_t now)
         return true;
     }
 
-    return peer->best_ms > TN_PATH_GOOD_MS
+    if (now - peer->full_ping >= TN_PATH_DEMOTED_ROUND_MS
+        && tn_path_peer_has_demoted(peer))
+    {
+        return true;
+    }
+
+    return peer->best_us > TN_PATH_GOOD_MS * 1000
            && now - peer->full_ping >= TN_PATH_UPGRADE_MS;
 }
 
 
-static void
-tn_path_peer_clear_best(tn_path_member_t *peer, tn_ms_t now)
+/* what is demoted is better than nothing, and than a relay that is slower */
+static bool
+tn_path_peer_may_use(const tn_path_member_t *peer,
+    const tn_path_candidate_t *candidate, tn_ms_t now)
 {
+    if (candidate->demoted == TN_PATH_WHY_NONE || peer->pub.derp == 0) {
+        return true;
+    }
+
+    if (candidate->demoted == TN_PATH_WHY_FLAPPING) {
+        return false;
+    }
+
+    return peer->derp_us == 0 || now - peer->derp_at > TN_PATH_DERP_RTT_MS
+           || peer->derp_us >= candidate->average_us;
+}
+
+
+/* payload goes both ways until another candidate or the relay has answered */
+static void
+tn_path_peer_slow(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_candidate_t *candidate)
+{
+    char      addr[TN_ADDR_TEXT];
+    uint32_t  i;
+
+    tn_log(peer->pub.path->log, TN_LOG_INFO,
+           "path: %s has become slow, %u us", tn_addr_text(&candidate->addr,
+                                                           addr),
+           candidate->average_us);
+
+    candidate->demoted = TN_PATH_WHY_SLOW;
+    candidate->good = 0;
+    peer->pub.path->counters.demoted++;
+    peer->pub.trust_until = now;
+    peer->why = TN_PATH_WHY_SLOW;
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        peer->candidates[i].pinged = 0;
+    }
+
+    tn_path_peer_round(peer, now, false);
+}
+
+
+static bool
+tn_path_peer_has_demoted(const tn_path_member_t *peer)
+{
+    uint32_t  i;
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        if (peer->candidates[i].demoted != TN_PATH_WHY_NONE) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+static void
+tn_path_peer_clear_best(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_why_e why)
+{
+    peer->why = why;
+
     memset(&peer->pub.best, 0, sizeof(tn_addr_t));
     peer->pub.trust_until = 0;
     peer->pub.drive_at = 0;
-    peer->best_ms = 0;
+    peer->best_us = 0;
 
     tn_path_note(peer, now);
 }
@@ -587,7 +786,7 @@ tn_path_peer_heartbeat(void *data, tn_ms_t now)
             candidate->pinged = now;
         }
 
-        tn_path_ping(peer, now, &peer->pub.best);
+        (void) tn_path_probe(peer, now, &peer->pub.best, NULL);
     }
 
     if (tn_path_peer_wants_round(peer, now)) {

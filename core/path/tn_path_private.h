@@ -44,6 +44,16 @@
 
 /* our own */
 
+#define TN_PATH_SLOW_TIMES        3         /* the baseline: demoted */
+#define TN_PATH_SLOW_MIN_US       10000     /* less growth is jitter */
+#define TN_PATH_SLOW_SAMPLES      4
+#define TN_PATH_SLOW_GOOD         3         /* answers that restore it */
+#define TN_PATH_FLAPS             5         /* losses in the time: demoted */
+#define TN_PATH_FLAPS_MS          300000
+#define TN_PATH_FLAPS_GOOD        10
+#define TN_PATH_BASE_MS           150000    /* half the baseline's memory */
+#define TN_PATH_DEMOTED_ROUND_MS  15000
+#define TN_PATH_DERP_RTT_MS       30000     /* a relay's round trip is fresh */
 #define TN_PATH_PING_BACK_MS      1000
 #define TN_PATH_DOUBT_MS          1000      /* trust after a CallMeMaybe */
 #define TN_PATH_SOURCES_MAX       16        /* candidates by pings alone */
@@ -86,7 +96,17 @@ typedef struct {
     uint8_t              got_txid[TN_DISCO_TXID];
     tn_ms_t              pinged;    /* 0: not yet */
     tn_ms_t              pinged_back;   /* in answer to a ping, 0: not yet */
-    uint32_t             latency_ms;
+
+    /* round trips; see tn_path_rtt.c */
+    uint32_t             latency_us;    /* the last, 0: none */
+    uint32_t             average_us;
+    uint32_t             base_us[2];    /* lowest of this span and the last */
+    tn_ms_t              base_at;       /* begin of this span */
+    uint32_t             samples;
+    tn_path_why_e        demoted;       /* or TN_PATH_WHY_NONE */
+    uint32_t             good;          /* answers since then, in a row */
+    uint32_t             flaps;
+    tn_ms_t              flaps_at;      /* the first of them */
 } tn_path_candidate_t;
 
 /* a peer; what is read per packet stands first */
@@ -108,16 +128,29 @@ struct tn_path_member_s {
     uint32_t             ncandidates;
     uint32_t             size;
 
-    uint32_t             best_ms;
+    uint32_t             best_us;
+    uint32_t             derp_us;       /* round trip by DERP, 0: unknown */
+    tn_ms_t              derp_at;       /* when it was measured */
+    tn_ms_t              derp_pinged;
     tn_ms_t              full_ping;     /* last round, 0: none */
     tn_ms_t              called;        /* last CallMeMaybe wanted */
     tn_link_t            call_link;     /* waits for fresh endpoints */
     tn_timer_t           heartbeat;     /* set while the peer is active */
 
+    tn_path_why_e        why;           /* of the next change to be told */
+    tn_path_change_t    *changes;       /* TN_PATH_HISTORY, or NULL */
+    uint32_t             nchanges;      /* all there ever were */
     tn_path_kind_e       told_kind;
     tn_addr_t            told_best;
     uint32_t             told_derp;
 };
+
+/* who asked by tn_path_ping() */
+typedef struct {
+    tn_path_pong_pt      fn;        /* NULL once it was called */
+    void                *data;
+    uint32_t             refs;      /* pings under way */
+} tn_path_asked_t;
 
 typedef struct {
     tn_link_t            fifo;      /* all wait the same time */
@@ -125,7 +158,10 @@ typedef struct {
     uint8_t              txid[TN_DISCO_TXID];
     tn_path_member_t    *peer;
     tn_addr_t            to;
+    uint32_t             region;    /* 0: over UDP to `to` */
     tn_ms_t              at;
+    uint64_t             at_us;
+    tn_path_asked_t     *asked;     /* or NULL */
 } tn_path_ping_t;
 
 typedef enum {
@@ -207,6 +243,11 @@ struct tn_path_s {
     tn_netinfo_t         netinfo;
     bool                 netinfo_told;
 
+    tn_netcheck_report_t report;        /* the last */
+    tn_ms_t              report_at;     /* 0: none */
+    uint32_t             forced_home;   /* 0: none */
+    tn_path_counters_t   counters;
+
     uint8_t              out[TN_PATH_DISCO_OUT];
     uint8_t              plain[TN_PATH_DISCO_OUT];
     uint8_t              scratch[64 << 10];
@@ -243,7 +284,8 @@ void tn_path_peer_netmap(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *endpoints, size_t n);
 
 /* forgets what is proven, keeps the candidates; pings at the next send */
-void tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now);
+void tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_why_e why);
 
 /* the same, and active peers search at once */
 void tn_path_peer_restart(tn_path_member_t *peer, tn_ms_t now);
@@ -256,11 +298,30 @@ bool tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *from, const uint8_t txid[TN_DISCO_TXID]);
 
 void tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
-    const tn_addr_t *to, tn_ms_t sent);
+    const tn_path_ping_t *ping, uint32_t rtt_us);
 void tn_path_peer_ping_lost(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to);
+
+/* the relay of a peer answered a ping */
+void tn_path_peer_derp_pong(tn_path_member_t *peer, tn_ms_t now,
+    uint32_t rtt_us);
 void tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
     const tn_disco_addrs_t *addrs);
+
+
+/* tn_path_rtt.c: what round trips and losses say of a candidate */
+
+/* true when it has just recovered */
+bool tn_path_rtt_answer(tn_path_candidate_t *candidate, tn_ms_t now,
+    uint32_t rtt_us);
+
+/* its round trip has grown too much */
+bool tn_path_rtt_is_slow(const tn_path_candidate_t *candidate);
+
+/* it was the best address and is lost; true when that is once too often */
+bool tn_path_rtt_lost(tn_path_candidate_t *candidate, tn_ms_t now);
+
+void tn_path_rtt_forget(tn_path_candidate_t *candidate);
 
 
 /* tn_path_disco.c: disco messages in and out */
@@ -274,8 +335,11 @@ void tn_path_disco_leave(tn_path_t *path, tn_path_member_t *peer);
 void tn_path_disco_input(tn_path_t *path, tn_ms_t now,
     const tn_path_from_t *from, const uint8_t *bytes, size_t len);
 
-/* sends a ping and remembers it */
-void tn_path_ping(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to);
+/* sends a ping and remembers it; asked may be NULL */
+tn_rc_t tn_path_probe(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *to, tn_path_asked_t *asked);
+tn_rc_t tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_asked_t *asked);
 void tn_path_pings_forget(tn_path_member_t *peer);
 void tn_path_pings_timer(void *data, tn_ms_t now);
 
@@ -292,6 +356,7 @@ tn_path_region_t *tn_path_region_find(const tn_path_t *path, uint32_t id);
 void tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id);
 void tn_path_race(tn_path_t *path, tn_ms_t now);
 void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
+void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
 void tn_path_sweep_timer(void *data, tn_ms_t now);
 
 /* peer may be NULL; it is where a reverse route is looked up */

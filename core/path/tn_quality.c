@@ -35,11 +35,11 @@ tn_quality_better(const tn_quality_t *a, const tn_quality_t *b)
 
     /* a point for each percent by which one is faster */
 
-    if (a->latency_ms > b->latency_ms) {
-        b_points += 100 - b->latency_ms * 100 / a->latency_ms;
+    if (a->latency_us > b->latency_us) {
+        b_points += 100 - b->latency_us * 100 / a->latency_us;
 
-    } else if (b->latency_ms != 0) {
-        a_points += 100 - a->latency_ms * 100 / b->latency_ms;
+    } else if (b->latency_us != 0) {
+        a_points += 100 - a->latency_us * 100 / b->latency_us;
     }
 
     /* a percent alone does not move traffic: the choice must not flap */

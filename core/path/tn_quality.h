@@ -14,7 +14,7 @@
 typedef struct {
     tn_addr_t  addr;        /* port 0: none */
     uint32_t   vni;         /* of a peer relay, 0: direct */
-    uint32_t   latency_ms;
+    uint32_t   latency_us;
     uint32_t   mtu;         /* proven, 0: unknown */
 } tn_quality_t;
 

@@ -224,7 +224,8 @@ check_forged(void)
     ok(same(before, snapshot(a, 1)), "a pong for no ping");
 
     b->cut = true;
-    tn_path_peer_reset(tn_path_member(a->peers[1]), world->now);
+    tn_path_peer_reset(tn_path_member(a->peers[1]), world->now,
+                       TN_PATH_WHY_NETWORK);
     world_send(a, 1, 'Q');
     ok(!tn_list_empty(&a->path->pings_fifo), "a ping is out");
     ping = tn_container(a->path->pings_fifo.prev, tn_path_ping_t, fifo);

@@ -69,10 +69,10 @@ answer(const quality_case_t *test)
     (void) tn_addr_parse(&q[1].addr, test->b.addr, strlen(test->b.addr));
 
     q[0].vni = test->a.vni;
-    q[0].latency_ms = test->a.latency_ms;
+    q[0].latency_us = test->a.latency_ms * 1000;
     q[0].mtu = test->a.mtu;
     q[1].vni = test->b.vni;
-    q[1].latency_ms = test->b.latency_ms;
+    q[1].latency_us = test->b.latency_ms * 1000;
     q[1].mtu = test->b.mtu;
 
     return tn_quality_better(&q[0], &q[1]);

@@ -78,6 +78,7 @@ struct node_s {
     tn_addr_t          addr;            /* of its socket */
     unsigned           latency;         /* to the middle of the internet */
     bool               cut;             /* its UDP is dropped from now on */
+    unsigned           slow;            /* ms more for its UDP to nodes */
     tn_keypair_t       node;
     tn_keypair_t       disco;
     tn_path_t         *path;
@@ -369,7 +370,7 @@ world_send_udp(void *data, const tn_addr_t *to, const uint8_t *bytes,
         return TN_OK;
     }
 
-    latency = node->latency + dst->latency;
+    latency = node->latency + dst->latency + node->slow + dst->slow;
     world_post(world, EVENT_UDP, world->now + latency, &from, to, NULL,
                bytes, len, NULL, 0);
 
@@ -857,15 +858,15 @@ world_changed(void *data, tn_ms_t now, tn_path_peer_t *peer)
 
 
 static const tn_path_ops_t  world_ops = {
-    world_send_udp,
-    world_derp_open,
-    world_derp_write,
-    world_derp_close,
-    world_wireguard,
-    world_resolve,
-    world_endpoints,
-    world_netinfo,
-    world_changed
+    .send_udp = world_send_udp,
+    .derp_open = world_derp_open,
+    .derp_write = world_derp_write,
+    .derp_close = world_derp_close,
+    .wireguard = world_wireguard,
+    .resolve = world_resolve,
+    .endpoints = world_endpoints,
+    .netinfo = world_netinfo,
+    .changed = world_changed
 };
 
 
@@ -925,7 +926,8 @@ world_payload(node_t *node, const tn_path_from_t *from, const uint8_t *bytes,
     }
 
     now = node->world->now;
-    tn_path_received(node->peers[bytes[5]], now);
+    tn_path_received(node->peers[bytes[5]], now,
+                     from->region == 0 ? &from->addr : NULL);
 
     if (bytes[4] == 'Q') {
         world_send(node, bytes[5], 'R');
