@@ -449,12 +449,13 @@ tn_http1_chunk_byte(tn_http1_t *http, uint8_t c)
     case TN_HTTP1_CHUNK_SIZE:
 
         if (c == '\n') {
-            if (http->line_len < 2) {
+            if (!http->digits) {
                 return TN_MALFORMED;
             }
 
             http->line_len = 0;
             http->state = http->left ? TN_HTTP1_CHUNK : TN_HTTP1_TRAILER;
+            http->digits = false;
             http->extension = false;
 
             return TN_OK;
@@ -475,6 +476,7 @@ tn_http1_chunk_byte(tn_http1_t *http, uint8_t c)
 
         digit = isdigit(c) ? c - '0' : tolower(c) - 'a' + 10;
         http->left = http->left * 16 + (unsigned) digit;
+        http->digits = true;
 
         return http->left > TN_HTTP1_BODY_MAX ? TN_MALFORMED : TN_OK;
 

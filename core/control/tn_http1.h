@@ -57,6 +57,7 @@ typedef struct {
 
     uint64_t            left;           /* of the body or chunk */
     size_t              line_len;       /* of a chunk's size or trailer */
+    bool                digits;         /* the size has some */
     bool                extension;      /* in what is skipped of it */
 
     size_t              head_len;
