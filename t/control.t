@@ -392,10 +392,10 @@ sub testcontrol {
 
     # 503 with a time
 
+    $one->stop;
     $call->(POST => '/reject', { Path => '/machine/map', Status => 503,
                                  RetryAfter => '2', Message => 'busy',
                                  Times => 1 });
-    $one->stop;
     $one = probe('--url', $url, '--state', "$dir/tc-one");
     seen($one, qr/busy \(status 503\).*trying again in 2\.0 s/,
          'testcontrol: Retry-After is obeyed');
