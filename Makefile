@@ -58,7 +58,7 @@ help:
 ##                  QUICK=1: less of everything; ROUNDS=n
 ## make install     put the module and the program where nginx looks
 ## make unit        the C unit tests only
-## make asan        unit tests and lab tests under ASan and UBSan
+## make asan        unit tests, and lab tests of the core, under ASan and UBSan
 ## make fuzz        every fuzz target, FUZZ_SECONDS each (default 10)
 ## make lint        clang-tidy, cppcheck and the house rules
 ## make format      show what clang-format would change in the files you touch
@@ -169,11 +169,20 @@ bench: deps peers
 	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS) $(BENCH_PROGRAMS)
 	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/run
 
+# The unit tests, and lab tests with a core built so: the one process that
+# parses what the network sends.
+ASAN = $(BUILD)/asan
+ASAN_LAB ?= t/first_node.t t/core_kill.t t/paths.t t/trouble.t
+
 .PHONY: asan
-asan:
-	$(MAKE) BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" \
+asan: all $(LAB_PROGRAMS)
+	$(MAKE) BUILD=$(ASAN) OPT="-O1 -g -fno-omit-frame-pointer" \
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 	    unit lib
+	@mkdir -p $(ASAN)/lab/t
+	@cp $(ASAN)/ngx_tailnet_core $(BUILD)/*.so $(ASAN)/lab/
+	@cp $(LAB_PROGRAMS) $(ASAN)/lab/t/
+	TAILNET_BUILD=$(abspath $(ASAN)/lab) prove --timer -It/lib $(ASAN_LAB)
 
 $(BUILD)/fuzz/%: t/fuzz/%.c $(LIB_SRCS)
 	@mkdir -p $(@D)

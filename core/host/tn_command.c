@@ -24,13 +24,15 @@
 static int command_usage(void);
 static bool command_text(char *dst, size_t size, const char *src,
     const char *name);
+static bool command_number(long *number, long max, const char *text);
 static void *command_core(void *arg);
 
 
 int
 tn_core_command(int argc, char **argv)
 {
-    int               c, fd, number;
+    int               c, fd;
+    long              number;
     bool              bad;
     char              text[TN_IPC_TEXT], program[TN_IPC_PATH];
     char              token[TN_IPC_TOKEN];
@@ -94,8 +96,7 @@ tn_core_command(int argc, char **argv)
             break;
 
         case 'p':
-            number = atoi(optarg);
-            bad |= number < 0 || number > 65535;
+            bad |= !command_number(&number, 65535, optarg);
             node.udp_port = (uint16_t) number;
             break;
 
@@ -108,8 +109,8 @@ tn_core_command(int argc, char **argv)
             break;
 
         case 'l':
-            number = atoi(optarg);
-            bad |= number < TN_LOG_EMERG || number > TN_LOG_DEBUG;
+            bad |= !command_number(&number, TN_LOG_DEBUG, optarg)
+                   || number < TN_LOG_EMERG;
             node.log_level = (uint8_t) number;
             break;
 
@@ -222,6 +223,17 @@ command_text(char *dst, size_t size, const char *src, const char *name)
     (void) snprintf(dst, size, "%s", src);
 
     return true;
+}
+
+
+static bool
+command_number(long *number, long max, const char *text)
+{
+    char  *end;
+
+    *number = strtol(text, &end, 10);
+
+    return end != text && *end == '\0' && *number >= 0 && *number <= max;
 }
 
 

@@ -236,8 +236,6 @@ tn_tls_session_free(SSL *ssl)
 static tn_rc_t
 tn_tls_pin(SSL *ssl, const char *host, const char *hex)
 {
-    size_t         i;
-    unsigned int   byte;
     tn_tls_pin_t  *pin;
 
     if (strlen(hex) != 2 * SHA256_DIGEST_LENGTH
@@ -251,9 +249,11 @@ tn_tls_pin(SSL *ssl, const char *host, const char *hex)
         return TN_NOMEM;
     }
 
-    for (i = 0; i < SHA256_DIGEST_LENGTH; i++) {
-        (void) sscanf(hex + 2 * i, "%2x", &byte);
-        pin->hash[i] = (uint8_t) byte;
+    if (OPENSSL_hexstr2buf_ex(pin->hash, sizeof(pin->hash), NULL, hex, '\0')
+        != 1)
+    {
+        free(pin);
+        return TN_MALFORMED;
     }
 
     if (!tn_tls_is_ip(host)) {

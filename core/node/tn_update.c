@@ -12,11 +12,16 @@
 #define TN_UPDATE_PEER_BITS                                                   \
     (TN_NODE_ADDED | TN_NODE_KEY | TN_NODE_DISCO | TN_NODE_ENDPOINTS          \
      | TN_NODE_DERP | TN_NODE_ADDRESSES | TN_NODE_ALLOWED | TN_NODE_EXPIRY    \
-     | TN_NODE_FLAGS)
+     | TN_NODE_FLAGS | TN_NODE_CAPS)
 
 
 static tn_rc_t tn_update_peer(tn_update_peer_t *peer,
-    const tn_netmap_node_t *node, bool accept_routes);
+    const tn_netmap_node_t *node, bool accept_routes,
+    const tn_filter_rules_t *rules);
+static tn_rc_t tn_update_all_caps(tn_update_t *update,
+    const tn_netmap_t *netmap, const tn_filter_rules_t *rules);
+static bool tn_update_names_caps(const tn_rules_t *rules);
+static bool tn_update_has_cap(void *data, const char *cap);
 static bool tn_update_allows(const tn_netmap_node_t *node,
     const tn_prefix_t *prefix, bool accept_routes);
 static tn_rc_t tn_update_self(tn_update_t *update,
@@ -27,20 +32,46 @@ tn_update_t *
 tn_update_create(const tn_netmap_t *netmap,
     const tn_netmap_changes_t *changes, bool accept_routes)
 {
-    size_t             i, n;
-    uint32_t           what;
-    tn_update_t       *update;
-    tn_netmap_node_t  *node;
+    size_t              i, n;
+    uint32_t            what;
+    tn_update_t        *update;
+    tn_netmap_node_t   *node;
+    tn_filter_rules_t  *rules;
 
     update = calloc(1, sizeof(tn_update_t));
     if (update == NULL) {
         return NULL;
     }
 
-    tn_rules_init(&update->rules);
+    rules = NULL;
 
     what = changes ? changes->what
                    : TN_NETMAP_SELF | TN_NETMAP_FILTER | TN_NETMAP_DERPMAP;
+
+    /*
+     * Rules are compiled for the data thread when they are new, and here for
+     * a moment when a source of theirs is a capability of peers.
+     */
+
+    if ((what & TN_NETMAP_FILTER) && netmap->filtered) {
+        update->rules = tn_filter_compile(&netmap->rules);
+        if (update->rules == NULL) {
+            goto failed;
+        }
+    }
+
+    if (netmap->filtered && tn_update_names_caps(&netmap->rules)) {
+        rules = tn_filter_compile(&netmap->rules);
+        if (rules == NULL) {
+            goto failed;
+        }
+
+        if (update->rules != NULL
+            && tn_update_all_caps(update, netmap, rules) != TN_OK)
+        {
+            goto failed;
+        }
+    }
 
     n = changes ? changes->npeers : netmap->peers.count;
 
@@ -59,7 +90,7 @@ tn_update_create(const tn_netmap_t *netmap,
              node = tn_netmap_each(netmap, node))
         {
             if (tn_update_peer(&update->peers[update->npeers++], node,
-                               accept_routes)
+                               accept_routes, rules)
                 != TN_OK)
             {
                 goto failed;
@@ -75,7 +106,7 @@ tn_update_create(const tn_netmap_t *netmap,
             }
 
             if (tn_update_peer(&update->peers[update->npeers++], node,
-                               accept_routes)
+                               accept_routes, rules)
                 != TN_OK)
             {
                 goto failed;
@@ -102,14 +133,6 @@ tn_update_create(const tn_netmap_t *netmap,
         goto failed;
     }
 
-    if ((what & TN_NETMAP_FILTER) && netmap->filtered) {
-        update->has_rules = true;
-
-        if (tn_rules_copy(&update->rules, &netmap->rules) != TN_OK) {
-            goto failed;
-        }
-    }
-
     if ((what & TN_NETMAP_DERPMAP) && netmap->derpmap != NULL) {
         update->derpmap = tn_derpmap_copy(netmap->derpmap);
         if (update->derpmap == NULL) {
@@ -117,10 +140,13 @@ tn_update_create(const tn_netmap_t *netmap,
         }
     }
 
+    tn_filter_rules_free(rules);
+
     return update;
 
 failed:
 
+    tn_filter_rules_free(rules);
     tn_update_free(update);
 
     return NULL;
@@ -144,7 +170,8 @@ tn_update_free(tn_update_t *update)
     free(update->peers);
     free(update->removed);
     free(update->local);
-    tn_rules_done(&update->rules);
+    free(update->caps);
+    tn_filter_rules_free(update->rules);
     tn_derpmap_free(update->derpmap);
     free(update);
 }
@@ -152,7 +179,7 @@ tn_update_free(tn_update_t *update)
 
 static tn_rc_t
 tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
-    bool accept_routes)
+    bool accept_routes, const tn_filter_rules_t *rules)
 {
     size_t  i;
 
@@ -163,6 +190,14 @@ tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
     peer->expired = node->expired;
     peer->jailed = node->jailed;
     peer->wireguard_only = node->wireguard_only;
+
+    (void) tn_netmap_node_ip(node, true, &peer->own4);
+    (void) tn_netmap_node_ip(node, false, &peer->own6);
+
+    if (rules != NULL) {
+        peer->caps = tn_filter_rules_caps(rules, tn_update_has_cap,
+                                          (void *) node);
+    }
 
     if (node->nallowed_ips != 0) {
         peer->allowed = calloc(node->nallowed_ips, sizeof(tn_prefix_t));
@@ -189,6 +224,65 @@ tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
     }
 
     return TN_OK;
+}
+
+
+static tn_rc_t
+tn_update_all_caps(tn_update_t *update, const tn_netmap_t *netmap,
+    const tn_filter_rules_t *rules)
+{
+    uint64_t           caps;
+    tn_netmap_node_t  *node;
+
+    if (netmap->peers.count == 0) {
+        return TN_OK;
+    }
+
+    update->caps = calloc(netmap->peers.count, sizeof(tn_update_caps_t));
+    if (update->caps == NULL) {
+        return TN_NOMEM;
+    }
+
+    for (node = tn_netmap_each(netmap, NULL);
+         node != NULL && update->ncaps < netmap->peers.count;
+         node = tn_netmap_each(netmap, node))
+    {
+        caps = tn_filter_rules_caps(rules, tn_update_has_cap, node);
+
+        if (caps != 0) {
+            update->caps[update->ncaps].id = node->id;
+            update->caps[update->ncaps++].caps = caps;
+        }
+    }
+
+    return TN_OK;
+}
+
+
+static bool
+tn_update_names_caps(const tn_rules_t *rules)
+{
+    size_t            i, j;
+    const tn_rule_t  *rule;
+
+    for (i = 0; i < rules->n; i++) {
+        rule = rules->rule[i];
+
+        for (j = 0; j < rule->nsrcs; j++) {
+            if (rule->srcs[j].kind == TN_RULE_CAP) {
+                return true;
+            }
+        }
+    }
+
+    return false;
+}
+
+
+static bool
+tn_update_has_cap(void *data, const char *cap)
+{
+    return tn_netmap_node_cap(data, cap) != NULL;
 }
 
 

@@ -12,8 +12,8 @@
 #include "base/tn_addr.h"
 #include "base/tn_key.h"
 #include "control/tn_netmap.h"
+#include "filter/tn_filter.h"
 #include "wire/tn_derpmap.h"
-#include "wire/tn_rule.h"
 
 
 typedef struct {
@@ -28,7 +28,17 @@ typedef struct {
     bool           expired;
     bool           jailed;
     bool           wireguard_only;
+    uint64_t       caps;            /* of tn_filter_rules_caps() */
+    tn_ip_t        own4;            /* first own addresses, or none */
+    tn_ip_t        own6;
 } tn_update_peer_t;
+
+
+/* capabilities of a peer by the rules of the same update */
+typedef struct {
+    int64_t        id;
+    uint64_t       caps;
+} tn_update_caps_t;
 
 
 typedef struct {
@@ -44,8 +54,10 @@ typedef struct {
     tn_prefix_t       *local;       /* addresses packets may come in for */
     size_t             nlocal;
 
-    bool               has_rules;
-    tn_rules_t         rules;
+    /* NULL: unchanged; taken over by the filter */
+    tn_filter_rules_t *rules;
+    tn_update_caps_t  *caps;        /* new rules: all peers that have some */
+    size_t             ncaps;
 
     tn_derpmap_t      *derpmap;     /* NULL: unchanged */
 } tn_update_t;

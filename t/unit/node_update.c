@@ -1,0 +1,147 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What of a netmap reaches the data thread: allowed IPs with and without
+ * accepted routes, capability sources of the packet filter, changes only.
+ */
+
+#include "node/tn_update.h"
+
+#include "tap.h"
+
+
+#define KEY_A  "nodekey:"                                                     \
+    "1111111111111111111111111111111111111111111111111111111111111111"
+#define KEY_B  "nodekey:"                                                     \
+    "2222222222222222222222222222222222222222222222222222222222222222"
+
+#define KEY_ME  "nodekey:"                                                    \
+    "3333333333333333333333333333333333333333333333333333333333333333"
+
+static const char  first_map[] =
+    "{\"Node\":{\"ID\":1,\"Name\":\"me.t.\",\"Key\":\"" KEY_ME "\","
+        "\"Addresses\":[\"100.64.0.1/32\","
+        "\"fd7a:115c:a1e0::1/128\"]},"
+    "\"Peers\":["
+      "{\"ID\":2,\"Name\":\"a.t.\",\"Key\":\"" KEY_A "\",\"HomeDERP\":7,"
+        "\"Addresses\":[\"100.64.0.2/32\",\"fd7a:115c:a1e0::2/128\"],"
+        "\"AllowedIPs\":[\"100.64.0.2/32\",\"fd7a:115c:a1e0::2/128\","
+          "\"10.9.0.0/16\",\"0.0.0.0/0\"],"
+        "\"CapMap\":{\"example.com/cap/x\":null}},"
+      "{\"ID\":3,\"Name\":\"b.t.\",\"Key\":\"" KEY_B "\",\"HomeDERP\":7,"
+        "\"Addresses\":[\"100.64.0.3/32\"],"
+        "\"AllowedIPs\":[\"100.64.0.3/32\"]}],"
+    "\"PacketFilter\":[{\"SrcIPs\":[\"cap:example.com/cap/x\"],\"DstPorts\":"
+        "[{\"IP\":\"*\",\"Ports\":{\"First\":80,\"Last\":80}}]}]}";
+
+static tn_netmap_t          *netmap;
+static tn_netmap_changes_t   changes;
+
+
+static bool
+apply(const char *json)
+{
+    tn_netmap_changes_done(&changes);
+    memset(&changes, 0, sizeof(changes));
+
+    return tn_netmap_apply(netmap, json, strlen(json), 1800000000, &changes)
+           == TN_OK;
+}
+
+
+static const tn_update_peer_t *
+find(const tn_update_t *update, int64_t id)
+{
+    size_t  i;
+
+    for (i = 0; i < update->npeers; i++) {
+        if (update->peers[i].id == id) {
+            return &update->peers[i];
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+test_whole(void)
+{
+    uint64_t                 bits;
+    tn_update_t             *update;
+    const tn_update_peer_t  *a, *b;
+
+    ok(apply(first_map), "the first map");
+
+    update = tn_update_create(netmap, NULL, false);
+    ok(update != NULL && update->full, "an update of all");
+    is_int(update->npeers, 2, "two peers");
+    ok(update->has_self, "the node itself");
+    is_int(update->nlocal, 2, "own addresses");
+    ok(update->rules != NULL, "compiled rules");
+
+    a = find(update, 2);
+    b = find(update, 3);
+    is_int(a->nallowed, 2, "without routes: the peer's own addresses");
+    is_int(a->home_derp, 7, "its home");
+    bits = a->caps;
+    ok(bits != 0, "the peer with the capability has a bit");
+    is_int((long long) b->caps, 0, "the other has none");
+    ok(update->ncaps == 1 && update->caps[0].id == 2
+       && update->caps[0].caps == bits, "the list says the same");
+    tn_update_free(update);
+
+    update = tn_update_create(netmap, NULL, true);
+    is_int(find(update, 2)->nallowed, 3,
+           "with routes: the subnet too, the default route never");
+    tn_update_free(update);
+}
+
+
+static void
+test_changes(void)
+{
+    tn_update_t  *update;
+
+    ok(apply("{\"PeersChangedPatch\":[{\"NodeID\":3,\"Online\":true}]}"),
+       "a peer comes online");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->npeers == 0 && !update->full && update->rules == NULL
+       && !update->has_self, "which packets do not feel");
+    tn_update_free(update);
+
+    ok(apply("{\"PeersChangedPatch\":[{\"NodeID\":3,\"CapMap\":"
+             "{\"example.com/cap/x\":null}}]}"), "a peer gets the capability");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->npeers == 1 && update->peers[0].caps != 0,
+       "it is told with its bit");
+    ok(update->rules == NULL, "the rules stay");
+    tn_update_free(update);
+
+    ok(apply("{\"PeersRemoved\":[2]}"), "a peer goes");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->nremoved == 1 && update->removed[0] == 2, "and is removed");
+    tn_update_free(update);
+
+    ok(apply("{\"PacketFilter\":[]}"), "the filter is emptied");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->rules != NULL && update->ncaps == 0,
+       "an empty set is a set: it denies");
+    tn_update_free(update);
+}
+
+
+int
+main(void)
+{
+    netmap = tn_netmap_create(NULL);
+
+    test_whole();
+    test_changes();
+
+    tn_netmap_changes_done(&changes);
+    tn_netmap_destroy(netmap);
+
+    return tap_done();
+}
