@@ -260,7 +260,7 @@ END
     my $bad = probe('--url', $url, '--auth-key', 'wrong', '--hostname',
                     'bad');
     seen($bad, qr/^state needs-login/, "$name: a wrong auth key is a state");
-    seen($bad, qr/^log err control: .* refused the registration: .*check auth_key/,
+    seen($bad, qr/^log err .* refused the registration: .*check auth_key/,
          "$name: and a clear error");
     $bad->say("auth $key");
     seen($bad, qr/^state running/, "$name: a right one heals it");

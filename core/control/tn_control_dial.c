@@ -590,7 +590,8 @@ tn_control_upgrade_received(tn_control_t *c, tn_control_dial_e kind,
         }
 
         if (rc != TN_OK) {
-            tn_control_dial_error(c, kind, "the answer is not HTTP, or too long");
+            tn_control_dial_error(c, kind,
+                                  "the answer is not HTTP, or too long");
             return;
         }
 

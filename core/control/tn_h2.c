@@ -312,7 +312,7 @@ tn_h2_on_header(nghttp2_session *session, const nghttp2_frame *frame,
     /* nghttp2 has checked that it is there once, with three digits */
 
     if (name_len == 7 && memcmp(name, ":status", 7) == 0) {
-        call->status = atoi((const char *) value);
+        call->status = (int) strtol((const char *) value, NULL, 10);
 
     } else if (name_len == 11 && memcmp(name, "retry-after", 11) == 0) {
         snprintf(call->retry_after, sizeof(call->retry_after), "%.*s",

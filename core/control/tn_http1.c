@@ -269,7 +269,7 @@ tn_http1_head(tn_http1_t *http)
         return TN_MALFORMED;
     }
 
-    http->status = atoi(line + 9);
+    http->status = (int) strtol(line + 9, NULL, 10);
 
     for (line = next; *line != '\r'; line = next) {
         next = strstr(line, "\r\n");

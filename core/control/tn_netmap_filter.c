@@ -61,7 +61,7 @@ tn_netmap_filters_free(tn_netmap_filters_t *filters)
         return;
     }
 
-    for (i = 0; i < filters->n; i++) {
+    for (i = 0; filters->filter != NULL && i < filters->n; i++) {
         free(filters->filter[i].name);
         tn_rules_done(&filters->filter[i].rules);
     }

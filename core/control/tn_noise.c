@@ -415,8 +415,8 @@ tn_noise_encrypt(tn_noise_t *noise, const tn_key_t *key, const uint8_t *src,
 
     memset(nonce, 0, sizeof(nonce));
 
-    rc = tn_aead_seal_once(key, nonce, noise->hs.h, sizeof(noise->hs.h), src, len,
-                           dst);
+    rc = tn_aead_seal_once(key, nonce, noise->hs.h, sizeof(noise->hs.h), src,
+                           len, dst);
     if (rc != TN_OK) {
         return rc;
     }
