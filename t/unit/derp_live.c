@@ -147,7 +147,8 @@ on_wireguard(void *data, tn_ms_t now, const tn_path_from_t *from,
 
     (void) bytes;
 
-    tn_path_received(node->peer, now);
+    tn_path_received(node->peer, now,
+                     from->region == 0 ? &from->addr : NULL);
     node->got_udp += from->region == 0;
     node->got_derp += from->region == REGION;
     node->longest = tn_max(node->longest, len);
