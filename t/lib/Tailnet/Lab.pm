@@ -22,6 +22,7 @@ use Tailnet::Lab::Derper;
 use Tailnet::Lab::Headscale;
 use Tailnet::Lab::Host;
 use Tailnet::Lab::Nginx;
+use Tailnet::Lab::Router;
 use Tailnet::Lab::Switch;
 use Tailnet::Lab::Tailscaled;
 use Tailnet::Lab::Testcontrol;
@@ -37,7 +38,7 @@ my $count = 0;
 sub obstacle {
     return 'network namespaces need root' if $> != 0;
 
-    for my $program (qw(ip nft curl openssl setpriv)) {
+    for my $program (qw(ip nft conntrack curl openssl setpriv)) {
         return "$program is not installed" unless find_program($program);
     }
 
@@ -175,6 +176,26 @@ sub host {
 }
 
 
+sub router {
+    my ($self, $name, %opt) = @_;
+
+    my $router = Tailnet::Lab::Router->new($self, $name, %opt);
+    push @{$self->{hosts}}, $router;
+
+    return $router;
+}
+
+
+# Tells all on the switch, now and later, that a router has an IPv6 LAN.
+
+sub add_route {
+    my ($self, $to, $via, $router) = @_;
+
+    push @{$self->{routes}}, { to => $to, via => $via, router => $router };
+    $_->set_routes for grep { !$_->{behind} } @{$self->{hosts}};
+}
+
+
 sub headscale { my $l = shift; return Tailnet::Lab::Headscale->new($l, @_) }
 sub derper { my $l = shift; return Tailnet::Lab::Derper->new($l, @_) }
 sub testcontrol { my $l = shift; return Tailnet::Lab::Testcontrol->new($l, @_) }
@@ -187,6 +208,8 @@ sub nginx { my $l = shift; return Tailnet::Lab::Nginx->new($l, @_) }
 #   headscale => 28 | 29 or testcontrol => 1; tls => 1 for https control
 #   tun => 0: the peer in userspace mode
 #   infra, peer, web => {...}: options of these hosts
+#   nat => { web => 'easy', peer => { kind => 'hard', v6 => 1 } }: routers
+#     before them, see Tailnet::Lab::Router
 #   progress => sub { say "..." }
 # Returns { infra, derper, control, auth_key, peer (the tailscaled), peer_web
 # (its nginx), web (a host) }. The peer is up, its name is "peer".
@@ -198,6 +221,15 @@ sub small_tailnet {
 
     $progress->('making namespaces');
     $t{infra} = $self->host('infra', %{$opt{infra} // {}});
+
+    for my $name (sort keys %{$opt{nat} // {}}) {
+        my $nat = $opt{nat}{$name};
+
+        $t{router}{$name} = $self->router("r-$name",
+            ref $nat ? %$nat : (kind => $nat));
+        $opt{$name}{behind} = $t{router}{$name};
+    }
+
     my $peer = $self->host('peer', %{$opt{peer} // {}});
     $t{web} = $self->host('web', %{$opt{web} // {}});
 

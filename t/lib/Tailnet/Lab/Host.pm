@@ -1,7 +1,7 @@
 package Tailnet::Lab::Host;
 
-# A host of the lab: a network namespace with an interface on the switch, its
-# own resolv.conf, and no route out.
+# A host of the lab: a network namespace with an interface on the switch or on
+# the LAN of a router, its own resolv.conf, and no route out of the lab.
 
 use strict;
 use warnings;
@@ -16,9 +16,10 @@ use Tailnet::Lab::Process;
 
 
 # new($lab, $name, wire => {...}, dns => '100.100.100.100',
-#     search => 'lab.test')
+#     search => 'lab.test', behind => $router)
 #   wire: faults of its link, see Tailnet::Lab::Switch
 #   dns, search: what resolv.conf says; by default the tailscaled of this host
+#   behind: a Tailnet::Lab::Router
 
 sub new {
     my ($class, $lab, $name, %opt) = @_;
@@ -31,11 +32,13 @@ sub new {
         ns   => $lab->prefix . $name,
     }, $class;
 
-    my $switch = $opt{switch} // $lab->switch;
+    my $router = $opt{behind};
+    my $switch = $router ? $router->lan : $lab->switch;
     my ($v4, $v6) = $switch->next_addresses;
 
+    $self->{behind} = $router;
     $self->{ip4} = $v4 =~ s{/.*}{}r;
-    $self->{ip6} = $v6 =~ s{/.*}{}r;
+    $self->{ip6} = $v6 =~ s{/.*}{}r if defined $v6;
 
     # What "ip netns exec" lays over /etc in this namespace.
 
@@ -51,10 +54,29 @@ sub new {
     $self->ip('link', 'set', 'lo', 'up');
     $switch->plug($self, dev => 'eth0', wire => $opt{wire});
     $self->ip('addr', 'add', $v4, 'dev', 'eth0');
-    $self->ip('addr', 'add', $v6, 'dev', 'eth0', 'nodad');
+    $self->ip('addr', 'add', $v6, 'dev', 'eth0', 'nodad') if defined $v6;
     $self->ip('link', 'set', 'eth0', 'up');
+    $self->set_routes;
 
     return $self;
+}
+
+
+# The routes that go with the link; the kernel forgets them when it is down.
+
+sub set_routes {
+    my ($self) = @_;
+    my $router = $self->{behind};
+
+    if (!$router) {
+        $self->ip('-6', 'route', 'replace', $_->{to}, 'via', $_->{via})
+            for grep { $_->{router} != $self } @{$self->{lab}{routes} // []};
+        return;
+    }
+
+    $self->ip('route', 'replace', 'default', 'via', $router->lan_ip4);
+    $self->ip('-6', 'route', 'replace', 'default', 'via', $router->lan_ip6)
+        if $router->lan_ip6;
 }
 
 

@@ -9,7 +9,8 @@ use warnings;
 use Carp qw(croak);
 
 
-# new($lab, $name, v4 => '10.77.0', v6 => 'fd77::'): /24 and /64
+# new($lab, $name, v4 => '10.77.0', v6 => 'fd77::'): /24 and /64; v6 => undef
+# for none
 
 sub new {
     my ($class, $lab, $name, %opt) = @_;
@@ -19,7 +20,7 @@ sub new {
         name => $name,
         ns   => $lab->prefix . $name,
         v4   => $opt{v4} // '10.77.0',
-        v6   => $opt{v6} // 'fd77::',
+        v6   => exists $opt{v6} ? $opt{v6} : 'fd77::',
         next => 1,
     }, $class;
 
@@ -50,13 +51,14 @@ sub sysctl {
 }
 
 
-# Addresses for the next host: (IPv4/24, IPv6/64).
+# Addresses for the next host: (IPv4/24, IPv6/64 or undef).
 
 sub next_addresses {
     my ($self) = @_;
     my $n = $self->{next}++;
 
-    return ("$self->{v4}.$n/24", sprintf('%s%x/64', $self->{v6}, $n));
+    return ("$self->{v4}.$n/24",
+            defined $self->{v6} ? sprintf('%s%x/64', $self->{v6}, $n) : undef);
 }
 
 

@@ -1,0 +1,158 @@
+#!/usr/bin/perl
+
+# NAT traversal between nginx and a real tailscaled: each behind a router with
+# nftables, of the kinds that Tailnet::Lab::Router has. What is expected is
+# what two real tailscaleds reach; TAILNET_NAT_PAIRS=1 has a second tailscaled
+# in nginx's place and proves that.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(time);
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+my $DIRECT_SECONDS = 10;
+my $DERP_SECONDS = 4;       # a path that is no better by then stays
+
+my $real = $ENV{TAILNET_NAT_PAIRS};
+
+# before nginx, before the peer, the path
+
+my @cells = (
+    ['none',    'none',    'direct'],
+    ['easy',    'none',    'direct'],
+    ['none',    'easy',    'direct'],
+    ['easy',    'easy',    'direct'],
+    ['hard',    'none',    'direct'],
+    ['none',    'hard',    'direct'],
+    ['cone',    'hard',    'direct'],
+    ['hard',    'cone',    'direct'],
+    ['easy',    'hard',    'derp'],
+    ['hard',    'easy',    'derp'],
+    ['hard',    'hard',    'derp'],
+    ['blocked', 'none',    'derp'],
+    ['none',    'blocked', 'derp'],
+    ['blocked', 'blocked', 'derp'],
+    ['hard+v6', 'hard+v6', 'direct'],
+);
+
+
+sub nat {
+    my ($name) = @_;
+    my ($kind, $v6) = $name =~ /^(\w+)(\+v6)?$/;
+
+    return { kind => $kind, v6 => $v6 ? 1 : 0 };
+}
+
+
+# Starts what is under test on the host "web": nginx, or its real rival.
+
+sub start_web {
+    my ($lab, $tailnet) = @_;
+    my $web = $tailnet->{web};
+
+    if ($real) {
+        my $nginx = $lab->nginx(host => $web,
+                                http => 'server { listen 80; }');
+        $nginx->write('html/index.html', "page\n");
+        $nginx->start;
+
+        my $node = $lab->tailscaled(host => $web);
+        $node->up(control => $tailnet->{control},
+                  auth_key => $tailnet->{auth_key});
+
+        return $nginx;
+    }
+
+    my $nginx = $lab->nginx(host => $web, module => 1);
+
+    $nginx->configure(
+        main => $nginx->tailnet_block($tailnet->{control},
+                                      $tailnet->{auth_key}),
+        http => 'server { listen 80 tailnet=home; }');
+    $nginx->write('html/index.html', "page\n");
+    $nginx->start;
+
+    return $nginx;
+}
+
+
+# The path that is there after the seconds, or sooner if it is direct, and
+# when that was.
+
+sub path_of {
+    my ($peer, $url, $seconds) = @_;
+    my $begin = time();
+
+    while (1) {
+        my $direct = $peer->peer('web')->{CurAddr};
+        my $after = time() - $begin;
+
+        return ($direct ? 'direct' : 'derp', $after, $direct)
+            if $direct || $after >= $seconds;
+
+        $peer->get($url, timeout => 3);
+    }
+}
+
+
+sub cell {
+    my ($before_web, $before_peer, $expected) = @_;
+    my $name = "$before_web - $before_peer";
+    my $lab = Tailnet::Lab->new;
+    my %nat;
+
+    $nat{web} = nat($before_web) if $before_web ne 'none';
+    $nat{peer} = nat($before_peer) if $before_peer ne 'none';
+
+    my $tailnet = $lab->small_tailnet(nat => \%nat);
+    my $peer = $tailnet->{peer};
+    my $nginx = start_web($lab, $tailnet);
+
+    $peer->wait_peer('web', 20);
+
+    my ($ip) = grep { !/:/ } @{$peer->peer('web')->{TailscaleIPs}};
+    my $url = "http://$ip/";
+    my $begin = time();
+    my $got = $peer->wait_get($url, seconds => 20);
+    my $http = time() - $begin;
+
+    is($got->{body}, "page\n", "$name: HTTP works") or diag($nginx->error_log);
+
+    my ($path, $after, $via) = path_of($peer, $url,
+        $expected eq 'direct' ? $DIRECT_SECONDS : $DERP_SECONDS);
+
+    is($path, $expected, "$name: the path is $expected")
+        or diag($nginx->error_log), diag($lab->read_file(
+            $lab->path('tailscaled-peer.log')) =~ /(.{0,4000})\z/s);
+
+    like($via, qr/^\[fd78:/, "$name: by IPv6")
+        if $before_web =~ /v6/;
+
+    is($peer->get($url)->{body}, "page\n", "$name: HTTP goes on");
+
+    return sprintf('%-9s %-9s %-7s %5.1f s %s', $before_web, $before_peer,
+                   $path, $http, $path eq 'direct'
+                   ? sprintf('%5.1f s', $http + $after) : '      -');
+}
+
+my @table;
+my $only = $ENV{TAILNET_NAT_ONLY} // '';
+
+for my $cell (grep { "@$_[0, 1]" =~ /^$only/ } @cells) {
+    push @table, eval { cell(@$cell) } // "@$cell: $@";
+    is($@, '', "@$cell[0, 1]: set up");
+}
+
+note join "\n", ($real ? 'tailscaled' : 'nginx')
+    . '     peer      path     HTTP    direct', @table;
+
+done_testing();
