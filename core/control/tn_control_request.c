@@ -15,6 +15,7 @@
 #include <time.h>
 
 
+static bool tn_control_lock_key(tn_control_t *c, tn_key_t *pub);
 static json_t *tn_control_hostinfo(tn_control_t *c);
 static json_t *tn_control_netinfo_json(const tn_netinfo_t *netinfo);
 static void tn_control_log_id(tn_control_t *c, char *buf, size_t size);
@@ -32,6 +33,7 @@ tn_control_register_json(tn_control_t *c, tn_control_register_e kind)
     char       buf[TN_KEY_TEXT], when[32];
     json_t    *o;
     time_t     now;
+    tn_key_t   lock;
     struct tm  tm;
 
     o = json_object();
@@ -57,6 +59,12 @@ tn_control_register_json(tn_control_t *c, tn_control_register_e kind)
         json_object_set_new(o, "OldNodeKey",
                             json_string(tn_key_text(&c->saved.old_node,
                                                     TN_KEY_NODE, buf)));
+    }
+
+    if (tn_control_lock_key(c, &lock)) {
+        json_object_set_new(o, "NLKey",
+                            json_string(tn_key_text(&lock, TN_KEY_LOCK,
+                                                    buf)));
     }
 
     if (c->auth_key != NULL) {
@@ -130,6 +138,31 @@ tn_control_map_json(tn_control_t *c, bool stream)
     }
 
     return tn_control_dump(o);
+}
+
+
+/*
+ * Every node tells its tailnet-lock key, an Ed25519 one, also where the lock
+ * is off.  It must be the same after a restart, so it is derived from the
+ * machine key, which is kept anyway.
+ */
+static bool
+tn_control_lock_key(tn_control_t *c, tn_key_t *pub)
+{
+    bool     good;
+    uint8_t  seed[TN_BLAKE2S_LEN], secret[crypto_sign_SECRETKEYBYTES];
+
+    static const char  purpose[] = "ngx_tailnet tailnet lock key";
+
+    good = tn_blake2s_hmac(seed, c->saved.machine.priv.b, TN_KEY_LEN, purpose,
+                           sizeof(purpose) - 1, NULL, 0)
+           == TN_OK
+           && crypto_sign_seed_keypair(pub->b, secret, seed) == 0;
+
+    tn_wipe(seed, sizeof(seed));
+    tn_wipe(secret, sizeof(secret));
+
+    return good;
 }
 
 

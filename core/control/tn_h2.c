@@ -43,6 +43,7 @@ static ssize_t tn_h2_read_body(nghttp2_session *session, int32_t stream,
     uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *source,
     void *data);
 static void tn_h2_end(tn_h2_call_t *call, const char *error);
+static void tn_h2_body_free(tn_h2_call_t *call);
 static nghttp2_nv tn_h2_field(const char *name, const char *value);
 
 
@@ -280,8 +281,7 @@ tn_h2_cancel(tn_h2_call_t *call)
     }
 
     tn_list_remove(&call->link);
-    free(call->body);
-    call->body = NULL;
+    tn_h2_body_free(call);
 }
 
 
@@ -452,12 +452,23 @@ static void
 tn_h2_end(tn_h2_call_t *call, const char *error)
 {
     tn_list_remove(&call->link);
-
-    free(call->body);
-    call->body = NULL;
-    call->body_len = 0;
+    tn_h2_body_free(call);
 
     call->done(call, error);
+}
+
+
+/* it may hold an auth key */
+static void
+tn_h2_body_free(tn_h2_call_t *call)
+{
+    if (call->body != NULL) {
+        tn_wipe(call->body, call->body_len);
+        free(call->body);
+    }
+
+    call->body = NULL;
+    call->body_len = 0;
 }
 
 

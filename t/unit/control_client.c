@@ -165,6 +165,8 @@ joins(void)
            tn_key_text(&w.saved.node.pub, TN_KEY_NODE, key), "NodeKey");
     is_str(text_of(w.last_register, "Auth.AuthKey"), "tskey-secret",
            "auth key");
+    is_int((long long) strlen(text_of(w.last_register, "NLKey")), 6 + 64,
+           "a tailnet-lock key");
     is_str(text_of(w.last_register, "Version"), "130", "version");
     is_str(text_of(w.last_register, "Expiry"), "0001-01-01T00:00:00Z",
            "no expiry");
