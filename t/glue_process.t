@@ -121,11 +121,19 @@ subtest 'root' => sub {
          qr/^\/next nobody:80, \Q$address\E 50[24], 200$/m,
          '$upstream_addr of two');
 
+    # The signaller reads the configuration, too, but starts nothing.
+
+    my ($super) = $solo->processes('tailnet-super');
+
+    is(($solo->run('-s', 'reload'))[0], 0, 'nginx -s reload');
+    is(join(' ', $solo->processes('tailnet-super')), $super,
+       'nginx -s reload: the same supervisor');
+
     # Graceful end.
 
     my $begin = time;
 
-    $solo->quit;
+    is(($solo->run('-s', 'quit'))[0], 0, 'nginx -s quit');
     nothing_left($solo, 'quit');
     cmp_ok(time() - $begin, '<', 6, 'quit: in time');
     is(join("\n", $solo->errors(qr/\[(?:alert|emerg|crit)\]/)), '',

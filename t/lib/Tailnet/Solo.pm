@@ -458,6 +458,11 @@ sub mine {
 }
 
 
+# Ended by a signal is an end, too.
+
+$SIG{$_} //= sub { exit 1 } for qw(INT TERM HUP);
+
+
 # Before File::Temp takes the directories away, and with them the pid files.
 
 END {
