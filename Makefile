@@ -27,6 +27,7 @@ GLUE_SRCS := $(wildcard ngx_tailnet_module/*.[ch])
 LIB = $(BUILD)/libtailnet.a
 PROGRAM = $(BUILD)/ngx_tailnet_core
 MODULE = $(BUILD)/ngx_tailnet_module.so
+STREAM_MODULE = $(BUILD)/ngx_stream_tailnet_module.so
 
 UNIT_SRCS := $(wildcard t/unit/*.c)
 UNITS := $(UNIT_SRCS:t/unit/%.c=$(BUILD)/t/unit/%)
@@ -50,7 +51,7 @@ all: $(PROGRAM) $(MODULE)
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make             the module and the core's program, into build/
+## make             the modules and the core's program, into build/
 ## make run         set up everything and run a private tailnet with nginx on
 ##                  it (with TS_AUTHKEY: join that tailnet); ONCE=1: check, end
 ## make test        set up everything, run all tests
@@ -63,6 +64,7 @@ help:
 ## make lint        clang-tidy, cppcheck and the house rules
 ## make format      show what clang-format would change in the files you touch
 ## make deps        install the Debian packages that building and tests need
+## make dev-deps    and those of lint, fuzz, asan and format
 ## make peers       build the real peers the tests talk to (cached)
 ## make clean       remove build/
 
@@ -109,12 +111,18 @@ $(BUILD)/nginx/objs/Makefile: config config.make
 
 $(MODULE): $(LIB) $(GLUE_SRCS) $(BUILD)/nginx/objs/Makefile
 	$(MAKE) -C $(BUILD)/nginx -f objs/Makefile modules
+	@rm -f $(STREAM_MODULE)
 	cp $(BUILD)/nginx/objs/ngx_tailnet_module.so $@
+	if [ -f $(BUILD)/nginx/objs/ngx_stream_tailnet_module.so ]; then \
+	    cp $(BUILD)/nginx/objs/ngx_stream_tailnet_module.so \
+	        $(STREAM_MODULE); \
+	fi
 
 .PHONY: install
 install: all
 	install -d $(DESTDIR)$(NGINX_MODULES)
-	install -m 644 $(MODULE) $(DESTDIR)$(NGINX_MODULES)/
+	install -m 644 $(MODULE) $(wildcard $(STREAM_MODULE)) \
+	    $(DESTDIR)$(NGINX_MODULES)/
 	install -m 755 $(PROGRAM) $(DESTDIR)$(NGINX_MODULES)/
 
 # --- tests
@@ -144,6 +152,10 @@ unit: $(UNITS)
 .PHONY: deps
 deps:
 	t/lab/deps
+
+.PHONY: dev-deps
+dev-deps:
+	t/lab/deps dev
 
 .PHONY: peers
 peers: deps
@@ -184,11 +196,20 @@ asan: all $(LAB_PROGRAMS)
 	@cp $(LAB_PROGRAMS) $(ASAN)/lab/t/
 	TAILNET_BUILD=$(abspath $(ASAN)/lab) prove --timer -It/lib $(ASAN_LAB)
 
-$(BUILD)/fuzz/%: t/fuzz/%.c $(LIB_SRCS)
-	@mkdir -p $(@D)
-	clang $(filter-out -Werror,$(CORE_CFLAGS)) -O1 \
-	    -fsanitize=fuzzer,address,undefined -It/fuzz -o $@ $< $(LIB_SRCS) \
-	    $(LIBS)
+# The core once more, by clang and instrumented; the targets link it.
+FUZZ_LIB = $(BUILD)/fuzz/core/libtailnet.a
+FUZZ_SAN = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+.PHONY: fuzz-lib
+fuzz-lib: dev-deps
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/fuzz/core \
+	    OPT="-O1 -g" SAN="-fsanitize=fuzzer-no-link $(FUZZ_SAN)" \
+	    $(BUILD)/fuzz/core/libtailnet.a
+
+$(BUILD)/fuzz/%: t/fuzz/%.c fuzz-lib
+	$(SAY) FUZZ $@
+	$(Q)clang $(CORE_CFLAGS) -O1 -fsanitize=fuzzer $(FUZZ_SAN) -It/fuzz \
+	    -Wno-missing-prototypes -o $@ $< $(FUZZ_LIB) $(LIBS)
 
 FUZZ_SECONDS ?= 10
 
@@ -203,7 +224,7 @@ fuzz: $(FUZZERS)
 	done
 
 .PHONY: lint
-lint:
+lint: dev-deps
 	clang-tidy --quiet $(CORE_SRCS) -- $(CORE_CFLAGS)
 	cppcheck --quiet --std=c11 --enable=warning,portability,performance \
 	    --inline-suppr --suppress=missingInclude --error-exitcode=1 -Icore \
@@ -211,7 +232,7 @@ lint:
 	prove t/layers.t
 
 .PHONY: format
-format:
+format: dev-deps
 	git diff -U0 --no-color HEAD -- '*.c' '*.h' \
 	    | clang-format-diff -p1 -style=file
 
