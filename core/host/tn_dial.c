@@ -64,6 +64,8 @@ struct tn_dial_s {
     tn_log_t            *log;
     tn_dial_resolve_pt   resolve;
     void                *data;
+    tn_dial_tool_pt      tool;
+    void                *tool_data;
     tn_watch_t           watch;         /* the listener; fd -1: none */
     tn_timer_t           pause;
     tn_link_t            requests;
@@ -77,6 +79,8 @@ static void tn_dial_resume(void *data, tn_ms_t now);
 static void tn_dial_start(tn_dial_t *dial, int fd);
 static void tn_dial_read(tn_watch_t *watch, uint32_t events);
 static void tn_dial_input(tn_dial_request_t *req);
+static void tn_dial_hand_over(tn_dial_request_t *req,
+    const tn_ipc_tool_t *tool);
 static void tn_dial_lookup(tn_dial_request_t *req);
 static void tn_dial_draw(tn_dial_request_t *req);
 static void tn_dial_drawn(tn_pool_waiter_t *waiter, int fd);
@@ -131,6 +135,14 @@ tn_dial_destroy(tn_dial_t *dial)
     tn_timer_cancel(&dial->loop->timers, &dial->pause);
 
     free(dial);
+}
+
+
+void
+tn_dial_tools(tn_dial_t *dial, tn_dial_tool_pt tool, void *data)
+{
+    dial->tool = tool;
+    dial->tool_data = data;
 }
 
 
@@ -321,6 +333,13 @@ tn_dial_input(tn_dial_request_t *req)
         tn_ipc_close(fds, n);
     }
 
+    if (rc == TN_OK && req->state == TN_DIAL_READING
+        && msg.head.type == TN_IPC_TOOL && req->dial->tool != NULL)
+    {
+        tn_dial_hand_over(req, &msg.tool);
+        return;
+    }
+
     /* closed, or anything but one request: given up */
 
     if (rc != TN_OK || req->state != TN_DIAL_READING
@@ -354,6 +373,24 @@ tn_dial_input(tn_dial_request_t *req)
     }
 
     tn_dial_lookup(req);
+}
+
+
+/* a tool's connection is not ours any more */
+static void
+tn_dial_hand_over(tn_dial_request_t *req, const tn_ipc_tool_t *tool)
+{
+    int         fd;
+    tn_dial_t  *dial;
+
+    dial = req->dial;
+    fd = req->watch.fd;
+
+    tn_loop_unwatch(dial->loop, &req->watch);
+    req->watch.fd = -1;
+    tn_dial_free(req);
+
+    dial->tool(dial->tool_data, fd, tool);
 }
 
 
@@ -524,7 +561,7 @@ tn_dial_free(tn_dial_request_t *req)
     tn_timer_cancel(&dial->loop->timers, &req->timer);
     tn_loop_unwatch(dial->loop, &req->watch);
     tn_list_remove(&req->link);
-    close(req->watch.fd);
+    tn_ipc_close(&req->watch.fd, 1);
     free(req);
 
     if (dial->n_requests-- == TN_DIAL_MAX) {

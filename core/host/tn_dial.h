@@ -39,6 +39,16 @@ tn_dial_t *tn_dial_create(tn_loop_t *loop, tn_dial_resolve_pt resolve,
 /* drops all requests: their workers dial again */
 void tn_dial_destroy(tn_dial_t *dial);
 
+/*
+ * Who answers the requests of tools that come over the same socket: called
+ * with a connection, which it takes over, and its request.  Without one they
+ * are closed.
+ */
+typedef void (*tn_dial_tool_pt)(void *data, int fd,
+    const tn_ipc_tool_t *request);
+
+void tn_dial_tools(tn_dial_t *dial, tn_dial_tool_pt tool, void *data);
+
 /* takes the listening socket; replaces the one before */
 void tn_dial_listen(tn_dial_t *dial, int fd);
 

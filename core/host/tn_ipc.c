@@ -36,7 +36,9 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_CORE_NODE] = sizeof(tn_ipc_core_node_t),
     [TN_IPC_CORE_HOLDER] = sizeof(tn_ipc_name_t),
     [TN_IPC_CORE_STOP] = sizeof(tn_ipc_name_t),
-    [TN_IPC_CORE_START] = sizeof(tn_ipc_name_t)
+    [TN_IPC_CORE_START] = sizeof(tn_ipc_name_t),
+    [TN_IPC_TOOL] = sizeof(tn_ipc_tool_t),
+    [TN_IPC_TOOL_REPLY] = sizeof(tn_ipc_tool_reply_t)
 };
 
 
@@ -292,6 +294,13 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
 
     case TN_IPC_CORE_SETUP:
         return true;
+
+    case TN_IPC_TOOL:
+        return tn_ipc_terminated(msg->tool.node)
+               && tn_ipc_terminated(msg->tool.argument);
+
+    case TN_IPC_TOOL_REPLY:
+        return msg->tool_reply.len <= TN_IPC_CHUNK;
 
     default:
         return tn_ipc_terminated(msg->name.name);

@@ -29,6 +29,7 @@
 #define TN_IPC_TAGS     1024
 #define TN_IPC_TEXT     512
 #define TN_IPC_TOKEN    40
+#define TN_IPC_CHUNK    4096    /* of a tool's answer; not terminated */
 
 #define TN_IPC_ADDRS    64          /* addresses of a node, at most */
 
@@ -73,6 +74,10 @@ typedef enum {
     TN_IPC_CORE_HOLDER,         /* tn_ipc_name_t + new holder channel */
     TN_IPC_CORE_STOP,           /* tn_ipc_name_t: stop this node */
     TN_IPC_CORE_START,          /* tn_ipc_name_t: all initial nodes sent */
+
+    /* command line -> core, over dial.sock, one per connection */
+    TN_IPC_TOOL,                /* tn_ipc_tool_t */
+    TN_IPC_TOOL_REPLY,          /* tn_ipc_tool_reply_t, several; core -> */
 
     TN_IPC_TYPES
 } tn_ipc_type_e;
@@ -187,6 +192,35 @@ typedef struct {
 } tn_ipc_dial_reply_t;
 
 
+typedef enum {
+    TN_IPC_TOOL_STATUS = 1,
+    TN_IPC_TOOL_WHOIS,          /* argument: address, address:port or name */
+    TN_IPC_TOOL_NETCHECK
+} tn_ipc_tool_e;
+
+typedef struct {
+    tn_ipc_head_t  head;
+    uint32_t       command;     /* tn_ipc_tool_e */
+    uint32_t       unused;
+    char           node[TN_IPC_NAME];   /* empty: all nodes */
+    char           argument[TN_IPC_HOST];
+} tn_ipc_tool_t;
+
+
+/*
+ * A piece of the answer: JSON, or when rc is not TN_OK one line that says
+ * what is wrong.
+ */
+typedef struct {
+    tn_ipc_head_t  head;
+    int32_t        rc;
+    uint32_t       more;        /* others follow */
+    uint32_t       len;         /* bytes of text, 0 to TN_IPC_CHUNK */
+    uint32_t       unused;
+    char           text[TN_IPC_CHUNK];
+} tn_ipc_tool_reply_t;
+
+
 /* ready: which descriptors came, in this order; also for the core's node */
 #define TN_IPC_FD_TUN     0x01
 #define TN_IPC_FD_NETNS   0x02
@@ -265,6 +299,8 @@ typedef union {
     tn_ipc_addrs_t       addrs;
     tn_ipc_setup_t       setup;
     tn_ipc_core_node_t   core_node;
+    tn_ipc_tool_t        tool;
+    tn_ipc_tool_reply_t  tool_reply;
 } tn_ipc_msg_t;
 
 

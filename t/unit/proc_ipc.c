@@ -133,6 +133,25 @@ test_refused(int *pair)
     is_int(tn_ipc_check(&msg, sizeof(tn_ipc_sockets_t)), TN_MALFORMED,
            "too many sockets");
 
+    tn_ipc_init(&msg, TN_IPC_TOOL);
+    is_int(tn_ipc_check(&msg, sizeof(tn_ipc_tool_t)), TN_OK,
+           "a tool's request");
+    memset(msg.tool.argument, 'x', sizeof(msg.tool.argument));
+    is_int(tn_ipc_check(&msg, sizeof(tn_ipc_tool_t)), TN_MALFORMED,
+           "its argument without an end");
+    msg.tool.argument[0] = '\0';
+    memset(msg.tool.node, 'x', sizeof(msg.tool.node));
+    is_int(tn_ipc_check(&msg, sizeof(tn_ipc_tool_t)), TN_MALFORMED,
+           "its node without an end");
+
+    tn_ipc_init(&msg, TN_IPC_TOOL_REPLY);
+    msg.tool_reply.len = TN_IPC_CHUNK;
+    is_int(tn_ipc_check(&msg, sizeof(tn_ipc_tool_reply_t)), TN_OK,
+           "a full piece of an answer");
+    msg.tool_reply.len = TN_IPC_CHUNK + 1;
+    is_int(tn_ipc_check(&msg, sizeof(tn_ipc_tool_reply_t)), TN_MALFORMED,
+           "one that says it is longer");
+
     /* a bad message with a descriptor */
 
     tn_ipc_init(&msg, TN_IPC_COMMIT);
