@@ -18,6 +18,7 @@
 #include "host/tn_logfile.h"
 #include "host/tn_node.h"
 #include "host/tn_pool.h"
+#include "host/tn_tool.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -54,6 +55,7 @@ struct core_s {
     tn_log_t           *log;
     tn_resolver_t      *resolver;
     tn_dial_t          *dial;
+    tn_tools_t         *tools;
     tn_watch_t          ctl;
     tn_link_t           slots;
     bool                ending;
@@ -80,6 +82,9 @@ static void core_end(core_t *core);
 static void core_node_addresses(void *data, tn_node_t *node,
     const tn_ip_t *ips, size_t n);
 static void core_node_ended(void *data, tn_node_t *node);
+
+static bool core_tool_node(void *data, size_t i, const char **name,
+    tn_node_t **node);
 
 static tn_pool_t *core_dial_resolve(void *data, const tn_ipc_dial_t *request,
     tn_ip_t *ips, size_t *n, bool *wait, int *err, char *text);
@@ -119,12 +124,18 @@ tn_core_run(int ctl_fd)
     core->dial = tn_dial_create(&core->loop, core_dial_resolve, core,
                                 core->log);
 
+    core->tools = tn_tools_create(&core->loop, core_tool_node, core);
+
+    if (core->dial != NULL && core->tools != NULL) {
+        tn_dial_tools(core->dial, tn_tools_take, core->tools);
+    }
+
     core->ctl.fd = ctl_fd;
     core->ctl.events = TN_LOOP_READ;
     core->ctl.handler = core_ctl;
     core->ctl.data = core;
 
-    if (core->resolver != NULL && core->dial != NULL
+    if (core->resolver != NULL && core->dial != NULL && core->tools != NULL
         && tn_loop_watch(&core->loop, &core->ctl) == TN_OK
         && tn_loop_run(&core->loop) == TN_OK)
     {
@@ -137,6 +148,10 @@ tn_core_run(int ctl_fd)
 
     if (core->dial != NULL) {
         tn_dial_destroy(core->dial);
+    }
+
+    if (core->tools != NULL) {
+        tn_tools_destroy(core->tools);
     }
 
     if (core->resolver != NULL) {
@@ -408,6 +423,7 @@ core_slot_reap(void *data)
 
     core = slot->core;
 
+    tn_tools_forget(core->tools, slot->node);
     tn_node_free(slot->node);
     slot->node = NULL;
 
@@ -438,6 +454,7 @@ core_slot_free(core_slot_t *slot)
 {
     tn_list_remove(&slot->link);
     tn_loop_undefer(&slot->reap);
+    tn_tools_forget(slot->core->tools, slot->node);
     tn_node_free(slot->node);
 
     if (slot->pool != NULL) {
@@ -547,6 +564,30 @@ core_node_ended(void *data, tn_node_t *node)
     (void) node;
 
     tn_loop_defer(&slot->core->loop, &slot->reap);
+}
+
+
+/* --- tools ask for the nodes one by one */
+
+static bool
+core_tool_node(void *data, size_t i, const char **name, tn_node_t **node)
+{
+    core_t *core = data;
+
+    tn_link_t    *link;
+    core_slot_t  *slot;
+
+    tn_list_each(link, &core->slots) {
+
+        if (i-- == 0) {
+            slot = tn_container(link, core_slot_t, link);
+            *name = slot->name;
+            *node = slot->node;
+            return true;
+        }
+    }
+
+    return false;
 }
 
 

@@ -10,6 +10,7 @@
 #include "host/tn_holder.h"
 #include "host/tn_spawn.h"
 #include "host/tn_superd.h"
+#include "host/tn_toolcmd.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -51,7 +52,12 @@ main(int argc, char **argv)
         return tn_main_version();
     }
 
-    fprintf(stderr, "usage: %s node [ARGUMENTS] | version\n"
+    if (tn_toolcmd_is(what)) {
+        return tn_toolcmd_main(argc - 1, argv + 1);
+    }
+
+    fprintf(stderr, "usage: %s status | whois | netcheck | node [ARGUMENTS] | "
+            "version\n"
             "The rest is started by nginx with ngx_tailnet_module.\n",
             argc > 0 ? argv[0] : "ngx_tailnet_core");
 

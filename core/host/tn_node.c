@@ -70,6 +70,12 @@ struct tn_node_s {
     tn_ip_t               ips[TN_IPC_ADDRS];
     size_t                nips;
     char                 *name;         /* last one logged */
+
+    /* for people, as they were last reported */
+    tn_endpoint_t         endpoints[TN_ENDPOINTS_MAX];
+    size_t                nendpoints;
+    tn_netinfo_t          netinfo;
+    tn_ms_t               netinfo_at;   /* 0: none yet */
 };
 
 
@@ -271,6 +277,24 @@ tn_node_addresses(const tn_node_t *node, tn_ip_t *ips, size_t max)
     memcpy(ips, node->ips, n * sizeof(tn_ip_t));
 
     return n;
+}
+
+
+size_t
+tn_node_endpoints(const tn_node_t *node, const tn_endpoint_t **endpoints)
+{
+    *endpoints = node->endpoints;
+
+    return node->nendpoints;
+}
+
+
+const tn_netinfo_t *
+tn_node_netinfo(const tn_node_t *node, tn_ms_t *at)
+{
+    *at = node->netinfo_at;
+
+    return node->netinfo_at != 0 ? &node->netinfo : NULL;
 }
 
 
@@ -906,6 +930,10 @@ node_endpoints(void *data, const tn_endpoint_t *endpoints, size_t n)
 {
     tn_node_t *node = data;
 
+    node->nendpoints = tn_min(n, TN_ENDPOINTS_MAX);
+    memcpy(node->endpoints, endpoints,
+           node->nendpoints * sizeof(tn_endpoint_t));
+
     tn_control_set_endpoints(node->control, endpoints, n);
 }
 
@@ -914,6 +942,9 @@ static void
 node_netinfo(void *data, const tn_netinfo_t *netinfo)
 {
     tn_node_t *node = data;
+
+    node->netinfo = *netinfo;
+    node->netinfo_at = node->loop->now;
 
     tn_control_set_netinfo(node->control, netinfo);
 }

@@ -74,7 +74,17 @@ size_t tn_node_resolve(tn_node_t *node, const char *host, tn_ip_t *ips,
 /* own addresses */
 size_t tn_node_addresses(const tn_node_t *node, tn_ip_t *ips, size_t max);
 
+/* what the paths last reported: own endpoints, good until the next report */
+size_t tn_node_endpoints(const tn_node_t *node,
+    const tn_endpoint_t **endpoints);
+
+/* the last netcheck and, in *at, when it came; NULL before the first */
+const tn_netinfo_t *tn_node_netinfo(const tn_node_t *node, tn_ms_t *at);
+
+/* NULL while the state directory cannot be used */
 tn_control_t *tn_node_control(tn_node_t *node);
+
+/* NULL before the node key is known */
 tn_data_t *tn_node_data(tn_node_t *node);
 
 

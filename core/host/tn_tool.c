@@ -1,0 +1,531 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A request goes through
+ *
+ *   asking    the answer is being put together; for `status` each data
+ *             thread is asked how its peers are reached, which needs a
+ *             ticket per node
+ *   sending   in pieces, as fast as the other side reads
+ *   done      closed
+ *
+ * A ticket outlives its request when the other side has gone, since the data
+ * thread holds a pointer to it; it ends when the thread has answered or the
+ * node is freed.  A thread that does not answer within TN_TOOL_ASK_MS is not
+ * waited for: its peers are shown without their paths.
+ *
+ * With TN_TOOL_MAX requests or four times as many tickets another one is
+ * refused.
+ */
+
+#include "host/tn_tool.h"
+
+#include "host/tn_toolshow.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+
+#define TN_TOOL_TICKETS  (4 * TN_TOOL_MAX)
+
+
+typedef struct {
+    tn_link_t       link;
+    tn_tools_t     *tools;
+    tn_watch_t      watch;
+    tn_timer_t      timer;
+    uint32_t        seq;
+    json_t         *root;           /* while asking */
+    size_t          tickets;
+
+    tn_rc_t         rc;             /* while sending */
+    char           *text;
+    size_t          len;
+    size_t          sent;
+} tool_request_t;
+
+
+typedef struct {
+    tn_link_t       link;
+    tn_tools_t     *tools;
+    tool_request_t *request;        /* NULL: gone */
+    tn_node_t      *node;
+    json_t         *peers;
+    int64_t        *ids;            /* of peers */
+    size_t          n;
+} tool_ticket_t;
+
+
+struct tn_tools_s {
+    tn_loop_t        *loop;
+    tn_tools_node_pt  node;
+    void             *data;
+    tn_link_t         requests;
+    size_t            n_requests;
+    tn_link_t         tickets;
+    size_t            n_tickets;
+};
+
+
+static void tool_ask(tool_request_t *req, const tn_ipc_tool_t *request);
+static void tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
+    json_t *nodes, const char *name, tn_node_t *node);
+static void tool_ask_peers(tool_request_t *req, json_t *shown,
+    tn_node_t *node);
+static void tool_answered(void *data, const tn_plane_peer_status_t *status,
+    size_t n);
+static void tool_ticket_free(tool_ticket_t *ticket);
+static void tool_complete(tool_request_t *req);
+static void tool_answer(tool_request_t *req, tn_rc_t rc, char *text);
+static void tool_send(tool_request_t *req);
+static void tool_event(tn_watch_t *watch, uint32_t events);
+static void tool_timeout(void *data, tn_ms_t now);
+static void tool_free(tool_request_t *req);
+
+
+tn_tools_t *
+tn_tools_create(tn_loop_t *loop, tn_tools_node_pt node, void *data)
+{
+    tn_tools_t  *tools;
+
+    tools = calloc(1, sizeof(tn_tools_t));
+    if (tools == NULL) {
+        return NULL;
+    }
+
+    tools->loop = loop;
+    tools->node = node;
+    tools->data = data;
+    tn_list_init(&tools->requests);
+    tn_list_init(&tools->tickets);
+
+    return tools;
+}
+
+
+void
+tn_tools_destroy(tn_tools_t *tools)
+{
+    while (!tn_list_empty(&tools->requests)) {
+        tool_free(tn_container(tools->requests.next, tool_request_t, link));
+    }
+
+    while (!tn_list_empty(&tools->tickets)) {
+        tool_ticket_free(tn_container(tools->tickets.next, tool_ticket_t,
+                                      link));
+    }
+
+    free(tools);
+}
+
+
+void
+tn_tools_take(void *data, int fd, const tn_ipc_tool_t *request)
+{
+    tn_tools_t *tools = data;
+
+    tool_request_t  *req;
+
+    req = calloc(1, sizeof(tool_request_t));
+    if (req == NULL) {
+        (void) close(fd);
+        return;
+    }
+
+    req->tools = tools;
+    req->seq = request->head.seq;
+    req->watch.fd = fd;
+    req->watch.events = TN_LOOP_READ;
+    req->watch.handler = tool_event;
+    req->watch.data = req;
+
+    tn_timer_init(&req->timer, tool_timeout, req);
+    tn_list_push(&tools->requests, &req->link);
+    tools->n_requests++;
+
+    if (tn_timer_set(&tools->loop->timers, &req->timer,
+                     tools->loop->now + TN_TOOL_ASK_MS)
+        != TN_OK
+        || tn_loop_watch(tools->loop, &req->watch) != TN_OK)
+    {
+        tool_free(req);
+        return;
+    }
+
+    if (tools->n_requests > TN_TOOL_MAX
+        || tools->n_tickets >= TN_TOOL_TICKETS)
+    {
+        tool_answer(req, TN_AGAIN, strdup("too many requests at a time"));
+        return;
+    }
+
+    tool_ask(req, request);
+}
+
+
+void
+tn_tools_forget(tn_tools_t *tools, const tn_node_t *node)
+{
+    tn_link_t       *link, *tmp;
+    tool_ticket_t   *ticket;
+    tool_request_t  *req;
+
+    tn_list_each_safe(link, tmp, &tools->tickets) {
+        ticket = tn_container(link, tool_ticket_t, link);
+
+        if (ticket->node != node) {
+            continue;
+        }
+
+        req = ticket->request;
+        tool_ticket_free(ticket);
+
+        if (req != NULL && req->tickets == 0) {
+            tool_complete(req);
+        }
+    }
+}
+
+
+static void
+tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
+{
+    bool         found;
+    size_t       i;
+    json_t      *nodes;
+    tn_node_t   *node;
+    tn_tools_t  *tools;
+    const char  *name;
+
+    tools = req->tools;
+
+    if (request->command < TN_IPC_TOOL_STATUS
+        || request->command > TN_IPC_TOOL_NETCHECK)
+    {
+        tool_answer(req, TN_MALFORMED, strdup("no such command"));
+        return;
+    }
+
+    nodes = json_array();
+    req->root = json_object();
+
+    if (json_object_set_new(req->root, "nodes", nodes) != 0) {
+        tool_answer(req, TN_NOMEM, NULL);
+        return;
+    }
+
+    found = false;
+
+    for (i = 0; tools->node(tools->data, i, &name, &node); i++) {
+        if (request->node[0] == '\0' || strcmp(request->node, name) == 0) {
+            found = true;
+            tool_ask_node(req, request, nodes, name, node);
+        }
+    }
+
+    if (!found) {
+        tool_answer(req, TN_NOTFOUND, strdup(i ? "no node of this name"
+                                               : "no node"));
+        return;
+    }
+
+    if (request->command == TN_IPC_TOOL_WHOIS && json_array_size(nodes) == 0) {
+        tool_answer(req, TN_NOTFOUND, strdup("nobody on the tailnet has or "
+                                             "routes it"));
+        return;
+    }
+
+    if (req->tickets == 0) {
+        tool_complete(req);
+    }
+}
+
+
+static void
+tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
+    json_t *nodes, const char *name, tn_node_t *node)
+{
+    json_t   *shown;
+    tn_ms_t   now;
+
+    now = req->tools->loop->now;
+
+    switch (request->command) {
+
+    case TN_IPC_TOOL_WHOIS:
+        shown = tn_toolshow_whois(name, node, request->argument);
+        break;
+
+    case TN_IPC_TOOL_NETCHECK:
+        shown = tn_toolshow_netcheck(name, node, now);
+        break;
+
+    default:
+        shown = tn_toolshow_node(name, node);
+
+        if (shown != NULL && node != NULL) {
+            tool_ask_peers(req, shown, node);
+        }
+    }
+
+    if (shown != NULL) {
+        (void) json_array_append_new(nodes, shown);
+    }
+}
+
+
+static void
+tool_ask_peers(tool_request_t *req, json_t *shown, tn_node_t *node)
+{
+    size_t          left_out;
+    json_t         *peers;
+    int64_t        *ids;
+    tn_tools_t     *tools;
+    tool_ticket_t  *ticket;
+
+    tools = req->tools;
+
+    peers = tn_toolshow_peers(node, &ids, &left_out);
+    if (peers == NULL) {
+        return;
+    }
+
+    if (json_object_set_new(shown, "peers", peers) != 0) {
+        free(ids);
+        return;
+    }
+
+    if (left_out != 0) {
+        (void) json_object_set_new(shown, "peers_left_out",
+                                   json_integer((json_int_t) left_out));
+    }
+
+    if (json_array_size(peers) == 0 || tn_node_data(node) == NULL) {
+        free(ids);
+        return;
+    }
+
+    ticket = calloc(1, sizeof(tool_ticket_t));
+    if (ticket == NULL) {
+        free(ids);
+        return;
+    }
+
+    ticket->tools = tools;
+    ticket->request = req;
+    ticket->node = node;
+    ticket->peers = json_incref(peers);
+    ticket->ids = ids;
+    ticket->n = json_array_size(peers);
+
+    tn_list_push(&tools->tickets, &ticket->link);
+    tools->n_tickets++;
+    req->tickets++;
+
+    if (tn_data_status(tn_node_data(node), ids, ticket->n, tool_answered,
+                       ticket)
+        != TN_OK)
+    {
+        tool_ticket_free(ticket);
+    }
+}
+
+
+static void
+tool_answered(void *data, const tn_plane_peer_status_t *status, size_t n)
+{
+    tool_ticket_t *ticket = data;
+
+    size_t           i, peer;
+    tool_request_t  *req;
+
+    req = ticket->request;
+    peer = 0;
+
+    /* the order is that of the question, peers that are gone left out */
+
+    for (i = 0; req != NULL && i < n; i++) {
+
+        while (peer < ticket->n && ticket->ids[peer] != status[i].id) {
+            peer++;
+        }
+
+        if (peer == ticket->n) {
+            break;
+        }
+
+        tn_toolshow_path(json_array_get(ticket->peers, peer), ticket->node,
+                         &status[i], ticket->tools->loop->now);
+    }
+
+    tool_ticket_free(ticket);
+
+    if (req != NULL && req->tickets == 0) {
+        tool_complete(req);
+    }
+}
+
+
+static void
+tool_ticket_free(tool_ticket_t *ticket)
+{
+    if (ticket->request != NULL) {
+        ticket->request->tickets--;
+    }
+
+    ticket->tools->n_tickets--;
+    tn_list_remove(&ticket->link);
+    json_decref(ticket->peers);
+    free(ticket->ids);
+    free(ticket);
+}
+
+
+static void
+tool_complete(tool_request_t *req)
+{
+    tool_answer(req, TN_OK, json_dumps(req->root, JSON_COMPACT));
+}
+
+
+/* takes text; NULL: there was no memory for it */
+static void
+tool_answer(tool_request_t *req, tn_rc_t rc, char *text)
+{
+    tn_link_t      *link;
+    tool_ticket_t  *ticket;
+
+    if (text == NULL) {
+        tool_free(req);
+        return;
+    }
+
+    tn_list_each(link, &req->tools->tickets) {
+        ticket = tn_container(link, tool_ticket_t, link);
+
+        if (ticket->request == req) {
+            ticket->request = NULL;
+        }
+    }
+
+    req->tickets = 0;
+    json_decref(req->root);
+    req->root = NULL;
+
+    req->rc = rc;
+    req->text = text;
+    req->len = strlen(text);
+
+    if (tn_timer_set(&req->tools->loop->timers, &req->timer,
+                     req->tools->loop->now + TN_TOOL_SEND_MS)
+        != TN_OK)
+    {
+        tool_free(req);
+        return;
+    }
+
+    tool_send(req);
+}
+
+
+static void
+tool_send(tool_request_t *req)
+{
+    size_t               n;
+    tn_rc_t              rc;
+    tn_ipc_tool_reply_t  reply;
+
+    do {
+        n = tn_min(req->len - req->sent, (size_t) TN_IPC_CHUNK);
+
+        tn_ipc_init(&reply, TN_IPC_TOOL_REPLY);
+        reply.head.seq = req->seq;
+        reply.rc = req->rc;
+        reply.more = req->sent + n < req->len;
+        reply.len = n;
+        memcpy(reply.text, req->text + req->sent, n);
+
+        rc = tn_ipc_send(req->watch.fd, &reply, NULL, 0);
+
+        if (rc == TN_AGAIN) {
+            req->watch.events = TN_LOOP_WRITE;
+
+            if (tn_loop_watch(req->tools->loop, &req->watch) == TN_OK) {
+                return;
+            }
+        }
+
+        if (rc != TN_OK) {
+            break;
+        }
+
+        req->sent += n;
+
+    } while (req->sent < req->len);
+
+    tool_free(req);
+}
+
+
+static void
+tool_event(tn_watch_t *watch, uint32_t events)
+{
+    tool_request_t *req = watch->data;
+
+    if (req->text != NULL && (events & TN_LOOP_ERROR) == 0) {
+        tool_send(req);
+        return;
+    }
+
+    /* closed, or a second request */
+
+    tool_free(req);
+}
+
+
+static void
+tool_timeout(void *data, tn_ms_t now)
+{
+    tool_request_t *req = data;
+
+    (void) now;
+
+    if (req->text == NULL) {
+        tool_complete(req);
+        return;
+    }
+
+    tool_free(req);
+}
+
+
+static void
+tool_free(tool_request_t *req)
+{
+    tn_link_t      *link;
+    tn_tools_t     *tools;
+    tool_ticket_t  *ticket;
+
+    tools = req->tools;
+
+    tn_list_each(link, &tools->tickets) {
+        ticket = tn_container(link, tool_ticket_t, link);
+
+        if (ticket->request == req) {
+            ticket->request = NULL;
+        }
+    }
+
+    tn_timer_cancel(&tools->loop->timers, &req->timer);
+    tn_loop_unwatch(tools->loop, &req->watch);
+    tn_list_remove(&req->link);
+    tools->n_requests--;
+
+    (void) close(req->watch.fd);
+    json_decref(req->root);
+    free(req->text);
+    free(req);
+}

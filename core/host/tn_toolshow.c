@@ -1,0 +1,529 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ */
+
+#include "host/tn_toolshow.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+
+static void show_set(json_t *object, const char *name, json_t *value);
+static void show_text(json_t *object, const char *name, const char *text);
+static void show_tristate(json_t *object, const char *name,
+    tn_tristate_e value);
+static void show_derp(json_t *object, const char *name, tn_node_t *node,
+    uint32_t region);
+static void show_addresses(json_t *object, const tn_netmap_node_t *node);
+static json_t *show_peer(tn_node_t *node, const tn_netmap_node_t *peer);
+static void show_self(json_t *object, tn_node_t *node,
+    const tn_netmap_t *netmap);
+static void show_messages(json_t *object, const tn_netmap_t *netmap);
+static int show_compare(const void *one, const void *two);
+
+
+static const char *const  show_states[] = {
+    [TN_CONTROL_STOPPED] = "stopped",
+    [TN_CONTROL_STARTING] = "starting",
+    [TN_CONTROL_NEEDS_LOGIN] = "needs login",
+    [TN_CONTROL_NEEDS_APPROVAL] = "needs approval",
+    [TN_CONTROL_RUNNING] = "running"
+};
+
+static const char *const  show_kinds[] = {
+    [TN_PATH_NONE] = "none",
+    [TN_PATH_DERP] = "derp",
+    [TN_PATH_DIRECT] = "direct"
+};
+
+static const char *const  show_endpoint_types[] = {
+    [TN_ENDPOINT_UNKNOWN] = "unknown",
+    [TN_ENDPOINT_LOCAL] = "local",
+    [TN_ENDPOINT_STUN] = "stun",
+    [TN_ENDPOINT_PORTMAPPED] = "portmapped",
+    [TN_ENDPOINT_STUN4_LOCAL_PORT] = "stun4 local port",
+    [TN_ENDPOINT_EXPLICIT] = "explicit"
+};
+
+
+json_t *
+tn_toolshow_node(const char *name, tn_node_t *node)
+{
+    tn_ms_t              at;
+    json_t              *shown;
+    const char          *text;
+    tn_control_t        *control;
+    tn_control_state_e   state;
+    const tn_netinfo_t  *netinfo;
+
+    shown = json_object();
+    if (shown == NULL) {
+        return NULL;
+    }
+
+    show_text(shown, "node", name);
+
+    control = node != NULL ? tn_node_control(node) : NULL;
+
+    if (control == NULL) {
+        show_text(shown, "state", show_states[TN_CONTROL_STOPPED]);
+        show_text(shown, "text", node == NULL ? "the node starts anew"
+                                 : "its state directory cannot be used");
+        return shown;
+    }
+
+    state = tn_control_state(control, &text);
+
+    show_text(shown, "state", show_states[state]);
+    show_text(shown, "text", text);
+    show_set(shown, "online", json_boolean(tn_control_online(control)));
+    show_text(shown, "trouble", tn_control_trouble(control));
+
+    show_self(shown, node, tn_control_netmap(control));
+
+    netinfo = tn_node_netinfo(node, &at);
+
+    if (netinfo != NULL) {
+        show_derp(shown, "home_derp", node, netinfo->preferred_derp);
+    }
+
+    show_messages(shown, tn_control_netmap(control));
+
+    return shown;
+}
+
+
+static void
+show_self(json_t *object, tn_node_t *node, const tn_netmap_t *netmap)
+{
+    char                     text[TN_KEY_TEXT];
+    const tn_netmap_node_t  *self;
+
+    self = netmap->self;
+
+    if (self == NULL) {
+        return;
+    }
+
+    show_text(object, "tailnet", netmap->domain);
+    show_text(object, "name", self->name);
+    show_text(object, "id", self->stable_id);
+    show_text(object, "key", tn_key_text(&self->key, TN_KEY_NODE, text));
+    show_addresses(object, self);
+
+    if (self->key_expiry != 0) {
+        show_set(object, "key_expiry", json_integer(self->key_expiry));
+    }
+
+    show_set(object, "expired", json_boolean(self->expired));
+    show_derp(object, "home_derp", node, self->home_derp);
+}
+
+
+static void
+show_messages(json_t *object, const tn_netmap_t *netmap)
+{
+    size_t   i;
+    json_t  *list;
+
+    list = json_array();
+
+    for (i = 0; i < netmap->nmessages; i++) {
+        (void) json_array_append_new(list,
+                                     json_string(netmap->messages[i].text));
+    }
+
+    show_set(object, "messages", list);
+}
+
+
+json_t *
+tn_toolshow_netcheck(const char *name, tn_node_t *node, tn_ms_t now)
+{
+    char                        text[TN_ADDR_TEXT];
+    size_t                      i, n;
+    tn_ms_t                     at;
+    json_t                     *shown, *list, *one;
+    const tn_netinfo_t         *info;
+    const tn_endpoint_t        *endpoints;
+    const tn_netinfo_latency_t *latency;
+
+    shown = json_object();
+    if (shown == NULL) {
+        return NULL;
+    }
+
+    show_text(shown, "node", name);
+
+    if (node == NULL) {
+        return shown;
+    }
+
+    list = json_array();
+    n = tn_node_endpoints(node, &endpoints);
+
+    for (i = 0; i < n; i++) {
+        one = json_object();
+        show_text(one, "address", tn_addr_text(&endpoints[i].addr, text));
+
+        if (endpoints[i].type <= TN_ENDPOINT_EXPLICIT) {
+            show_text(one, "type", show_endpoint_types[endpoints[i].type]);
+        }
+
+        (void) json_array_append_new(list, one);
+    }
+
+    show_set(shown, "endpoints", list);
+
+    info = tn_node_netinfo(node, &at);
+
+    if (info == NULL) {
+        return shown;
+    }
+
+    show_set(shown, "age_seconds",
+             json_real((double) (tn_max(now, at) - at) / 1000));
+    show_derp(shown, "home_derp", node, info->preferred_derp);
+    show_tristate(shown, "udp", info->working_udp);
+    show_tristate(shown, "ipv6", info->working_ipv6);
+    show_tristate(shown, "os_has_ipv6", info->os_has_ipv6);
+    show_tristate(shown, "mapping_varies", info->mapping_varies_by_dest_ip);
+    show_tristate(shown, "upnp", info->upnp);
+    show_tristate(shown, "nat_pmp", info->pmp);
+    show_tristate(shown, "pcp", info->pcp);
+
+    list = json_array();
+
+    for (i = 0; i < info->nlatency && i < TN_NETINFO_LATENCIES_MAX; i++) {
+        latency = &info->latency[i];
+
+        one = json_object();
+        show_derp(one, "derp", node, latency->region);
+        show_set(one, "family", json_integer(latency->v4 ? 4 : 6));
+        show_set(one, "latency_ms", json_real(latency->seconds * 1000));
+        (void) json_array_append_new(list, one);
+    }
+
+    show_set(shown, "latencies", list);
+
+    return shown;
+}
+
+
+json_t *
+tn_toolshow_whois(const char *name, tn_node_t *node, const char *what)
+{
+    bool                     routed;
+    json_t                  *shown;
+    tn_ip_t                  ip;
+    tn_addr_t                addr;
+    tn_netmap_t             *netmap;
+    tn_netmap_node_t        *peer;
+
+    if (node == NULL || tn_node_control(node) == NULL) {
+        return NULL;
+    }
+
+    netmap = tn_control_netmap(tn_node_control(node));
+    routed = false;
+
+    if (tn_addr_parse(&addr, what, strlen(what)) == TN_OK) {
+        ip = addr.ip;
+
+    } else if (tn_ip_parse(&ip, what, strlen(what)) != TN_OK) {
+        peer = tn_netmap_find_name(netmap, what, strlen(what));
+        goto found;
+    }
+
+    peer = tn_netmap_find_ip(netmap, &ip);
+
+    if (peer == NULL) {
+        peer = tn_netmap_find_route(netmap, &ip);
+        routed = true;
+    }
+
+found:
+
+    if (peer == NULL) {
+        return NULL;
+    }
+
+    shown = show_peer(node, peer);
+
+    if (shown != NULL) {
+        show_text(shown, "node", name);
+        show_set(shown, "self", json_boolean(peer == netmap->self));
+        show_set(shown, "routed", json_boolean(routed));
+    }
+
+    return shown;
+}
+
+
+json_t *
+tn_toolshow_peers(tn_node_t *node, int64_t **ids, size_t *left_out)
+{
+    size_t              i, n;
+    json_t             *list;
+    tn_netmap_t        *netmap;
+    tn_netmap_node_t   *peer, **peers;
+
+    *ids = NULL;
+    *left_out = 0;
+
+    if (tn_node_control(node) == NULL) {
+        return NULL;
+    }
+
+    netmap = tn_control_netmap(tn_node_control(node));
+    n = 0;
+
+    for (peer = tn_netmap_each(netmap, NULL); peer != NULL;
+         peer = tn_netmap_each(netmap, peer))
+    {
+        n++;
+    }
+
+    list = json_array();
+    peers = calloc(n + 1, sizeof(tn_netmap_node_t *));
+    *ids = calloc(n + 1, sizeof(int64_t));
+
+    if (list == NULL || peers == NULL || *ids == NULL) {
+        goto failed;
+    }
+
+    n = 0;
+
+    for (peer = tn_netmap_each(netmap, NULL); peer != NULL;
+         peer = tn_netmap_each(netmap, peer))
+    {
+        peers[n++] = peer;
+    }
+
+    qsort(peers, n, sizeof(tn_netmap_node_t *), show_compare);
+
+    if (n > TN_TOOLSHOW_PEERS_MAX) {
+        *left_out = n - TN_TOOLSHOW_PEERS_MAX;
+        n = TN_TOOLSHOW_PEERS_MAX;
+    }
+
+    for (i = 0; i < n; i++) {
+        (*ids)[i] = peers[i]->id;
+
+        if (json_array_append_new(list, show_peer(node, peers[i])) != 0) {
+            goto failed;
+        }
+    }
+
+    free(peers);
+
+    return list;
+
+failed:
+
+    json_decref(list);
+    free(peers);
+    free(*ids);
+    *ids = NULL;
+
+    return NULL;
+}
+
+
+static int
+show_compare(const void *one, const void *two)
+{
+    const tn_netmap_node_t  *a, *b;
+
+    a = *(tn_netmap_node_t *const *) one;
+    b = *(tn_netmap_node_t *const *) two;
+
+    return strcmp(a->name, b->name);
+}
+
+
+static json_t *
+show_peer(tn_node_t *node, const tn_netmap_node_t *peer)
+{
+    char                     text[TN_KEY_TEXT], prefix[TN_ADDR_TEXT];
+    size_t                   i;
+    json_t                  *shown, *list;
+    const tn_netmap_t       *netmap;
+    const tn_netmap_user_t  *user;
+
+    netmap = tn_control_netmap(tn_node_control(node));
+
+    shown = json_object();
+    if (shown == NULL) {
+        return NULL;
+    }
+
+    show_text(shown, "name", peer->name);
+    show_text(shown, "id", peer->stable_id);
+    show_text(shown, "key", tn_key_text(&peer->key, TN_KEY_NODE, text));
+    show_text(shown, "hostname", peer->hostname);
+    show_text(shown, "os", peer->os);
+    show_addresses(shown, peer);
+
+    if (peer->nprimary_routes != 0) {
+        list = json_array();
+
+        for (i = 0; i < peer->nprimary_routes; i++) {
+            (void) json_array_append_new(list, json_string(
+                           tn_prefix_text(&peer->primary_routes[i], prefix)));
+        }
+
+        show_set(shown, "routes", list);
+    }
+
+    list = json_array();
+
+    for (i = 0; i < peer->ntags; i++) {
+        (void) json_array_append_new(list, json_string(peer->tags[i]));
+    }
+
+    show_set(shown, "tags", list);
+
+    user = tn_netmap_find_user(netmap, peer->user);
+
+    if (user != NULL) {
+        show_text(shown, "user", user->login);
+        show_text(shown, "user_name", user->display);
+    }
+
+    show_tristate(shown, "online", peer->online);
+
+    if (peer->last_seen != 0) {
+        show_set(shown, "last_seen", json_integer(peer->last_seen));
+    }
+
+    if (peer->key_expiry != 0) {
+        show_set(shown, "key_expiry", json_integer(peer->key_expiry));
+    }
+
+    show_set(shown, "expired", json_boolean(peer->expired));
+    show_derp(shown, "home_derp", node, peer->home_derp);
+
+    return shown;
+}
+
+
+void
+tn_toolshow_path(json_t *peer, tn_node_t *node,
+    const tn_plane_peer_status_t *status, tn_ms_t now)
+{
+    char     text[TN_ADDR_TEXT];
+    json_t  *path;
+
+    path = json_object();
+
+    show_text(path, "kind", show_kinds[status->kind]);
+
+    if (status->kind == TN_PATH_DIRECT) {
+        show_text(path, "address", tn_addr_text(&status->addr, text));
+
+        if (status->latency_ms >= 0) {
+            show_set(path, "latency_ms", json_real(status->latency_ms));
+        }
+
+    } else if (status->kind == TN_PATH_DERP) {
+        show_derp(path, "derp", node, status->derp);
+    }
+
+    show_set(peer, "path", path);
+
+    show_set(peer, "sent_bytes",
+             json_integer((json_int_t) status->wg.sent_bytes));
+    show_set(peer, "received_bytes",
+             json_integer((json_int_t) status->wg.received_bytes));
+
+    if (status->wg.session_at != 0) {
+        show_set(peer, "handshake_seconds_ago",
+                 json_real((double) (tn_max(now, status->wg.session_at)
+                                     - status->wg.session_at) / 1000));
+    }
+
+    if (status->wg.received_at != 0) {
+        show_set(peer, "heard_seconds_ago",
+                 json_real((double) (tn_max(now, status->wg.received_at)
+                                     - status->wg.received_at) / 1000));
+    }
+}
+
+
+/* --- parts; without memory a field is left out */
+
+static void
+show_set(json_t *object, const char *name, json_t *value)
+{
+    (void) json_object_set_new(object, name, value);
+}
+
+
+/* what is not UTF-8 is left out, and so are empty texts */
+static void
+show_text(json_t *object, const char *name, const char *text)
+{
+    if (*text != '\0') {
+        show_set(object, name, json_string(text));
+    }
+}
+
+
+static void
+show_tristate(json_t *object, const char *name, tn_tristate_e value)
+{
+    if (value != TN_UNKNOWN) {
+        show_set(object, name, json_boolean(value == TN_YES));
+    }
+}
+
+
+/* a region as its number and, when the map has it, its code */
+static void
+show_derp(json_t *object, const char *name, tn_node_t *node, uint32_t region)
+{
+    json_t                     *derp;
+    const tn_netmap_t          *netmap;
+    const tn_derpmap_region_t  *found;
+
+    if (region == 0) {
+        return;
+    }
+
+    netmap = tn_control_netmap(tn_node_control(node));
+    found = netmap->derpmap ? tn_derpmap_find(netmap->derpmap, region) : NULL;
+
+    derp = json_object();
+    show_set(derp, "region", json_integer(region));
+
+    if (found != NULL && found->code != NULL) {
+        show_text(derp, "code", found->code);
+    }
+
+    show_set(object, name, derp);
+}
+
+
+static void
+show_addresses(json_t *object, const tn_netmap_node_t *node)
+{
+    char                text[TN_ADDR_TEXT];
+    size_t              i;
+    json_t             *list;
+    const tn_prefix_t  *prefix;
+
+    list = json_array();
+
+    for (i = 0; i < node->naddresses; i++) {
+        prefix = &node->addresses[i];
+
+        if (prefix->bits == (prefix->v4 ? 32 : 128)) {
+            (void) json_array_append_new(list, json_string(
+                                             tn_ip_text(&prefix->ip, text)));
+        }
+    }
+
+    show_set(object, "addresses", list);
+}
