@@ -1,0 +1,302 @@
+#!/usr/bin/perl
+
+# `ngx_tailnet_core status | whois | netcheck` beside what a real tailscaled
+# says of the same tailnet; who may ask; and what nonsense does to the core.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use IO::Socket::UNIX;
+use JSON::PP;
+use Socket qw(SOCK_SEQPACKET);
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+my $lab = Tailnet::Lab->new;
+my $tailnet = $lab->small_tailnet;
+my $peer = $tailnet->{peer};
+
+my $gone = $lab->tailscaled(host => $lab->host('gone'));
+$gone->up(control => $tailnet->{control}, auth_key => $tailnet->{auth_key});
+$gone->cli('down');
+
+my $nginx = $lab->nginx(host => $tailnet->{web}, module => 1);
+my $auth_key = $tailnet->{auth_key};
+
+$nginx->configure(
+    main => $nginx->tailnet_block($tailnet->{control}, $auth_key),
+    http => 'server { listen 80 tailnet=home; }');
+$nginx->write('html/index.html', "page\n");
+$nginx->start;
+
+my $program = $lab->path('modules') . '/ngx_tailnet_core';
+my $run = $nginx->prefix . '/logs/nginx.pid.tailnet';
+
+$peer->wait_peer('web', 20);
+is($peer->wait_get('http://web/', seconds => 15)->{body}, "page\n",
+   'nginx is on the tailnet') or diag($nginx->error_log);
+ok(eval { $peer->wait_path('web', qr/direct/, 15) }, 'and directly reached');
+
+# control takes a while to call a node offline
+eval {
+    $lab->wait_for(20, 'gone to be offline', sub {
+        my (undef, $output) = tool('status', '--json');
+
+        return !$peer->peer('gone')->{Online}
+            && !find_peer(decode_json($output), 'gone')->{online};
+    });
+};
+
+
+# (exit status, output) of a command that looks at the core
+
+sub tool {
+    my ($command, @args) = @_;
+    return Tailnet::Lab::capture($program, $command, '--run', $run, @args);
+}
+
+
+sub tool_json {
+    my (@args) = @_;
+    my ($status, $output) = tool(@args, '--json');
+
+    is($status, 0, "@args --json") or diag($output);
+
+    return eval { decode_json($output) } // {};
+}
+
+
+sub find_peer {
+    my ($json, $label) = @_;
+    my ($found) = grep { $_->{name} =~ /^\Q$label\E\./ }
+        @{$json->{nodes}[0]{peers} // []};
+
+    return $found // {};
+}
+
+
+subtest 'status as tailscaled sees it' => sub {
+    my $ours = tool_json('status');
+    my $theirs = $peer->status;
+    my ($node) = @{$ours->{nodes}};
+    my $web = $peer->peer('web');
+
+    is(scalar @{$ours->{nodes}}, 1, 'one node');
+    is($node->{node}, 'home', 'called as in nginx.conf');
+    is($node->{state}, 'running', 'its state');
+    ok($node->{online}, 'control is connected');
+    is($node->{name}, $web->{DNSName}, 'its name');
+    is($node->{key}, $web->{PublicKey}, 'its public key');
+    is_deeply([sort @{$node->{addresses}}], [sort @{$web->{TailscaleIPs}}],
+              'its addresses');
+    is($node->{home_derp}{code}, $web->{Relay}, 'its home relay');
+
+    is(scalar @{$node->{peers}}, 2, 'two peers');
+
+    my $p = find_peer($ours, 'peer');
+    my $self = $theirs->{Self};
+
+    is($p->{name}, $self->{DNSName}, "a peer's name");
+    is($p->{id}, $self->{ID}, 'its id');
+    is($p->{key}, $self->{PublicKey}, 'its public key');
+    is_deeply([sort @{$p->{addresses}}], [sort @{$self->{TailscaleIPs}}],
+              'its addresses');
+    is($p->{os}, $self->{OS}, 'its system');
+    ok($p->{online}, 'it is online');
+    is($p->{user}, $theirs->{User}{$self->{UserID}}{LoginName}, 'its user');
+
+    is($p->{path}{kind}, 'direct', 'reached directly');
+    is($p->{path}{address}, $peer->host->ip4 . ':41641',
+       'at its address');
+    cmp_ok($p->{path}{latency_ms} // 1e9, '<', 1000, 'with a latency');
+    cmp_ok($p->{received_bytes}, '>', 0, 'bytes have come');
+    cmp_ok($p->{sent_bytes}, '>', 0, 'and gone');
+    cmp_ok($p->{handshake_seconds_ago} // 1e9, '<', 120, 'a handshake');
+
+    my $g = find_peer($ours, 'gone');
+    my $same = $peer->peer('gone');
+
+    is($g->{key}, $same->{PublicKey}, 'the other peer');
+    is(!!$g->{online}, !!$same->{Online}, 'is as online as for tailscaled');
+    ok(!$g->{online}, 'not at all');
+    is($g->{path}{kind} // 'none', 'none', 'and has no path');
+};
+
+subtest 'as text' => sub {
+    my ($status, $output) = tool('status');
+    my $ip = $peer->ip4;
+
+    is($status, 0, 'status');
+    like($output, qr/^tailnet "home": running$/m, 'the state');
+    like($output, qr/^\Q$ip\E .*online, direct /m, 'the peer');
+
+    ($status, $output) = tool('netcheck');
+    is($status, 0, 'netcheck');
+    like($output, qr/^  UDP +yes$/m, 'UDP works');
+    like($output, qr/^  endpoint +\Q@{[$tailnet->{web}->ip4]}\E:\d+ /m,
+         'an endpoint');
+
+    ($status, $output) = tool('whois', $ip);
+    is($status, 0, 'whois');
+    like($output, qr/^name +peer\./m, 'the name');
+};
+
+subtest 'whois and netcheck' => sub {
+    my ($who) = @{tool_json('whois', $peer->ip4)->{nodes}};
+    my $theirs = decode_json($peer->cli('whois', '--json', $peer->ip4));
+
+    is($who->{name}, $theirs->{Node}{Name}, 'the name');
+    is($who->{user}, $theirs->{UserProfile}{LoginName}, 'the user');
+    ok(!$who->{self}, 'somebody else');
+
+    ($who) = @{tool_json('whois', '[' . $peer->ip6 . ']:1234')->{nodes}};
+    is($who->{name}, $theirs->{Node}{Name}, 'by address and port');
+
+    ($who) = @{tool_json('whois', 'peer')->{nodes}};
+    is($who->{name}, $theirs->{Node}{Name}, 'by name');
+
+    my ($status, $output) = tool('whois', '192.0.2.1');
+    is($status, 1, 'an address of nobody');
+    like($output, qr/nobody/, 'is said to be that');
+
+    my ($check) = @{tool_json('netcheck')->{nodes}};
+    is($check->{udp}, JSON::PP::true, 'UDP works');
+    ok((grep { ($_->{latency_ms} // -1) >= 0 } @{$check->{latencies}}),
+       'the relay was measured');
+};
+
+subtest 'over a relay' => sub {
+    $tailnet->{web}->block_udp;
+    $peer->wait_path('web', qr/derp/, 30);
+
+    my $p = {};
+    eval {
+        $lab->wait_for(15, 'the relay', sub {
+            my (undef, $output) = tool('status', '--json');
+            $p = find_peer(decode_json($output), 'peer');
+            $p->{path}{kind} eq 'derp';
+        });
+    };
+
+    is($p->{path}{kind}, 'derp', 'status says so');
+    is($p->{path}{derp}{code}, $peer->status->{Self}{Relay}, 'and which one');
+    $tailnet->{web}->unblock_udp;
+};
+
+subtest 'who may ask' => sub {
+    my ($mode, $owner) = (stat "$run/dial.sock")[2, 4];
+    my ($other) = grep { $_ != $owner } map { scalar getpwnam $_ }
+        qw(www-data nobody);
+
+    my @as = ('setpriv', '--clear-groups', '--regid=nogroup');
+    my ($status, $output) = Tailnet::Lab::capture(@as, "--reuid=$other",
+        $program, 'status', '--run', $run);
+
+    is($mode & 07777, 0600, 'the socket is for one user');
+    isnt($owner, 0, "nginx's, who is not root");
+    is($status, 1, 'another user may not ask');
+    like($output, qr/Permission denied/, 'by permission');
+    unlike($output, qr/100\.64/, 'and learns nothing');
+
+    ($status, $output) = Tailnet::Lab::capture(@as, "--reuid=$owner",
+        $program, 'status', '--run', $run);
+    is($status, 0, "nginx's user may") or diag($output);
+
+    my (undef, $json) = tool('status', '--json');
+    unlike($json, qr/privkey|\Q$auth_key\E/, 'no secret is shown');
+};
+
+subtest 'wrong uses' => sub {
+    is((tool('whois'))[0], 2, 'no argument');
+    is((tool('status', 'x'))[0], 2, 'one too many');
+    is((tool('status', '--nonsense'))[0], 2, 'an unknown option');
+    is((tool('status', '--node', 'other'))[0], 1, 'an unknown node');
+    is((Tailnet::Lab::capture($program, 'status', '--run', '/nonexistent'))[0],
+       1, 'no core');
+};
+
+subtest 'nonsense' => sub {
+    my ($core) = grep { comm($_) eq 'tailnet-core' } $tailnet->{web}->pids;
+    my $memory = memory($core);
+    my $files = files($core);
+    my $begin = time();
+    my @open;
+
+    # head: magic, version, type, length, sequence; then command, node, text
+    my $tool_type = 18;
+    my $tool_len = 16 + 8 + 64 + 256;
+    my $head = sub { pack 'LSSLL', 0x746e6970, 1, $_[0], $_[1], 7 };
+    my $status = $head->($tool_type, $tool_len) . pack('LL', 1, 0)
+        . "\0" x 320;
+
+    my $s = ask($status);
+    my $answer = '';
+    $s->recv($answer, 65536);
+    is((unpack 'LSS', $answer)[2], $tool_type + 1,
+       'the test speaks the language');
+
+    for my $n (1 .. 300) {
+        ask(join '', map { chr rand 256 } 1 .. 1 + rand 5000);
+        ask($head->($tool_type, $tool_len) . 'x' x ($tool_len - 16));
+        ask($head->($tool_type, $tool_len) . pack('LL', 99, 0) . "\0" x 320);
+        ask($status);
+    }
+
+    # asked for and not read, and nothing asked
+    push @open, ask($_ % 2 ? $status : undef) for 1 .. 200;
+
+    sleep(0.5);
+    cmp_ok(memory($core) - $memory, '<', 16 * 1024, 'memory stays (KiB)');
+    is($peer->get('http://web/', timeout => 5)->{body}, "page\n",
+       'nginx serves meanwhile');
+
+    undef $s;
+    @open = ();
+
+    my ($rc) = tool('status');
+    is($rc, 0, 'status works after it');
+    ok(eval { $lab->wait_for(15, 'files', sub { files($core) <= $files }) },
+       'no descriptor is left') or diag(files($core) . " > $files");
+    ok(-d "/proc/$core", 'it is the same core');
+    note(sprintf 'took %.1f s', time() - $begin);
+};
+
+unlike($nginx->error_log, qr/core .*exited|\[(?:alert|emerg)\]/,
+       'nothing bad in the log');
+
+done_testing();
+
+
+sub ask {
+    my ($bytes) = @_;
+    my $s = IO::Socket::UNIX->new(Type => SOCK_SEQPACKET,
+                                  Peer => "$run/dial.sock")
+        or die "dial.sock: $!";
+
+    $s->send($bytes) if defined $bytes;
+
+    return $s;
+}
+
+sub comm {
+    my ($pid) = @_;
+    return $lab->read_file("/proc/$pid/comm") =~ s/\n//r;
+}
+
+sub memory {
+    my ($pid) = @_;
+    return ($lab->read_file("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m)[0];
+}
+
+sub files {
+    my ($pid) = @_;
+    return scalar(() = glob "/proc/$pid/fd/*");
+}
