@@ -425,7 +425,13 @@ tn_control_set_netinfo(tn_control_t *c, const tn_netinfo_t *netinfo)
     c->netinfo = *netinfo;
     c->netinfo.nlatency = tn_min(c->netinfo.nlatency,
                                  (uint32_t) TN_NETINFO_LATENCIES_MAX);
-    c->netinfo_given = true;
+
+    if (!c->netinfo_given) {
+        c->netinfo_given = true;
+
+        /* it is what the first update waits for */
+        tn_timer_cancel(c->timers, &c->update_timer);
+    }
 
     tn_control_changed(c);
 }

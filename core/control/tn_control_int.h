@@ -39,6 +39,7 @@
 #define TN_CONTROL_PING_MS       10000  /* HTTP/2 PING after a wake-up */
 #define TN_CONTROL_ALIVE_MS      60000  /* between PINGs in a followup */
 #define TN_CONTROL_DEBOUNCE_MS   200    /* from a change to its update */
+#define TN_CONTROL_NETINFO_MS    700    /* the first update waits for one */
 #define TN_CONTROL_BACKOFF_MS    500    /* the first; then doubled */
 #define TN_CONTROL_BACKOFF_MAX_MS  30000
 #define TN_CONTROL_GOOD_MS       10000  /* a map stream that counts as good */

@@ -621,10 +621,15 @@ tn_control_poll_headers(tn_h2_call_t *h2)
 
     tn_control_timer(c, &c->watchdog_timer, TN_CONTROL_WATCHDOG_MS);
 
-    /* newer servers take endpoints and Hostinfo only from here */
+    /*
+     * Newer servers take endpoints and Hostinfo only from the update.  One
+     * without NetInfo would for a moment tell all peers that this node has
+     * no home, which after a restart it has.
+     */
 
     c->dirty = true;
-    tn_control_timer(c, &c->update_timer, 0);
+    tn_control_timer(c, &c->update_timer,
+                     c->netinfo_given ? 0 : TN_CONTROL_NETINFO_MS);
 }
 
 
