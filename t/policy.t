@@ -1,0 +1,141 @@
+#!/usr/bin/perl
+
+# What policy and the node itself say about packets: denied by default, allowed
+# where control's rules allow, refused connections are told to their opener,
+# ping is answered, and answers to the node's own connections always come in.
+# DERP by plain http, as in a lab, on the way.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(time);
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+my $lab = Tailnet::Lab->new;
+my $tailnet = $lab->small_tailnet;
+my ($peer, $web, $infra, $control) = @{$tailnet}{qw(peer web infra control)};
+my $nginx = $lab->nginx(host => $web, module => 1);
+
+$nginx->configure(
+    main => $nginx->tailnet_block($control, $tailnet->{auth_key}),
+    http => <<'HTTP');
+    upstream peer { server peer:80 tailnet; }
+    server { listen 80 tailnet=home; return 200 eighty; }
+    server { listen 81 tailnet=home; return 200 eightyone; }
+    server { listen 8000; location / { proxy_pass http://peer; } }
+HTTP
+(my $text = $nginx->config) =~ s/\btailnet; /tailnet=home; /;
+$lab->write_file($nginx->prefix . '/conf/nginx.conf', $text);
+
+$nginx->start;
+my $self = $peer->wait_peer('web', 20);
+my ($web4) = grep { !/:/ } @{$self->{TailscaleIPs}};
+my ($web6) = grep { /:/ } @{$self->{TailscaleIPs}};
+
+is($peer->wait_get('http://web:80/')->{body}, 'eighty', 'all is allowed');
+is($peer->wait_get('http://web:81/')->{body}, 'eightyone', 'on each port');
+
+for (['TSMP', 'tsmp', $web4], ['ICMP', 'icmp', $web4],
+     ['ICMPv6', 'icmp', $web6])
+{
+    my ($name, $how, $address) = @$_;
+    my ($status, $output) = $peer->try_cli('ping', "--$how", '--c', 1,
+                                           '--timeout', '3s', $address);
+    like($output, qr/pong/, "ping by $name is answered");
+}
+
+# The node may reach everybody; port 81 of it may be reached, 80 may not.
+
+$control->set_policy({
+    hosts => { web => "$web4/32", peer => $peer->ip4 . '/32' },
+    acls  => [{ action => 'accept', src => ['peer'], dst => ['web:81'] },
+              { action => 'accept', src => ['web'], dst => ['*:*'] }],
+});
+$control->reload_policy;
+
+ok(eval {
+    $lab->wait_for(15, 'the new policy', sub {
+        !$peer->get("http://$web4:80/", timeout => 2)->{ok}
+    })
+}, 'a port that policy does not name is closed');
+
+is($peer->wait_get("http://$web4:81/")->{body}, 'eightyone',
+   'the one it names is open');
+is($infra->wait_get('http://' . $web->ip4 . ':8000/')->{status}, 200,
+   'answers to own connections come in');
+
+my $begin = time();
+my $r = $peer->get("http://$web4:80/", timeout => 5);
+
+ok(!$r->{ok}, 'and still is');
+note(sprintf 'refused after %.2f s: %s', time() - $begin, $r->{error});
+
+# Nothing is allowed to the node at all.
+
+$control->set_policy({
+    hosts => { web => "$web4/32" },
+    acls  => [{ action => 'accept', src => ['web'], dst => ['*:*'] }],
+});
+$control->reload_policy;
+
+ok(eval {
+    $lab->wait_for(15, 'the new policy', sub {
+        !$peer->get("http://$web4:81/", timeout => 2)->{ok}
+    })
+}, 'without a rule nothing comes in');
+is($infra->wait_get('http://' . $web->ip4 . ':8000/')->{status}, 200,
+   'and the node still gets out');
+
+is($nginx->quit, 0, 'nginx quits');
+
+
+subtest 'DERP by plain http' => sub {
+    my $lab = Tailnet::Lab->new;
+    my $infra = $lab->host('infra');
+    my $derper = $lab->derper(host => $infra, tls => 0);
+    my $region = $derper->derp_region;
+
+    $region->{Nodes}[0]{InsecureForTests} = JSON::PP::true();
+    no warnings 'redefine';
+    local *Tailnet::Lab::Derper::derp_region = sub { $region };
+
+    my $control = $lab->testcontrol(host => $infra, derp => [$derper]);
+    my $key = $control->auth_key;
+    my ($a, $b) = map { $lab->host($_) } qw(a b);
+    my %nginx;
+
+    for (['a', $a, 'b'], ['b', $b, 'a']) {
+        my ($name, $host, $other) = @$_;
+        my $n = $nginx{$name} = $lab->nginx(host => $host, module => 1);
+
+        $n->configure(
+            main => $n->tailnet_block($control, $key, hostname => $name),
+            http => <<"HTTP");
+            upstream other { server $other:80 tailnet=home; }
+            server { listen 80 tailnet=home; return 200 "I am $name"; }
+            server { listen 8000; location / { proxy_pass http://other; } }
+HTTP
+        $host->block_udp;
+        $n->start;
+    }
+
+    is($infra->wait_get('http://' . $a->ip4 . ':8000/', seconds => 25)->{body},
+       'I am b', 'a reaches b, ours at both ends, UDP blocked')
+        or diag($nginx{a}->error_log);
+    is($infra->wait_get('http://' . $b->ip4 . ':8000/')->{body},
+       'I am a', 'b reaches a');
+
+    $_->unblock_udp for $a, $b;
+    ok(eval { $nginx{a}->wait_error_log(60, qr/is direct at/) },
+       'direct when UDP is open') or diag($nginx{a}->error_log);
+};
+
+done_testing();
