@@ -740,8 +740,8 @@ breaks(void)
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}",
         "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
         "HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n"
-        "{\"publicKey\":\"mkey\"}",
+        ("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n"
+         "{\"publicKey\":\"mkey\"}"),
         "SSH-2.0-OpenSSH_9.2\r\n", "\x16\x03\x01\x02", "\r\n\r\n\r\n\r\n"
     };
 
