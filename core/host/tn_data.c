@@ -92,6 +92,17 @@ typedef struct {
 } data_question_t;
 
 
+typedef struct {
+    tn_post_t              post;
+    tn_data_t             *data;
+    data_gate_t           *gate;
+    tn_key_t               key;
+    tn_path_pong_t         pong;
+    tn_data_pong_pt        fn;
+    void                  *fn_data;
+} data_ping_t;
+
+
 /* to the control thread */
 typedef struct {
     tn_post_t              post;
@@ -119,6 +130,9 @@ static void data_on_identity(void *arg);
 static void data_on_control_up(void *arg);
 static void data_on_question(void *arg);
 static void data_on_answer(void *arg);
+static void data_on_ping(void *arg);
+static void data_ponged(void *arg, tn_ms_t now, const tn_path_pong_t *pong);
+static void data_on_pong(void *arg);
 
 static data_word_t *data_word(tn_data_t *data,
     void (*tell)(tn_data_t *data, void *word));
@@ -422,6 +436,36 @@ tn_data_status(tn_data_t *data, const int64_t *ids, size_t n,
 }
 
 
+tn_rc_t
+tn_data_ping(tn_data_t *data, const tn_key_t *peer, tn_data_pong_pt fn,
+    void *fn_data)
+{
+    data_ping_t  *ping;
+
+    ping = calloc(1, sizeof(data_ping_t));
+    if (ping == NULL) {
+        return TN_NOMEM;
+    }
+
+    ping->data = data;
+    ping->gate = data->gate;
+    ping->key = *peer;
+    ping->fn = fn;
+    ping->fn_data = fn_data;
+    ping->post.fn = data_on_ping;
+    ping->post.data = ping;
+    atomic_fetch_add(&data->gate->refs, 1);
+
+    if (tn_loop_post_item(&data->loop, &ping->post) != TN_OK) {
+        data_gate_release(ping->gate);
+        free(ping);
+        return TN_NOMEM;
+    }
+
+    return TN_OK;
+}
+
+
 static void *
 data_thread(void *arg)
 {
@@ -664,6 +708,67 @@ data_on_answer(void *arg)
     data_gate_release(question->gate);
     free(question->ids);
     free(question);
+}
+
+
+static void
+data_on_ping(void *arg)
+{
+    data_ping_t *ping = arg;
+
+    tn_data_t       *data;
+    tn_path_peer_t  *peer;
+    tn_path_pong_t   none;
+
+    data = ping->data;
+    peer = NULL;
+
+    if (data->plane != NULL) {
+        peer = tn_path_peer_find(tn_plane_path(data->plane), &ping->key);
+    }
+
+    memset(&none, 0, sizeof(none));
+    none.rc = TN_NOTFOUND;
+
+    if (peer != NULL) {
+        none.rc = tn_path_ping(peer, data->loop.now, data_ponged, ping);
+    }
+
+    if (none.rc != TN_OK) {
+        data_ponged(ping, data->loop.now, &none);
+    }
+}
+
+
+/* also called when the plane goes */
+static void
+data_ponged(void *arg, tn_ms_t now, const tn_path_pong_t *pong)
+{
+    data_ping_t *ping = arg;
+
+    (void) now;
+
+    ping->pong = *pong;
+    ping->post.fn = data_on_pong;
+
+    if (tn_loop_post_item(ping->data->control, &ping->post) != TN_OK) {
+        data_gate_release(ping->gate);
+        free(ping);
+    }
+}
+
+
+static void
+data_on_pong(void *arg)
+{
+    data_ping_t *ping = arg;
+
+    if (ping->gate->owner != NULL) {
+        ping->fn(ping->fn_data, &ping->pong);
+    }
+
+    data_gate_release(ping->gate);
+    free(ping);
 }
 
 

@@ -195,7 +195,8 @@ typedef struct {
 typedef enum {
     TN_IPC_TOOL_STATUS = 1,
     TN_IPC_TOOL_WHOIS,          /* argument: address, address:port or name */
-    TN_IPC_TOOL_NETCHECK
+    TN_IPC_TOOL_NETCHECK,
+    TN_IPC_TOOL_PING            /* argument: as of whois */
 } tn_ipc_tool_e;
 
 typedef struct {

@@ -5,15 +5,15 @@
  * A request goes through
  *
  *   asking    the answer is being put together; for `status` each data
- *             thread is asked how its peers are reached, which needs a
- *             ticket per node
+ *             thread is asked how its peers are reached and for `ping` it is
+ *             to ping one, which needs a ticket per node
  *   sending   in pieces, as fast as the other side reads
  *   done      closed
  *
  * A ticket outlives its request when the other side has gone, since the data
  * thread holds a pointer to it; it ends when the thread has answered or the
- * node is freed.  A thread that does not answer within TN_TOOL_ASK_MS is not
- * waited for: its peers are shown without their paths.
+ * node is freed.  A thread that does not answer within TN_TOOL_ASK_MS (a ping:
+ * TN_TOOL_PING_MS) is not waited for: its peers are shown without their paths.
  *
  * With TN_TOOL_MAX requests or four times as many tickets another one is
  * refused.
@@ -53,8 +53,8 @@ typedef struct {
     tn_tools_t     *tools;
     tool_request_t *request;        /* NULL: gone */
     tn_node_t      *node;
-    json_t         *peers;
-    int64_t        *ids;            /* of peers */
+    json_t         *shown;          /* the list of peers, or the one pinged */
+    int64_t        *ids;            /* of the list */
     size_t          n;
 } tool_ticket_t;
 
@@ -75,6 +75,11 @@ static void tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *nodes, const char *name, tn_node_t *node);
 static void tool_ask_peers(tool_request_t *req, json_t *shown,
     tn_node_t *node);
+static void tool_ask_pong(tool_request_t *req, json_t *shown,
+    tn_node_t *node, const char *what);
+static tool_ticket_t *tool_ticket(tool_request_t *req, tn_node_t *node,
+    json_t *shown);
+static void tool_ponged(void *data, const tn_path_pong_t *pong);
 static void tool_answered(void *data, const tn_plane_peer_status_t *status,
     size_t n);
 static void tool_ticket_free(tool_ticket_t *ticket);
@@ -203,9 +208,18 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
     tools = req->tools;
 
     if (request->command < TN_IPC_TOOL_STATUS
-        || request->command > TN_IPC_TOOL_NETCHECK)
+        || request->command > TN_IPC_TOOL_PING)
     {
         tool_answer(req, TN_MALFORMED, strdup("no such command"));
+        return;
+    }
+
+    if (request->command == TN_IPC_TOOL_PING
+        && tn_timer_set(&tools->loop->timers, &req->timer,
+                        tools->loop->now + TN_TOOL_PING_MS)
+           != TN_OK)
+    {
+        tool_free(req);
         return;
     }
 
@@ -232,7 +246,7 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
         return;
     }
 
-    if (request->command == TN_IPC_TOOL_WHOIS && json_array_size(nodes) == 0) {
+    if (json_array_size(nodes) == 0) {
         tool_answer(req, TN_NOTFOUND, strdup("nobody on the tailnet has or "
                                              "routes it"));
         return;
@@ -259,6 +273,15 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
         shown = tn_toolshow_whois(name, node, request->argument);
         break;
 
+    case TN_IPC_TOOL_PING:
+        shown = tn_toolshow_whois(name, node, request->argument);
+
+        if (shown != NULL) {
+            tool_ask_pong(req, shown, node, request->argument);
+        }
+
+        break;
+
     case TN_IPC_TOOL_NETCHECK:
         shown = tn_toolshow_netcheck(name, node, now);
         break;
@@ -283,10 +306,7 @@ tool_ask_peers(tool_request_t *req, json_t *shown, tn_node_t *node)
     size_t          left_out;
     json_t         *peers;
     int64_t        *ids;
-    tn_tools_t     *tools;
     tool_ticket_t  *ticket;
-
-    tools = req->tools;
 
     peers = tn_toolshow_peers(node, &ids, &left_out);
     if (peers == NULL) {
@@ -308,22 +328,14 @@ tool_ask_peers(tool_request_t *req, json_t *shown, tn_node_t *node)
         return;
     }
 
-    ticket = calloc(1, sizeof(tool_ticket_t));
+    ticket = tool_ticket(req, node, peers);
     if (ticket == NULL) {
         free(ids);
         return;
     }
 
-    ticket->tools = tools;
-    ticket->request = req;
-    ticket->node = node;
-    ticket->peers = json_incref(peers);
     ticket->ids = ids;
     ticket->n = json_array_size(peers);
-
-    tn_list_push(&tools->tickets, &ticket->link);
-    tools->n_tickets++;
-    req->tickets++;
 
     if (tn_data_status(tn_node_data(node), ids, ticket->n, tool_answered,
                        ticket)
@@ -331,6 +343,75 @@ tool_ask_peers(tool_request_t *req, json_t *shown, tn_node_t *node)
     {
         tool_ticket_free(ticket);
     }
+}
+
+
+static void
+tool_ask_pong(tool_request_t *req, json_t *shown, tn_node_t *node,
+    const char *what)
+{
+    bool                     routed;
+    tool_ticket_t           *ticket;
+    const tn_netmap_node_t  *peer;
+
+    peer = tn_toolshow_find(node, what, &routed);
+
+    if (peer == NULL || tn_node_data(node) == NULL) {
+        return;
+    }
+
+    ticket = tool_ticket(req, node, shown);
+
+    if (ticket != NULL
+        && tn_data_ping(tn_node_data(node), &peer->key, tool_ponged, ticket)
+           != TN_OK)
+    {
+        tool_ticket_free(ticket);
+    }
+}
+
+
+static void
+tool_ponged(void *data, const tn_path_pong_t *pong)
+{
+    tool_ticket_t *ticket = data;
+
+    tool_request_t  *req;
+
+    req = ticket->request;
+
+    if (req != NULL) {
+        tn_toolshow_pong(ticket->shown, ticket->node, pong);
+    }
+
+    tool_ticket_free(ticket);
+
+    if (req != NULL && req->tickets == 0) {
+        tool_complete(req);
+    }
+}
+
+
+static tool_ticket_t *
+tool_ticket(tool_request_t *req, tn_node_t *node, json_t *shown)
+{
+    tool_ticket_t  *ticket;
+
+    ticket = calloc(1, sizeof(tool_ticket_t));
+    if (ticket == NULL) {
+        return NULL;
+    }
+
+    ticket->tools = req->tools;
+    ticket->request = req;
+    ticket->node = node;
+    ticket->shown = json_incref(shown);
+
+    tn_list_push(&req->tools->tickets, &ticket->link);
+    req->tools->n_tickets++;
+    req->tickets++;
+
+    return ticket;
 }
 
 
@@ -357,7 +438,7 @@ tool_answered(void *data, const tn_plane_peer_status_t *status, size_t n)
             break;
         }
 
-        tn_toolshow_path(json_array_get(ticket->peers, peer), ticket->node,
+        tn_toolshow_path(json_array_get(ticket->shown, peer), ticket->node,
                          &status[i], ticket->tools->loop->now);
     }
 
@@ -378,7 +459,7 @@ tool_ticket_free(tool_ticket_t *ticket)
 
     ticket->tools->n_tickets--;
     tn_list_remove(&ticket->link);
-    json_decref(ticket->peers);
+    json_decref(ticket->shown);
     free(ticket->ids);
     free(ticket);
 }

@@ -16,6 +16,7 @@
 
 #define TN_TOOL_MAX      8          /* requests at a time */
 #define TN_TOOL_ASK_MS   2000       /* for the data threads to answer */
+#define TN_TOOL_PING_MS  7000       /* for a pong, or the word of none */
 #define TN_TOOL_SEND_MS  10000      /* for the whole answer to be read */
 
 typedef struct tn_tools_s  tn_tools_t;

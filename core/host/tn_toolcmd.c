@@ -42,6 +42,8 @@ static void toolcmd_status(const json_t *node);
 static void toolcmd_peer(const json_t *peer);
 static void toolcmd_whois(const json_t *peer);
 static void toolcmd_netcheck(const json_t *node);
+static void toolcmd_ping(const json_t *peer);
+static bool toolcmd_ponged(const json_t *root);
 static void toolcmd_tristate(const json_t *node, const char *label,
     const char *name);
 static const char *toolcmd_text(const json_t *object, const char *name);
@@ -55,7 +57,8 @@ static void toolcmd_say(const char *fmt, ...)
 static const toolcmd_t  toolcmds[] = {
     { "status", TN_IPC_TOOL_STATUS, NULL, toolcmd_status },
     { "whois", TN_IPC_TOOL_WHOIS, "ADDRESS", toolcmd_whois },
-    { "netcheck", TN_IPC_TOOL_NETCHECK, NULL, toolcmd_netcheck }
+    { "netcheck", TN_IPC_TOOL_NETCHECK, NULL, toolcmd_netcheck },
+    { "ping", TN_IPC_TOOL_PING, "PEER", toolcmd_ping }
 };
 
 
@@ -85,7 +88,7 @@ int
 tn_toolcmd_main(int argc, char **argv)
 {
     int               c;
-    bool              json;
+    bool              json, failed;
     char             *text;
     size_t            len;
     json_t           *root;
@@ -165,9 +168,10 @@ tn_toolcmd_main(int argc, char **argv)
         toolcmd_print(root, cmd);
     }
 
+    failed = cmd->command == TN_IPC_TOOL_PING && !toolcmd_ponged(root);
     json_decref(root);
 
-    return fflush(stdout) == 0 ? 0 : 1;
+    return fflush(stdout) == 0 && !failed ? 0 : 1;
 }
 
 
@@ -178,6 +182,7 @@ toolcmd_usage(void)
         "usage: ngx_tailnet_core status [OPTIONS]\n"
         "       ngx_tailnet_core whois [OPTIONS] ADDRESS\n"
         "       ngx_tailnet_core netcheck [OPTIONS]\n"
+        "       ngx_tailnet_core ping [OPTIONS] PEER\n"
         "  --run DIR    nginx's pid file with .tailnet appended\n"
         "               (default: " TN_TOOLCMD_RUN_DIR ")\n"
         "  --node NAME  only this tailnet block\n"
@@ -472,6 +477,46 @@ toolcmd_netcheck(const json_t *node)
                     (int) json_integer_value(json_object_get(item, "family")),
                     json_number_value(json_object_get(item, "latency_ms")));
     }
+}
+
+
+static void
+toolcmd_ping(const json_t *peer)
+{
+    const json_t  *pong;
+
+    pong = json_object_get(peer, "pong");
+
+    if (json_object_get(pong, "latency_ms") == NULL) {
+        toolcmd_say("%s: %s\n", toolcmd_text(peer, "name"),
+                    pong != NULL ? toolcmd_text(pong, "error")
+                                 : "it cannot be pinged");
+        return;
+    }
+
+    toolcmd_say("pong from %s via %s%s in %.1f ms\n",
+                toolcmd_text(peer, "name"),
+                json_object_get(pong, "derp") ? "relay " : "",
+                json_object_get(pong, "derp") ? toolcmd_derp(pong, "derp")
+                                              : toolcmd_text(pong, "address"),
+                json_number_value(json_object_get(pong, "latency_ms")));
+}
+
+
+/* whether one has answered */
+static bool
+toolcmd_ponged(const json_t *root)
+{
+    size_t   i;
+    json_t  *peer;
+
+    json_array_foreach(json_object_get(root, "nodes"), i, peer) {
+        if (json_object_get(json_object_get(peer, "pong"), "latency_ms")) {
+            return true;
+        }
+    }
+
+    return false;
 }
 
 

@@ -216,35 +216,10 @@ tn_toolshow_whois(const char *name, tn_node_t *node, const char *what)
 {
     bool                     routed;
     json_t                  *shown;
-    tn_ip_t                  ip;
-    tn_addr_t                addr;
-    tn_netmap_t             *netmap;
-    tn_netmap_node_t        *peer;
+    const tn_netmap_t       *netmap;
+    const tn_netmap_node_t  *peer;
 
-    if (node == NULL || tn_node_control(node) == NULL) {
-        return NULL;
-    }
-
-    netmap = tn_control_netmap(tn_node_control(node));
-    routed = false;
-
-    if (tn_addr_parse(&addr, what, strlen(what)) == TN_OK) {
-        ip = addr.ip;
-
-    } else if (tn_ip_parse(&ip, what, strlen(what)) != TN_OK) {
-        peer = tn_netmap_find_name(netmap, what, strlen(what));
-        goto found;
-    }
-
-    peer = tn_netmap_find_ip(netmap, &ip);
-
-    if (peer == NULL) {
-        peer = tn_netmap_find_route(netmap, &ip);
-        routed = true;
-    }
-
-found:
-
+    peer = tn_toolshow_find(node, what, &routed);
     if (peer == NULL) {
         return NULL;
     }
@@ -252,12 +227,88 @@ found:
     shown = show_peer(node, peer);
 
     if (shown != NULL) {
+        netmap = tn_control_netmap(tn_node_control(node));
+
         show_text(shown, "node", name);
         show_set(shown, "self", json_boolean(peer == netmap->self));
         show_set(shown, "routed", json_boolean(routed));
     }
 
     return shown;
+}
+
+
+const tn_netmap_node_t *
+tn_toolshow_find(tn_node_t *node, const char *what, bool *routed)
+{
+    tn_ip_t                  ip;
+    tn_addr_t                addr;
+    const tn_netmap_t       *netmap;
+    const tn_netmap_node_t  *peer;
+
+    *routed = false;
+
+    if (node == NULL || tn_node_control(node) == NULL) {
+        return NULL;
+    }
+
+    netmap = tn_control_netmap(tn_node_control(node));
+
+    if (tn_addr_parse(&addr, what, strlen(what)) == TN_OK) {
+        ip = addr.ip;
+
+    } else if (tn_ip_parse(&ip, what, strlen(what)) != TN_OK) {
+        return tn_netmap_find_name(netmap, what, strlen(what));
+    }
+
+    peer = tn_netmap_find_ip(netmap, &ip);
+
+    if (peer == NULL) {
+        *routed = true;
+        peer = tn_netmap_find_route(netmap, &ip);
+    }
+
+    return peer;
+}
+
+
+void
+tn_toolshow_pong(json_t *peer, tn_node_t *node, const tn_path_pong_t *pong)
+{
+    char     text[TN_ADDR_TEXT];
+    json_t  *shown;
+
+    shown = json_object();
+
+    switch (pong->rc) {
+
+    case TN_OK:
+        if (pong->addr.port != 0) {
+            show_text(shown, "kind", show_kinds[TN_PATH_DIRECT]);
+            show_text(shown, "address", tn_addr_text(&pong->addr, text));
+
+        } else {
+            show_text(shown, "kind", show_kinds[TN_PATH_DERP]);
+            show_derp(shown, "derp", node, pong->region);
+        }
+
+        show_set(shown, "latency_ms",
+                 json_real((double) pong->latency_us / 1000));
+        break;
+
+    case TN_AGAIN:
+        show_text(shown, "error", "no answer");
+        break;
+
+    case TN_NOTFOUND:
+        show_text(shown, "error", "there is no way to it");
+        break;
+
+    default:
+        show_text(shown, "error", "the peer is gone");
+    }
+
+    show_set(peer, "pong", shown);
 }
 
 

@@ -30,6 +30,14 @@ json_t *tn_toolshow_netcheck(const char *name, tn_node_t *node, tn_ms_t now);
 json_t *tn_toolshow_whois(const char *name, tn_node_t *node,
     const char *what);
 
+/* whom tn_toolshow_whois() would show, or NULL */
+const tn_netmap_node_t *tn_toolshow_find(tn_node_t *node, const char *what,
+    bool *routed);
+
+/* adds the answer to a ping to the object of whom was asked */
+void tn_toolshow_pong(json_t *peer, tn_node_t *node,
+    const tn_path_pong_t *pong);
+
 /*
  * The peers in the order of their names: an array, and in *ids, which is the
  * caller's to free, the id of each.  *left_out: how many were too many.
