@@ -30,6 +30,9 @@ typedef struct {
 
     bool         known;             /* the name "late" */
     unsigned     lookups;
+
+    int            tool_fd;         /* handed over, or -1 */
+    tn_ipc_tool_t  tool;
 } fixture_t;
 
 
@@ -413,6 +416,53 @@ test_hostile(fixture_t *f)
 
 
 static void
+take(void *data, int fd, const tn_ipc_tool_t *request)
+{
+    fixture_t  *f;
+
+    f = data;
+    f->tool_fd = fd;
+    f->tool = *request;
+}
+
+
+static void
+test_tools(fixture_t *f)
+{
+    int            fd;
+    char           byte;
+    tn_ipc_tool_t  tool;
+
+    tn_ipc_init(&tool, TN_IPC_TOOL);
+    tool.head.seq = 9;
+    tool.command = TN_IPC_TOOL_WHOIS;
+    snprintf(tool.argument, sizeof(tool.argument), "100.64.0.1");
+
+    fd = tn_ipc_connect(f->dir, TN_IPC_DIAL_SOCK);
+    (void) tn_ipc_send(fd, &tool, NULL, 0);
+    turns(f, 3);
+    is_int(read(fd, &byte, 1), 0, "a tool that nobody answers is closed");
+    close(fd);
+
+    f->tool_fd = -1;
+    tn_dial_tools(f->dial, take, f);
+
+    fd = tn_ipc_connect(f->dir, TN_IPC_DIAL_SOCK);
+    (void) tn_ipc_send(fd, &tool, NULL, 0);
+    turns(f, 3);
+    ok(f->tool_fd != -1, "a tool's connection is handed over");
+    is_int(f->tool.head.seq, 9, "with its request");
+    is_str(f->tool.argument, "100.64.0.1", "whole");
+    is_int(read(fd, &byte, 1), -1, "and stays open");
+
+    close(f->tool_fd);
+    is_int(read(fd, &byte, 1), 0, "until the one who took it closes it");
+    close(fd);
+    turns(f, 2);
+}
+
+
+static void
 test_addresses(fixture_t *f)
 {
     tn_ip_t         ips[2];
@@ -495,6 +545,7 @@ main(void)
     test_store(&f);
     test_names(&f);
     test_hostile(&f);
+    test_tools(&f);
     test_addresses(&f);
     test_forget(&f);
 
