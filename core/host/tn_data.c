@@ -25,7 +25,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 
@@ -61,6 +60,8 @@ struct tn_data_s {
     tn_plane_t            *plane;
     tn_plane_conf_t        plane_conf;
     tn_udp_t              *udp;
+    uint16_t               port;            /* configured, or 0 */
+    bool                   random_port;     /* control wants any other */
     tn_tun_t              *tun;
     tn_netmon_t           *netmon;
     tn_resolver_t         *resolver;
@@ -171,6 +172,10 @@ static void data_endpoints(void *arg, const tn_endpoint_t *endpoints,
 static void data_netinfo(void *arg, const tn_netinfo_t *netinfo);
 static uint64_t data_wall(void *arg);
 static uint64_t data_us(void *arg);
+static void data_dont_fragment(void *arg, bool on);
+static void data_https_probe(void *arg, uint32_t id, uint32_t region,
+    const tn_derpmap_node_t *node);
+static void data_rebind(tn_data_t *data, uint16_t port);
 
 
 static const tn_plane_ops_t  data_plane_ops = {
@@ -186,7 +191,9 @@ static const tn_plane_ops_t  data_plane_ops = {
     data_endpoints,
     data_netinfo,
     data_wall,
-    data_us
+    data_us,
+    data_dont_fragment,
+    data_https_probe
 };
 
 static const tn_udp_ops_t  data_udp_ops = {
@@ -231,6 +238,7 @@ tn_data_start(const tn_data_conf_t *conf)
     data->ops = conf->ops;
     data->data = conf->data;
     data->control = conf->control;
+    data->port = conf->port;
     data->log = conf->log;
     (void) snprintf(data->name, sizeof(data->name), "tn-%.12s", conf->name);
 
@@ -614,12 +622,24 @@ data_on_update(void *arg)
 {
     data_order_t *order = arg;
 
+    bool        rebind;
     tn_data_t  *data;
 
     data = order->data;
 
     if (data->plane != NULL) {
+        rebind = order->update->has_self
+                 && order->update->random_port != data->random_port;
+
+        if (rebind) {
+            data->random_port = order->update->random_port;
+        }
+
         tn_plane_update(data->plane, data->loop.now, order->update);
+
+        if (rebind) {
+            data_rebind(data, data->random_port ? 0 : data->port);
+        }
 
     } else {
         tn_update_free(order->update);
@@ -1122,10 +1142,58 @@ data_wall(void *arg)
 static uint64_t
 data_us(void *arg)
 {
-    struct timespec  ts;
-
     (void) arg;
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
 
-    return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+    return tn_loop_mono_us();
+}
+
+
+static void
+data_dont_fragment(void *arg, bool on)
+{
+    tn_data_t *data = arg;
+
+    tn_udp_dont_fragment(data->udp, on);
+}
+
+
+static void
+data_https_probe(void *arg, uint32_t id, uint32_t region,
+    const tn_derpmap_node_t *node)
+{
+    tn_data_t *data = arg;
+
+    tn_derpconn_https_probe(data->derp, id, region, node);
+}
+
+
+/*
+ * Other sockets: on any port when `port` is 0.  The configured port may still
+ * be held by the supervisor; then those that are there stay.
+ */
+static void
+data_rebind(tn_data_t *data, uint16_t port)
+{
+    int  i, fd;
+
+    for (i = 0; i < 2; i++) {
+        if (tn_udp_port(data->udp, i == 1) == 0) {
+            continue;
+        }
+
+        fd = tn_udp_socket(i == 1, NULL, port);
+
+        if (fd == -1 || tn_udp_adopt(data->udp, fd) != TN_OK) {
+            tn_log(data->log, TN_LOG_NOTICE,
+                   "no other UDP socket for IPv%c: %s", i == 1 ? '6' : '4',
+                   strerror(errno));
+
+            if (fd != -1) {
+                (void) close(fd);
+            }
+        }
+    }
+
+    data_local(data);
+    tn_path_network_changed(tn_plane_path(data->plane), data->loop.now);
 }

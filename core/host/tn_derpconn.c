@@ -17,6 +17,9 @@ typedef struct {
     tn_derpconn_t        *set;
     tn_conn_t            *conn;
     uint32_t              region;
+    uint32_t              probe;        /* its id, 0: a DERP connection */
+    char                  host[TN_DERPMAP_STRING_MAX + 1];
+    uint64_t              asked_us;     /* when the probe's request went */
 } derpconn_t;
 
 
@@ -30,6 +33,7 @@ struct tn_derpconn_s {
     tn_tls_t             *tls;          /* verified */
     tn_tls_t             *tls_any;      /* for nodes marked for tests */
     tn_link_t             conns;
+    tn_link_t             probes;
 };
 
 
@@ -41,6 +45,23 @@ static void derpconn_received(void *data, tn_conn_t *conn, uint8_t *bytes,
 static void derpconn_closed(void *data, tn_conn_t *conn, tn_conn_why_e why,
     const char *text);
 
+
+static tn_rc_t derpconn_dial(tn_derpconn_t *set, uint32_t region,
+    const tn_derpmap_node_t *node, uint32_t probe);
+static void derpconn_probe_connected(void *data, tn_conn_t *conn);
+static void derpconn_probe_received(void *data, tn_conn_t *conn,
+    uint8_t *bytes, size_t len);
+static void derpconn_probe_closed(void *data, tn_conn_t *conn,
+    tn_conn_why_e why, const char *text);
+static void derpconn_probe_end(derpconn_t *derp, uint32_t latency_us);
+
+
+static const tn_conn_ops_t  derpconn_probe_ops = {
+    derpconn_probe_connected,
+    derpconn_probe_received,
+    NULL,
+    derpconn_probe_closed
+};
 
 static const tn_conn_ops_t  derpconn_ops = {
     derpconn_connected,
@@ -69,6 +90,7 @@ tn_derpconn_create(tn_loop_t *loop, tn_resolver_t *resolver,
     set->done = done;
     set->data = data;
     tn_list_init(&set->conns);
+    tn_list_init(&set->probes);
 
     set->tls = tn_tls_create(ca_file, true, text);
 
@@ -114,6 +136,10 @@ tn_derpconn_set_path(tn_derpconn_t *set, tn_path_t *path)
         derpconn_done(tn_container(set->conns.next, derpconn_t, link));
     }
 
+    while (!tn_list_empty(&set->probes)) {
+        derpconn_done(tn_container(set->probes.next, derpconn_t, link));
+    }
+
     set->path = path;
 }
 
@@ -122,6 +148,33 @@ void
 tn_derpconn_open(tn_derpconn_t *set, uint32_t region,
     const tn_derpmap_node_t *node)
 {
+    (void) derpconn_dial(set, region, node, 0);
+}
+
+
+void
+tn_derpconn_https_probe(tn_derpconn_t *set, uint32_t id, uint32_t region,
+    const tn_derpmap_node_t *node)
+{
+    tn_link_t   *link, *next;
+    derpconn_t  *derp;
+
+    tn_list_each_safe(link, next, &set->probes) {
+        derp = tn_container(link, derpconn_t, link);
+
+        if (derp->region == region) {
+            derpconn_done(derp);
+        }
+    }
+
+    (void) derpconn_dial(set, region, node, id);
+}
+
+
+static tn_rc_t
+derpconn_dial(tn_derpconn_t *set, uint32_t region,
+    const tn_derpmap_node_t *node, uint32_t probe)
+{
     tn_ip_t            ips[2];
     derpconn_t        *derp;
     tn_conn_params_t   params;
@@ -129,7 +182,7 @@ tn_derpconn_open(tn_derpconn_t *set, uint32_t region,
     derp = calloc(1, sizeof(derpconn_t));
     if (derp == NULL) {
         tn_log(set->log, TN_LOG_ERR, "no memory for DERP");
-        return;
+        return TN_NOMEM;
     }
 
     memset(&params, 0, sizeof(params));
@@ -171,16 +224,21 @@ tn_derpconn_open(tn_derpconn_t *set, uint32_t region,
 
     derp->set = set;
     derp->region = region;
+    derp->probe = probe;
+    (void) snprintf(derp->host, sizeof(derp->host), "%s", node->hostname);
     derp->conn = tn_conn_open(set->loop, set->resolver, &params,
-                              &derpconn_ops, derp);
+                              probe ? &derpconn_probe_ops : &derpconn_ops,
+                              derp);
 
     if (derp->conn == NULL) {
         tn_log(set->log, TN_LOG_ERR, "no memory for DERP");
         free(derp);
-        return;
+        return TN_NOMEM;
     }
 
-    tn_list_push(&set->conns, &derp->link);
+    tn_list_push(probe ? &set->probes : &set->conns, &derp->link);
+
+    return TN_OK;
 }
 
 
@@ -296,4 +354,72 @@ derpconn_closed(void *data, tn_conn_t *conn, tn_conn_why_e why,
 
     tn_path_derp_closed(set->path, set->loop->now, region,
                         reason);
+}
+
+
+/* the time the server takes for a request of its own (upstream: the same) */
+static void
+derpconn_probe_connected(void *data, tn_conn_t *conn)
+{
+    derpconn_t *derp = data;
+
+    int   len;
+    char  request[TN_DERPMAP_STRING_MAX + 128];
+
+    len = snprintf(request, sizeof(request),
+                   "GET /derp/latency-check HTTP/1.1\r\n"
+                   "Host: %s\r\n"
+                   "Connection: close\r\n\r\n", derp->host);
+
+    derp->asked_us = tn_loop_mono_us();
+
+    if (tn_conn_send(conn, request, (size_t) len) != TN_OK) {
+        derpconn_probe_end(derp, 0);
+    }
+}
+
+
+static void
+derpconn_probe_received(void *data, tn_conn_t *conn, uint8_t *bytes,
+    size_t len)
+{
+    derpconn_t *derp = data;
+
+    uint64_t  us;
+
+    (void) conn;
+
+    if (len < 10 || memcmp(bytes, "HTTP/1.1 2", 10) != 0) {
+        derpconn_probe_end(derp, 0);
+        return;
+    }
+
+    us = tn_loop_mono_us() - derp->asked_us;
+    derpconn_probe_end(derp, us ? (uint32_t) us : 1);
+}
+
+
+static void
+derpconn_probe_closed(void *data, tn_conn_t *conn, tn_conn_why_e why,
+    const char *text)
+{
+    (void) conn;
+    (void) why;
+    (void) text;
+
+    derpconn_probe_end(data, 0);
+}
+
+
+static void
+derpconn_probe_end(derpconn_t *derp, uint32_t latency_us)
+{
+    uint32_t        id;
+    tn_derpconn_t  *set;
+
+    set = derp->set;
+    id = derp->probe;
+
+    derpconn_done(derp);
+    tn_path_probed(set->path, set->loop->now, id, latency_us);
 }

@@ -44,5 +44,9 @@ tn_rc_t tn_derpconn_write(tn_derpconn_t *set, uint32_t region,
     size_t body_len);
 void tn_derpconn_close(tn_derpconn_t *set, uint32_t region);
 
+/* beside the region's connection; one at a time for each region */
+void tn_derpconn_https_probe(tn_derpconn_t *set, uint32_t id,
+    uint32_t region, const tn_derpmap_node_t *node);
+
 
 #endif /* TN_DERPCONN_H_INCLUDED_ */

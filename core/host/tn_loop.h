@@ -169,5 +169,8 @@ tn_ms_t tn_loop_clock_ms(void);
 /* CLOCK_REALTIME since 1970; nanoseconds */
 uint64_t tn_loop_wall_ns(void);
 
+/* microseconds of the clock that never goes back */
+uint64_t tn_loop_mono_us(void);
+
 
 #endif /* TN_LOOP_H_INCLUDED_ */

@@ -65,6 +65,7 @@ struct tn_udp_s {
     tn_log_t                *log;
     tn_udp_socket_t          sockets[2];    /* by "is IPv6" */
     tn_udp_stats_t           stats;
+    bool                     dont_fragment;
 
     uint8_t                 *rx;            /* mapped: pages come with use */
     struct mmsghdr           rx_headers[TN_UDP_RX_MESSAGES];
@@ -99,6 +100,7 @@ static void tn_udp_send_singly(tn_udp_t *udp, tn_udp_message_t *message);
 static tn_rc_t tn_udp_failed(tn_udp_t *udp, const tn_addr_t *to, int err,
     unsigned int count);
 static void tn_udp_buffer(int fd, int force, int plain);
+static void tn_udp_set_fragment(int fd, bool v6, bool on);
 
 
 int
@@ -289,6 +291,10 @@ tn_udp_adopt(tn_udp_t *udp, int fd)
     sock->segments = true;
     sock->segments_worked = false;
 
+    if (udp->dont_fragment) {
+        tn_udp_set_fragment(fd, v6, true);
+    }
+
     if (tn_loop_watch(udp->loop, &sock->watch) != TN_OK) {
         sock->watch.fd = -1;
         return TN_ERROR;
@@ -313,6 +319,37 @@ tn_udp_drop(tn_udp_t *udp, bool v6)
     (void) close(sock->watch.fd);
     sock->watch.fd = -1;
     sock->port = 0;
+}
+
+
+void
+tn_udp_dont_fragment(tn_udp_t *udp, bool on)
+{
+    udp->dont_fragment = on;
+
+    tn_udp_set_fragment(udp->sockets[0].watch.fd, false, on);
+    tn_udp_set_fragment(udp->sockets[1].watch.fd, true, on);
+}
+
+
+static void
+tn_udp_set_fragment(int fd, bool v6, bool on)
+{
+    int  mode;
+
+    if (fd == -1) {
+        return;
+    }
+
+    if (v6) {
+        mode = on ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_WANT;
+        (void) setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &mode,
+                          sizeof(mode));
+        return;
+    }
+
+    mode = on ? IP_PMTUDISC_PROBE : IP_PMTUDISC_WANT;
+    (void) setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &mode, sizeof(mode));
 }
 
 

@@ -84,6 +84,12 @@ tn_rc_t tn_udp_adopt(tn_udp_t *udp, int fd);
 /* closes one family's socket; nothing happens when there is none */
 void tn_udp_drop(tn_udp_t *udp, bool v6);
 
+/*
+ * Sets DF on all that is sent and ignores what the kernel believes of path
+ * MTUs, or undoes that; a socket adopted later has it too.
+ */
+void tn_udp_dont_fragment(tn_udp_t *udp, bool on);
+
 /* the local port of a family's socket, 0 when there is none */
 uint16_t tn_udp_port(const tn_udp_t *udp, bool v6);
 

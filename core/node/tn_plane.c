@@ -41,10 +41,12 @@ typedef struct {
     tn_wg_peer_t    *wg;
     tn_path_peer_t  *path;
     tn_link_t        met;           /* in plane->met, or in no list */
-    tn_key_t         disco;
     uint64_t         caps;          /* of its own addresses */
     tn_ip_t          own4;
     tn_ip_t          own6;
+    tn_key_t         disco;         /* by the netmap */
+    tn_key_t         said_disco;    /* by the peer since then, or zero */
+    bool             wireguard_only;
     bool             jailed;
     bool             kept;          /* named by a full update */
 } tn_plane_peer_t;
@@ -65,6 +67,7 @@ struct tn_plane_s {
     tn_ip_t                self4;   /* own addresses, none when there is none */
     tn_ip_t                self6;
     bool                   started;
+    bool                   no_udp;  /* control forbids it */
 
     tn_plane_stats_t       stats;
 
@@ -109,6 +112,7 @@ static void plane_wg_send(void *data, tn_wg_peer_t *peer, tn_wg_kind_e kind,
     const uint8_t *msg, size_t len, tn_ms_t now);
 static void plane_wg_reply(void *data, const tn_wg_from_t *from,
     const uint8_t *msg, size_t len);
+static void plane_wg_session(void *data, tn_wg_peer_t *peer, tn_ms_t now);
 static uint64_t plane_wg_wall(void *data);
 
 static tn_rc_t plane_path_send(void *data, const tn_addr_t *to,
@@ -129,12 +133,15 @@ static void plane_path_netinfo(void *data, tn_ms_t now,
 static void plane_path_changed(void *data, tn_ms_t now,
     tn_path_peer_t *peer);
 static uint64_t plane_path_us(void *data);
+static void plane_path_dont_fragment(void *data, bool on);
+static void plane_path_https(void *data, uint32_t id, uint32_t region,
+    const tn_derpmap_node_t *node);
 
 
 static const tn_wg_ops_t  plane_wg_ops = {
     plane_wg_send,
     plane_wg_reply,
-    NULL,
+    plane_wg_session,
     plane_wg_wall
 };
 
@@ -148,7 +155,9 @@ static const tn_path_ops_t  plane_path_ops = {
     plane_path_endpoints,
     plane_path_netinfo,
     plane_path_changed,
-    plane_path_us
+    plane_path_us,
+    plane_path_dont_fragment,
+    plane_path_https
 };
 
 
@@ -302,6 +311,8 @@ tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
 
     if (update->has_self) {
         plane_self(plane, update);
+        tn_path_set_knobs(plane->path, now, &update->knobs);
+        plane->no_udp = !tn_path_has_udp(plane->path);
     }
 
     for (i = 0; i < update->nremoved; i++) {
@@ -403,6 +414,14 @@ plane_peer_set(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update)
 
     peer = plane_peer_find(plane, update->id);
 
+    /* what the peer itself said is newer than what the netmap repeats */
+
+    if (peer != NULL && tn_key_equal(&peer->disco, &update->disco)
+        && !tn_key_is_zero(&peer->said_disco))
+    {
+        conf.disco_key = peer->said_disco;
+    }
+
     if (peer != NULL && !tn_key_equal(&peer->key, &update->key)) {
 
         /* another key is another WireGuard and DERP identity */
@@ -423,12 +442,20 @@ plane_peer_set(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update)
     }
 
     if (!tn_key_equal(&peer->disco, &update->disco)) {
-        plane_peer_restarted(peer, now);
+
+        /* a key that came by a session is no news to that session */
+
+        if (!tn_key_equal(&peer->said_disco, &update->disco)) {
+            plane_peer_restarted(peer, now);
+        }
+
         peer->disco = update->disco;
+        memset(&peer->said_disco, 0, sizeof(tn_key_t));
     }
 
     peer->jailed = update->jailed;
     peer->caps = update->caps;
+    peer->wireguard_only = update->wireguard_only;
     peer->own4 = update->own4;
     peer->own6 = update->own6;
 
@@ -711,6 +738,10 @@ tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
 {
     tn_path_from_t  path;
 
+    if (tn_unlikely(plane->no_udp)) {
+        return;
+    }
+
     if (!tn_path_is_wireguard(bytes, len)
         && tn_path_udp(plane->path, now, from, bytes, len))
     {
@@ -867,6 +898,19 @@ plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
         plane_inject(plane, now, peer, buf, len);
         break;
 
+    case TN_TSMP_DISCO:
+
+        /* a router may forward what others say: only of itself */
+
+        if (tn_ip_equal(&p->src, &peer->own4)
+            || tn_ip_equal(&p->src, &peer->own6))
+        {
+            (void) tn_path_peer_set_disco(peer->path, now, &msg.disco);
+            peer->said_disco = msg.disco;
+        }
+
+        break;
+
     case TN_TSMP_REJECT:
         tn_log(plane->log, TN_LOG_INFO,
                "%s refuses our connection to port %u of it (TSMP '%c')",
@@ -961,6 +1005,43 @@ plane_wg_reply(void *data, const tn_wg_from_t *from, const uint8_t *msg,
     tn_plane_t *plane = data;
 
     (void) tn_path_reply(plane->path, plane->now, from->path, msg, len);
+}
+
+
+/*
+ * A session may be the first since this node has restarted, with a disco key
+ * that control has not brought to the peer yet (upstream: TSMP disco key
+ * advertisement).
+ */
+static void
+plane_wg_session(void *data, tn_wg_peer_t *wg, tn_ms_t now)
+{
+    tn_plane_t *plane = data;
+
+    size_t            len;
+    bool              v4;
+    uint8_t           buf[TN_TSMP_PACKET_MAX];
+    tn_tsmp_t         msg;
+    tn_plane_peer_t  *peer;
+
+    peer = tn_wg_peer_data(wg);
+    v4 = !tn_ip_is_none(&plane->self4) && !tn_ip_is_none(&peer->own4);
+
+    if (peer->wireguard_only
+        || (!v4 && (tn_ip_is_none(&plane->self6)
+                    || tn_ip_is_none(&peer->own6))))
+    {
+        return;
+    }
+
+    memset(&msg, 0, sizeof(msg));
+    msg.type = TN_TSMP_DISCO;
+    msg.disco = *tn_path_disco_key(plane->path);
+
+    len = tn_tsmp_build(buf, sizeof(buf), &msg,
+                        v4 ? &plane->self4 : &plane->self6,
+                        v4 ? &peer->own4 : &peer->own6);
+    plane_inject(plane, now, peer, buf, len);
 }
 
 
@@ -1063,12 +1144,9 @@ plane_path_changed(void *data, tn_ms_t now, tn_path_peer_t *path)
 {
     tn_plane_t *plane = data;
 
-    char              key[8], addr[TN_ADDR_TEXT];
-    double            latency;
     tn_plane_peer_t  *peer;
 
     peer = path->data;
-    (void) tn_key_short(&peer->key, key);
 
     /*
      * A peer that is found on its own account wants to talk.  Its handshake
@@ -1082,24 +1160,6 @@ plane_path_changed(void *data, tn_ms_t now, tn_path_peer_t *path)
         plane->now = now;
         tn_list_push(&plane->met, &peer->met);
     }
-
-    switch (tn_path_kind(path, now)) {
-
-    case TN_PATH_DIRECT:
-        latency = tn_path_latency(path);
-        tn_log(plane->log, TN_LOG_INFO, "peer %s is reached at %s (%.1f ms)",
-               key, tn_addr_text(&path->best, addr), latency);
-        break;
-
-    case TN_PATH_DERP:
-        tn_log(plane->log, TN_LOG_INFO, "peer %s is reached over DERP %u",
-               key, path->derp);
-        break;
-
-    default:
-        tn_log(plane->log, TN_LOG_INFO, "peer %s has no path", key);
-        break;
-    }
 }
 
 
@@ -1109,4 +1169,23 @@ plane_path_us(void *data)
     tn_plane_t *plane = data;
 
     return plane->ops->now_us(plane->data);
+}
+
+
+static void
+plane_path_dont_fragment(void *data, bool on)
+{
+    tn_plane_t *plane = data;
+
+    plane->ops->dont_fragment(plane->data, on);
+}
+
+
+static void
+plane_path_https(void *data, uint32_t id, uint32_t region,
+    const tn_derpmap_node_t *node)
+{
+    tn_plane_t *plane = data;
+
+    plane->ops->https_probe(plane->data, id, region, node);
 }

@@ -55,6 +55,11 @@ typedef struct {
 
     /* microseconds of a clock that never goes back */
     uint64_t (*now_us)(void *data);
+
+    /* see tn_path_ops_t */
+    void (*dont_fragment)(void *data, bool on);
+    void (*https_probe)(void *data, uint32_t id, uint32_t region,
+        const tn_derpmap_node_t *node);
 } tn_plane_ops_t;
 
 

@@ -26,6 +26,8 @@ static bool tn_update_allows(const tn_netmap_node_t *node,
     const tn_prefix_t *prefix, bool accept_routes);
 static tn_rc_t tn_update_self(tn_update_t *update,
     const tn_netmap_node_t *self);
+static void tn_update_knobs(tn_update_t *update,
+    const tn_netmap_node_t *self);
 
 
 tn_update_t *
@@ -315,6 +317,7 @@ tn_update_self(tn_update_t *update, const tn_netmap_node_t *self)
     size_t  n;
 
     update->has_self = true;
+    tn_update_knobs(update, self);
     n = self->naddresses;
 
     if (n == 0) {
@@ -330,4 +333,22 @@ tn_update_self(tn_update_t *update, const tn_netmap_node_t *self)
     update->nlocal = n;
 
     return TN_OK;
+}
+
+
+static void
+tn_update_knobs(tn_update_t *update, const tn_netmap_node_t *self)
+{
+    tn_path_knobs_t  *knobs;
+
+    knobs = &update->knobs;
+
+    knobs->only_tcp_443 = tn_netmap_node_cap(self, "only-tcp-443") != NULL;
+    knobs->silent_disco = tn_netmap_node_cap(self, "silent-disco") != NULL;
+    knobs->probe_lifetime = tn_netmap_node_cap(self, "probe-udp-lifetime")
+                            != NULL;
+    knobs->peer_mtu = tn_netmap_node_cap(self, "peer-mtu-enable") != NULL;
+
+    update->random_port = tn_netmap_node_cap(self, "randomize-client-port")
+                          != NULL;
 }

@@ -13,6 +13,7 @@
 #include "base/tn_key.h"
 #include "control/tn_netmap.h"
 #include "filter/tn_filter.h"
+#include "path/tn_path.h"
 #include "wire/tn_derpmap.h"
 
 
@@ -53,6 +54,8 @@ typedef struct {
     bool               has_self;
     tn_prefix_t       *local;       /* addresses packets may come in for */
     size_t             nlocal;
+    tn_path_knobs_t    knobs;       /* by attributes of self, with has_self */
+    bool               random_port; /* of the WireGuard sockets */
 
     /* NULL: unchanged; taken over by the filter */
     tn_filter_rules_t *rules;

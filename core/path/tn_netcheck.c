@@ -22,6 +22,10 @@
  * and nothing of that answered, or when it is IPv4 and fewer than two answers
  * came, which it takes to see whether the NAT maps by destination.
  *
+ * When UDP brought nothing at all, each region's first relay is asked over
+ * HTTPS, for 3 s at most, and the latency of that stands in for STUN's: it
+ * chooses home, and is not told to control.
+ *
  * An answer must carry 96 bits that we chose: 80 of them random, the others
  * the number of the probe, so that it is found without a search.
  *
@@ -60,6 +64,8 @@ typedef struct {
     uint32_t              id;
     uint32_t              v4_ms;    /* of this report, 0: no answer */
     uint32_t              v6_ms;
+    uint32_t              https_ms;
+    uint32_t              https_id; /* of the probe under way, or 0 */
     uint32_t              last_ms;  /* of the report before, any family */
     uint32_t              told_v4;  /* of the last report */
     uint32_t              told_v6;
@@ -112,6 +118,9 @@ struct tn_netcheck_s {
 
     bool                      running;
     bool                      advancing;
+    bool                      https;    /* HTTPS probes are under way */
+    bool                      asked;    /* this report was to be full */
+    tn_ms_t                   https_at; /* when they last were, 0: never */
     bool                      had4;     /* in the report before */
     bool                      had6;
     uint32_t                  home;
@@ -152,6 +161,7 @@ static void tn_netcheck_answer(tn_netcheck_t *nc, tn_ms_t now,
 static bool tn_netcheck_has(const tn_netcheck_t *nc, uint32_t region);
 static void tn_netcheck_saw(tn_netcheck_seen_t *seen, uint32_t *n,
     const tn_addr_t *addr, bool fastest);
+static bool tn_netcheck_ask_https(tn_netcheck_t *nc, tn_ms_t now);
 static void tn_netcheck_finish(tn_netcheck_t *nc, tn_ms_t now);
 static uint32_t tn_netcheck_any(const tn_netcheck_region_t *region);
 static uint32_t tn_netcheck_choose(tn_netcheck_t *nc, tn_ms_t now);
@@ -274,6 +284,8 @@ tn_netcheck_start(tn_netcheck_t *nc, tn_ms_t now, bool have4, bool have6,
     }
 
     nc->running = true;
+    nc->https = false;
+    nc->asked = full;
     nc->started = now;
     nc->stop_at = now + TN_NETCHECK_STUN_MS;
     nc->home = home;
@@ -293,6 +305,7 @@ tn_netcheck_start(tn_netcheck_t *nc, tn_ms_t now, bool have4, bool have6,
         region->last_ms = tn_netcheck_any(region);
         region->v4_ms = 0;
         region->v6_ms = 0;
+        region->https_id = 0;
     }
 
     if (full) {
@@ -330,7 +343,9 @@ tn_netcheck_input(tn_netcheck_t *nc, tn_ms_t now, const uint8_t *bytes,
     tn_addr_t             addr;
     tn_netcheck_probe_t  *probe;
 
-    if (!nc->running || tn_stun_response(bytes, len, txid, &addr) != TN_OK) {
+    if (!nc->running || nc->https
+        || tn_stun_response(bytes, len, txid, &addr) != TN_OK)
+    {
         return;
     }
 
@@ -388,6 +403,10 @@ tn_netcheck_resolved(tn_netcheck_t *nc, tn_ms_t now, uint32_t id,
         }
     }
 
+    if (nc->https) {
+        return;
+    }
+
     for (i = 0; i < nc->nprobes; i++) {
         if (nc->probes[i].state == TN_NETCHECK_HELD) {
             nc->probes[i].state = TN_NETCHECK_WAITING;
@@ -396,6 +415,40 @@ tn_netcheck_resolved(tn_netcheck_t *nc, tn_ms_t now, uint32_t id,
 
     if (nc->running) {
         tn_netcheck_advance(nc, now);
+    }
+}
+
+
+void
+tn_netcheck_probed(tn_netcheck_t *nc, tn_ms_t now, uint32_t id,
+    uint32_t latency_us)
+{
+    bool                   open;
+    uint32_t               i;
+    tn_netcheck_region_t  *region;
+
+    if (!nc->running || !nc->https || id == 0) {
+        return;
+    }
+
+    open = false;
+
+    for (i = 0; i < nc->map->nregions; i++) {
+        region = &nc->regions[i];
+
+        if (region->https_id == id) {
+            region->https_id = 0;
+
+            if (latency_us != 0) {
+                region->https_ms = tn_max(latency_us / 1000, 1u);
+            }
+        }
+
+        open = open || region->https_id != 0;
+    }
+
+    if (!open) {
+        tn_netcheck_finish(nc, now);
     }
 }
 
@@ -892,6 +945,56 @@ tn_netcheck_saw(tn_netcheck_seen_t *seen, uint32_t *n, const tn_addr_t *addr,
 }
 
 
+/* without any answer of STUN: false when nothing could be asked */
+static bool
+tn_netcheck_ask_https(tn_netcheck_t *nc, tn_ms_t now)
+{
+    bool                        any;
+    uint32_t                    i;
+    tn_netcheck_region_t       *region;
+    const tn_derpmap_node_t    *node;
+    const tn_derpmap_region_t  *def;
+
+    any = false;
+
+    /* connections are dear: the former answers do for a while */
+
+    if (nc->home != 0 && !nc->asked && nc->https_at != 0
+        && now - nc->https_at < TN_NETCHECK_FULL_EVERY_MS)
+    {
+        return false;
+    }
+
+    nc->https_at = now;
+
+    for (i = 0; i < nc->map->nregions; i++) {
+        region = &nc->regions[i];
+        region->https_ms = 0;
+        def = &nc->map->regions[i];
+        node = tn_derpmap_relay(def, 0);
+
+        if (node == NULL || def->no_measure_no_home
+            || (def->avoid && region->id != nc->home))
+        {
+            continue;
+        }
+
+        nc->last_id = nc->last_id + 1 ? nc->last_id + 1 : 1;
+
+        if (!nc->ops->https(nc->data, nc->last_id, region->id, node)) {
+            return false;
+        }
+
+        region->https_id = nc->last_id;
+        any = true;
+    }
+
+    return any && tn_timer_set(nc->timers, &nc->timer,
+                               now + TN_NETCHECK_HTTPS_MS)
+                  == TN_OK;
+}
+
+
 static void
 tn_netcheck_finish(tn_netcheck_t *nc, tn_ms_t now)
 {
@@ -899,11 +1002,25 @@ tn_netcheck_finish(tn_netcheck_t *nc, tn_ms_t now)
     tn_netcheck_region_t  *region;
     tn_netcheck_report_t   report;
 
+    if (!nc->report.udp && !nc->https) {
+        nc->https = true;
+
+        if (tn_netcheck_ask_https(nc, now)) {
+            return;
+        }
+    }
+
     nc->running = false;
+    nc->https = false;
     tn_timer_cancel(nc->timers, &nc->timer);
 
     for (i = 0; i < nc->map->nregions; i++) {
         region = &nc->regions[i];
+
+        if (nc->report.udp) {
+            region->https_ms = 0;
+        }
+
         region->told_v4 = region->v4_ms;
         region->told_v6 = region->v6_ms;
         ms = tn_netcheck_any(region);
@@ -932,6 +1049,10 @@ tn_netcheck_any(const tn_netcheck_region_t *region)
 {
     if (region->v4_ms != 0 && region->v6_ms != 0) {
         return tn_min(region->v4_ms, region->v6_ms);
+    }
+
+    if (region->v4_ms + region->v6_ms == 0) {
+        return region->https_ms;
     }
 
     return region->v4_ms + region->v6_ms;
@@ -1017,5 +1138,14 @@ tn_netcheck_choose(tn_netcheck_t *nc, tn_ms_t now)
 static void
 tn_netcheck_timer(void *data, tn_ms_t now)
 {
-    tn_netcheck_advance(data, now);
+    tn_netcheck_t  *nc;
+
+    nc = data;
+
+    if (nc->https) {
+        tn_netcheck_finish(nc, now);
+        return;
+    }
+
+    tn_netcheck_advance(nc, now);
 }

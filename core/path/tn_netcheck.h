@@ -18,6 +18,7 @@
 
 
 #define TN_NETCHECK_STUN_MS        3000     /* the longest report */
+#define TN_NETCHECK_HTTPS_MS       3000     /* more, when UDP is blocked */
 #define TN_NETCHECK_FULL_EVERY_MS  300000
 #define TN_NETCHECK_SEEN_MAX       16
 
@@ -51,6 +52,13 @@ typedef struct {
 
     /* when the DERP connection of a region last gave a frame, 0: never */
     tn_ms_t (*heard)(void *data, uint32_t region);
+
+    /*
+     * One probe over HTTPS, which ends in tn_netcheck_probed(), never inside
+     * of this call.  False when the host cannot do that.
+     */
+    bool (*https)(void *data, uint32_t id, uint32_t region,
+        const tn_derpmap_node_t *node);
 
     /* may start the next one */
     void (*done)(void *data, tn_ms_t now, const tn_netcheck_report_t *report);
@@ -90,6 +98,10 @@ void tn_netcheck_input(tn_netcheck_t *netcheck, tn_ms_t now,
 /* n is 0 when the name has no address */
 void tn_netcheck_resolved(tn_netcheck_t *netcheck, tn_ms_t now, uint32_t id,
     const tn_ip_t *ips, size_t n);
+
+/* latency 0: it failed; an id of a former report is ignored */
+void tn_netcheck_probed(tn_netcheck_t *netcheck, tn_ms_t now, uint32_t id,
+    uint32_t latency_us);
 
 /* the lowest of the last answers of a region in ms, 0: it gave none */
 uint32_t tn_netcheck_latency(const tn_netcheck_t *netcheck, uint32_t region,

@@ -24,6 +24,7 @@ static tn_rc_t tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
     const tn_path_peer_conf_t *conf);
 static void tn_path_peer_free(tn_path_member_t *peer);
 static bool tn_path_is_geneve(const uint8_t *bytes, size_t len);
+static void tn_path_renew(tn_path_member_t *peer);
 static void tn_path_only_home(tn_path_t *path, tn_ms_t now);
 static void tn_path_remember(tn_path_member_t *peer, tn_ms_t now,
     tn_path_kind_e kind, tn_path_why_e why);
@@ -153,6 +154,98 @@ tn_path_set_derpmap(tn_path_t *path, tn_ms_t now, const tn_derpmap_t *map)
 
 
 void
+tn_path_set_knobs(tn_path_t *path, tn_ms_t now, const tn_path_knobs_t *knobs)
+{
+    bool               udp, mtu, home;
+    tn_hash_node_t    *link;
+    tn_path_member_t  *peer;
+
+    udp = knobs->only_tcp_443 != path->knobs.only_tcp_443;
+    mtu = knobs->peer_mtu != path->knobs.peer_mtu;
+    home = knobs->homeless != path->knobs.homeless;
+
+    path->knobs = *knobs;
+
+    if (mtu && path->ops->dont_fragment != NULL) {
+        path->ops->dont_fragment(path->data, knobs->peer_mtu);
+    }
+
+    for (link = tn_hash_next(&path->peers, NULL); link != NULL;
+         link = tn_hash_next(&path->peers, link))
+    {
+        peer = tn_container(link, tn_path_member_t, link);
+        tn_path_renew(peer);
+
+        if (udp || mtu) {
+            tn_path_peer_reset(peer, now, TN_PATH_WHY_NETWORK);
+        }
+
+        if (peer->wireguard_only) {
+            tn_path_peer_plain(peer, now);
+        }
+    }
+
+    if (udp) {
+        tn_log(path->log, TN_LOG_NOTICE, "path: control %s UDP",
+               knobs->only_tcp_443 ? "forbids" : "allows");
+    }
+
+    if (home && knobs->homeless && path->map != NULL) {
+        tn_path_set_home(path, now, 0);
+        tn_path_tell_netinfo(path, now);
+    }
+
+    if (udp || home) {
+        tn_path_restun(path, now, true);
+    }
+}
+
+
+bool
+tn_path_has_udp(const tn_path_t *path)
+{
+    return !path->knobs.only_tcp_443;
+}
+
+
+void
+tn_path_set_disco(tn_path_t *path, tn_ms_t now, const tn_keypair_t *disco)
+{
+    tn_hash_node_t    *link;
+    tn_path_disco_t   *other;
+    tn_path_member_t  *peer;
+
+    path->disco = *disco;
+
+    for (link = tn_hash_next(&path->discos, NULL); link != NULL;
+         link = tn_hash_next(&path->discos, link))
+    {
+        other = tn_container(link, tn_path_disco_t, link);
+        other->have_box = false;
+        tn_wipe(&other->box, sizeof(tn_box_key_t));
+    }
+
+    for (link = tn_hash_next(&path->peers, NULL); link != NULL;
+         link = tn_hash_next(&path->peers, link))
+    {
+        peer = tn_container(link, tn_path_member_t, link);
+
+        if (!peer->wireguard_only) {
+            tn_path_pings_forget(peer);
+            tn_path_peer_restart(peer, now);
+        }
+    }
+}
+
+
+const tn_key_t *
+tn_path_disco_key(const tn_path_t *path)
+{
+    return &path->disco.pub;
+}
+
+
+void
 tn_path_set_control_up(tn_path_t *path, tn_ms_t now, bool up)
 {
     if (up && !path->control_up) {
@@ -210,6 +303,37 @@ tn_path_peer_update(tn_path_peer_t *peer, tn_ms_t now,
     const tn_path_peer_conf_t *conf)
 {
     return tn_path_peer_set(tn_path_member(peer), now, conf);
+}
+
+
+tn_rc_t
+tn_path_peer_set_disco(tn_path_peer_t *pub, tn_ms_t now, const tn_key_t *key)
+{
+    tn_path_t         *path;
+    tn_path_disco_t   *disco;
+    tn_path_member_t  *peer;
+
+    peer = tn_path_member(pub);
+    path = pub->path;
+
+    if (tn_key_is_zero(key) || peer->wireguard_only
+        || (peer->disco != NULL && tn_key_equal(&peer->disco->key, key)))
+    {
+        return TN_OK;
+    }
+
+    disco = tn_path_disco_get(path, key);
+
+    if (disco == NULL) {
+        return TN_NOMEM;
+    }
+
+    tn_path_pings_forget(peer);
+    tn_path_disco_leave(path, peer);
+    tn_path_disco_join(disco, peer);
+    tn_path_peer_reset(peer, now, TN_PATH_WHY_PEER);
+
+    return TN_OK;
 }
 
 
@@ -325,6 +449,10 @@ tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
 {
     tn_path_from_t  source;
 
+    if (path->knobs.only_tcp_443) {
+        return true;
+    }
+
     if (tn_stun_is_binding(bytes, len)) {
         tn_netcheck_input(path->netcheck, now, bytes, len);
         return true;
@@ -340,6 +468,13 @@ tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
     /* through a peer relay; none is bound, so it is nobody's */
 
     return tn_path_is_geneve(bytes, len);
+}
+
+
+void
+tn_path_probed(tn_path_t *path, tn_ms_t now, uint32_t id, uint32_t latency_us)
+{
+    tn_netcheck_probed(path->netcheck, now, id, latency_us);
 }
 
 
@@ -373,6 +508,10 @@ tn_path_reply(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
                                  bytes, len);
     }
 
+    if (path->knobs.only_tcp_443) {
+        return TN_REFUSED;
+    }
+
     return path->ops->send_udp(path->data, &from->addr, bytes, len);
 }
 
@@ -403,6 +542,24 @@ tn_path_latency(const tn_path_peer_t *peer)
     }
 
     return tn_path_member((tn_path_peer_t *) peer)->best_us / 1000.0;
+}
+
+
+uint32_t
+tn_path_mtu(const tn_path_peer_t *pub)
+{
+    uint32_t           i;
+    tn_path_member_t  *peer;
+
+    peer = tn_path_member((tn_path_peer_t *) pub);
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        if (tn_addr_equal(&peer->candidates[i].addr, &pub->best)) {
+            return peer->candidates[i].mtu;
+        }
+    }
+
+    return 0;
 }
 
 
@@ -675,10 +832,11 @@ tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
         tn_path_peer_reset(peer, now, TN_PATH_WHY_PEER);
     }
 
-    if (peer->wireguard_only && !peer->expired && conf->nendpoints != 0) {
-        peer->pub.best = conf->endpoints[0];
-        peer->pub.trust_until = TN_NEVER_MS;
+    if (peer->wireguard_only) {
+        tn_path_peer_plain(peer, now);
     }
+
+    tn_path_renew(peer);
 
     return TN_OK;
 }
@@ -697,6 +855,18 @@ tn_path_peer_free(tn_path_member_t *peer)
     tn_path_peer_done(peer);
     tn_hash_remove(&path->peers, &peer->link);
     free(peer);
+}
+
+
+/* how early payload that comes proves the address it comes from */
+static void
+tn_path_renew(tn_path_member_t *peer)
+{
+    peer->pub.renew_ms = 0;
+
+    if (peer->wireguard_only || peer->pub.path->knobs.silent_disco) {
+        peer->pub.renew_ms = TN_PATH_RENEW_MS;
+    }
 }
 
 
@@ -739,7 +909,7 @@ tn_path_only_home(tn_path_t *path, tn_ms_t now)
         }
     }
 
-    if (n == 1 && path->home == 0) {
+    if (n == 1 && path->home == 0 && !path->knobs.homeless) {
         tn_path_set_home(path, now, id);
     }
 }

@@ -100,7 +100,30 @@ typedef struct {
      * NULL, and then they are as coarse as `now`.
      */
     uint64_t (*now_us)(void *data);
+
+    /*
+     * Whether datagrams may be fragmented from now on: not while path MTUs
+     * are searched for.  May be NULL: then they are not.
+     */
+    void (*dont_fragment)(void *data, bool on);
+
+    /*
+     * A GET of /derp/latency-check over HTTPS: ends in tn_path_probed() with
+     * the same id, never inside of this call.  May be NULL.
+     */
+    void (*https_probe)(void *data, uint32_t id, uint32_t region,
+        const tn_derpmap_node_t *node);
 } tn_path_ops_t;
+
+
+/* what control orders by attributes of this node, and `homeless` */
+typedef struct {
+    bool               only_tcp_443;    /* no UDP at all */
+    bool               silent_disco;    /* payload proves paths, not pings */
+    bool               probe_lifetime;  /* of idle UDP paths */
+    bool               peer_mtu;        /* search for path MTUs */
+    bool               homeless;        /* no home region */
+} tn_path_knobs_t;
 
 
 typedef struct {
@@ -219,6 +242,21 @@ void tn_path_start(tn_path_t *path, tn_ms_t now);
 tn_rc_t tn_path_set_derpmap(tn_path_t *path, tn_ms_t now,
     const tn_derpmap_t *map);
 
+void tn_path_set_knobs(tn_path_t *path, tn_ms_t now,
+    const tn_path_knobs_t *knobs);
+
+/* false while control forbids UDP: then nothing is to be sent or taken */
+bool tn_path_has_udp(const tn_path_t *path);
+
+/*
+ * Another disco key of ours: all that was proven with the former is forgotten.
+ * Control has to be told of it by the caller.
+ */
+void tn_path_set_disco(tn_path_t *path, tn_ms_t now,
+    const tn_keypair_t *disco);
+
+const tn_key_t *tn_path_disco_key(const tn_path_t *path);
+
 /* while control cannot be told of it, the home region stays */
 void tn_path_set_control_up(tn_path_t *path, tn_ms_t now, bool up);
 
@@ -234,6 +272,10 @@ tn_rc_t tn_path_peer_update(tn_path_peer_t *peer, tn_ms_t now,
     const tn_path_peer_conf_t *conf);
 
 void tn_path_peer_remove(tn_path_peer_t *peer);
+
+/* the peer itself says that this is its disco key; TN_OK or TN_NOMEM */
+tn_rc_t tn_path_peer_set_disco(tn_path_peer_t *peer, tn_ms_t now,
+    const tn_key_t *disco);
 
 tn_path_peer_t *tn_path_peer_find(const tn_path_t *path,
     const tn_key_t *node_key);
@@ -283,6 +325,10 @@ void tn_path_derp_closed(tn_path_t *path, tn_ms_t now, uint32_t region,
 void tn_path_resolved(tn_path_t *path, tn_ms_t now, uint32_t id,
     const tn_ip_t *ips, size_t n);
 
+/* latency of an HTTPS probe, 0: it failed */
+void tn_path_probed(tn_path_t *path, tn_ms_t now, uint32_t id,
+    uint32_t latency_us);
+
 
 /* --- sending over DERP */
 
@@ -317,6 +363,13 @@ tn_path_kind_e tn_path_kind(const tn_path_peer_t *peer, tn_ms_t now);
 
 /* round trip of the best address in ms, an average, or a negative number */
 double tn_path_latency(const tn_path_peer_t *peer);
+
+
+/* largest packet proven to pass to the best address, 0: unknown */
+uint32_t tn_path_mtu(const tn_path_peer_t *peer);
+
+/* silence that its UDP path is known to outlive in ms, 0: unknown */
+uint32_t tn_path_udp_lifetime(const tn_path_peer_t *peer);
 
 
 /* why the way to a peer became another */

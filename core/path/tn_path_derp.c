@@ -213,7 +213,7 @@ tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id)
     uint32_t           i;
     tn_path_region_t  *region;
 
-    if (path->home == id) {
+    if (path->home == id || (id != 0 && path->knobs.homeless)) {
         return;
     }
 
@@ -221,6 +221,13 @@ tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id)
            id, path->home);
 
     path->home = id;
+
+    /* the former one is idle before long */
+
+    if (!tn_timer_is_set(&path->sweep)) {
+        (void) tn_timer_set(path->timers, &path->sweep,
+                            now + TN_PATH_DERP_SWEEP_MS);
+    }
 
     for (i = 0; i < path->map->nregions; i++) {
         region = path->regions[i];
@@ -250,7 +257,7 @@ tn_path_race(tn_path_t *path, tn_ms_t now)
 
     n = path->map->nregions;
 
-    if (n == 0) {
+    if (n == 0 || path->knobs.homeless) {
         return;
     }
 

@@ -20,6 +20,15 @@
 /* what upstream takes as the address of a DERP region: its port is the id */
 static const uint8_t  tn_path_derp_ip[4] = { 127, 3, 3, 40 };
 
+#define TN_PATH_PING_BODY  (2 + TN_DISCO_TXID + TN_KEY_LEN)
+#define TN_PATH_IP4        28       /* headers of IP and UDP */
+#define TN_PATH_IP6        48
+
+/* upstream: WireMTUsToProbe */
+static const uint32_t  tn_path_mtus[] = {
+    1280, 1360, 1400, 1500, 8000, TN_PATH_MTU_MAX
+};
+
 
 static bool tn_path_disco_take(tn_path_disco_t *disco, tn_ms_t now,
     uint32_t tokens);
@@ -36,8 +45,10 @@ static size_t tn_path_disco_make(tn_path_t *path, tn_path_disco_t *disco,
     const tn_disco_msg_t *msg);
 static uint64_t tn_path_us(const tn_path_t *path, tn_ms_t now);
 static tn_path_ping_t *tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now,
-    const tn_addr_t *to, uint32_t region, tn_path_asked_t *asked,
-    size_t *len);
+    const tn_addr_t *to, uint32_t region, uint32_t mtu, size_t *len);
+static tn_rc_t tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *to, tn_path_asked_t *asked, uint32_t mtu,
+    bool lifetime);
 static void tn_path_asked_answer(tn_path_asked_t *asked, tn_ms_t now,
     const tn_path_pong_t *pong);
 static void tn_path_asked_release(tn_path_asked_t *asked, tn_ms_t now,
@@ -182,39 +193,25 @@ tn_rc_t
 tn_path_probe(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
     tn_path_asked_t *asked)
 {
-    tn_rc_t          rc;
-    size_t           len;
-    tn_path_t       *path;
-    tn_path_ping_t  *ping;
+    return tn_path_ping_udp(peer, now, to, asked, 0, false);
+}
 
-    path = peer->pub.path;
 
-    if (peer->disco == NULL
-        || (tn_ip_is_v4(&to->ip) ? path->port4 : path->port6) == 0)
-    {
-        return TN_NOTFOUND;
+tn_rc_t
+tn_path_probe_lifetime(tn_path_member_t *peer, tn_ms_t now)
+{
+    return tn_path_ping_udp(peer, now, &peer->pub.best, NULL, 0, true);
+}
+
+
+void
+tn_path_probe_mtu(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to)
+{
+    size_t  i;
+
+    for (i = 0; i < tn_nelems(tn_path_mtus); i++) {
+        (void) tn_path_ping_udp(peer, now, to, NULL, tn_path_mtus[i], false);
     }
-
-    ping = tn_path_ping_new(peer, now, to, 0, asked, &len);
-
-    if (ping == NULL) {
-        return TN_NOMEM;
-    }
-
-    rc = path->ops->send_udp(path->data, to, path->out, len);
-
-    if (rc != TN_OK) {
-        tn_path_ping_free(path, ping);
-        return rc;
-    }
-
-    path->counters.pings_sent++;
-
-    if (asked != NULL) {
-        asked->refs++;
-    }
-
-    return TN_OK;
 }
 
 
@@ -235,7 +232,7 @@ tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
         return TN_NOTFOUND;
     }
 
-    ping = tn_path_ping_new(peer, now, &nowhere, peer->pub.derp, asked, &len);
+    ping = tn_path_ping_new(peer, now, &nowhere, peer->pub.derp, 0, &len);
 
     if (ping == NULL) {
         return TN_NOMEM;
@@ -250,7 +247,7 @@ tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
     }
 
     path->counters.pings_sent++;
-    peer->derp_pinged = now;
+    ping->asked = asked;
 
     if (asked != NULL) {
         asked->refs++;
@@ -341,7 +338,7 @@ tn_path_pings_timer(void *data, tn_ms_t now)
 
         peer = ping->peer;
         to = ping->to;
-        udp = ping->region == 0;
+        udp = ping->region == 0 && ping->size == 0 && !ping->lifetime;
         asked = ping->asked;
 
         path->counters.pings_lost++;
@@ -599,6 +596,49 @@ tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
 }
 
 
+/* `mtu` is the length of the IP packet it makes, 0: not padded */
+static tn_rc_t
+tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
+    tn_path_asked_t *asked, uint32_t mtu, bool lifetime)
+{
+    tn_rc_t          rc;
+    size_t           len;
+    tn_path_t       *path;
+    tn_path_ping_t  *ping;
+
+    path = peer->pub.path;
+
+    if (peer->disco == NULL || path->knobs.only_tcp_443
+        || (tn_ip_is_v4(&to->ip) ? path->port4 : path->port6) == 0)
+    {
+        return TN_NOTFOUND;
+    }
+
+    ping = tn_path_ping_new(peer, now, to, 0, mtu, &len);
+
+    if (ping == NULL) {
+        return TN_NOMEM;
+    }
+
+    rc = path->ops->send_udp(path->data, to, path->out, len);
+
+    if (rc != TN_OK) {
+        tn_path_ping_free(path, ping);
+        return rc;
+    }
+
+    path->counters.pings_sent++;
+    ping->lifetime = lifetime;
+    ping->asked = asked;
+
+    if (asked != NULL) {
+        asked->refs++;
+    }
+
+    return TN_OK;
+}
+
+
 static uint64_t
 tn_path_us(const tn_path_t *path, tn_ms_t now)
 {
@@ -609,8 +649,9 @@ tn_path_us(const tn_path_t *path, tn_ms_t now)
 /* a ping in the table, and its message in path->out */
 static tn_path_ping_t *
 tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
-    uint32_t region, tn_path_asked_t *asked, size_t *len)
+    uint32_t region, uint32_t mtu, size_t *len)
 {
+    size_t           bare;
     tn_path_t       *path;
     tn_disco_msg_t   msg;
     tn_path_ping_t  *ping;
@@ -625,6 +666,12 @@ tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
     msg.type = TN_DISCO_PING;
     msg.key = path->node.pub;
     tn_random(msg.txid, TN_DISCO_TXID);
+
+    if (mtu != 0) {
+        bare = TN_DISCO_OVERHEAD + TN_PATH_PING_BODY
+               + (tn_ip_is_v4(&to->ip) ? TN_PATH_IP4 : TN_PATH_IP6);
+        msg.padding = mtu > bare ? mtu - bare : 0;
+    }
 
     *len = tn_path_disco_make(path, peer->disco, &msg);
 
@@ -645,7 +692,7 @@ tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
     ping->region = region;
     ping->at = now;
     ping->at_us = tn_path_us(path, now);
-    ping->asked = asked;
+    ping->size = mtu;
 
     if (tn_hash_insert(&path->pings, &ping->link) != TN_OK) {
         free(ping);

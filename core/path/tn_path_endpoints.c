@@ -22,6 +22,8 @@ static tn_rc_t tn_path_stun_send(void *data, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
 static void tn_path_stun_resolve(void *data, uint32_t id, const char *host);
 static tn_ms_t tn_path_stun_heard(void *data, uint32_t region);
+static bool tn_path_stun_https(void *data, uint32_t id, uint32_t region,
+    const tn_derpmap_node_t *node);
 static void tn_path_stun_done(void *data, tn_ms_t now,
     const tn_netcheck_report_t *report);
 static void tn_path_report_home(tn_path_t *path, tn_ms_t now,
@@ -48,6 +50,7 @@ const tn_netcheck_ops_t  tn_path_netcheck_ops = {
     tn_path_stun_send,
     tn_path_stun_resolve,
     tn_path_stun_heard,
+    tn_path_stun_https,
     tn_path_stun_done
 };
 
@@ -112,7 +115,9 @@ tn_path_tell_netinfo(tn_path_t *path, tn_ms_t now)
 
     /* peers cannot reach a node without a home: nothing to tell yet */
 
-    if (path->home == 0 && path->map->nregions != 0) {
+    if (path->home == 0 && path->map->nregions != 0
+        && !path->knobs.homeless)
+    {
         return;
     }
 
@@ -137,7 +142,9 @@ tn_path_stun_send(void *data, const tn_addr_t *to, const uint8_t *bytes,
 
     path = data;
 
-    if ((tn_ip_is_v4(&to->ip) ? path->port4 : path->port6) == 0) {
+    if (path->knobs.only_tcp_443
+        || (tn_ip_is_v4(&to->ip) ? path->port4 : path->port6) == 0)
+    {
         return TN_ERROR;
     }
 
@@ -165,6 +172,24 @@ tn_path_stun_heard(void *data, uint32_t id)
 
     return region && region->client ? tn_derp_client_heard(region->client)
                                     : 0;
+}
+
+
+static bool
+tn_path_stun_https(void *data, uint32_t id, uint32_t region,
+    const tn_derpmap_node_t *node)
+{
+    tn_path_t  *path;
+
+    path = data;
+
+    if (path->ops->https_probe == NULL) {
+        return false;
+    }
+
+    path->ops->https_probe(path->data, id, region, node);
+
+    return true;
 }
 
 
@@ -207,6 +232,10 @@ tn_path_report_home(tn_path_t *path, tn_ms_t now,
     /* a home that control cannot be told of would cut all peers off */
 
     if (path->home != 0 && (!path->control_up || path->forced_home != 0)) {
+        return;
+    }
+
+    if (path->knobs.homeless) {
         return;
     }
 
@@ -296,6 +325,11 @@ tn_path_report_endpoints(tn_path_t *path, tn_ms_t now,
 
     n = 0;
 
+    if (path->knobs.only_tcp_443) {
+        path->ncache = 0;
+        goto done;
+    }
+
     for (i = 0; i < path->nextra; i++) {
         if (path->extra[i].type == TN_ENDPOINT_PORTMAPPED) {
             tn_path_add_endpoint(list, &n, &path->extra[i].addr,
@@ -335,6 +369,8 @@ tn_path_report_endpoints(tn_path_t *path, tn_ms_t now,
 
         tn_path_add_endpoint(list, &n, &path->local[i], TN_ENDPOINT_LOCAL);
     }
+
+done:
 
     path->endpoints_at = now;
 

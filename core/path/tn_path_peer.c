@@ -57,6 +57,7 @@ static bool tn_path_peer_wants_round(const tn_path_member_t *peer,
     tn_ms_t now);
 static bool tn_path_peer_may_use(const tn_path_member_t *peer,
     const tn_path_candidate_t *candidate, tn_ms_t now);
+static void tn_path_peer_next(tn_path_member_t *peer, tn_ms_t now);
 static void tn_path_peer_slow(tn_path_member_t *peer, tn_ms_t now,
     tn_path_candidate_t *candidate);
 static bool tn_path_peer_has_demoted(const tn_path_member_t *peer);
@@ -70,6 +71,7 @@ void
 tn_path_peer_init(tn_path_member_t *peer)
 {
     tn_timer_init(&peer->heartbeat, tn_path_peer_heartbeat, peer);
+    tn_timer_init(&peer->lifetime, tn_path_lifetime_timer, peer);
 }
 
 
@@ -85,6 +87,7 @@ tn_path_peer_done(tn_path_member_t *peer)
         path->nactive--;
     }
 
+    tn_timer_cancel(path->timers, &peer->lifetime);
     free(peer->candidates);
     free(peer->changes);
 }
@@ -158,8 +161,13 @@ tn_path_drive(tn_path_peer_t *pub, tn_ms_t now)
     peer = tn_path_member(pub);
     path = pub->path;
 
-    if (peer->expired || peer->wireguard_only) {
+    if (peer->expired) {
         pub->drive_at = TN_NEVER_MS;
+        return;
+    }
+
+    if (peer->wireguard_only) {
+        tn_path_peer_next(peer, now);
         return;
     }
 
@@ -246,6 +254,16 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
     candidate = tn_path_peer_candidate(peer, &ping->to);
 
     if (candidate == NULL || peer->expired) {
+        return;
+    }
+
+    if (ping->size != 0) {
+        candidate->mtu = tn_max(candidate->mtu, ping->size);
+        return;
+    }
+
+    if (ping->lifetime) {
+        tn_path_lifetime_answer(peer, now);
         return;
     }
 
@@ -359,13 +377,23 @@ tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
 
     peer = tn_path_member(pub);
 
-    if (peer->expired) {
+    if (peer->expired || pub->path->knobs.only_tcp_443) {
+        return;
+    }
+
+    /* WireGuard alone: it is where it was heard last */
+
+    if (peer->wireguard_only) {
+        pub->best = *from;
+        pub->trust_until = now + TN_PATH_PLAIN_TRUST_MS;
+        pub->drive_at = pub->trust_until;
+        tn_path_note(peer, now);
         return;
     }
 
     if (tn_addr_equal(&pub->best, from)) {
 
-        if (pub->renew_ms != 0 && pub->trust_until != TN_NEVER_MS) {
+        if (pub->renew_ms != 0) {
             pub->trust_until = now + TN_PATH_TRUST_MS;
             tn_path_peer_schedule(peer, now);
             tn_path_note(peer, now);
@@ -444,6 +472,59 @@ tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
 
     tn_path_peer_round(peer, now, false);
     tn_path_peer_schedule(peer, now);
+}
+
+
+/*
+ * Which of several addresses answers is known of WireGuard's messages alone:
+ * while none comes, the next is tried.  A peer without an address waits until
+ * it is heard.
+ */
+void
+tn_path_peer_plain(tn_path_member_t *peer, tn_ms_t now)
+{
+    if (peer->pub.path->knobs.only_tcp_443 || peer->expired
+        || peer->ncandidates == 0)
+    {
+        memset(&peer->pub.best, 0, sizeof(tn_addr_t));
+        peer->pub.trust_until = 0;
+
+    } else if (tn_path_peer_candidate(peer, &peer->pub.best) == NULL
+               && !tn_path_is_trusted(peer, now))
+    {
+        peer->pub.best = peer->candidates[0].addr;
+        peer->pub.drive_at = 0;
+    }
+}
+
+
+static void
+tn_path_peer_next(tn_path_member_t *peer, tn_ms_t now)
+{
+    uint32_t              i;
+    tn_path_candidate_t  *candidate;
+
+    tn_path_peer_plain(peer, now);
+    peer->pub.drive_at = now + TN_PATH_PLAIN_TRY_MS;
+
+    candidate = tn_path_peer_candidate(peer, &peer->pub.best);
+
+    if (candidate == NULL || tn_path_is_trusted(peer, now)) {
+        return;
+    }
+
+    if (candidate->pinged == 0) {
+        candidate->pinged = now;
+        return;
+    }
+
+    if (now - candidate->pinged >= TN_PATH_PLAIN_TRY_MS) {
+        i = (uint32_t) (candidate - peer->candidates);
+        candidate->pinged = 0;
+        candidate = &peer->candidates[(i + 1) % peer->ncandidates];
+        candidate->pinged = now;
+        peer->pub.best = candidate->addr;
+    }
 }
 
 
@@ -621,6 +702,10 @@ tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now, bool call)
         any = true;
 
         (void) tn_path_probe(peer, now, &candidate->addr, NULL);
+
+        if (peer->pub.path->knobs.peer_mtu) {
+            tn_path_probe_mtu(peer, now, &candidate->addr);
+        }
     }
 
     /* what is slow is measured against the relay */
@@ -776,7 +861,14 @@ tn_path_peer_heartbeat(void *data, tn_ms_t now)
         path->nactive--;
         peer->pub.drive_at = 0;
         tn_path_note(peer, now);
+        tn_path_lifetime_idle(peer, now);
         return;
+    }
+
+    /* silent: sends search when trust is over, and payload renews it */
+
+    if (path->knobs.silent_disco) {
+        goto next;
     }
 
     if (peer->pub.best.port != 0) {
@@ -792,6 +884,8 @@ tn_path_peer_heartbeat(void *data, tn_ms_t now)
     if (tn_path_peer_wants_round(peer, now)) {
         tn_path_peer_round(peer, now, true);
     }
+
+next:
 
     if (tn_timer_set(path->timers, &peer->heartbeat,
                      now + TN_PATH_HEARTBEAT_MS)

@@ -69,7 +69,11 @@
 #define TN_PATH_DERP_OPEN_MS      10000
 #define TN_PATH_DERP_NEXT_MS      4000      /* when there is another relay */
 #define TN_PATH_DERP_STALE_MS     3000      /* of a packet that waited */
-#define TN_PATH_DISCO_OUT         (TN_DISCO_OVERHEAD + TN_DISCO_BODY_MAX)
+#define TN_PATH_MTU_MAX           9000
+#define TN_PATH_DISCO_OUT         TN_PATH_MTU_MAX
+#define TN_PATH_RENEW_MS          5000      /* silent: of the end of trust */
+#define TN_PATH_PLAIN_TRUST_MS    15000     /* WireGuard alone was heard */
+#define TN_PATH_PLAIN_TRY_MS      5000      /* then its next address */
 
 
 typedef struct tn_path_disco_s   tn_path_disco_t;
@@ -98,6 +102,7 @@ typedef struct {
     tn_ms_t              pinged_back;   /* in answer to a ping, 0: not yet */
 
     /* round trips; see tn_path_rtt.c */
+    uint32_t             mtu;           /* proven, 0: unknown */
     uint32_t             latency_us;    /* the last, 0: none */
     uint32_t             average_us;
     uint32_t             base_us[2];    /* lowest of this span and the last */
@@ -131,11 +136,16 @@ struct tn_path_member_s {
     uint32_t             best_us;
     uint32_t             derp_us;       /* round trip by DERP, 0: unknown */
     tn_ms_t              derp_at;       /* when it was measured */
-    tn_ms_t              derp_pinged;
     tn_ms_t              full_ping;     /* last round, 0: none */
     tn_ms_t              called;        /* last CallMeMaybe wanted */
     tn_link_t            call_link;     /* waits for fresh endpoints */
     tn_timer_t           heartbeat;     /* set while the peer is active */
+
+    uint32_t             lifetime_ms;   /* see tn_path_lifetime.c */
+    uint32_t             cliff;         /* the one to be proven */
+    tn_ms_t              cycle_at;      /* its start, 0: none */
+    tn_ms_t              lifetime_pinged;
+    tn_timer_t           lifetime;
 
     tn_path_why_e        why;           /* of the next change to be told */
     tn_path_change_t    *changes;       /* TN_PATH_HISTORY, or NULL */
@@ -162,6 +172,8 @@ typedef struct {
     tn_ms_t              at;
     uint64_t             at_us;
     tn_path_asked_t     *asked;     /* or NULL */
+    uint32_t             size;      /* of the packet, 0: not padded */
+    bool                 lifetime;
 } tn_path_ping_t;
 
 typedef enum {
@@ -246,6 +258,7 @@ struct tn_path_s {
     tn_netcheck_report_t report;        /* the last */
     tn_ms_t              report_at;     /* 0: none */
     uint32_t             forced_home;   /* 0: none */
+    tn_path_knobs_t      knobs;
     tn_path_counters_t   counters;
 
     uint8_t              out[TN_PATH_DISCO_OUT];
@@ -282,6 +295,9 @@ void tn_path_peer_init(tn_path_member_t *peer);
 void tn_path_peer_done(tn_path_member_t *peer);
 void tn_path_peer_netmap(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *endpoints, size_t n);
+
+/* the address of a peer without disco: the first, or as the knobs say */
+void tn_path_peer_plain(tn_path_member_t *peer, tn_ms_t now);
 
 /* forgets what is proven, keeps the candidates; pings at the next send */
 void tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now,
@@ -324,6 +340,13 @@ bool tn_path_rtt_lost(tn_path_candidate_t *candidate, tn_ms_t now);
 void tn_path_rtt_forget(tn_path_candidate_t *candidate);
 
 
+/* tn_path_lifetime.c: how long an idle path lives */
+
+void tn_path_lifetime_idle(tn_path_member_t *peer, tn_ms_t now);
+void tn_path_lifetime_timer(void *data, tn_ms_t now);
+void tn_path_lifetime_answer(tn_path_member_t *peer, tn_ms_t now);
+
+
 /* tn_path_disco.c: disco messages in and out */
 
 /* NULL when out of memory */
@@ -340,6 +363,13 @@ tn_rc_t tn_path_probe(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to, tn_path_asked_t *asked);
 tn_rc_t tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
     tn_path_asked_t *asked);
+
+/* pings of the sizes that networks are known to carry */
+void tn_path_probe_mtu(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *to);
+
+/* to the best address; ends in tn_path_lifetime_answer() or in nothing */
+tn_rc_t tn_path_probe_lifetime(tn_path_member_t *peer, tn_ms_t now);
 void tn_path_pings_forget(tn_path_member_t *peer);
 void tn_path_pings_timer(void *data, tn_ms_t now);
 

@@ -122,6 +122,7 @@ tn_path_rtt_lost(tn_path_candidate_t *candidate, tn_ms_t now)
 void
 tn_path_rtt_forget(tn_path_candidate_t *candidate)
 {
+    candidate->mtu = 0;
     candidate->latency_us = 0;
     candidate->samples = 0;
     candidate->demoted = TN_PATH_WHY_NONE;

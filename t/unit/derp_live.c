@@ -188,8 +188,14 @@ on_netinfo(void *data, tn_ms_t now, const tn_netinfo_t *netinfo)
 
 
 static const tn_path_ops_t  ops = {
-    on_send_udp, on_derp_open, on_derp_write, on_derp_close, on_wireguard,
-    on_resolve, on_endpoints, on_netinfo, NULL, NULL
+    .send_udp = on_send_udp,
+    .derp_open = on_derp_open,
+    .derp_write = on_derp_write,
+    .derp_close = on_derp_close,
+    .wireguard = on_wireguard,
+    .resolve = on_resolve,
+    .endpoints = on_endpoints,
+    .netinfo = on_netinfo
 };
 
 

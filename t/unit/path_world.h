@@ -97,6 +97,8 @@ struct node_s {
     unsigned           netinfo_told;
     unsigned           changed;
 
+    bool               dont_fragment;
+    unsigned           probes;          /* by HTTPS */
     unsigned           udp_sent;        /* all datagrams */
     unsigned           got_udp;         /* answers to requests, by way */
     unsigned           got_derp;
@@ -129,6 +131,9 @@ struct world_s {
     uint32_t           seed;
     bool               verbose;
     bool               resolve;         /* names of STUN hosts answer */
+    tn_path_ops_t      ops;             /* of nodes made from now on */
+    unsigned           mtu;             /* of the internet, 0: any */
+    tn_ms_t            nat_ms;          /* life of a mapping */
 };
 
 typedef enum {
@@ -137,7 +142,8 @@ typedef enum {
     EVENT_DERP_OUT,     /* bytes to the node */
     EVENT_DERP_KEEP_ALIVE,
     EVENT_DERP_OPENED,
-    EVENT_DERP_CLOSED
+    EVENT_DERP_CLOSED,
+    EVENT_PROBED
 } event_e;
 
 typedef struct {
@@ -220,13 +226,14 @@ world_post(world_t *world, event_e type, tn_ms_t at, const tn_addr_t *from,
 /* --- UDP and NATs */
 
 static inline bool
-world_nat_open(const mapping_t *mapping, const tn_addr_t *from, tn_ms_t now)
+world_nat_open(const mapping_t *mapping, const tn_addr_t *from, tn_ms_t now,
+    tn_ms_t nat_ms)
 {
     unsigned  i;
 
     for (i = 0; i < mapping->nopenings; i++) {
         if (tn_addr_equal(&mapping->openings[i].to, from)
-            && now - mapping->openings[i].at < WORLD_NAT_MS)
+            && now - mapping->openings[i].at < nat_ms)
         {
             return true;
         }
@@ -277,7 +284,7 @@ world_nat_out(node_t *node, const tn_addr_t *to)
     for (i = 0; i < node->nmappings; i++) {
         mapping = &node->mappings[i];
 
-        if (node->world->now - mapping->used < WORLD_NAT_MS
+        if (node->world->now - mapping->used < node->world->nat_ms
             && tn_addr_equal(&mapping->inside, &node->addr)
             && (node->nat != NAT_HARD || tn_addr_equal(&mapping->remote, to)))
         {
@@ -342,6 +349,7 @@ world_send_udp(void *data, const tn_addr_t *to, const uint8_t *bytes,
     node->udp_sent++;
 
     if (node->nat == NAT_BLOCKED || node->cut
+        || (world->mtu != 0 && len + 28 > world->mtu)
         || world_random(world, 100) < world->loss)
     {
         return TN_OK;
@@ -450,10 +458,11 @@ world_udp_arrives(event_t *event)
         mapping = &node->mappings[i];
 
         if (mapping->outside.port == event->to.port
-            && world->now - mapping->used < WORLD_NAT_MS
+            && world->now - mapping->used < world->nat_ms
             && tn_addr_equal(&mapping->inside, &node->addr)
             && (node->nat == NAT_FULL_CONE
-                || world_nat_open(mapping, &event->from, world->now)))
+                || world_nat_open(mapping, &event->from, world->now,
+                                  world->nat_ms)))
         {
             mapping->used = world->now;
             mine = true;
@@ -461,6 +470,10 @@ world_udp_arrives(event_t *event)
     }
 
     if (!mine) {
+        return;
+    }
+
+    if (!tn_path_has_udp(node->path)) {
         return;
     }
 
@@ -773,6 +786,11 @@ world_event(void *data, tn_ms_t now)
         tn_path_derp_opened(conn->node->path, now, conn->region, NULL);
         break;
 
+    case EVENT_PROBED:
+        tn_path_probed(world_node_at(world, &event->from)->path, now,
+                       event->to.port, (uint32_t) event->to.ip.b[0] * 1000);
+        break;
+
     case EVENT_DERP_CLOSED:
         conn->open = false;
         conn->generation++;
@@ -959,6 +977,8 @@ world_create(uint32_t seed, unsigned nregions)
     world->now = 1000000;
     world->nregions = nregions;
     world->resolve = true;
+    world->ops = world_ops;
+    world->nat_ms = WORLD_NAT_MS;
     world->map = tn_derpmap_create();
     world->verbose = getenv("PATH_VERBOSE") != NULL;
     tn_timers_init(&world->timers);
@@ -1022,7 +1042,7 @@ world_add(world_t *world, nat_e nat)
     logs[node->id].write = world_log;
     logs[node->id].data = node;
 
-    node->path = tn_path_create(&world_ops, node, &node->node, &node->disco,
+    node->path = tn_path_create(&world->ops, node, &node->node, &node->disco,
                                 &world->timers, &logs[node->id]);
     (void) tn_path_set_derpmap(node->path, world->now, world->map);
     world_local(node);
