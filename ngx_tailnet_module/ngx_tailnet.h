@@ -54,6 +54,7 @@ typedef struct {
     in_port_t                       port;
     ngx_uint_t                      family;     /* 4 or 6 */
     unsigned                        implicit:1; /* IPv6 without [::] */
+    ngx_tailnet_set_pt              set[2];     /* who uses TCP, UDP */
 } ngx_tailnet_listen_t;
 
 

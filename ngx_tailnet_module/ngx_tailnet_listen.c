@@ -13,8 +13,11 @@
  *   init module   the stand-in is replaced by 0.0.0.0:port, of AF_INET also
  *                 for IPv6: nginx chose the layout of the port by the family
  *                 of the stand-in, and a zero address makes it ask the
- *                 accepted socket for the real one.  "ignore" keeps the
- *                 sockets out of what later cycles and newer binaries inherit
+ *                 accepted socket for the real one.  UDP has no such socket:
+ *                 there the family is the real one, as nginx reads it to
+ *                 find out where a datagram was sent to, and stream changes
+ *                 the layout.  "ignore" keeps the sockets out of what later
+ *                 cycles and newer binaries inherit
  */
 
 #include "ngx_tailnet.h"
@@ -24,8 +27,21 @@
 #define NGX_TAILNET_IPV6  2
 
 
+typedef struct {
+    ngx_uint_t   first;         /* ports */
+    ngx_uint_t   last;
+    ngx_uint_t   families;
+    ngx_uint_t   udp;           /* unsigned udp:1 */
+} ngx_tailnet_listen_opt_t;
+
+
+static char *ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf, ngx_tailnet_set_pt set, ngx_tailnet_node_t *node,
+    ngx_str_t *param, ngx_tailnet_listen_opt_t *opt, in_port_t port);
 static ngx_int_t ngx_tailnet_listen_address(ngx_conf_t *cf,
-    in_port_t *port, ngx_uint_t *families);
+    ngx_tailnet_listen_opt_t *opt);
+static ngx_int_t ngx_tailnet_listen_ports(ngx_str_t *s,
+    ngx_tailnet_listen_opt_t *opt);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_add(ngx_conf_t *cf,
     ngx_tailnet_node_t *node, in_port_t port, ngx_uint_t family);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_find(ngx_tailnet_conf_t *tcf,
@@ -42,13 +58,12 @@ char *
 ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
     ngx_tailnet_set_pt set)
 {
-    char                  *rv;
-    ngx_int_t              rc;
-    ngx_str_t             *param, standin;
-    in_port_t              port;
-    ngx_uint_t             family, families;
-    ngx_tailnet_node_t    *node;
-    ngx_tailnet_listen_t  *tl;
+    char                      *rv;
+    ngx_int_t                  rc;
+    ngx_str_t                 *param;
+    ngx_uint_t                 port;
+    ngx_tailnet_node_t        *node;
+    ngx_tailnet_listen_opt_t   opt;
 
     if (ngx_tailnet_get_conf(cf->cycle) == NULL) {
         return set(cf, cmd, conf);
@@ -60,15 +75,37 @@ ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
         return set(cf, cmd, conf);
     }
 
-    if (rc != NGX_OK
-        || ngx_tailnet_listen_address(cf, &port, &families) != NGX_OK)
-    {
+    if (rc != NGX_OK || ngx_tailnet_listen_address(cf, &opt) != NGX_OK) {
         return NGX_CONF_ERROR;
     }
 
+    for (port = opt.first; port <= opt.last; port++) {
+
+        rv = ngx_tailnet_listen_port(cf, cmd, conf, set, node, param, &opt,
+                                     (in_port_t) port);
+
+        if (rv != NGX_CONF_OK) {
+            return rv;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
+    ngx_tailnet_set_pt set, ngx_tailnet_node_t *node, ngx_str_t *param,
+    ngx_tailnet_listen_opt_t *opt, in_port_t port)
+{
+    char                  *rv;
+    ngx_str_t              standin;
+    ngx_uint_t             family;
+    ngx_tailnet_listen_t  *tl;
+
     for (family = NGX_TAILNET_IPV4; family <= NGX_TAILNET_IPV6; family <<= 1) {
 
-        if (!(families & family)) {
+        if (!(opt->families & family)) {
             continue;
         }
 
@@ -77,9 +114,22 @@ ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
             return NGX_CONF_ERROR;
         }
 
-        if (family == NGX_TAILNET_IPV4 || families == NGX_TAILNET_IPV6) {
+        if (family == NGX_TAILNET_IPV4 || opt->families == NGX_TAILNET_IPV6) {
             tl->implicit = 0;
         }
+
+        /* nginx would find out by bind(), which never happens */
+
+        if (tl->set[opt->udp] && tl->set[opt->udp] != set) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "%s port %ui of tailnet \"%V\" is used both "
+                               "in http and in stream",
+                               opt->udp ? "UDP" : "TCP", (ngx_uint_t) port,
+                               &node->name);
+            return NGX_CONF_ERROR;
+        }
+
+        tl->set[opt->udp] = set;
 
         /* the path is preceded by "unix:" */
 
@@ -98,17 +148,16 @@ ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
 
 
 static ngx_int_t
-ngx_tailnet_listen_address(ngx_conf_t *cf, in_port_t *port,
-    ngx_uint_t *families)
+ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
 {
-    ngx_int_t    n;
     ngx_str_t   *value, s;
     ngx_uint_t   i;
 
     value = cf->args->elts;
     s = value[1];
 
-    *families = NGX_TAILNET_IPV4|NGX_TAILNET_IPV6;
+    opt->families = NGX_TAILNET_IPV4|NGX_TAILNET_IPV6;
+    opt->udp = 0;
 
     if (ngx_strncmp(s.data, "*:", 2) == 0) {
         s.data += 2;
@@ -117,17 +166,15 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, in_port_t *port,
     } else if (ngx_strncmp(s.data, "0.0.0.0:", 8) == 0) {
         s.data += 8;
         s.len -= 8;
-        *families = NGX_TAILNET_IPV4;
+        opt->families = NGX_TAILNET_IPV4;
 
     } else if (ngx_strncmp(s.data, "[::]:", 5) == 0) {
         s.data += 5;
         s.len -= 5;
-        *families = NGX_TAILNET_IPV6;
+        opt->families = NGX_TAILNET_IPV6;
     }
 
-    n = ngx_atoi(s.data, s.len);
-
-    if (n < 1 || n > 65535) {
+    if (ngx_tailnet_listen_ports(&s, opt) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"%V\" of \"listen\" with \"tailnet\", "
                            "a port, \"*:port\", \"0.0.0.0:port\" or "
@@ -135,12 +182,9 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, in_port_t *port,
         return NGX_ERROR;
     }
 
-    *port = (in_port_t) n;
-
     for (i = 2; i < cf->args->nelts; i++) {
 
         if (ngx_strcmp(value[i].data, "quic") == 0
-            || ngx_strcmp(value[i].data, "udp") == 0
             || ngx_strcmp(value[i].data, "multipath") == 0
             || ngx_strncmp(value[i].data, "setfib=", 7) == 0)
         {
@@ -153,11 +197,44 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, in_port_t *port,
         /* there is no socket of both families: one more for the other */
 
         if (ngx_strcmp(value[i].data, "ipv6only=off") == 0
-            && *families == NGX_TAILNET_IPV6)
+            && opt->families == NGX_TAILNET_IPV6)
         {
-            *families |= NGX_TAILNET_IPV4;
+            opt->families |= NGX_TAILNET_IPV4;
+        }
+
+        if (ngx_strcmp(value[i].data, "udp") == 0) {
+            opt->udp = 1;
         }
     }
+
+    return NGX_OK;
+}
+
+
+/* "port" or "first-last" */
+
+static ngx_int_t
+ngx_tailnet_listen_ports(ngx_str_t *s, ngx_tailnet_listen_opt_t *opt)
+{
+    u_char     *p, *last;
+    ngx_int_t   n, m;
+
+    last = s->data + s->len;
+
+    p = ngx_strlchr(s->data, last, '-');
+    if (p == NULL) {
+        p = last;
+    }
+
+    n = ngx_atoi(s->data, p - s->data);
+    m = (p == last) ? n : ngx_atoi(p + 1, last - p - 1);
+
+    if (n < 1 || m < n || m > 65535) {
+        return NGX_ERROR;
+    }
+
+    opt->first = n;
+    opt->last = m;
 
     return NGX_OK;
 }
@@ -204,6 +281,8 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     tl->port = port;
     tl->family = (family == NGX_TAILNET_IPV4) ? 4 : 6;
     tl->implicit = 1;
+    tl->set[0] = NULL;
+    tl->set[1] = NULL;
 
     return tl;
 }
@@ -308,7 +387,7 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     ngx_memcpy(msg.node, tl->node->name.data, tl->node->name.len);
 
     msg.family = (uint16_t) tl->family;
-    msg.proto = TN_IPC_TCP;
+    msg.proto = (ls->type == SOCK_DGRAM) ? TN_IPC_UDP : TN_IPC_TCP;
     msg.port = tl->port;
     msg.worker = (uint16_t) ls->worker;
     msg.backlog = ls->backlog;
@@ -328,6 +407,11 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
 
     ls->fd = fd;
     ls->open = 1;
+
+    if (ls->type == SOCK_DGRAM) {
+        return NGX_OK;
+    }
+
     ls->listen = 1;
 
 #if (NGX_HAVE_DEFERRED_ACCEPT && defined TCP_DEFER_ACCEPT)
@@ -367,7 +451,7 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
 {
     ngx_uint_t             i, *index;
     ngx_listening_t       *ls;
-    struct sockaddr_in    *sin;
+    ngx_sockaddr_t        *sa;
     ngx_tailnet_listen_t  *tl;
 
     index = tcf->opened.elts;
@@ -383,16 +467,31 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
 
         /* as large as any address that nginx may copy over it */
 
-        sin = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_sockaddr_t));
-        if (sin == NULL) {
+        sa = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_sockaddr_t));
+        if (sa == NULL) {
             return NGX_ERROR;
         }
 
-        sin->sin_family = AF_INET;
-        sin->sin_port = htons(tl->port);
+        ls->sockaddr = &sa->sockaddr;
 
-        ls->sockaddr = (struct sockaddr *) sin;
+        sa->sockaddr_in.sin_family = AF_INET;
+        sa->sockaddr_in.sin_port = htons(tl->port);
         ls->socklen = sizeof(struct sockaddr_in);
+
+        if (ls->type == SOCK_DGRAM) {
+
+            /* the sockets were made to tell each datagram's destination */
+
+            ls->wildcard = 1;
+
+#if (NGX_HAVE_INET6)
+            if (tl->family == 6) {
+                sa->sockaddr_in6.sin6_family = AF_INET6;
+                sa->sockaddr_in6.sin6_port = htons(tl->port);
+                ls->socklen = sizeof(struct sockaddr_in6);
+            }
+#endif
+        }
 
         ls->addr_text = tl->path;
         ls->addr_text_max_len = NGX_INET6_ADDRSTRLEN;

@@ -474,7 +474,7 @@ ngx_tailnet_dial(ngx_tailnet_peer_t *peer)
     ngx_memcpy(msg.host, target->host.data, target->host.len);
 
     msg.port = target->port;
-    msg.proto = TN_IPC_TCP;
+    msg.proto = (pc->type == SOCK_DGRAM) ? TN_IPC_UDP : TN_IPC_TCP;
 
     if (tn_client_dial((char *) peer->conf->dir.data, &msg, &fd, text)
         != TN_OK)
@@ -548,14 +548,27 @@ ngx_tailnet_dial_connection(ngx_tailnet_peer_t *peer)
         return NGX_ERROR;
     }
 
-    c->type = SOCK_STREAM;
+    if (pc->type == SOCK_DGRAM) {
+        c->type = SOCK_DGRAM;
 
-    c->recv = ngx_recv;
-    c->send = ngx_send;
-    c->recv_chain = ngx_recv_chain;
-    c->send_chain = ngx_send_chain;
+        c->recv = ngx_udp_recv;
+        c->send = ngx_send;
+        c->send_chain = ngx_udp_send_chain;
 
-    c->sendfile = 1;
+#if (nginx_version >= 1023000)
+        c->need_flush_buf = 1;
+#endif
+
+    } else {
+        c->type = SOCK_STREAM;
+
+        c->recv = ngx_recv;
+        c->send = ngx_send;
+        c->recv_chain = ngx_recv_chain;
+        c->send_chain = ngx_send_chain;
+
+        c->sendfile = 1;
+    }
 
     c->log_error = pc->log_error;
 

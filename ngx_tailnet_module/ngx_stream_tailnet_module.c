@@ -1,0 +1,344 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * stream: parameter "tailnet" of "listen" and of "server" in upstream {}.
+ * An object of its own, as stream may be one: what it shares with http comes
+ * from ngx_tailnet_module.so, which nginx has to load before.
+ */
+
+#include "ngx_tailnet.h"
+
+#include <ngx_stream.h>
+
+
+typedef struct {
+    ngx_stream_upstream_init_peer_pt   init;    /* the balancer's */
+    ngx_tailnet_conf_t                *conf;
+} ngx_stream_tailnet_srv_conf_t;
+
+
+static ngx_int_t ngx_stream_tailnet_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf);
+static void *ngx_stream_tailnet_create_srv_conf(ngx_conf_t *cf);
+static ngx_int_t ngx_stream_tailnet_init_module(ngx_cycle_t *cycle);
+
+static ngx_uint_t ngx_stream_tailnet_loaded(ngx_cycle_t *cycle);
+static ngx_int_t ngx_stream_tailnet_init_port(ngx_cycle_t *cycle,
+    ngx_listening_t *ls);
+static char *ngx_stream_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_stream_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_uint_t ngx_stream_tailnet_upstream(
+    ngx_stream_upstream_srv_conf_t *uscf);
+static ngx_int_t ngx_stream_tailnet_init_peer(ngx_stream_session_t *s,
+    ngx_stream_upstream_srv_conf_t *us);
+
+
+static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_listen;
+static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_server;
+
+
+static ngx_stream_module_t  ngx_stream_tailnet_module_ctx = {
+    ngx_stream_tailnet_preconfiguration,   /* preconfiguration */
+    ngx_stream_tailnet_postconfiguration,  /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    ngx_stream_tailnet_create_srv_conf,    /* create server configuration */
+    NULL                                   /* merge server configuration */
+};
+
+
+ngx_module_t  ngx_stream_tailnet_module = {
+    NGX_MODULE_V1,
+    &ngx_stream_tailnet_module_ctx,        /* module context */
+    NULL,                                  /* module directives */
+    NGX_STREAM_MODULE,                     /* module type */
+    NULL,                                  /* init master */
+    ngx_stream_tailnet_init_module,        /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+/* once in the life of the process: the object is never unloaded */
+
+__attribute__((constructor))
+static void
+ngx_stream_tailnet_wrap_stock(void)
+{
+    ngx_stream_tailnet_stock_listen = ngx_tailnet_wrap(&ngx_stream_core_module,
+                                                "listen",
+                                                ngx_stream_tailnet_listen);
+
+    ngx_stream_tailnet_stock_server = ngx_tailnet_wrap(
+                                                &ngx_stream_upstream_module,
+                                                "server",
+                                                ngx_stream_tailnet_server);
+}
+
+
+static ngx_int_t
+ngx_stream_tailnet_preconfiguration(ngx_conf_t *cf)
+{
+    if (ngx_stream_tailnet_stock_listen == NULL
+        || ngx_stream_tailnet_stock_server == NULL)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "the tailnet module does not know this nginx: "
+                           "there is no \"listen\" or \"server\" of stream "
+                           "to extend");
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_stream_tailnet_create_srv_conf(ngx_conf_t *cf)
+{
+    ngx_stream_tailnet_srv_conf_t  *tscf;
+
+    tscf = ngx_pcalloc(cf->pool, sizeof(ngx_stream_tailnet_srv_conf_t));
+    if (tscf == NULL) {
+        return NULL;
+    }
+
+    tscf->conf = ngx_tailnet_get_conf(cf->cycle);
+
+    return tscf;
+}
+
+
+/* an object that a reload dropped stays in memory and must stand aside */
+
+static ngx_uint_t
+ngx_stream_tailnet_loaded(ngx_cycle_t *cycle)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; cycle->modules && cycle->modules[i]; i++) {
+        if (cycle->modules[i] == &ngx_stream_tailnet_module) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* after ngx_tailnet_module gave the listeners the addresses that they have */
+
+static ngx_int_t
+ngx_stream_tailnet_init_module(ngx_cycle_t *cycle)
+{
+    ngx_uint_t           i, *index;
+    ngx_listening_t     *ls;
+    ngx_tailnet_conf_t  *tcf;
+
+    tcf = ngx_tailnet_get_conf(cycle);
+
+    if (tcf == NULL) {
+        return NGX_OK;
+    }
+
+    index = tcf->opened.elts;
+
+    for (i = 0; i < tcf->opened.nelts; i++) {
+
+        ls = (ngx_listening_t *) cycle->listening.elts + index[i];
+
+        if (ls->handler == ngx_stream_init_connection
+            && ngx_stream_tailnet_init_port(cycle, ls) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_tailnet_init_port(ngx_cycle_t *cycle, ngx_listening_t *ls)
+{
+    ngx_stream_port_t       *port, *port6;
+    ngx_stream_in_addr_t    *addr;
+#if (NGX_HAVE_INET6)
+    ngx_stream_in6_addr_t   *addr6;
+#endif
+
+    port = ls->servers;
+    addr = port->addrs;
+
+#if (nginx_version < 1025005)
+
+    /* the log names the port by its own copy */
+
+    addr[0].conf.addr_text = ls->addr_text;
+
+#endif
+
+#if (NGX_HAVE_INET6)
+
+    if (ls->sockaddr->sa_family != AF_INET6) {
+        return NGX_OK;
+    }
+
+    /*
+     * A port has the layout of its stand-in's family, AF_UNIX, which is that
+     * of AF_INET.  Clones for "reuseport" share it with this one, so it is
+     * not changed but replaced.
+     */
+
+    port6 = ngx_palloc(cycle->pool, sizeof(ngx_stream_port_t));
+    addr6 = ngx_pcalloc(cycle->pool, sizeof(ngx_stream_in6_addr_t));
+
+    if (port6 == NULL || addr6 == NULL) {
+        return NGX_ERROR;
+    }
+
+    addr6->conf = addr[0].conf;
+
+    *port6 = *port;
+    port6->addrs = addr6;
+
+    ls->servers = port6;
+
+#endif
+
+    return NGX_OK;
+}
+
+
+static char *
+ngx_stream_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    if (!ngx_stream_tailnet_loaded(cf->cycle)) {
+        return ngx_stream_tailnet_stock_listen(cf, cmd, conf);
+    }
+
+    return ngx_tailnet_listen(cf, cmd, conf, ngx_stream_tailnet_stock_listen);
+}
+
+
+static char *
+ngx_stream_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_stream_upstream_srv_conf_t *uscf = conf;
+
+    char                          *rv;
+    ngx_str_t                      name, addr;
+    ngx_stream_upstream_server_t  *us;
+
+    if (!ngx_stream_tailnet_loaded(cf->cycle)) {
+        return ngx_stream_tailnet_stock_server(cf, cmd, conf);
+    }
+
+    rv = ngx_tailnet_server(cf, cmd, conf, ngx_stream_tailnet_stock_server, 0,
+                            &name, &addr);
+
+    if (rv != NGX_CONF_OK || name.len == 0) {
+        return rv;
+    }
+
+    us = uscf->servers->elts;
+    us += uscf->servers->nelts - 1;
+
+    us->name = name;
+
+    if (us->naddrs) {
+        us->addrs[0].name = addr;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+/* balancers have set their peer.init by now; ours has to be the last */
+
+static ngx_int_t
+ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_uint_t                         i;
+    ngx_stream_tailnet_srv_conf_t     *tscf;
+    ngx_stream_upstream_srv_conf_t   **uscfp;
+    ngx_stream_upstream_main_conf_t   *umcf;
+
+    umcf = ngx_stream_conf_get_module_main_conf(cf,
+                                                ngx_stream_upstream_module);
+
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (!ngx_stream_tailnet_upstream(uscfp[i])) {
+            continue;
+        }
+
+        tscf = ngx_stream_conf_upstream_srv_conf(uscfp[i],
+                                                 ngx_stream_tailnet_module);
+
+        tscf->init = uscfp[i]->peer.init;
+        uscfp[i]->peer.init = ngx_stream_tailnet_init_peer;
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_stream_tailnet_upstream(ngx_stream_upstream_srv_conf_t *uscf)
+{
+    ngx_uint_t                     i;
+    ngx_stream_upstream_server_t  *us;
+
+    if (uscf->servers == NULL || uscf->srv_conf == NULL) {
+
+        /* the upstream of a plain proxy_pass */
+
+        return 0;
+    }
+
+    us = uscf->servers->elts;
+
+    for (i = 0; i < uscf->servers->nelts; i++) {
+        if (us[i].naddrs && ngx_tailnet_is_target(us[i].addrs[0].sockaddr)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_stream_tailnet_init_peer(ngx_stream_session_t *s,
+    ngx_stream_upstream_srv_conf_t *us)
+{
+    ngx_tailnet_peer_t             *peer;
+    ngx_stream_tailnet_srv_conf_t  *tscf;
+
+    tscf = ngx_stream_conf_upstream_srv_conf(us, ngx_stream_tailnet_module);
+
+    if (tscf->init(s, us) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    peer = ngx_pcalloc(s->connection->pool, sizeof(ngx_tailnet_peer_t));
+    if (peer == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_tailnet_peer_init(peer, tscf->conf, &s->upstream->peer);
+
+    return NGX_OK;
+}
