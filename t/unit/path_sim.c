@@ -394,12 +394,89 @@ check_wireguard_only(void)
 }
 
 
+/* one cell: the path, and the longest it took until it was there */
+static void
+print_cell(nat_e first, nat_e second)
+{
+    node_t    *a, *b;
+    tn_ms_t    start, worst;
+    world_t   *world;
+    unsigned   i, n;
+
+    n = 0;
+    worst = 0;
+
+    for (i = 1; i <= TRIES; i++) {
+        world = world_create(i, 2);
+        a = world_add(world, first);
+        b = world_add(world, second);
+        world_meet(world, a, b);
+        world_run(world, 3000 + world_random(world, 60000));
+
+        start = world->now;
+        world_talk(world, a, b, 10000, 50);
+
+        if (a->direct_at != 0) {
+            worst = tn_max(worst, a->direct_at - start);
+            n++;
+        }
+
+        world_free(world);
+    }
+
+    if (n == TRIES) {
+        printf(" direct, %llu ms |", (unsigned long long) worst);
+
+    } else if (n == 0) {
+        printf(" DERP |");
+
+    } else {
+        printf(" direct in %u of %u |", n, (unsigned) TRIES);
+    }
+}
+
+
+/* who sends first in rows, to whom in columns */
+static void
+print_table(void)
+{
+    size_t  i, k;
+
+    printf("| from \\ to |");
+
+    for (i = 0; i < tn_nelems(nat_names); i++) {
+        printf(" %s |", nat_names[i]);
+    }
+
+    printf("\n|---|");
+
+    for (i = 0; i < tn_nelems(nat_names); i++) {
+        printf("---|");
+    }
+
+    for (i = 0; i < tn_nelems(nat_names); i++) {
+        printf("\n| **%s** |", nat_names[i]);
+
+        for (k = 0; k < tn_nelems(nat_names); k++) {
+            print_cell((nat_e) i, (nat_e) k);
+        }
+    }
+
+    printf("\n");
+}
+
+
 int
-main(void)
+main(int argc, char **argv)
 {
     size_t  i;
 
     (void) tn_crypto_init();
+
+    if (argc == 2 && strcmp(argv[1], "table") == 0) {
+        print_table();
+        return 0;
+    }
 
     for (i = 0; i < tn_nelems(pairs); i++) {
         check_pair(&pairs[i], false);
