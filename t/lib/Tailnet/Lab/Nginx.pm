@@ -125,8 +125,7 @@ sub configure {
     my ($lab, $prefix) = @{$self}{qw(lab prefix)};
     my $config = '';
 
-    $config .= 'load_module ' . install_module($lab->path('modules')) . ";\n"
-        if $self->{module};
+    $config .= $self->load_modules(defined $opt{stream});
     $config .= "$opt{main}\n" if defined $opt{main};
     $config .= "events {\n    worker_connections 1024;\n}\n"
         unless ($opt{main} // '') =~ /^\s*events\b/m;
@@ -149,6 +148,33 @@ HTTP
 
     $self->{config} = $config;
     $lab->write_file("$prefix/conf/nginx.conf", $config);
+}
+
+
+# The load_module lines: stream, where it is an object, before what needs it.
+
+sub load_modules {
+    my ($self, $stream) = @_;
+    my $config = '';
+
+    if ($stream) {
+        my (undef, $build) = Tailnet::Lab::capture($self->{binary}, '-V');
+        my ($dir) = $build =~ /--modules-path=(\S+)/;
+
+        $config .= "load_module $dir/ngx_stream_module.so;\n"
+            if $build =~ /--with-stream=dynamic/;
+    }
+
+    return $config unless $self->{module};
+
+    my $ours = install_module($self->{lab}->path('modules'));
+
+    $config .= "load_module $ours;\n";
+    $config .= 'load_module '
+        . $ours =~ s/ngx_tailnet_module/ngx_stream_tailnet_module/r . ";\n"
+        if $stream;
+
+    return $config;
 }
 
 
