@@ -22,6 +22,7 @@
 
 /* for the core's thread to write down what it has to */
 #define NGX_TAILNET_STOP_S      5
+#define NGX_TAILNET_TICK_MS  1000
 
 
 static ngx_int_t ngx_tailnet_start(ngx_tailnet_conf_t *tcf);
@@ -36,6 +37,7 @@ static int ngx_tailnet_log_level(ngx_log_t *log);
 static void ngx_tailnet_cleanup(void *data);
 static ngx_int_t ngx_tailnet_start_thread(ngx_tailnet_conf_t *tcf);
 static void *ngx_tailnet_thread_cycle(void *data);
+static void ngx_tailnet_tick_handler(ngx_event_t *ev);
 
 
 /* names this master in all its cycles */
@@ -43,6 +45,10 @@ static char       ngx_tailnet_token[TN_IPC_TOKEN];
 
 static pthread_t  ngx_tailnet_tid;
 static ngx_uint_t ngx_tailnet_threaded;
+
+/* a timer wants the data of its event to look like a connection */
+static ngx_event_t       ngx_tailnet_tick;
+static ngx_connection_t  ngx_tailnet_tick_dummy;
 
 
 ngx_int_t
@@ -412,7 +418,31 @@ ngx_tailnet_start_thread(ngx_tailnet_conf_t *tcf)
 
     ngx_tailnet_threaded = 1;
 
+    if (!ngx_tailnet_tick.timer_set) {
+        ngx_tailnet_tick_dummy.fd = (ngx_socket_t) -1;
+        ngx_tailnet_tick.data = &ngx_tailnet_tick_dummy;
+        ngx_tailnet_tick.handler = ngx_tailnet_tick_handler;
+        ngx_tailnet_tick.log = tcf->cycle->log;
+        ngx_tailnet_tick.cancelable = 1;
+
+        ngx_add_timer(&ngx_tailnet_tick, NGX_TAILNET_TICK_MS);
+    }
+
     return NGX_OK;
+}
+
+
+/* without a supervisor somebody has to see to its tasks */
+
+static void
+ngx_tailnet_tick_handler(ngx_event_t *ev)
+{
+    tn_client_local_tick();
+
+    if (ngx_tailnet_threaded && !ngx_exiting) {
+        ev->log = ngx_cycle->log;
+        ngx_add_timer(ev, NGX_TAILNET_TICK_MS);
+    }
 }
 
 
