@@ -356,6 +356,14 @@ tn_path_peer_ping_lost(tn_path_member_t *peer, tn_ms_t now,
         return;
     }
 
+    /* what WireGuard hears from there is worth an answer there */
+
+    if (candidate != NULL && candidate->heard != 0
+        && now - candidate->heard < TN_PATH_TRUST_MS)
+    {
+        return;
+    }
+
     tn_path_peer_clear_best(peer, now, TN_PATH_WHY_LOST);
 
     if (candidate != NULL && tn_path_rtt_lost(candidate, now)) {
@@ -391,6 +399,12 @@ tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
         return;
     }
 
+    candidate = tn_path_peer_candidate(peer, from);
+
+    if (candidate != NULL && !tn_path_is_trusted(peer, now)) {
+        candidate->heard = now;
+    }
+
     if (tn_addr_equal(&pub->best, from)) {
 
         if (pub->renew_ms != 0) {
@@ -408,8 +422,6 @@ tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
         return;
     }
 
-    candidate = tn_path_peer_candidate(peer, from);
-
     if (candidate == NULL
         && tn_path_peer_sources(peer) < TN_PATH_SOURCES_MAX)
     {
@@ -421,6 +433,7 @@ tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
     }
 
     candidate->got_ping = now;
+    candidate->heard = now;
     pub->best = *from;
     pub->drive_at = 0;
 }

@@ -98,6 +98,7 @@ typedef struct {
     bool                 in_call;   /* of its last CallMeMaybe */
     tn_ms_t              got_ping;  /* 0: none came from there */
     uint8_t              got_txid[TN_DISCO_TXID];
+    tn_ms_t              heard;     /* WireGuard, without trust; 0: not */
     tn_ms_t              pinged;    /* 0: not yet */
     tn_ms_t              pinged_back;   /* in answer to a ping, 0: not yet */
 
