@@ -259,8 +259,9 @@ subtest 'refused' => sub {
     for my $case (
         ['a port of http', qr/TCP port 5000 of tailnet "home" is used both in/,
          http => 'server { listen 5000 tailnet; }'],
-        ['a port twice', qr/duplicate ".*5001" address and port pair/,
-         stream => 'server { listen 5001 udp tailnet; return 1; } ' x 2],
+        ['a port twice', qr/duplicate .*5001/,
+         stream => 'server { return 1; '
+                   . 'listen 5001 udp tailnet; ' x 2 . '}'],
         ['a server without port', qr/no port in "peer" of "server"/,
          stream => 'upstream u { server peer tailnet; }'],
         ['a range that ends before it begins', qr/invalid "12-10" of "listen"/,
