@@ -4,9 +4,10 @@
 # address, a link that goes down and comes back, a NAT that forgets its
 # mappings or maps to other ports. The download must go on. How long the path
 # was away is told by new connections from the peer, one every 0.1 s: TCP's
-# own backoff makes the pause of a download longer than that. Where the limit
-# is more than 3 s it is the peer, a real tailscaled, that trusts the old
-# path for longer; TAILNET_NAT_PAIRS=1 has a second one in nginx's place.
+# own backoff makes the pause of a download longer than that. Limits above 3 s
+# are what is reached today, not what is wanted: partly the peer, a real
+# tailscaled, trusts the old path for so long, partly it is ours to mend.
+# TAILNET_NAT_PAIRS=1 has a second tailscaled in nginx's place.
 
 use strict;
 use warnings;
