@@ -245,7 +245,7 @@ toolcmd_ask(const char *dir, const tn_ipc_tool_t *request, size_t *len)
             goto failed;
         }
 
-        if (size - *len < n) {
+        if (text == NULL || size - *len < n) {
             size = tn_max(size * 2, (size_t) 16 * TN_IPC_CHUNK);
             more = size <= TN_TOOLCMD_ANSWER_MAX ? realloc(text, size) : NULL;
 
