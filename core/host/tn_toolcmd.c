@@ -203,9 +203,15 @@ toolcmd_ask(const char *dir, const tn_ipc_tool_t *request, size_t *len)
     tn_ms_t        deadline;
     tn_ipc_msg_t   msg;
 
-    text = NULL;
-    size = 0;
     *len = 0;
+    size = (size_t) 16 * TN_IPC_CHUNK;
+
+    text = malloc(size);
+    if (text == NULL) {
+        (void) fprintf(stderr, "out of memory\n");
+        return NULL;
+    }
+
     deadline = tn_ipc_now() + TN_TOOLCMD_WAIT_MS;
 
     fd = tn_ipc_connect(dir, TN_IPC_DIAL_SOCK);
@@ -213,6 +219,7 @@ toolcmd_ask(const char *dir, const tn_ipc_tool_t *request, size_t *len)
     if (fd == -1) {
         (void) fprintf(stderr, "%s/%s: %s\n", dir, TN_IPC_DIAL_SOCK,
                        strerror(errno));
+        free(text);
         return NULL;
     }
 
@@ -245,8 +252,8 @@ toolcmd_ask(const char *dir, const tn_ipc_tool_t *request, size_t *len)
             goto failed;
         }
 
-        if (text == NULL || size - *len < n) {
-            size = tn_max(size * 2, (size_t) 16 * TN_IPC_CHUNK);
+        if (size - *len < n) {
+            size *= 2;
             more = size <= TN_TOOLCMD_ANSWER_MAX ? realloc(text, size) : NULL;
 
             if (more == NULL) {
