@@ -164,7 +164,7 @@ peers: deps
 .PHONY: test
 test: deps peers
 	$(MAKE) -j2 all units $(LAB_PROGRAMS)
-	prove --timer -It/lib t/*.t
+	BUILD=$(BUILD) t/lab/tests
 
 .PHONY: run
 run: deps peers
