@@ -1,0 +1,233 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * From a peer to the stack: what UDP brings is told apart by its first
+ * bytes, opened in place, judged by the filter, and joined with its
+ * neighbours until the batch ends.  What comes over DERP goes the same way,
+ * one message a batch, because its bytes are gone when the call returns.
+ *
+ * TSMP never reaches the stack: pings are answered here, refused connections
+ * are told to their openers.
+ */
+
+#include "tn_plane_private.h"
+
+#include "wire/tn_tsmp.h"
+
+
+static void plane_packet(tn_plane_t *plane, tn_ms_t now,
+    tn_plane_peer_t *peer, uint8_t *bytes, size_t len);
+static void plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    const uint8_t *packet, const tn_packet_t *p);
+static void plane_reject(tn_plane_t *plane, tn_ms_t now,
+    tn_plane_peer_t *peer, const tn_packet_t *p, uint8_t reason);
+
+
+void
+tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
+    uint8_t *bytes, size_t len)
+{
+    tn_path_from_t  path;
+
+    if (tn_unlikely(plane->no_udp)) {
+        return;
+    }
+
+    if (!tn_path_is_wireguard(bytes, len)
+        && tn_path_udp(plane->path, now, from, bytes, len))
+    {
+        return;
+    }
+
+    if (tn_likely(tn_wgmsg_is_data(bytes, len))) {
+        tn_plane_wireguard(plane, now, from, NULL, bytes, len);
+        return;
+    }
+
+    memset(&path, 0, sizeof(path));
+    path.addr = *from;
+
+    tn_plane_wireguard(plane, now, from, &path, bytes, len);
+}
+
+
+void
+tn_plane_udp_done(tn_plane_t *plane)
+{
+    tn_link_t        *link;
+    tn_plane_peer_t  *peer;
+
+    while ((link = tn_list_shift(&plane->met)) != NULL) {
+        peer = tn_container(link, tn_plane_peer_t, met);
+        tn_wg_peer_shake(peer->wg, plane->now);
+    }
+
+    tn_coalesce_flush(plane->coalesce);
+    plane->ops->udp_flush(plane->data);
+}
+
+
+void
+tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
+    const tn_path_from_t *from, uint8_t *bytes, size_t len)
+{
+    tn_rc_t           rc;
+    tn_wg_from_t      source;
+    tn_wg_peer_t     *wg;
+    tn_wg_packet_t    packet;
+    tn_plane_peer_t  *peer;
+
+    plane->now = now;
+
+    if (tn_likely(tn_wgmsg_is_data(bytes, len))) {
+        rc = tn_wg_open(plane->wg, now, bytes, len, &packet);
+
+        if (packet.peer != NULL) {
+            peer = tn_wg_peer_data(packet.peer);
+            tn_path_received(peer->path, now, udp);
+
+            if (rc == TN_OK && packet.len != 0) {
+                plane_packet(plane, now, peer, packet.data, packet.len);
+            }
+        }
+
+        return;
+    }
+
+    if (from == NULL) {
+        return;
+    }
+
+    memset(&source, 0, sizeof(source));
+    source.path = from;
+    source.addr = from->addr;
+
+    if (from->region != 0) {
+        source.relayed = true;
+        memcpy(source.addr.ip.b, from->key.b, sizeof(source.addr.ip.b));
+    }
+
+    if (tn_wg_input(plane->wg, now, &source, bytes, len, &wg) == TN_OK) {
+        peer = tn_wg_peer_data(wg);
+        tn_path_received(peer->path, now, udp);
+    }
+}
+
+
+static void
+plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    uint8_t *bytes, size_t len)
+{
+    uint8_t              reason;
+    uint64_t             caps;
+    tn_packet_t          p;
+    tn_filter_verdict_t  verdict;
+
+    if (tn_packet_parse(&p, bytes, len) != TN_OK) {
+        plane->stats.in_malformed++;
+        return;
+    }
+
+    caps = peer->caps;
+
+    if (tn_unlikely(caps != 0) && !tn_ip_equal(&p.src, &peer->own4)
+        && !tn_ip_equal(&p.src, &peer->own6))
+    {
+        caps = 0;
+    }
+
+    verdict = tn_filter_in(plane->filter, &p, caps, peer->jailed, now);
+
+    if (tn_unlikely(!tn_filter_accepts(verdict))) {
+        plane->stats.in_filtered++;
+
+        reason = tn_filter_reject(&p, verdict);
+        if (reason != 0) {
+            plane_reject(plane, now, peer, &p, reason);
+        }
+
+        return;
+    }
+
+    if (tn_unlikely(p.proto == TN_PROTO_TSMP)) {
+        plane_tsmp(plane, now, peer, bytes, &p);
+        return;
+    }
+
+    plane->stats.in_packets++;
+    plane->stats.in_bytes += p.total_len;
+
+    tn_coalesce_add(plane->coalesce, bytes, &p);
+}
+
+
+static void
+plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    const uint8_t *packet, const tn_packet_t *p)
+{
+    size_t     len;
+    uint8_t    buf[TN_TSMP_PACKET_MAX];
+    tn_tsmp_t  msg, pong;
+    char       src[TN_ADDR_TEXT], dst[TN_ADDR_TEXT];
+
+    if (tn_tsmp_parse(&msg, packet, p) != TN_OK) {
+        return;
+    }
+
+    switch (msg.type) {
+
+    case TN_TSMP_PING:
+        memset(&pong, 0, sizeof(pong));
+        pong.type = TN_TSMP_PONG;
+        memcpy(pong.token, msg.token, TN_TSMP_TOKEN_LEN);
+
+        len = tn_tsmp_build(buf, sizeof(buf), &pong, &p->dst, &p->src);
+        tn_plane_inject(plane, now, peer, buf, len);
+        break;
+
+    case TN_TSMP_DISCO:
+
+        /* a router may forward what others say: only of itself */
+
+        if (tn_ip_equal(&p->src, &peer->own4)
+            || tn_ip_equal(&p->src, &peer->own6))
+        {
+            (void) tn_path_peer_set_disco(peer->path, now, &msg.disco);
+            peer->said_disco = msg.disco;
+        }
+
+        break;
+
+    case TN_TSMP_REJECT:
+        tn_log(plane->log, TN_LOG_INFO,
+               "%s refuses our connection to port %u of it (TSMP '%c')",
+               tn_ip_text(&p->src, src), msg.dst_port, msg.reason);
+        break;
+
+    default:
+        tn_log(plane->log, TN_LOG_DEBUG, "TSMP '%c' from %s to %s ignored",
+               msg.type, tn_ip_text(&p->src, src), tn_ip_text(&p->dst, dst));
+        break;
+    }
+}
+
+
+static void
+plane_reject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    const tn_packet_t *p, uint8_t reason)
+{
+    size_t     len;
+    uint8_t    buf[TN_TSMP_PACKET_MAX];
+    tn_tsmp_t  msg;
+
+    memset(&msg, 0, sizeof(msg));
+    msg.type = TN_TSMP_REJECT;
+    msg.proto = p->proto;
+    msg.reason = reason;
+    msg.src_port = p->src_port;
+    msg.dst_port = p->dst_port;
+
+    len = tn_tsmp_build(buf, sizeof(buf), &msg, &p->dst, &p->src);
+    tn_plane_inject(plane, now, peer, buf, len);
+}

@@ -1,0 +1,184 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * From the stack to a peer: a frame of the TUN is routed once by its
+ * destination, noted by the filter, and cut up; each segment is sealed
+ * straight into the room of the UDP batch.  While a peer's direct path is not
+ * proven the sealed message goes over DERP as well; a packet without a
+ * session is staged by WireGuard and comes back through tn_plane_send().
+ */
+
+#include "tn_plane_private.h"
+
+#include "stack/tn_split.h"
+#include "wire/tn_icmp.h"
+
+
+static void plane_emit(void *data, uint8_t *packet, size_t len);
+static void plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
+    const tn_packet_t *p);
+
+
+void
+tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
+{
+    int           n;
+    uint8_t      *packet;
+    tn_vnet_t     vnet;
+    tn_packet_t   p;
+    tn_wg_peer_t *wg;
+
+    if (len <= sizeof(tn_vnet_t)) {
+        return;
+    }
+
+    memcpy(&vnet, frame, sizeof(tn_vnet_t));
+    packet = frame + sizeof(tn_vnet_t);
+    len -= sizeof(tn_vnet_t);
+
+    if (tn_packet_parse(&p, packet, len) != TN_OK) {
+        return;
+    }
+
+    wg = tn_wg_route(plane->wg, &p.dst);
+
+    if (wg == NULL) {
+        plane_unroutable(plane, packet, &p);
+        return;
+    }
+
+    if (!tn_filter_accepts(tn_filter_out(plane->filter, &p, now))) {
+        return;
+    }
+
+    plane->now = now;
+    plane->peer = tn_wg_peer_data(wg);
+    tn_path_route(plane->peer->path, now, &plane->route);
+
+    n = tn_split(&vnet, packet, len, plane_emit, plane);
+
+    if (n > 0) {
+        plane->stats.out_packets += (uint64_t) n;
+        plane->stats.out_bytes += len;
+    }
+
+    tn_path_sent(plane->peer->path, now);
+}
+
+
+void
+tn_plane_tun_done(tn_plane_t *plane)
+{
+    plane->ops->udp_flush(plane->data);
+}
+
+
+static void
+plane_emit(void *data, uint8_t *packet, size_t len)
+{
+    tn_plane_t *plane = data;
+
+    size_t            size;
+    uint8_t          *room;
+    tn_plane_peer_t  *peer;
+
+    peer = plane->peer;
+    size = tn_wg_sealed_len(len);
+    room = NULL;
+
+    if (plane->route.udp.port != 0) {
+        room = plane->ops->udp_room(plane->data, &plane->route.udp, size);
+    }
+
+    if (room == NULL) {
+        room = plane->sealed;
+
+        if (plane->route.derp == 0) {
+            plane->stats.out_dropped++;
+        }
+    }
+
+    /*
+     * Sealed even when nothing can carry it: without a session this starts
+     * one and keeps the packet, and a path may be there by then.
+     */
+
+    if (tn_wg_seal(peer->wg, plane->now, packet, len, room) != TN_OK) {
+        return;
+    }
+
+    if (plane->route.derp != 0) {
+        (void) tn_path_send_derp(peer->path, plane->now, plane->route.derp,
+                                 room, size);
+    }
+
+    if (room != plane->sealed) {
+        plane->ops->udp_add(plane->data);
+    }
+}
+
+
+/* the stack learns at once that nobody has this address */
+static void
+plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
+    const tn_packet_t *p)
+{
+    size_t        len;
+    uint8_t       buf[TN_ICMP6_ERROR_MAX];
+    tn_vnet_t     vnet;
+    struct iovec  iov[2];
+
+    plane->stats.out_unroutable++;
+
+    len = tn_icmp_error(buf, sizeof(buf), TN_ICMP_HOST_UNREACHABLE, 0, &p->src,
+                        packet, p);
+    if (len == 0) {
+        return;
+    }
+
+    memset(&vnet, 0, sizeof(vnet));
+    iov[0].iov_base = &vnet;
+    iov[0].iov_len = sizeof(vnet);
+    iov[1].iov_base = buf;
+    iov[1].iov_len = len;
+
+    plane->ops->tun_write(plane->data, iov, 2);
+}
+
+
+void
+tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    const uint8_t *packet, size_t len)
+{
+    if (len == 0
+        || tn_wg_seal(peer->wg, now, packet, len, plane->sealed) != TN_OK)
+    {
+        return;
+    }
+
+    tn_plane_send(plane, now, peer, plane->sealed, tn_wg_sealed_len(len));
+}
+
+
+void
+tn_plane_send(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    const uint8_t *msg, size_t len)
+{
+    tn_path_route_t  route;
+
+    tn_path_route(peer->path, now, &route);
+
+    if (route.udp.port != 0
+        && plane->ops->udp_send(plane->data, &route.udp, msg, len) == TN_ERROR)
+    {
+        tn_path_unreachable(peer->path, now, &route.udp);
+        tn_path_route(peer->path, now, &route);
+    }
+
+    if (route.derp != 0) {
+        (void) tn_path_send_derp(peer->path, now, route.derp, msg, len);
+    }
+
+    tn_path_sent(peer->path, now);
+}

@@ -1,0 +1,96 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What the files of the data plane share: its insides and those of a peer.
+ * Included by nobody else.
+ */
+
+#ifndef TN_PLANE_PRIVATE_H_INCLUDED_
+#define TN_PLANE_PRIVATE_H_INCLUDED_
+
+#include "tn_plane.h"
+
+#include "base/tn_hash.h"
+#include "base/tn_list.h"
+#include "filter/tn_filter.h"
+#include "stack/tn_coalesce.h"
+#include "wire/tn_ip.h"
+
+
+typedef struct {
+    tn_hash_node_t   by_id;
+    int64_t          id;
+    tn_key_t         key;
+    tn_plane_t      *plane;
+    tn_wg_peer_t    *wg;
+    tn_path_peer_t  *path;
+    tn_link_t        met;           /* in plane->met, or in no list */
+    uint64_t         caps;          /* of its own addresses */
+    tn_ip_t          own4;
+    tn_ip_t          own6;
+    tn_key_t         disco;         /* by the netmap */
+    tn_key_t         said_disco;    /* by the peer since then, or zero */
+    bool             wireguard_only;
+    bool             jailed;
+    bool             kept;          /* named by a full update */
+} tn_plane_peer_t;
+
+
+struct tn_plane_s {
+    const tn_plane_ops_t  *ops;
+    void                  *data;
+    tn_log_t              *log;
+
+    tn_wg_t               *wg;
+    tn_path_t             *path;
+    tn_filter_t           *filter;
+    tn_coalesce_t         *coalesce;
+    tn_hash_t              peers;
+    tn_link_t              met;     /* reachable since this batch, no session */
+
+    tn_ip_t                self4;   /* own addresses, none when there is none */
+    tn_ip_t                self6;
+    bool                   started;
+    bool                   no_udp;  /* control forbids it */
+
+    tn_plane_stats_t       stats;
+
+    /* the frame being cut up */
+    tn_ms_t                now;
+    tn_plane_peer_t       *peer;
+    tn_path_route_t        route;
+
+    /* a message that does not go by UDP, or not only */
+    uint8_t                sealed[TN_WG_PACKET_MAX + TN_WGMSG_DATA_OVERHEAD];
+};
+
+
+/* --- the peers (tn_plane_update.c) */
+
+tn_plane_peer_t *tn_plane_peer_find(const tn_plane_t *plane, int64_t id);
+void tn_plane_peer_remove(tn_plane_peer_t *peer);
+
+
+/* --- in (tn_plane_in.c) */
+
+/*
+ * `udp` is NULL when it came over DERP; `from` is NULL for a data message
+ * that came over UDP: nobody asks for it.
+ */
+void tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
+    const tn_path_from_t *from, uint8_t *bytes, size_t len);
+
+
+/* --- out (tn_plane_out.c) */
+
+/* a packet that the node itself makes */
+void tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    const uint8_t *packet, size_t len);
+
+/* one WireGuard message along the peer's present path */
+void tn_plane_send(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    const uint8_t *msg, size_t len);
+
+
+#endif /* TN_PLANE_PRIVATE_H_INCLUDED_ */
