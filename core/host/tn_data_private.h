@@ -1,0 +1,100 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What the files of a data thread share.  Included by nobody else.
+ */
+
+#ifndef TN_DATA_PRIVATE_H_INCLUDED_
+#define TN_DATA_PRIVATE_H_INCLUDED_
+
+#include "tn_data.h"
+
+#include "host/tn_derpconn.h"
+#include "host/tn_netmon.h"
+#include "host/tn_resolve.h"
+#include "host/tn_tun.h"
+#include "host/tn_udp.h"
+
+#include <stdatomic.h>
+#include <pthread.h>
+
+
+/* only the control thread looks at it */
+typedef struct {
+    tn_data_t             *owner;       /* NULL once it is stopped */
+    atomic_uint            refs;
+} tn_data_gate_t;
+
+
+typedef struct {
+    tn_link_t              link;
+    tn_data_t             *data;
+    tn_resolve_t          *question;
+    uint32_t               id;
+} tn_data_name_t;
+
+
+struct tn_data_s {
+    tn_loop_t              loop;
+    pthread_t              thread;
+    bool                   running;
+
+    const tn_data_ops_t   *ops;
+    void                  *data;
+    tn_loop_t             *control;
+    tn_data_gate_t        *gate;
+    tn_log_t              *log;
+    char                   name[16];
+
+    /* the data thread's */
+
+    tn_plane_t            *plane;
+    tn_plane_conf_t        plane_conf;
+    tn_udp_t              *udp;
+    uint16_t               port;            /* configured, or 0 */
+    bool                   random_port;     /* control wants any other */
+    tn_tun_t              *tun;
+    tn_netmon_t           *netmon;
+    tn_resolver_t         *resolver;
+    tn_derpconn_t         *derp;
+    tn_link_t              names;
+};
+
+
+extern const tn_plane_ops_t  tn_data_plane_ops;
+extern const tn_udp_ops_t    tn_data_udp_ops;
+extern const tn_tun_ops_t    tn_data_tun_ops;
+
+
+/* tn_data.c */
+
+tn_rc_t tn_data_plane_create(tn_data_t *data);
+
+/* tells the path machine which addresses the host and the sockets have */
+void tn_data_local(tn_data_t *data);
+
+/*
+ * Other sockets: on any port when `port` is 0.  The configured port may still
+ * be held by the supervisor; then those that are there stay.
+ */
+void tn_data_rebind(tn_data_t *data, uint16_t port);
+
+
+/* tn_data_talk.c */
+
+void tn_data_gate_release(tn_data_gate_t *gate);
+
+void tn_data_say_endpoints(void *arg, const tn_endpoint_t *endpoints,
+    size_t n);
+void tn_data_say_netinfo(void *arg, const tn_netinfo_t *netinfo);
+void tn_data_say_network(tn_data_t *data);
+
+
+/* tn_data_ops.c */
+
+void tn_data_udp_batch(void *arg);
+void tn_data_net_changed(void *arg, bool addrs_changed);
+
+
+#endif /* TN_DATA_PRIVATE_H_INCLUDED_ */
