@@ -45,16 +45,6 @@ is($peer->wait_get('http://web/', seconds => 15)->{body}, "page\n",
    'nginx is on the tailnet') or diag($nginx->error_log);
 ok(eval { $peer->wait_path('web', qr/direct/, 15) }, 'and directly reached');
 
-# control takes a while to call a node offline
-eval {
-    $lab->wait_for(20, 'gone to be offline', sub {
-        my (undef, $output) = tool('status', '--json');
-
-        return !$peer->peer('gone')->{Online}
-            && !find_peer(decode_json($output), 'gone')->{online};
-    });
-};
-
 
 # (exit status, output) of a command that looks at the core
 
@@ -81,6 +71,34 @@ sub find_peer {
 
     return $found // {};
 }
+
+
+# What changes by itself is compared once both sides have come to agree: control
+# takes a while to call a node offline, and a peer to hear of a home relay.
+
+sub settled {
+    my (undef, $output) = tool('status', '--json');
+    my $ours = eval { decode_json($output) } // return 'no answer';
+    my ($p, $g) = map { find_peer($ours, $_) } 'peer', 'gone';
+    my $web = $peer->peer('web');
+    my $endpoints = $peer->status->{Self}{Addrs} // [];
+    my $address = $p->{path}{address} // '';
+
+    return 'gone is online for tailscaled' if $peer->peer('gone')->{Online};
+    return 'gone is online' if $g->{online};
+    return 'peer is offline' unless $p->{online};
+    return 'the home relay'
+        if ($ours->{nodes}[0]{home_derp}{code} // '') ne ($web->{Relay} // '');
+    return 'no endpoint of it: ' . ($address || 'none')
+        unless grep { $_ eq $address } @$endpoints;
+    return 'no latency' unless defined $p->{path}{latency_ms};
+
+    return;
+}
+
+my $unsettled = 'nothing asked';
+eval { $lab->wait_for(30, 'agreement', sub { !($unsettled = settled()) }) };
+is($unsettled, undef, 'status agrees with tailscaled');
 
 
 subtest 'status as tailscaled sees it' => sub {
