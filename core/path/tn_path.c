@@ -10,20 +10,15 @@
 
 #include "tn_path_private.h"
 
+#include "wire/tn_geneve.h"
 #include "wire/tn_stun.h"
 
 #include <stdlib.h>
 
 
-#define TN_PATH_GENEVE            8         /* bytes of the header */
-#define TN_PATH_GENEVE_DISCO      0x7a11
-#define TN_PATH_GENEVE_WIREGUARD  0x7a12
-
-
 static tn_rc_t tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
     const tn_path_peer_conf_t *conf);
 static void tn_path_peer_free(tn_path_member_t *peer);
-static bool tn_path_is_geneve(const uint8_t *bytes, size_t len);
 static void tn_path_renew(tn_path_member_t *peer);
 static void tn_path_only_home(tn_path_t *path, tn_ms_t now);
 static void tn_path_remember(tn_path_member_t *peer, tn_ms_t now,
@@ -447,6 +442,7 @@ bool
 tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
     const uint8_t *bytes, size_t len)
 {
+    tn_geneve_t     geneve;
     tn_path_from_t  source;
 
     if (path->knobs.only_tcp_443) {
@@ -467,7 +463,7 @@ tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
 
     /* through a peer relay; none is bound, so it is nobody's */
 
-    return tn_path_is_geneve(bytes, len);
+    return tn_geneve_parse(&geneve, bytes, len) == TN_OK;
 }
 
 
@@ -867,24 +863,6 @@ tn_path_renew(tn_path_member_t *peer)
     if (peer->wireguard_only || peer->pub.path->knobs.silent_disco) {
         peer->pub.renew_ms = TN_PATH_RENEW_MS;
     }
-}
-
-
-static bool
-tn_path_is_geneve(const uint8_t *bytes, size_t len)
-{
-    uint16_t  protocol;
-
-    if (len < TN_PATH_GENEVE || (bytes[0] & 0xc0) != 0
-        || (bytes[1] & 0x3f) != 0 || bytes[7] != 0)
-    {
-        return false;
-    }
-
-    protocol = (uint16_t) (bytes[2] << 8 | bytes[3]);
-
-    return protocol == TN_PATH_GENEVE_DISCO
-           || protocol == TN_PATH_GENEVE_WIREGUARD;
 }
 
 
