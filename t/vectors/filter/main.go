@@ -2,6 +2,8 @@
 // prints rules, packets and verdicts as JSON for t/unit/filter.c.
 //
 // Run in this folder: GOFLAGS=-mod=mod go run . > vectors.json
+// With -seed N -rounds N only that many sets of random rules are made, each
+// with its packets: what t/filter.t has our filter judge too.
 //
 // A packet is one string: a letter and the packet in hexadecimal.
 //
@@ -15,6 +17,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"log"
 	"math/rand"
@@ -271,12 +274,13 @@ func (j *judge) stricter(b []byte, q *packet.Parsed) bool {
 		return true // would pass for IPv4
 	case q.IPProto == 255:
 		// a later fragment (upstream's mark) for somebody else's address,
-		// or of a reserved protocol
+		// of a reserved protocol or of TSMP, which is never fragmented
 		proto := b[9]
 		if q.IPVersion == 6 {
 			proto = b[40]
 		}
-		return !j.local.Contains(q.Dst.Addr()) || proto == 0 || proto == 255
+		return !j.local.Contains(q.Dst.Addr()) || proto == 0 ||
+			proto == 99 || proto == 255
 	case q.IPProto == 6:
 		// options behind the end of the packet
 		t := q.Transport()
@@ -367,15 +371,32 @@ func reverse(b []byte) []byte {
 func allowAll() []tailcfg.FilterRule { return tailcfg.FilterAllowAll }
 
 func main() {
-	var vectors []*vector
-	begin := func(v *vector) *judge {
-		if v.Local == nil {
-			v.Local = locals
-		}
-		vectors = append(vectors, v)
-		return newJudge(v)
+	seed := flag.Int64("seed", 0, "make random sets from this; 0: the vectors")
+	rounds := flag.Int("rounds", 30, "how many random sets")
+	flag.Parse()
+
+	if *seed != 0 {
+		rng = rand.New(rand.NewSource(*seed))
+	} else {
+		chosen()
 	}
 
+	random(*rounds)
+	write()
+}
+
+var vectors []*vector
+
+func begin(v *vector) *judge {
+	if v.Local == nil {
+		v.Local = locals
+	}
+	vectors = append(vectors, v)
+	return newJudge(v)
+}
+
+// chosen makes the sets that are the same in each run.
+func chosen() {
 	// every kind of packet, under "allow all", "allow nothing", shields up
 
 	for _, v := range []*vector{
@@ -556,10 +577,11 @@ func main() {
 			j.in(ip4(2, addrs4[2], addrs4[0], 0, make([]byte, 8)))
 		}
 	}
+}
 
-	// random rules, random packets, some of them going out
-
-	for i := range 30 {
+// random makes sets of random rules with random packets, some of them going out.
+func random(rounds int) {
+	for i := range rounds {
 		v := &vector{Name: fmt.Sprint("random ", i), Rules: randomRules(),
 			Caps: map[string][]string{"100.64.0.3": {"example.com/a"},
 				"fd7a:115c:a1e0::4d": {"example.com/b"}}}
@@ -573,7 +595,7 @@ func main() {
 				}
 			}
 		}
-		j = begin(v)
+		j := begin(v)
 		for range 50 {
 			b := randomPacket()
 			if rng.Intn(5) == 0 && (b[0] == 0x45 && b[9] == 17 && len(b) >= 28 || b[0] == 0x60 && b[6] == 17 && len(b) >= 48) {
@@ -582,7 +604,9 @@ func main() {
 			j.in(b)
 		}
 	}
+}
 
+func write() {
 	// one packet a line, all else short
 
 	fmt.Print("[")
