@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
-# `ngx_tailnet_core status | whois | netcheck | ping` beside what a real
-# tailscaled says of the same tailnet; who may ask; and what nonsense does to the core.
+# `ngx_tailnet_core status | whois | netcheck | ping | path` beside what a real
+# tailscaled says of the same tailnet; orders; who may ask; and what nonsense
+# does to the core.
 
 use strict;
 use warnings;
@@ -64,6 +65,12 @@ sub tool_json {
 }
 
 
+sub tool_quiet {
+    my (undef, $output) = tool(@_, '--json');
+    return decode_json($output);
+}
+
+
 sub find_peer {
     my ($json, $label) = @_;
     my ($found) = grep { $_->{name} =~ /^\Q$label\E\./ }
@@ -73,7 +80,7 @@ sub find_peer {
 }
 
 
-# What changes by itself is compared once both sides have come to agree: control
+# What changes by itself is compared once both sides agree: control
 # takes a while to call a node offline, and a peer to hear of a home relay.
 
 sub settled {
@@ -230,6 +237,58 @@ subtest 'over a relay' => sub {
     is($pinged->{pong}{kind}, 'derp', 'and so does ping');
     is($p->{path}{derp}{code}, $peer->status->{Self}{Relay}, 'and which one');
     $tailnet->{web}->unblock_udp;
+};
+
+subtest 'orders' => sub {
+    my ($shown) = @{tool_json('path', 'peer')->{nodes}};
+    my @history = @{$shown->{history} // []};
+
+    ok((grep { $_->{kind} eq 'direct' && $_->{address} } @history),
+       'the way to the peer was direct');
+    ok((grep { $_->{kind} eq 'derp' && $_->{derp}{code} } @history),
+       'and over the relay');
+    is((grep { !$_->{why} || $_->{seconds_ago} < 0 } @history), 0,
+       'each change has its reason and time')
+        or diag(explain(\@history));
+    like((tool('path', 'peer'))[1], qr/ s ago  direct \S+:41641 .*: \w/,
+         'as text');
+
+    my $report = sub {
+        return eval { (tool_quiet('netcheck')->{nodes}[0]) } // {};
+    };
+
+    my ($first) = @{tool_json('restun')->{nodes}};
+    my $reports = 0;
+    ok($first->{done}, 'restun');
+    ok(eval { $lab->wait_for(15, 'a report', sub {
+        $reports = tool_quiet('restun')->{nodes}[0]{reports};
+        $reports > $first->{reports} }) }, 'makes new reports')
+        or diag("$reports after $first->{reports}");
+
+    my $code = $report->()->{home_derp}{code};
+    is((tool('home', $code))[0], 0, 'home is there by order');
+    is((tool('home', 'auto'))[0], 0, 'and is chosen again');
+    is((tool('home', 'nowhere'))[0], 1, 'there is no such region');
+
+    is((tool('break', $code))[0], 0, 'the relay is cut off');
+    ok(eval { $lab->wait_for(15, 'the relay', sub {
+        (tool('break', $code))[0] == 0 }) }, 'and connected again');
+    is((tool('break', 'nowhere'))[0], 1, 'one that is not there is not');
+
+    is((tool('poke'))[0], 0, 'poke');
+
+    my $ports = sub {
+        return join ' ', sort map { $_->{address} =~ /(\d+)$/ }
+            @{$report->()->{endpoints} // []};
+    };
+    my $before = $ports->();
+
+    is((tool('rebind'))[0], 0, 'rebind');
+    ok(eval { $lab->wait_for(15, 'ports', sub {
+        my $now = $ports->(); $now ne '' && $now ne $before }) },
+       'gives another port') or diag("$before, " . $ports->());
+    is($peer->wait_get('http://web/', seconds => 15)->{body}, "page\n",
+       'nginx serves after all that');
 };
 
 subtest 'who may ask' => sub {

@@ -89,4 +89,30 @@ tn_rc_t tn_data_ping(tn_data_t *data, const tn_key_t *peer,
     tn_data_pong_pt fn, void *fn_data);
 
 
+typedef enum {
+    TN_DATA_HISTORY = 1,    /* of the way to `peer` */
+    TN_DATA_HOME,           /* the home relay is `region`, 0: chosen again */
+    TN_DATA_BREAK,          /* the connection to the relay of `region` */
+    TN_DATA_RESTUN,         /* a full network report and own endpoints anew */
+    TN_DATA_REBIND,         /* other UDP sockets */
+    TN_DATA_POKE            /* as when the host's network changes */
+} tn_data_act_e;
+
+typedef struct {
+    tn_rc_t           rc;   /* TN_NOTFOUND: no such peer or region */
+    uint64_t          reports;  /* of netcheck, finished until now */
+    size_t            n;
+    tn_path_change_t  changes[TN_PATH_HISTORY];     /* oldest first */
+} tn_data_done_t;
+
+typedef void (*tn_data_done_pt)(void *data, const tn_data_done_t *done);
+
+/*
+ * An order of a person.  `peer` is for TN_DATA_HISTORY, may be NULL in the
+ * others.  `fn` is called on the control loop.  TN_OK or TN_NOMEM.
+ */
+tn_rc_t tn_data_act(tn_data_t *data, tn_data_act_e act, uint32_t region,
+    const tn_key_t *peer, tn_data_done_pt fn, void *fn_data);
+
+
 #endif /* TN_DATA_H_INCLUDED_ */

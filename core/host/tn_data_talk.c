@@ -53,6 +53,19 @@ typedef struct {
 } data_ping_t;
 
 
+typedef struct {
+    tn_post_t              post;
+    tn_data_t             *data;
+    tn_data_gate_t        *gate;
+    tn_data_act_e          act;
+    uint32_t               region;
+    tn_key_t               key;
+    tn_data_done_t         done;
+    tn_data_done_pt        fn;
+    void                  *fn_data;
+} data_act_t;
+
+
 /* to the control thread */
 typedef struct {
     tn_post_t              post;
@@ -77,6 +90,9 @@ static void data_on_answer(void *arg);
 static void data_on_ping(void *arg);
 static void data_ponged(void *arg, tn_ms_t now, const tn_path_pong_t *pong);
 static void data_on_pong(void *arg);
+static void data_on_act(void *arg);
+static tn_rc_t data_do(tn_data_t *data, data_act_t *act);
+static void data_on_acted(void *arg);
 static data_word_t *data_word(tn_data_t *data,
     void (*tell)(tn_data_t *data, void *word));
 static void data_say(tn_data_t *data, data_word_t *word);
@@ -211,6 +227,42 @@ tn_data_ping(tn_data_t *data, const tn_key_t *peer, tn_data_pong_pt fn,
     if (tn_loop_post_item(&data->loop, &ping->post) != TN_OK) {
         tn_data_gate_release(ping->gate);
         free(ping);
+        return TN_NOMEM;
+    }
+
+    return TN_OK;
+}
+
+
+tn_rc_t
+tn_data_act(tn_data_t *data, tn_data_act_e what, uint32_t region,
+    const tn_key_t *peer, tn_data_done_pt fn, void *fn_data)
+{
+    data_act_t  *act;
+
+    act = calloc(1, sizeof(data_act_t));
+    if (act == NULL) {
+        return TN_NOMEM;
+    }
+
+    act->data = data;
+    act->gate = data->gate;
+    act->act = what;
+    act->region = region;
+    act->fn = fn;
+    act->fn_data = fn_data;
+    act->post.fn = data_on_act;
+    act->post.data = act;
+
+    if (peer != NULL) {
+        act->key = *peer;
+    }
+
+    atomic_fetch_add(&data->gate->refs, 1);
+
+    if (tn_loop_post_item(&data->loop, &act->post) != TN_OK) {
+        tn_data_gate_release(act->gate);
+        free(act);
         return TN_NOMEM;
     }
 
@@ -418,6 +470,83 @@ data_on_pong(void *arg)
 
     tn_data_gate_release(ping->gate);
     free(ping);
+}
+
+
+static void
+data_on_act(void *arg)
+{
+    data_act_t *act = arg;
+
+    tn_data_t  *data;
+
+    data = act->data;
+
+    act->done.rc = data->plane != NULL ? data_do(data, act) : TN_NOTFOUND;
+    act->post.fn = data_on_acted;
+
+    if (tn_loop_post_item(data->control, &act->post) != TN_OK) {
+        tn_data_gate_release(act->gate);
+        free(act);
+    }
+}
+
+
+static tn_rc_t
+data_do(tn_data_t *data, data_act_t *act)
+{
+    tn_path_t       *path;
+    tn_path_peer_t  *peer;
+
+    path = tn_plane_path(data->plane);
+    act->done.reports = tn_path_counters(path)->reports;
+
+    switch (act->act) {
+
+    case TN_DATA_HISTORY:
+        peer = tn_path_peer_find(path, &act->key);
+
+        if (peer == NULL) {
+            return TN_NOTFOUND;
+        }
+
+        act->done.n = tn_path_history(peer, act->done.changes);
+        return TN_OK;
+
+    case TN_DATA_HOME:
+        return tn_path_force_home(path, data->loop.now, act->region);
+
+    case TN_DATA_BREAK:
+        return tn_path_break_derp(path, data->loop.now, act->region);
+
+    case TN_DATA_RESTUN:
+        tn_path_stun_again(path, data->loop.now);
+        return TN_OK;
+
+    case TN_DATA_REBIND:
+        tn_data_rebind(data, data->random_port ? 0 : data->port);
+        return TN_OK;
+
+    case TN_DATA_POKE:
+        tn_data_net_changed(data, true);
+        return TN_OK;
+    }
+
+    return TN_ERROR;
+}
+
+
+static void
+data_on_acted(void *arg)
+{
+    data_act_t *act = arg;
+
+    if (act->gate->owner != NULL) {
+        act->fn(act->fn_data, &act->done);
+    }
+
+    tn_data_gate_release(act->gate);
+    free(act);
 }
 
 

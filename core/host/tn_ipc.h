@@ -196,7 +196,13 @@ typedef enum {
     TN_IPC_TOOL_STATUS = 1,
     TN_IPC_TOOL_WHOIS,          /* argument: address, address:port or name */
     TN_IPC_TOOL_NETCHECK,
-    TN_IPC_TOOL_PING            /* argument: as of whois */
+    TN_IPC_TOOL_PING,           /* argument: as of whois */
+    TN_IPC_TOOL_PATH,           /* argument: as of whois */
+    TN_IPC_TOOL_HOME,           /* argument: region's number or code, "auto" */
+    TN_IPC_TOOL_BREAK,          /* argument: region's number or code */
+    TN_IPC_TOOL_RESTUN,
+    TN_IPC_TOOL_REBIND,
+    TN_IPC_TOOL_POKE
 } tn_ipc_tool_e;
 
 typedef struct {

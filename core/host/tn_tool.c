@@ -56,6 +56,7 @@ typedef struct {
     json_t         *shown;          /* the list of peers, or the one pinged */
     int64_t        *ids;            /* of the list */
     size_t          n;
+    bool            history;        /* of the way to one peer */
 } tool_ticket_t;
 
 
@@ -77,6 +78,9 @@ static void tool_ask_peers(tool_request_t *req, json_t *shown,
     tn_node_t *node);
 static void tool_ask_pong(tool_request_t *req, json_t *shown,
     tn_node_t *node, const char *what);
+static void tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
+    json_t *shown, tn_node_t *node);
+static void tool_acted(void *data, const tn_data_done_t *done);
 static tool_ticket_t *tool_ticket(tool_request_t *req, tn_node_t *node,
     json_t *shown);
 static void tool_ponged(void *data, const tn_path_pong_t *pong);
@@ -208,7 +212,7 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
     tools = req->tools;
 
     if (request->command < TN_IPC_TOOL_STATUS
-        || request->command > TN_IPC_TOOL_PING)
+        || request->command > TN_IPC_TOOL_POKE)
     {
         tool_answer(req, TN_MALFORMED, strdup("no such command"));
         return;
@@ -278,6 +282,28 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
 
         if (shown != NULL) {
             tool_ask_pong(req, shown, node, request->argument);
+        }
+
+        break;
+
+    case TN_IPC_TOOL_PATH:
+        shown = tn_toolshow_whois(name, node, request->argument);
+
+        if (shown != NULL) {
+            tool_ask_act(req, request, shown, node);
+        }
+
+        break;
+
+    case TN_IPC_TOOL_HOME:
+    case TN_IPC_TOOL_BREAK:
+    case TN_IPC_TOOL_RESTUN:
+    case TN_IPC_TOOL_REBIND:
+    case TN_IPC_TOOL_POKE:
+        shown = json_pack("{s:s}", "node", name);
+
+        if (shown != NULL) {
+            tool_ask_act(req, request, shown, node);
         }
 
         break;
@@ -382,6 +408,95 @@ tool_ponged(void *data, const tn_path_pong_t *pong)
 
     if (req != NULL) {
         tn_toolshow_pong(ticket->shown, ticket->node, pong);
+    }
+
+    tool_ticket_free(ticket);
+
+    if (req != NULL && req->tickets == 0) {
+        tool_complete(req);
+    }
+}
+
+
+static void
+tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
+    json_t *shown, tn_node_t *node)
+{
+    bool                     routed;
+    uint32_t                 region;
+    tool_ticket_t           *ticket;
+    tn_data_done_t           none;
+    const tn_key_t          *key;
+    const tn_netmap_node_t  *peer;
+
+    static const tn_data_act_e  acts[] = {
+        [TN_IPC_TOOL_PATH] = TN_DATA_HISTORY,
+        [TN_IPC_TOOL_HOME] = TN_DATA_HOME,
+        [TN_IPC_TOOL_BREAK] = TN_DATA_BREAK,
+        [TN_IPC_TOOL_RESTUN] = TN_DATA_RESTUN,
+        [TN_IPC_TOOL_REBIND] = TN_DATA_REBIND,
+        [TN_IPC_TOOL_POKE] = TN_DATA_POKE
+    };
+
+    memset(&none, 0, sizeof(none));
+    none.rc = TN_NOTFOUND;
+    region = 0;
+    key = NULL;
+
+    if (node == NULL || tn_node_data(node) == NULL) {
+        goto failed;
+    }
+
+    if (request->command == TN_IPC_TOOL_PATH) {
+        peer = tn_toolshow_find(node, request->argument, &routed);
+
+        if (peer == NULL) {
+            goto failed;
+        }
+
+        key = &peer->key;
+
+    } else if ((request->command == TN_IPC_TOOL_HOME
+                || request->command == TN_IPC_TOOL_BREAK)
+               && !tn_toolshow_region(node, request->argument, &region))
+    {
+        goto failed;
+    }
+
+    ticket = tool_ticket(req, node, shown);
+    if (ticket == NULL) {
+        goto failed;
+    }
+
+    ticket->history = key != NULL;
+
+    if (tn_data_act(tn_node_data(node), acts[request->command], region, key,
+                    tool_acted, ticket)
+        == TN_OK)
+    {
+        return;
+    }
+
+    tool_ticket_free(ticket);
+
+failed:
+
+    tn_toolshow_done(shown, node, &none, false, req->tools->loop->now);
+}
+
+
+static void
+tool_acted(void *data, const tn_data_done_t *done)
+{
+    tool_ticket_t *ticket = data;
+
+    tool_request_t  *req;
+
+    req = ticket->request;
+
+    if (req != NULL) {
+        tn_toolshow_done(ticket->shown, ticket->node, done, ticket->history,
+                         ticket->tools->loop->now);
     }
 
     tool_ticket_free(ticket);

@@ -4,7 +4,7 @@
  *
  * The core's side of `ngx_tailnet_core status` and its kin: takes a request
  * that came over dial.sock, asks the nodes and sends JSON.  Belongs to the
- * control thread; changes nothing and shows no private key.
+ * control thread; shows no private key.
  */
 
 #ifndef TN_TOOL_H_INCLUDED_

@@ -43,7 +43,10 @@ static void toolcmd_peer(const json_t *peer);
 static void toolcmd_whois(const json_t *peer);
 static void toolcmd_netcheck(const json_t *node);
 static void toolcmd_ping(const json_t *peer);
+static void toolcmd_path(const json_t *peer);
+static void toolcmd_done(const json_t *node);
 static bool toolcmd_ponged(const json_t *root);
+static bool toolcmd_is_done(const json_t *root);
 static void toolcmd_tristate(const json_t *node, const char *label,
     const char *name);
 static const char *toolcmd_text(const json_t *object, const char *name);
@@ -58,7 +61,13 @@ static const toolcmd_t  toolcmds[] = {
     { "status", TN_IPC_TOOL_STATUS, NULL, toolcmd_status },
     { "whois", TN_IPC_TOOL_WHOIS, "ADDRESS", toolcmd_whois },
     { "netcheck", TN_IPC_TOOL_NETCHECK, NULL, toolcmd_netcheck },
-    { "ping", TN_IPC_TOOL_PING, "PEER", toolcmd_ping }
+    { "ping", TN_IPC_TOOL_PING, "PEER", toolcmd_ping },
+    { "path", TN_IPC_TOOL_PATH, "PEER", toolcmd_path },
+    { "home", TN_IPC_TOOL_HOME, "REGION", toolcmd_done },
+    { "break", TN_IPC_TOOL_BREAK, "REGION", toolcmd_done },
+    { "restun", TN_IPC_TOOL_RESTUN, NULL, toolcmd_done },
+    { "rebind", TN_IPC_TOOL_REBIND, NULL, toolcmd_done },
+    { "poke", TN_IPC_TOOL_POKE, NULL, toolcmd_done }
 };
 
 
@@ -168,7 +177,8 @@ tn_toolcmd_main(int argc, char **argv)
         toolcmd_print(root, cmd);
     }
 
-    failed = cmd->command == TN_IPC_TOOL_PING && !toolcmd_ponged(root);
+    failed = (cmd->command == TN_IPC_TOOL_PING && !toolcmd_ponged(root))
+             || (cmd->command >= TN_IPC_TOOL_PATH && !toolcmd_is_done(root));
     json_decref(root);
 
     return fflush(stdout) == 0 && !failed ? 0 : 1;
@@ -183,6 +193,10 @@ toolcmd_usage(void)
         "       ngx_tailnet_core whois [OPTIONS] ADDRESS\n"
         "       ngx_tailnet_core netcheck [OPTIONS]\n"
         "       ngx_tailnet_core ping [OPTIONS] PEER\n"
+        "       ngx_tailnet_core path [OPTIONS] PEER\n"
+        "       ngx_tailnet_core home [OPTIONS] REGION|auto\n"
+        "       ngx_tailnet_core break [OPTIONS] REGION\n"
+        "       ngx_tailnet_core restun|rebind|poke [OPTIONS]\n"
         "  --run DIR    nginx's pid file with .tailnet appended\n"
         "               (default: " TN_TOOLCMD_RUN_DIR ")\n"
         "  --node NAME  only this tailnet block\n"
@@ -507,6 +521,63 @@ toolcmd_ping(const json_t *peer)
                 json_object_get(pong, "derp") ? toolcmd_derp(pong, "derp")
                                               : toolcmd_text(pong, "address"),
                 json_number_value(json_object_get(pong, "latency_ms")));
+}
+
+
+static void
+toolcmd_path(const json_t *peer)
+{
+    size_t   i;
+    json_t  *one, *latency;
+
+    toolcmd_say("%s\n", toolcmd_text(peer, "name"));
+
+    if (json_object_get(peer, "history") == NULL) {
+        toolcmd_say("  %s\n", toolcmd_text(peer, "error"));
+    }
+
+    json_array_foreach(json_object_get(peer, "history"), i, one) {
+        (void) printf("%10.1f s ago  ",
+                json_number_value(json_object_get(one, "seconds_ago")));
+        toolcmd_say("%s %s", toolcmd_text(one, "kind"),
+                    json_object_get(one, "derp")
+                    ? toolcmd_derp(one, "derp")
+                    : toolcmd_text(one, "address"));
+
+        latency = json_object_get(one, "latency_ms");
+
+        if (latency != NULL) {
+            (void) printf(" %.1f ms", json_number_value(latency));
+        }
+
+        toolcmd_say(": %s\n", toolcmd_text(one, "why"));
+    }
+}
+
+
+static void
+toolcmd_done(const json_t *node)
+{
+    toolcmd_say("tailnet \"%s\": %s\n", toolcmd_text(node, "node"),
+                json_is_true(json_object_get(node, "done"))
+                ? "done" : toolcmd_text(node, "error"));
+}
+
+
+/* whether no node failed to obey */
+static bool
+toolcmd_is_done(const json_t *root)
+{
+    size_t   i;
+    json_t  *node;
+
+    json_array_foreach(json_object_get(root, "nodes"), i, node) {
+        if (!json_is_true(json_object_get(node, "done"))) {
+            return false;
+        }
+    }
+
+    return true;
 }
 
 

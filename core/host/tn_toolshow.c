@@ -312,6 +312,96 @@ tn_toolshow_pong(json_t *peer, tn_node_t *node, const tn_path_pong_t *pong)
 }
 
 
+void
+tn_toolshow_done(json_t *object, tn_node_t *node, const tn_data_done_t *done,
+    bool history, tn_ms_t now)
+{
+    char                     text[TN_ADDR_TEXT];
+    size_t                   i;
+    json_t                  *list, *one;
+    const tn_path_change_t  *change;
+
+    if (done->rc != TN_OK) {
+        show_text(object, "error", done->rc == TN_NOTFOUND
+                                   ? "there is nothing to do it with"
+                                   : "it could not be done");
+        return;
+    }
+
+    show_set(object, "done", json_true());
+
+    if (!history) {
+        show_set(object, "reports", json_integer((json_int_t) done->reports));
+        return;
+    }
+
+    list = json_array();
+
+    for (i = 0; i < done->n; i++) {
+        change = &done->changes[i];
+        one = json_object();
+
+        show_set(one, "seconds_ago",
+                 json_real((double) (tn_max(now, change->at) - change->at)
+                           / 1000));
+        show_text(one, "kind", show_kinds[change->kind]);
+        show_text(one, "why", tn_path_why_text(change->why));
+
+        if (change->kind == TN_PATH_DIRECT) {
+            show_text(one, "address", tn_addr_text(&change->addr, text));
+
+            if (change->latency_us != 0) {
+                show_set(one, "latency_ms",
+                         json_real((double) change->latency_us / 1000));
+            }
+
+        } else if (change->kind == TN_PATH_DERP) {
+            show_derp(one, "derp", node, change->derp);
+        }
+
+        (void) json_array_append_new(list, one);
+    }
+
+    show_set(object, "history", list);
+}
+
+
+bool
+tn_toolshow_region(tn_node_t *node, const char *what, uint32_t *region)
+{
+    size_t                      i;
+    char                        number[16];
+    const tn_derpmap_t         *map;
+    const tn_derpmap_region_t  *one;
+
+    *region = 0;
+
+    if (strcmp(what, "auto") == 0) {
+        return true;
+    }
+
+    if (tn_node_control(node) == NULL) {
+        return false;
+    }
+
+    map = tn_control_netmap(tn_node_control(node))->derpmap;
+
+    for (i = 0; map != NULL && i < map->nregions; i++) {
+        one = &map->regions[i];
+        (void) snprintf(number, sizeof(number), "%u", (unsigned) one->id);
+
+        if (strcmp(what, number) == 0
+            || (one->code != NULL && strcmp(what, one->code) == 0))
+        {
+            *region = one->id;
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
 json_t *
 tn_toolshow_peers(tn_node_t *node, int64_t **ids, size_t *left_out)
 {

@@ -38,6 +38,13 @@ const tn_netmap_node_t *tn_toolshow_find(tn_node_t *node, const char *what,
 void tn_toolshow_pong(json_t *peer, tn_node_t *node,
     const tn_path_pong_t *pong);
 
+/* adds what became of an order, and the changes of a peer's way if asked */
+void tn_toolshow_done(json_t *object, tn_node_t *node,
+    const tn_data_done_t *done, bool history, tn_ms_t now);
+
+/* a region by its number or code; "auto" is 0.  False: there is none */
+bool tn_toolshow_region(tn_node_t *node, const char *what, uint32_t *region);
+
 /*
  * The peers in the order of their names: an array, and in *ids, which is the
  * caller's to free, the id of each.  *left_out: how many were too many.
