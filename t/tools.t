@@ -218,6 +218,15 @@ subtest 'ping' => sub {
     is((tool('ping', 'nobody'))[0], 1, 'nor does nobody');
 };
 
+subtest 'pinged by tailscaled' => sub {
+    for my $kind ('', '--tsmp', '--icmp') {
+        my $said = eval { $peer->cli('ping', '--c=3', '--timeout=5s',
+                                     ($kind) x !!$kind, 'web') } // $@;
+
+        like($said, qr/^pong from web/m, $kind || 'disco');
+    }
+};
+
 subtest 'over a relay' => sub {
     $tailnet->{web}->block_udp;
     $peer->wait_path('web', qr/derp/, 30);
