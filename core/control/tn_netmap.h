@@ -229,6 +229,9 @@ typedef struct {
     tn_rules_t            rules;        /* the effective packet filter */
     tn_netmap_filters_t  *filters;      /* its named parts */
     bool                  filtered;     /* control has sent a filter */
+    bool                  unsigned_reached; /* the filter lets in a peer that
+                                           tailnet lock does not cover: none
+                                           of its rules counts */
 
     tn_netmap_message_t  *messages;
     size_t                nmessages;

@@ -39,6 +39,7 @@ static tn_rc_t tn_netmap_commit_node(tn_netmap_draft_t *draft,
     tn_netmap_node_t *node);
 static tn_rc_t tn_netmap_commit_patch(tn_netmap_draft_t *draft,
     tn_netmap_patch_t *patch);
+static void tn_netmap_guard(tn_netmap_draft_t *draft);
 static tn_rc_t tn_netmap_evict(tn_netmap_draft_t *draft,
     tn_netmap_node_t *node);
 static tn_rc_t tn_netmap_drop_key(tn_netmap_draft_t *draft,
@@ -181,7 +182,13 @@ tn_netmap_commit(tn_netmap_draft_t *draft, const tn_map_message_t *message)
         return rc;
     }
 
-    return tn_netmap_commit_peers(draft);
+    rc = tn_netmap_commit_peers(draft);
+
+    if (rc == TN_OK) {
+        tn_netmap_guard(draft);
+    }
+
+    return rc;
 }
 
 
@@ -623,6 +630,61 @@ tn_netmap_commit_patch(tn_netmap_draft_t *draft, tn_netmap_patch_t *patch)
     }
 
     return what ? tn_netmap_note(draft, node, what) : TN_OK;
+}
+
+
+/*
+ * A peer that tailnet lock does not cover may reach the PeerAPI, nothing
+ * else.  A filter that opens ports to its addresses is not control's honest
+ * word, and no rule of it is used (upstream:
+ * packetFilterPermitsUnlockedNodes).
+ */
+static void
+tn_netmap_guard(tn_netmap_draft_t *draft)
+{
+    bool                  reached, look;
+    size_t                i;
+    tn_netmap_t          *netmap;
+    tn_netmap_node_t     *node;
+    tn_netmap_changes_t  *changes;
+
+    netmap = draft->netmap;
+    changes = draft->changes;
+
+    look = netmap->unsigned_reached || (changes->what & TN_NETMAP_FILTER);
+
+    for (i = 0; i < changes->npeers && !look; i++) {
+        look = changes->peers[i]->unsigned_peerapi_only;
+    }
+
+    if (!look) {
+        return;
+    }
+
+    reached = false;
+
+    for (node = tn_netmap_each(netmap, NULL);
+         node != NULL && !reached;
+         node = tn_netmap_each(netmap, node))
+    {
+        for (i = 0; node->unsigned_peerapi_only && i < node->nallowed_ips;
+             i++)
+        {
+            if (tn_rules_src_overlaps(&netmap->rules, &node->allowed_ips[i])) {
+                reached = true;
+                tn_log(netmap->log, netmap->unsigned_reached
+                       ? TN_LOG_DEBUG : TN_LOG_ERR,
+                       "control: the packet filter lets in a peer without a "
+                       "signature, %s: all of it is refused", node->name);
+                break;
+            }
+        }
+    }
+
+    if (reached != netmap->unsigned_reached) {
+        netmap->unsigned_reached = reached;
+        changes->what |= TN_NETMAP_FILTER;
+    }
 }
 
 

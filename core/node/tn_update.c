@@ -36,7 +36,9 @@ tn_update_create(const tn_netmap_t *netmap,
 {
     size_t              i, n;
     uint32_t            what;
+    tn_rules_t          none;
     tn_update_t        *update;
+    const tn_rules_t   *given;
     tn_netmap_node_t   *node;
     tn_filter_rules_t  *rules;
 
@@ -47,6 +49,9 @@ tn_update_create(const tn_netmap_t *netmap,
 
     rules = NULL;
 
+    tn_rules_init(&none);
+    given = netmap->unsigned_reached ? &none : &netmap->rules;
+
     what = changes ? changes->what
                    : TN_NETMAP_SELF | TN_NETMAP_FILTER | TN_NETMAP_DERPMAP;
 
@@ -56,14 +61,14 @@ tn_update_create(const tn_netmap_t *netmap,
      */
 
     if ((what & TN_NETMAP_FILTER) && netmap->filtered) {
-        update->rules = tn_filter_compile(&netmap->rules);
+        update->rules = tn_filter_compile(given);
         if (update->rules == NULL) {
             goto failed;
         }
     }
 
-    if (netmap->filtered && tn_update_names_caps(&netmap->rules)) {
-        rules = tn_filter_compile(&netmap->rules);
+    if (netmap->filtered && tn_update_names_caps(given)) {
+        rules = tn_filter_compile(given);
         if (rules == NULL) {
             goto failed;
         }

@@ -8,6 +8,8 @@
 
 #include "node/tn_update.h"
 
+#include "filter/tn_match.h"
+
 #include "tap.h"
 
 
@@ -132,6 +134,53 @@ test_changes(void)
 }
 
 
+/* upstream: packetFilterPermitsUnlockedNodes */
+static void
+test_unsigned(void)
+{
+    tn_update_t  *update;
+
+    static const char  *filters[2] = {
+        "{\"PacketFilter\":[{\"SrcIPs\":[\"100.64.0.0/10\"],\"DstPorts\":"
+        "[{\"IP\":\"*\",\"Ports\":{\"First\":80,\"Last\":80}}]}]}",
+        "{\"PacketFilter\":[{\"SrcIPs\":[\"100.64.0.3\"],\"DstPorts\":"
+        "[{\"IP\":\"*\",\"Ports\":{\"First\":80,\"Last\":80}}]}]}"
+    };
+
+    static const char  peer[] =
+        "{\"PeersChanged\":[{\"ID\":4,\"Name\":\"u.t.\",\"Key\":\"" KEY_A
+        "\",\"UnsignedPeerAPIOnly\":true,"
+        "\"Addresses\":[\"100.64.0.4/32\"],"
+        "\"AllowedIPs\":[\"100.64.0.4/32\"]}]}";
+
+    (void) apply(filters[0]);
+    ok(!netmap->unsigned_reached, "a filter that lets all peers in");
+
+    (void) apply(peer);
+    update = tn_update_create(netmap, &changes, false);
+    ok(netmap->unsigned_reached && update->rules != NULL,
+       "an unsigned peer comes that it lets in: other rules are in force");
+    ok(update->rules->nmatches[1] == 0, "none");
+    tn_update_free(update);
+
+    (void) apply(filters[1]);
+    update = tn_update_create(netmap, &changes, false);
+    ok(!netmap->unsigned_reached && update->rules != NULL
+       && update->rules->nmatches[1] != 0,
+       "a filter that does not let it in counts");
+    tn_update_free(update);
+
+    (void) apply(filters[0]);
+    ok(netmap->unsigned_reached, "one that does is refused");
+
+    (void) apply("{\"PeersRemoved\":[4]}");
+    update = tn_update_create(netmap, &changes, false);
+    ok(!netmap->unsigned_reached && update->rules != NULL,
+       "until the peer is gone");
+    tn_update_free(update);
+}
+
+
 int
 main(void)
 {
@@ -139,6 +188,7 @@ main(void)
 
     test_whole();
     test_changes();
+    test_unsigned();
 
     tn_netmap_changes_done(&changes);
     tn_netmap_destroy(netmap);
