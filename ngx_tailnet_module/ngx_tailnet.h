@@ -41,6 +41,8 @@ typedef struct {
     ngx_flag_t                      accept_routes;
     ngx_int_t                       port;
     ngx_uint_t                      stack;
+    tn_addr_t                       endpoints[TN_IPC_STATIC];
+    ngx_uint_t                      nendpoints;
 
     unsigned                        failed:1;   /* no listeners this cycle */
 } ngx_tailnet_node_t;
@@ -142,6 +144,7 @@ char *ngx_tailnet_hostname(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_tags(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_endpoints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_stack(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_certificate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 

@@ -700,6 +700,52 @@ ngx_tailnet_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 
 char *
+ngx_tailnet_endpoints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_tailnet_node_t *node = conf;
+
+    ngx_str_t   *value;
+    tn_addr_t    addr;
+    ngx_uint_t   i;
+
+    if (node->nendpoints != 0) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts - 1 > TN_IPC_STATIC) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "more than %d addresses in \"static_endpoints\"",
+                           TN_IPC_STATIC);
+        return NGX_CONF_ERROR;
+    }
+
+    ngx_memzero(&addr, sizeof(tn_addr_t));
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        if (tn_addr_parse(&addr, (char *) value[i].data, value[i].len)
+            != TN_OK
+            || addr.port == 0 || tn_ip_is_none(&addr.ip)
+            || tn_ip_is_loopback(&addr.ip) || tn_ip_is_multicast(&addr.ip)
+            || tn_ip_is_tailscale(&addr.ip))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid address \"%V\" in "
+                               "\"static_endpoints\", \"ip:port\" of this "
+                               "machine or its router expected", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        node->endpoints[node->nendpoints++] = addr;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
 ngx_tailnet_stack(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_tailnet_node_t *node = conf;

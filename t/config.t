@@ -182,6 +182,16 @@ my @bad = (
      'invalid "port" "any", 0 to 65535 expected', 4],
     ['port: range', node('port 65536;'),
      'invalid "port" "65536", 0 to 65535 expected', 4],
+    ['static_endpoints: no port', node('static_endpoints 192.0.2.1;'),
+     'invalid address "192.0.2.1" in "static_endpoints", "ip:port" of this '
+     . 'machine or its router expected', 4],
+    ['static_endpoints: of a tailnet',
+     node('static_endpoints 192.0.2.1:1 100.64.0.1:41641;'),
+     'invalid address "100.64.0.1:41641" in "static_endpoints", "ip:port" of '
+     . 'this machine or its router expected', 4],
+    ['static_endpoints: too many',
+     node('static_endpoints' . ' [2001:db8::1]:1' x 9 . ';'),
+     'more than 8 addresses in "static_endpoints"', 4],
     ['stack: unknown', node('stack bsd;'),
      'invalid "stack" "bsd", "auto" or "kernel" expected', 4],
     ['stack: lwip', node('stack lwip;'),

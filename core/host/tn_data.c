@@ -62,6 +62,13 @@ tn_data_start(const tn_data_conf_t *conf)
     data->plane_conf.disco = conf->disco;
     data->plane_conf.udp_offload = conf->udp_offload;
 
+    data->nextra = tn_min(conf->nstatic, (size_t) TN_DATA_STATIC);
+
+    for (i = 0; i < (int) data->nextra; i++) {
+        data->extra[i].addr = conf->static_endpoints[i];
+        data->extra[i].type = TN_ENDPOINT_EXPLICIT;
+    }
+
     data->gate = calloc(1, sizeof(tn_data_gate_t));
     data->resolver = tn_resolve_create(&data->loop);
     data->udp = tn_udp_create(&data->loop, &tn_data_udp_ops, data,
@@ -237,6 +244,8 @@ tn_data_plane_create(tn_data_t *data)
     }
 
     tn_derpconn_set_path(data->derp, tn_plane_path(data->plane));
+    tn_path_set_extra(tn_plane_path(data->plane), data->loop.now,
+                      data->extra, data->nextra);
 
     return TN_OK;
 }

@@ -45,7 +45,13 @@ typedef struct {
     int                   udp6;
     uint16_t              port;         /* when sockets have to be made */
     bool                  udp_offload;
+
+    /* told to the peers beside what is found; copied */
+    const tn_addr_t      *static_endpoints;
+    size_t                nstatic;      /* those over TN_DATA_STATIC lost */
 } tn_data_conf_t;
+
+#define TN_DATA_STATIC  8
 
 
 /* the thread runs when this returns; NULL on error, and the log says why */

@@ -43,7 +43,7 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
 
 
 static bool tn_ipc_texts(const tn_ipc_msg_t *msg);
-static bool tn_ipc_node_texts(const tn_ipc_node_t *node);
+static bool tn_ipc_node_sound(const tn_ipc_node_t *node);
 static int tn_ipc_address(const char *dir, const char *name,
     struct sockaddr_un *un, int *dirfd);
 
@@ -266,7 +266,7 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
                && tn_ipc_terminated(msg->hello.log_path);
 
     case TN_IPC_NODE:
-        return tn_ipc_node_texts(&msg->node.node);
+        return tn_ipc_node_sound(&msg->node.node);
 
     case TN_IPC_LISTEN:
     case TN_IPC_HOLDER_LISTEN:
@@ -289,7 +289,7 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
         return msg->sockets.count >= 1 && msg->sockets.count <= TN_IPC_FDS;
 
     case TN_IPC_CORE_NODE:
-        return tn_ipc_node_texts(&msg->core_node.node)
+        return tn_ipc_node_sound(&msg->core_node.node)
                && tn_ipc_terminated(msg->core_node.text);
 
     case TN_IPC_CORE_SETUP:
@@ -309,7 +309,7 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
 
 
 static bool
-tn_ipc_node_texts(const tn_ipc_node_t *node)
+tn_ipc_node_sound(const tn_ipc_node_t *node)
 {
     return tn_ipc_terminated(node->name)
            && tn_ipc_terminated(node->state_dir)
@@ -317,7 +317,8 @@ tn_ipc_node_texts(const tn_ipc_node_t *node)
            && tn_ipc_terminated(node->auth_key)
            && tn_ipc_terminated(node->hostname)
            && tn_ipc_terminated(node->tags)
-           && tn_ipc_terminated(node->tls_ca);
+           && tn_ipc_terminated(node->tls_ca)
+           && node->nstatic <= TN_IPC_STATIC;
 }
 
 

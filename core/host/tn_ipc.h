@@ -32,6 +32,7 @@
 #define TN_IPC_CHUNK    4096    /* of a tool's answer; not terminated */
 
 #define TN_IPC_ADDRS    64          /* addresses of a node, at most */
+#define TN_IPC_STATIC   8           /* static endpoints of a node */
 
 /* files in the run-time directory */
 #define TN_IPC_SUPER_SOCK  "super.sock"
@@ -142,6 +143,8 @@ typedef struct {
     uint16_t       udp_port;    /* 0: any, kept while the supervisor lives */
     uint8_t        stack;       /* tn_ipc_stack_e */
     uint8_t        log_level;   /* tn_log_level_e */
+    uint16_t       nstatic;
+    tn_addr_t      static_endpoints[TN_IPC_STATIC];
 } tn_ipc_node_t;
 
 

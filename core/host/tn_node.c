@@ -444,6 +444,8 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.udp6 = node->udp6;
     conf.port = node->conf.udp_port;
     conf.udp_offload = node->udp_offload;
+    conf.static_endpoints = node->conf.static_endpoints;
+    conf.nstatic = node->conf.nstatic;
 
     node->tun = -1;
     node->udp4 = -1;
