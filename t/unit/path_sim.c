@@ -10,6 +10,8 @@
 
 #include "path_world.h"
 
+#include <time.h>
+
 
 #define TRIES  20
 
@@ -237,6 +239,115 @@ check_roaming(void)
            "direct again after the other's NAT was restarted");
     ok(a->worst_gap <= 7000, "the gap is within trust: %llu ms",
        (unsigned long long) a->worst_gap);
+
+    world_free(world);
+}
+
+
+/*
+ * From first traffic until direct, 100 tries: begun at once after each has
+ * heard of the other, when own endpoints are not known yet, or later.
+ */
+static void
+check_hundred(nat_e nat, bool at_once, unsigned loss, unsigned limit)
+{
+    node_t    *a, *b;
+    tn_ms_t    start, worst;
+    world_t   *world;
+    unsigned   i, within;
+
+    within = 0;
+    worst = 0;
+
+    for (i = 1; i <= 100; i++) {
+        world = world_create(1000 + i, 2);
+        a = world_add(world, nat);
+        b = world_add(world, nat);
+        world->loss = loss;
+        world_meet(world, a, b);
+
+        if (!at_once) {
+            world_run(world, 3000 + world_random(world, 60000));
+        }
+
+        start = world->now;
+        world_talk(world, a, b, 20000, 50);
+
+        if (a->direct_at != 0) {
+            within += a->direct_at - start <= limit;
+            worst = tn_max(worst, a->direct_at - start);
+        }
+
+        world_free(world);
+    }
+
+    ok(within >= 95, "%s, %s, %u%% loss: direct within %u ms in %u of 100, "
+       "in %llu ms at most", nat_names[nat],
+       at_once ? "at once" : "later", loss, limit, within,
+       (unsigned long long) worst);
+}
+
+
+/* 1000 peers, 50 of them talked to */
+static void
+check_many(void)
+{
+    node_t              *a, *b;
+    world_t             *world;
+    clock_t              spent;
+    unsigned             i, k, sent;
+    size_t               timers;
+    tn_keypair_t         pair;
+    tn_path_peer_t      *peers[1000];
+    tn_path_peer_conf_t  conf;
+
+    world = world_create(11, 1);
+    a = world_add(world, NAT_NONE);
+    b = world_add(world, NAT_NONE);
+    world_meet(world, a, b);
+    timers = world->timers.count;
+    conf = world_conf(b);
+
+    for (i = 0; i < 1000; i++) {
+        tn_curve_keypair(&pair);
+        conf.node_key = pair.pub;
+        tn_curve_keypair(&pair);
+        conf.disco_key = pair.pub;
+        peers[i] = tn_path_peer_add(a->path, world->now, &conf, NULL);
+    }
+
+    for (i = 0; i < 50; i++) {
+        tn_path_sent(peers[i], world->now);
+    }
+
+    ok(world->timers.count <= timers + 50 * 4 + 3,
+       "1000 peers, 50 active: %zu timers and datagrams on their way",
+       world->timers.count - timers);
+
+    sent = a->udp_sent;
+    spent = clock();
+
+    for (k = 0; k < 60; k++) {
+        for (i = 0; i < 50; i++) {
+            tn_path_sent(peers[i], world->now);
+        }
+
+        world_run(world, 1000);
+    }
+
+    spent = clock() - spent;
+
+    /* these never answer: each is searched for all the time, the dear case */
+
+    ok(a->udp_sent - sent <= 50 * 60, "%u datagrams in a minute",
+       a->udp_sent - sent);
+    ok((double) spent / CLOCKS_PER_SEC < 0.6,
+       "in under 1%% of a core: %.3f s of CPU, simulation and all",
+       (double) spent / CLOCKS_PER_SEC);
+
+    world_run(world, 60000);
+    ok(world->timers.count <= timers + 2, "%zu timers when all are idle",
+       world->timers.count);
 
     world_free(world);
 }
@@ -492,11 +603,19 @@ main(int argc, char **argv)
         }
     }
 
+    check_hundred(NAT_NONE, true, 0, 1000);
+    check_hundred(NAT_NONE, false, 1, 1000);
+    check_hundred(NAT_EASY, true, 0, 3000);
+    check_hundred(NAT_EASY, false, 0, 3000);
+    check_hundred(NAT_EASY, true, 1, 3000);
+    check_hundred(NAT_EASY, false, 1, 3000);
+
     check_cut(NAT_NONE);
     check_cut(NAT_EASY);
     check_loss();
     check_roaming();
     check_idle();
+    check_many();
     check_heartbeat();
     check_v6();
     check_wireguard_only();
