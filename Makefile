@@ -24,18 +24,37 @@ LIB_OBJS := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o)
 PROGRAM_OBJS := $(PROGRAM_SRCS:%.c=$(BUILD)/obj/%.o)
 GLUE_SRCS := $(wildcard ngx_tailnet_module/*.[ch])
 
+# lwIP, by its own source and our options; without it there is no such stack.
+# A build into a directory inside of build/ shares the source of build/.
+LWIP ?= $(shell core/stack/lwip/fetch $(abspath build)/lwip)
+
+ifneq ($(wildcard $(LWIP)/src/core/tcp.c),)
+LWIP_CFLAGS = -Icore/stack/lwip -isystem $(LWIP)/src/include
+LWIP_SRCS := $(addprefix $(LWIP)/src/core/, def.c inet_chksum.c init.c ip.c \
+       mem.c memp.c netif.c pbuf.c tcp.c tcp_in.c tcp_out.c timeouts.c \
+       ipv4/icmp.c ipv4/ip4.c ipv4/ip4_addr.c ipv6/icmp6.c ipv6/inet6.c \
+       ipv6/ip6.c ipv6/ip6_addr.c ipv6/nd6.c)
+LWIP_OBJS := $(LWIP_SRCS:$(LWIP)/src/core/%.c=$(BUILD)/obj/lwip/%.o)
+LIB_OBJS += $(LWIP_OBJS)
+else
+NO_LWIP = core/stack/tn_lwip.c
+LIB_OBJS := $(filter-out $(NO_LWIP:%.c=$(BUILD)/obj/%.o),$(LIB_OBJS))
+endif
+
 LIB = $(BUILD)/libtailnet.a
 PROGRAM = $(BUILD)/ngx_tailnet_core
 MODULE = $(BUILD)/ngx_tailnet_module.so
 STREAM_MODULE = $(BUILD)/ngx_stream_tailnet_module.so
 
-UNIT_SRCS := $(wildcard t/unit/*.c)
+UNIT_SRCS := $(filter-out $(NO_LWIP:core/stack/tn_%=t/unit/%), \
+       $(wildcard t/unit/*.c))
 UNITS := $(UNIT_SRCS:t/unit/%.c=$(BUILD)/t/unit/%)
 LAB_SRCS := $(wildcard t/lab/*.c)
 LAB_PROGRAMS := $(LAB_SRCS:t/lab/%.c=$(BUILD)/t/%)
 BENCH_SRCS := $(wildcard t/bench/*.c)
 BENCH_PROGRAMS := $(BENCH_SRCS:t/bench/%.c=$(BUILD)/t/bench/%)
-FUZZ_SRCS := $(wildcard t/fuzz/*.c)
+FUZZ_SRCS := $(filter-out $(NO_LWIP:core/stack/tn_%=t/fuzz/%), \
+       $(wildcard t/fuzz/*.c))
 FUZZERS := $(FUZZ_SRCS:t/fuzz/%.c=$(BUILD)/fuzz/%)
 
 # The nginx to build for: Debian's source with its configure flags
@@ -66,6 +85,7 @@ help:
 ## make deps        install the Debian packages that building and tests need
 ## make dev-deps    and those of lint, fuzz, asan and format
 ## make peers       build the real peers the tests talk to (cached)
+## make LWIP=DIR    with lwIP from DIR; otherwise Debian's source is fetched
 ## make clean       remove build/
 
 # What is being made in one line each; V=1 shows the commands.
@@ -87,6 +107,15 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(SAY) CC $<
 	$(Q)$(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/obj/core/stack/tn_lwip.o: PKG_CFLAGS += $(LWIP_CFLAGS)
+
+# not ours to mend: without our warnings
+$(BUILD)/obj/lwip/%.o: $(LWIP)/src/core/%.c $(wildcard core/stack/lwip/*.h)
+	@mkdir -p $(@D)
+	$(SAY) CC lwip/$*.c
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE $(OPT) -w -fPIC -fvisibility=hidden \
+	    -fstack-protector-strong $(SAN) $(LWIP_CFLAGS) -MMD -MP -c -o $@ $<
 
 $(LIB): $(LIB_OBJS)
 	@rm -f $@

@@ -1,0 +1,75 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * How lwIP is built: TCP over IPv4 and IPv6 for one thread, memory from
+ * malloc(), windows that fill a long path.  Included by lwIP only.
+ */
+
+#ifndef TN_LWIPOPTS_H_INCLUDED_
+#define TN_LWIPOPTS_H_INCLUDED_
+
+#include <stdint.h>
+
+
+#define NO_SYS                      1
+#define SYS_LIGHTWEIGHT_PROT        0
+#define LWIP_SOCKET                 0
+#define LWIP_NETCONN                0
+#define LWIP_TIMERS                 0   /* tn_lwip.c calls tcp_tmr() */
+#define LWIP_STATS                  0
+
+#define MEM_LIBC_MALLOC             1
+#define MEMP_MEM_MALLOC             1
+#define MEM_ALIGNMENT               8
+#define PBUF_POOL_SIZE              0
+#define LWIP_SUPPORT_CUSTOM_PBUF    1
+
+/* the link is a tunnel: no neighbours, no routers, no fragments */
+#define LWIP_ARP                    0
+#define LWIP_ETHERNET               0
+#define LWIP_DHCP                   0
+#define LWIP_IPV4                   1
+#define LWIP_IPV6                   1
+#define IP_REASSEMBLY               0
+#define IP_FRAG                     0
+#define IP_FORWARD                  0
+#define IP_OPTIONS_ALLOWED          0
+#define LWIP_IPV6_REASS             0
+#define LWIP_IPV6_FRAG              0
+#define LWIP_IPV6_MLD               0
+#define LWIP_IPV6_AUTOCONFIG        0
+#define LWIP_IPV6_DUP_DETECT_ATTEMPTS  0
+#define LWIP_IPV6_SEND_ROUTER_SOLICIT  0
+#define LWIP_ND6_QUEUEING           0
+#define LWIP_IPV6_NUM_ADDRESSES     4
+
+#define LWIP_ICMP                   1
+#define LWIP_RAW                    0
+#define LWIP_UDP                    0
+
+#define LWIP_TCP                    1
+#define TCP_MSS                     1240    /* of IPv4; IPv6 takes 20 less */
+#define LWIP_WND_SCALE              1
+#define TCP_RCV_SCALE               6
+#define TCP_WND                     (2 * 1024 * 1024)
+#define TCP_SND_BUF                 (2 * 1024 * 1024)
+#define TCP_SND_QUEUELEN            8192
+#define TCP_SNDLOWAT                (48 * 1024)
+#define TCP_SNDQUEUELOWAT           1024
+#define MEMP_NUM_TCP_SEG            8192
+#define TCP_QUEUE_OOSEQ             1
+#define LWIP_TCP_SACK_OUT           1
+#define LWIP_TCP_MAX_SACK_NUM       4
+#define TCP_OOSEQ_MAX_PBUFS         4096
+#define TCP_LISTEN_BACKLOG          1
+#define TCP_DEFAULT_LISTEN_BACKLOG  255
+#define LWIP_TCP_KEEPALIVE          1
+#define TCP_MSL                     5000UL
+
+/* a packet may have been broken behind a subnet router: all are checked */
+uint16_t tn_lwip_checksum(const void *data, int len);
+#define LWIP_CHKSUM                 tn_lwip_checksum
+
+
+#endif /* TN_LWIPOPTS_H_INCLUDED_ */

@@ -1,0 +1,109 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * lwIP's TCP as a state machine: packets and time in, packets and events
+ * out.  For where the kernel's stack cannot be had.  lwIP keeps its state in
+ * globals, so there is one of it in a process, used by one thread.
+ */
+
+#ifndef TN_LWIP_H_INCLUDED_
+#define TN_LWIP_H_INCLUDED_
+
+#include <sys/uio.h>
+
+#include "wire/tn_ip.h"
+
+
+#define TN_LWIP_MTU      1280
+#define TN_LWIP_TICK_MS  250        /* how often tn_lwip_tick() has work */
+
+
+typedef struct tn_lwip_s       tn_lwip_t;
+typedef struct tn_lwip_conn_s  tn_lwip_conn_t;
+
+/* what tn_lwip_conn_state() says */
+#define TN_LWIP_CONNECTED  0x01     /* the handshake is done */
+#define TN_LWIP_EOF        0x02     /* the peer sends no more */
+#define TN_LWIP_DEAD       0x04     /* reset or timed out: only close it */
+#define TN_LWIP_DRAINED    0x08     /* the peer has all that was written */
+
+
+/*
+ * All are called from within a call of the stack.  They may read, write and
+ * shut down any connection, but not close one: that is put off by the owner
+ * until the call has returned.
+ */
+typedef struct {
+    /* a packet to be sent; its bytes are gone when the call returns */
+    void  (*packet)(void *data, uint8_t *packet, size_t len);
+
+    /* a new connection to a listened port; `data` of it is to be set */
+    void  (*accepted)(void *data, tn_lwip_conn_t *conn, uint16_t port);
+
+    /* there is something to read, room to write, or another state */
+    void  (*ready)(void *data, tn_lwip_conn_t *conn);
+} tn_lwip_ops_t;
+
+
+/* NULL: no memory, or there is one in this process already */
+tn_lwip_t *tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now);
+
+/* aborts all connections; their owners must not use them any more */
+void tn_lwip_destroy(tn_lwip_t *lwip);
+
+/* own addresses from now on: the first of IPv4, up to three of IPv6 */
+void tn_lwip_addresses(tn_lwip_t *lwip, const tn_ip_t *ips, size_t n);
+
+/* a packet that the filter let through; it is copied */
+void tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
+    const tn_packet_t *p);
+
+/* when tn_lwip_tick() is to be called, TN_NEVER_MS: nothing waits */
+tn_ms_t tn_lwip_deadline(const tn_lwip_t *lwip);
+void tn_lwip_tick(tn_lwip_t *lwip, tn_ms_t now);
+
+/* listens in both families; TN_OK, TN_REFUSED when taken, TN_NOMEM */
+tn_rc_t tn_lwip_listen(tn_lwip_t *lwip, uint16_t port);
+void tn_lwip_unlisten(tn_lwip_t *lwip, uint16_t port);
+
+/* starts a connection; NULL: no memory, port or address of that family */
+tn_lwip_conn_t *tn_lwip_connect(tn_lwip_t *lwip, const tn_addr_t *to,
+    void *data);
+
+/* connections, those that wait out their last packets too */
+size_t tn_lwip_count(const tn_lwip_t *lwip);
+
+
+void tn_lwip_conn_set_data(tn_lwip_conn_t *conn, void *data);
+void *tn_lwip_conn_data(const tn_lwip_conn_t *conn);
+unsigned tn_lwip_conn_state(const tn_lwip_conn_t *conn);
+
+/* errno of what ended a connection that is dead */
+int tn_lwip_conn_error(const tn_lwip_conn_t *conn);
+
+void tn_lwip_conn_addresses(const tn_lwip_conn_t *conn, tn_addr_t *local,
+    tn_addr_t *remote);
+
+/*
+ * The bytes that came, without a copy: fills up to n iovecs and returns how
+ * many; they stand until tn_lwip_take(), which opens the peer's window.
+ */
+int tn_lwip_peek(const tn_lwip_conn_t *conn, struct iovec *iov, int n);
+void tn_lwip_take(tn_lwip_conn_t *conn, size_t len);
+
+/* how much tn_lwip_write() takes now */
+size_t tn_lwip_room(const tn_lwip_conn_t *conn);
+
+/* copies bytes in; returns how many, sent by the next tn_lwip_push() */
+size_t tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len);
+void tn_lwip_push(tn_lwip_conn_t *conn);
+
+/* no more bytes from here: FIN behind what was written */
+void tn_lwip_shutdown(tn_lwip_conn_t *conn);
+
+/* frees it; bytes written are still delivered, unless it is aborted (RST) */
+void tn_lwip_close(tn_lwip_conn_t *conn, bool abort);
+
+
+#endif /* TN_LWIP_H_INCLUDED_ */
