@@ -84,6 +84,7 @@ tn_control_create(const tn_control_conf_t *conf, const tn_control_ops_t *ops,
     tn_timer_init(&c->alive_timer, tn_control_alive, c);
     tn_timer_init(&c->expiry_timer, tn_control_expiry, c);
     tn_timer_init(&c->url_timer, tn_control_url_timeout, c);
+    tn_timer_init(&c->keep_timer, tn_control_keep_due, c);
 
     failed = false;
 
@@ -155,6 +156,7 @@ tn_control_destroy(tn_control_t *c)
     tn_control_teardown(c);
     tn_timer_cancel(c->timers, &c->retry_timer);
     tn_timer_cancel(c->timers, &c->expiry_timer);
+    tn_timer_cancel(c->timers, &c->keep_timer);
 
     if (c->auth_key != NULL) {
         tn_wipe(c->auth_key, strlen(c->auth_key));
@@ -227,7 +229,11 @@ tn_control_start(tn_control_t *c)
         c->unsaved = true;
     }
 
-    tn_control_set_state(c, TN_CONTROL_STARTING, "");
+    /* by a netmap that was kept it runs already */
+
+    if (c->state != TN_CONTROL_RUNNING) {
+        tn_control_set_state(c, TN_CONTROL_STARTING, "");
+    }
 
     if (tn_key_is_zero(&c->saved.node.priv)) {
         (void) tn_control_new_node_key(c, false);
@@ -896,6 +902,9 @@ tn_control_stopped(tn_control_t *c)
     tn_control_teardown(c);
     tn_timer_cancel(c->timers, &c->retry_timer);
     tn_timer_cancel(c->timers, &c->expiry_timer);
+
+    tn_control_keep(c);
+    tn_timer_cancel(c->timers, &c->keep_timer);
 
     free(c->followup);
     c->followup = NULL;

@@ -141,6 +141,10 @@ typedef struct {
      * it is sent, and it is tried again */
     tn_rc_t (*save)(void *data, const tn_control_saved_t *saved);
 
+    /* a copy of the netmap to be kept for tn_control_restore(), in place of
+     * the one before; seldom, and may be NULL */
+    void (*keep_netmap)(void *data, const uint8_t *bytes, size_t len);
+
     void (*netmap_changed)(void *data, tn_netmap_t *netmap,
         const tn_netmap_changes_t *changes);
 
@@ -172,6 +176,15 @@ void tn_control_destroy(tn_control_t *control);
 /* TN_MALFORMED with a reason in err (of size bytes) when control could not
  * use this URL; for checking a configuration */
 tn_rc_t tn_control_check_url(const char *url, char *err, size_t size);
+
+/*
+ * Before start: a netmap that was kept, so that the node runs while control
+ * is away.  TN_OK: ops->netmap_changed() was called and the state is RUNNING.
+ * TN_REFUSED: of another registration, or not one to run by; TN_MALFORMED;
+ * TN_NOMEM.
+ */
+tn_rc_t tn_control_restore(tn_control_t *control, const uint8_t *bytes,
+    size_t len);
 
 /* setters called before start fill the first requests */
 void tn_control_start(tn_control_t *control);

@@ -196,6 +196,11 @@ struct tn_control_s {
     bool                     dirty;     /* an update is due */
     char                    *popped;    /* the last PopBrowserURL */
 
+    /* the copy of it that is kept */
+    bool                     stale;     /* it is not what the netmap is */
+    bool                     kept;      /* there is one, of kept_at */
+    tn_ms_t                  kept_at;
+
     /* control's pings */
     tn_control_ask_t         asks[TN_CONTROL_PINGS_MAX];
     uint32_t                 next_ask;
@@ -210,6 +215,7 @@ struct tn_control_s {
     tn_timer_t               alive_timer;
     tn_timer_t               expiry_timer;
     tn_timer_t               url_timer;
+    tn_timer_t               keep_timer;
 };
 
 
@@ -288,6 +294,14 @@ typedef enum {
 
 char *tn_control_register_json(tn_control_t *c, tn_control_register_e kind);
 char *tn_control_map_json(tn_control_t *c, bool stream);
+
+/* --- tn_control_keep.c: the copy of the netmap for the next start */
+
+void tn_control_keep_changed(tn_control_t *c,
+    const tn_netmap_changes_t *changes);
+/* writes what is stale, now */
+void tn_control_keep(tn_control_t *c);
+void tn_control_keep_due(void *data, tn_ms_t now);
 
 /* --- tn_control_ping.c: what control asks through the map */
 

@@ -788,6 +788,8 @@ tn_control_map_message(tn_control_t *c, const char *json, size_t len)
         c->ops->netmap_changed(c->data, c->netmap, &changes);
     }
 
+    tn_control_keep_changed(c, &changes);
+
     tn_netmap_changes_done(&changes);
 
     tn_control_expire(c);

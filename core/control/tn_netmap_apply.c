@@ -539,8 +539,10 @@ tn_netmap_commit_node(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
     old = tn_container(link, tn_netmap_node_t, by_id);
 
     /* what tn_netmap_expire() found stays found */
-    if (old->expired && old->key_expiry == node->key_expiry) {
-        node->expired = old->key_expiry != 0;
+    if (old->expired && old->key_expiry != 0
+        && old->key_expiry == node->key_expiry)
+    {
+        node->expired = 1;
     }
 
     what = tn_netmap_node_diff(old, node);

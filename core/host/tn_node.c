@@ -99,6 +99,8 @@ static void node_send(void *data, uint32_t id, const uint8_t *bytes,
     size_t len);
 static void node_close(void *data, uint32_t id);
 static tn_rc_t node_save(void *data, const tn_control_saved_t *saved);
+static void node_keep_netmap(void *data, const uint8_t *bytes, size_t len);
+static void node_restore(tn_node_t *node);
 static void node_netmap_changed(void *data, tn_netmap_t *netmap,
     const tn_netmap_changes_t *changes);
 static void node_self(tn_node_t *node, const tn_netmap_t *netmap);
@@ -125,6 +127,7 @@ static const tn_control_ops_t  node_control_ops = {
     .send = node_send,
     .close = node_close,
     .save = node_save,
+    .keep_netmap = node_keep_netmap,
     .netmap_changed = node_netmap_changed,
     .state_changed = node_state_changed,
     .node_key_changed = node_key_changed
@@ -380,7 +383,36 @@ node_start(tn_node_t *node)
         return;
     }
 
+    node_restore(node);
     tn_control_start(node->control);
+}
+
+
+/* what is wrong with the file only costs a start without it */
+static void
+node_restore(tn_node_t *node)
+{
+    size_t            len;
+    tn_rc_t           rc;
+    uint8_t          *bytes;
+    tn_state_error_t  error;
+
+    if (tn_nodestate_netmap(node->state, &bytes, &len, &error) != TN_OK) {
+        return;
+    }
+
+    rc = tn_control_restore(node->control, bytes, len);
+    tn_state_free(bytes, len);
+
+    if (rc != TN_OK) {
+        tn_log(&node->log, TN_LOG_INFO, "the netmap of the last run is not "
+               "used: %s", rc == TN_REFUSED ? "it is another node's"
+                           : rc == TN_NOMEM ? "out of memory"
+                           : "it is damaged");
+        return;
+    }
+
+    tn_data_control_up(node->path, false);
 }
 
 
@@ -731,6 +763,20 @@ node_save(void *data, const tn_control_saved_t *saved)
     }
 
     return rc;
+}
+
+
+static void
+node_keep_netmap(void *data, const uint8_t *bytes, size_t len)
+{
+    tn_node_t *node = data;
+
+    tn_state_error_t  error;
+
+    if (tn_nodestate_keep_netmap(node->state, bytes, len, &error) != TN_OK) {
+        tn_log(&node->log, TN_LOG_INFO, "the netmap is not kept for the next "
+               "start: %s", error.text);
+    }
 }
 
 

@@ -200,6 +200,23 @@ tn_nodestate_save(tn_nodestate_t *state, const char *control_url,
 }
 
 
+tn_rc_t
+tn_nodestate_netmap(tn_nodestate_t *state, uint8_t **bytes, size_t *len,
+    tn_state_error_t *error)
+{
+    return tn_state_read(state->dir, TN_NODESTATE_NETMAP, TN_STATE_MAX, bytes,
+                         len, error);
+}
+
+
+tn_rc_t
+tn_nodestate_keep_netmap(tn_nodestate_t *state, const uint8_t *bytes,
+    size_t len, tn_state_error_t *error)
+{
+    return tn_state_write(state->dir, TN_NODESTATE_NETMAP, bytes, len, error);
+}
+
+
 static tn_rc_t
 nodestate_key(const json_t *root, const char *name, const char *prefix,
     tn_key_t *key)

@@ -15,6 +15,7 @@
 
 #define TN_NODESTATE_FILE  "node.json"
 #define TN_NODESTATE_MAX   65536
+#define TN_NODESTATE_NETMAP  "netmap.zst"
 
 typedef struct tn_nodestate_s  tn_nodestate_t;
 
@@ -38,6 +39,15 @@ tn_rc_t tn_nodestate_load(tn_nodestate_t *state, const char *control_url,
 /* on stable storage when it returns TN_OK */
 tn_rc_t tn_nodestate_save(tn_nodestate_t *state, const char *control_url,
     const tn_control_saved_t *saved, tn_state_error_t *error);
+
+/*
+ * The last good netmap, as tn_netmap_pack() makes it: replaced as a whole,
+ * read into new memory for tn_state_free().  TN_NOTFOUND: there is none.
+ */
+tn_rc_t tn_nodestate_netmap(tn_nodestate_t *state, uint8_t **bytes,
+    size_t *len, tn_state_error_t *error);
+tn_rc_t tn_nodestate_keep_netmap(tn_nodestate_t *state, const uint8_t *bytes,
+    size_t len, tn_state_error_t *error);
 
 
 #endif /* TN_NODESTATE_H_INCLUDED_ */

@@ -87,6 +87,10 @@ tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
         plane_rules(plane, update);
     }
 
+    if (update->has_self) {
+        tn_path_hint_home(plane->path, now, update->home_derp);
+    }
+
     if (!plane->started && update->derpmap != NULL) {
         plane->started = true;
         tn_path_start(plane->path, now);

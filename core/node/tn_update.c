@@ -322,6 +322,7 @@ tn_update_self(tn_update_t *update, const tn_netmap_node_t *self)
     size_t  n;
 
     update->has_self = true;
+    update->home_derp = self->home_derp;
     tn_update_knobs(update, self);
     n = self->naddresses;
 

@@ -253,6 +253,17 @@ tn_path_set_control_up(tn_path_t *path, tn_ms_t now, bool up)
 }
 
 
+void
+tn_path_hint_home(tn_path_t *path, tn_ms_t now, uint32_t region)
+{
+    if (path->home == 0 && path->map != NULL
+        && tn_path_region_find(path, region) != NULL)
+    {
+        tn_path_set_home(path, now, region);
+    }
+}
+
+
 tn_path_peer_t *
 tn_path_peer_add(tn_path_t *path, tn_ms_t now,
     const tn_path_peer_conf_t *conf, void *data)

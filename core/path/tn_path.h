@@ -257,6 +257,9 @@ void tn_path_set_disco(tn_path_t *path, tn_ms_t now,
 
 const tn_key_t *tn_path_disco_key(const tn_path_t *path);
 
+/* where peers look for us, from a former run: home until a netcheck finds
+ * better; nothing when there is a home or no such region */
+void tn_path_hint_home(tn_path_t *path, tn_ms_t now, uint32_t region);
 /* while control cannot be told of it, the home region stays */
 void tn_path_set_control_up(tn_path_t *path, tn_ms_t now, bool up);
 
