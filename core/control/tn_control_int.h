@@ -45,6 +45,9 @@
 #define TN_CONTROL_GOOD_MS       10000  /* a map stream that counts as good */
 #define TN_CONTROL_SLEEP_MAX_MS  300000 /* Debug.SleepSeconds */
 
+#define TN_CONTROL_WARN_FIRST_S  604800 /* before the node key expires */
+#define TN_CONTROL_WARN_LAST_S   86400
+
 #define TN_CONTROL_ANSWER_MAX    (1024 * 1024)
 #define TN_CONTROL_EARLY_MAX     (1024 * 1024)  /* early payload, bytes */
 #define TN_CONTROL_SERVICES_MAX  32
@@ -195,6 +198,7 @@ struct tn_control_s {
     tn_ms_t                  mapped_at;
     bool                     dirty;     /* an update is due */
     char                    *popped;    /* the last PopBrowserURL */
+    unsigned                 expiry_warned; /* of the node key: stages told */
 
     /* the copy of it that is kept */
     bool                     stale;     /* it is not what the netmap is */

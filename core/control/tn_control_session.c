@@ -42,6 +42,7 @@ static void tn_control_map_message(tn_control_t *c, const char *json,
 static void tn_control_map_debug(tn_control_t *c, tn_json_span_t span);
 static void tn_control_map_pop(tn_control_t *c, tn_json_span_t span);
 static void tn_control_expire(tn_control_t *c);
+static void tn_control_warn_expiry(tn_control_t *c, int64_t in_s);
 static void tn_control_updated(tn_control_t *c, tn_control_call_t *call,
     const char *error);
 static bool tn_control_self_expired(tn_control_t *c, int64_t *in_s);
@@ -874,8 +875,12 @@ tn_control_expire(tn_control_t *c)
 
     tn_netmap_changes_done(&changes);
 
-    if (!tn_control_self_expired(c, &in_s) && in_s < next - wall) {
-        next = wall + in_s;
+    if (!tn_control_self_expired(c, &in_s)) {
+        tn_control_warn_expiry(c, in_s);
+
+        if (in_s < next - wall) {
+            next = wall + in_s;
+        }
     }
 
     if (next == INT64_MAX) {
@@ -889,6 +894,30 @@ tn_control_expire(tn_control_t *c)
     in_s = tn_min(in_s, 3600);
 
     tn_control_timer(c, &c->expiry_timer, (uint64_t) in_s * 1000);
+}
+
+
+/* once at seven days and once at one; a key with more time starts over */
+static void
+tn_control_warn_expiry(tn_control_t *c, int64_t in_s)
+{
+    unsigned  stage;
+
+    stage = in_s <= TN_CONTROL_WARN_LAST_S ? 2
+            : in_s <= TN_CONTROL_WARN_FIRST_S ? 1 : 0;
+
+    if (stage > c->expiry_warned) {
+        tn_log(c->log, TN_LOG_WARN, "control: the node key expires in %lld "
+               "%s; %s", (long long) (stage == 2 ? in_s / 3600
+                                                 : in_s / 86400),
+               stage == 2 ? "hours" : "days",
+               c->auth_key ? "it is renewed with auth_key then, if that is "
+                             "still good"
+                           : "have an admin extend it or disable its expiry, "
+                             "or set auth_key");
+    }
+
+    c->expiry_warned = stage;
 }
 
 

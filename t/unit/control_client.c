@@ -437,6 +437,7 @@ backs_off(void)
 static void
 registers(void)
 {
+    int       i, hours, logs;
     char      key[TN_KEY_TEXT];
     tn_key_t  first;
 
@@ -525,6 +526,40 @@ registers(void)
            "in place of the old");
     ok(running(), "and it runs");
     is_int((long long) w.nconns, 2, "over the same connection");
+    world_end();
+
+    /* it is told before: seven days and two hours to go */
+
+    begin("http://127.0.0.1:8080");
+    saved_state();
+    w.map = "{\"Node\":{\"ID\":1,\"Key\":\"" NODE_KEY "\",\"KeyExpiry\":"
+            "\"2027-01-22T10:00:00Z\",\"MachineAuthorized\":true}}";
+    create();
+    tn_control_start(w.control);
+    run(1000);
+    ok(running() && strstr(w.log, "expires in") == NULL,
+       "more than seven days: nothing is said");
+
+    logs = w.logs;
+
+    for (hours = 0; hours < 7 * 24; hours++) {
+
+        for (i = 0; i < 60; i++) {
+            server_map("{\"KeepAlive\":true}");
+            run(60000);
+        }
+
+        if (hours == 2) {
+            ok(strstr(w.log, "the node key expires in 6 days; it is renewed")
+               != NULL, "said at seven days");
+            is_int(w.logs, logs + 1, "once");
+        }
+    }
+
+    ok(strstr(w.log, "the node key expires in 23 hours") != NULL,
+       "said again at one day");
+    is_int(w.logs, logs + 2, "once");
+    is_int(w.registers, 0, "before that nothing is registered");
     world_end();
 
     /* login */
