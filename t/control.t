@@ -382,6 +382,15 @@ sub testcontrol {
               { Status => 200, Body => 'answer of the probe' },
               'testcontrol: c2n by the owner');
 
+    my $health = $c2n->("GET /debug/health HTTP/1.1\r\nHost: x\r\n\r\n");
+    is_deeply(eval { decode_json($health->{Body}) }, { Warnings => undef },
+              'testcontrol: c2n health');
+
+    my $netmap = $c2n->("GET /debug/netmap HTTP/1.1\r\nHost: x\r\n\r\n");
+    is(eval { decode_json($netmap->{Body})->{current}{Node}{Key} }, $key,
+       'testcontrol: c2n netmap') or diag($netmap->{Body});
+    unlike($netmap->{Body}, qr/privkey/, 'testcontrol: without private keys');
+
     # it comes back
 
     $one->stop;

@@ -312,5 +312,9 @@ void tn_control_keep_due(void *data, tn_ms_t now);
 void tn_control_ping(tn_control_t *c, tn_json_span_t span);
 void tn_control_pings_drop(tn_control_t *c);
 
+/* --- tn_control_c2n.c: false for what only the owner can answer */
+
+bool tn_control_c2n_own(tn_control_t *c, const tn_control_c2n_t *request);
+
 
 #endif /* TN_CONTROL_INT_H_INCLUDED_ */

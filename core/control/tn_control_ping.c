@@ -381,13 +381,11 @@ tn_control_c2n_run(tn_control_t *c, tn_control_ask_t *ask, char *text,
     request.body = head_end + 4;
     request.body_len = len - (size_t) (request.body - text);
 
-    /* echo is how control sees that this way works; it mirrors the body */
+    if (tn_control_c2n_own(c, &request)) {
+        return;
+    }
 
-    if (strcmp(path, "/echo") == 0) {
-        tn_control_c2n_answer(c, ask->id, 200, NULL, request.body,
-                              request.body_len);
-
-    } else if (c->ops->c2n != NULL) {
+    if (c->ops->c2n != NULL) {
         c->ops->c2n(c->data, &request);
 
     } else {
