@@ -123,12 +123,12 @@ typedef struct {
     int64_t (*wall)(void *data);
 
     /*
-     * Open a connection, with TLS or without, `verify`: the certificate
-     * must be good for `host` by the system's roots and the configured
-     * ones.  No ALPN.  Answered by tn_control_connected() or _closed().
+     * Open a connection, without TLS or with it: then the certificate must
+     * be good for `host` by the system's roots and the configured ones.  No
+     * ALPN.  Answered by tn_control_connected() or _closed().
      */
     void (*connect)(void *data, uint32_t conn, const char *host,
-        uint16_t port, bool tls, bool verify);
+        uint16_t port, bool tls);
 
     /* takes all the bytes (queues what the socket does not) */
     void (*send)(void *data, uint32_t conn, const uint8_t *bytes,

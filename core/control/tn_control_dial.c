@@ -399,8 +399,7 @@ tn_control_dial_open(tn_control_t *c, tn_control_dial_e kind,
     tn_log(c->log, TN_LOG_DEBUG, "control: connecting to %s port %u%s",
            url->host, url->port, url->tls ? " by TLS" : "");
 
-    c->ops->connect(c->data, dial->conn, url->host, url->port, url->tls,
-                    true);
+    c->ops->connect(c->data, dial->conn, url->host, url->port, url->tls);
 
     return dial;
 }

@@ -36,7 +36,7 @@
 #define TN_CONTROL_REGISTER_MS   60000  /* without a followup */
 #define TN_CONTROL_UPDATE_MS     30000
 #define TN_CONTROL_LOGOUT_MS     5000
-#define TN_CONTROL_PING_MS       10000  /* HTTP/2 PING after a wake-up */
+#define TN_CONTROL_PING_MS       2500   /* HTTP/2 PING after a wake-up */
 #define TN_CONTROL_ALIVE_MS      60000  /* between PINGs in a followup */
 #define TN_CONTROL_DEBOUNCE_MS   200    /* from a change to its update */
 #define TN_CONTROL_NETINFO_MS    700    /* the first update waits for one */

@@ -839,6 +839,54 @@ tn_conn_remote(const tn_conn_t *conn)
 }
 
 
+/* connect() of a datagram socket asks the routing table and sends nothing */
+
+bool
+tn_conn_is_rerouted(const tn_conn_t *conn)
+{
+    int                      fd;
+    bool                     other;
+    size_t                   len;
+    socklen_t                n;
+    tn_addr_t                had, has;
+    struct sockaddr_storage  ss;
+
+    if (conn->state == TN_CONN_CLOSED) {
+        return false;
+    }
+
+    if (conn->watch.fd == -1) {
+        return true;
+    }
+
+    n = sizeof(ss);
+
+    if (getsockname(conn->watch.fd, (struct sockaddr *) &ss, &n) == -1
+        || tn_addr_from_sockaddr(&had, &ss) != TN_OK)
+    {
+        return false;
+    }
+
+    len = tn_addr_to_sockaddr(&conn->remote, &ss);
+    fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd == -1) {
+        return false;
+    }
+
+    n = sizeof(struct sockaddr_storage);
+
+    other = connect(fd, (struct sockaddr *) &ss, (socklen_t) len) == 0
+            && getsockname(fd, (struct sockaddr *) &ss, &n) == 0
+            && tn_addr_from_sockaddr(&has, &ss) == TN_OK
+            && !tn_ip_equal(&had.ip, &has.ip);
+
+    (void) close(fd);
+
+    return other;
+}
+
+
 bool
 tn_conn_derp_key(const tn_conn_t *conn, tn_key_t *key, uint32_t *version)
 {

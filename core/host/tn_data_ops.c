@@ -150,6 +150,7 @@ tn_data_net_changed(void *arg, bool addrs_changed)
 
     if (data->plane != NULL) {
         tn_data_local(data);
+        tn_derpconn_network_changed(data->derp);
         tn_path_network_changed(tn_plane_path(data->plane), data->loop.now);
     }
 

@@ -12,6 +12,9 @@
 #include <stdlib.h>
 
 
+#define TN_DERPCONN_MOVED  16           /* of one change of the network */
+
+
 typedef struct {
     tn_link_t             link;
     tn_derpconn_t        *set;
@@ -141,6 +144,34 @@ tn_derpconn_set_path(tn_derpconn_t *set, tn_path_t *path)
     }
 
     set->path = path;
+}
+
+
+void
+tn_derpconn_network_changed(tn_derpconn_t *set)
+{
+    size_t       i, n;
+    uint32_t     regions[TN_DERPCONN_MOVED];
+    tn_link_t   *link, *next;
+    derpconn_t  *derp;
+
+    n = 0;
+
+    tn_list_each_safe(link, next, &set->conns) {
+        derp = tn_container(link, derpconn_t, link);
+
+        if (n < TN_DERPCONN_MOVED && tn_conn_is_rerouted(derp->conn)) {
+            regions[n++] = derp->region;
+            derpconn_done(derp);
+        }
+    }
+
+    /* told when the list is at rest: the answer may be to open others */
+
+    for (i = 0; i < n; i++) {
+        tn_path_derp_closed(set->path, set->loop->now, regions[i],
+                            "the host's address is another");
+    }
 }
 
 

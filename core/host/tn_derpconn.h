@@ -36,6 +36,12 @@ void tn_derpconn_destroy(tn_derpconn_t *set);
 /* closes all, and from now on serves this one */
 void tn_derpconn_set_path(tn_derpconn_t *set, tn_path_t *path);
 
+/*
+ * The network has changed: those that the kernel would make from another
+ * address now are told to the path machine as closed, which opens them anew.
+ */
+void tn_derpconn_network_changed(tn_derpconn_t *set);
+
 /* as in tn_path_ops_t */
 void tn_derpconn_open(tn_derpconn_t *set, uint32_t region,
     const tn_derpmap_node_t *node);

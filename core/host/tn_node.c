@@ -57,7 +57,6 @@ struct tn_node_s {
     tn_state_why_e        state_why;
     tn_keypair_t          disco;
     tn_tls_t             *tls;
-    tn_tls_t             *tls_any;
     tn_control_t         *control;
     tn_data_t            *path;
     tn_link_t             conns;
@@ -92,7 +91,7 @@ static void node_finish(tn_node_t *node);
 static tn_ms_t node_now(void *data);
 static int64_t node_wall(void *data);
 static void node_connect(void *data, uint32_t id, const char *host,
-    uint16_t port, bool tls, bool verify);
+    uint16_t port, bool tls);
 static node_conn_t *node_conn(tn_node_t *node, uint32_t id);
 static void node_conn_done(node_conn_t *conn);
 static void node_send(void *data, uint32_t id, const uint8_t *bytes,
@@ -113,6 +112,8 @@ static void node_conn_received(void *data, tn_conn_t *conn, uint8_t *bytes,
     size_t len);
 static void node_conn_closed(void *data, tn_conn_t *conn, tn_conn_why_e why,
     const char *text);
+
+static void node_conn_lost(tn_node_t *node, uint32_t id, const char *reason);
 
 static void node_endpoints(void *data, const tn_endpoint_t *endpoints,
     size_t n);
@@ -224,10 +225,6 @@ tn_node_free(tn_node_t *node)
 
     if (node->tls != NULL) {
         tn_tls_free(node->tls);
-    }
-
-    if (node->tls_any != NULL) {
-        tn_tls_free(node->tls_any);
     }
 
     tn_nodestate_close(node->state);
@@ -510,15 +507,6 @@ node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
         }
     }
 
-    if (node->tls_any == NULL) {
-        node->tls_any = tn_tls_create(NULL, false, text);
-
-        if (node->tls_any == NULL) {
-            tn_log(&node->log, TN_LOG_ERR, "no TLS for control: %s", text);
-            return false;
-        }
-    }
-
     tn_osinfo_read(&os);
 
     memset(&conf, 0, sizeof(conf));
@@ -619,7 +607,7 @@ node_wall(void *data)
 
 static void
 node_connect(void *data, uint32_t id, const char *host, uint16_t port,
-    bool tls, bool verify)
+    bool tls)
 {
     tn_node_t *node = data;
 
@@ -636,9 +624,7 @@ node_connect(void *data, uint32_t id, const char *host, uint16_t port,
     params.host = host;
     params.port = port;
 
-    if (tls) {
-        params.tls = verify ? node->tls : node->tls_any;
-    }
+    params.tls = tls ? node->tls : NULL;
 
     conn->node = node;
     conn->id = id;
@@ -958,8 +944,15 @@ node_conn_closed(void *data, tn_conn_t *c, tn_conn_why_e why,
     node_conn_done(conn);
 
     if (!closing) {
-        tn_control_closed(node->control, id, reason);
+        node_conn_lost(node, id, reason);
     }
+}
+
+
+static void
+node_conn_lost(tn_node_t *node, uint32_t id, const char *reason)
+{
+    tn_control_closed(node->control, id, reason);
 
     if (node->online && !tn_control_online(node->control)) {
         node->online = false;
@@ -1002,6 +995,30 @@ static void
 node_network(void *data)
 {
     tn_node_t *node = data;
+
+    size_t        i, n;
+    uint32_t      ids[TN_NODE_CONNS_MAX];
+    tn_link_t    *link, *next;
+    node_conn_t  *conn;
+
+    n = 0;
+
+    /* one that has another address now would only be missed in seconds */
+
+    tn_list_each_safe(link, next, &node->conns) {
+        conn = tn_container(link, node_conn_t, link);
+
+        if (n < TN_NODE_CONNS_MAX && !conn->closing
+            && tn_conn_is_rerouted(conn->conn))
+        {
+            ids[n++] = conn->id;
+            node_conn_done(conn);
+        }
+    }
+
+    for (i = 0; i < n; i++) {
+        node_conn_lost(node, ids[i], "the host's address is another");
+    }
 
     tn_control_wake(node->control);
 }

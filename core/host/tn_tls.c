@@ -425,7 +425,10 @@ tn_tls_derp_key(SSL *ssl, tn_key_t *key, uint32_t *version)
     const ASN1_STRING     *cn;
     const size_t           prefix = sizeof(TN_TLS_DERP_PREFIX) - 1;
 
-    chain = SSL_get_peer_cert_chain(ssl);
+    /* before TLS 1.3 the chain is not encrypted: anybody may have added it */
+
+    chain = SSL_version(ssl) >= TLS1_3_VERSION ? SSL_get_peer_cert_chain(ssl)
+                                               : NULL;
 
     for (i = 0; chain != NULL && i < sk_X509_num(chain); i++) {
         cert = sk_X509_value(chain, i);

@@ -55,7 +55,7 @@ void tn_tls_error(SSL *ssl, int err, char *text);
 /*
  * A DERP server adds a certificate to its chain whose common name is
  * "derpkey" and the server's key, and whose serial number is the protocol
- * version.  True when the peer sent one; valid after the handshake.
+ * version.  True when the peer sent one by TLS 1.3; valid after the handshake.
  */
 bool tn_tls_derp_key(SSL *ssl, tn_key_t *key, uint32_t *version);
 

@@ -137,10 +137,10 @@ tn_derp_client_destroy(tn_derp_client_t *client)
 
 tn_rc_t
 tn_derp_client_start(tn_derp_client_t *client, tn_ms_t now, const char *host,
-    const tn_key_t *meta_key)
+    const char *ideal, const tn_key_t *meta_key)
 {
     int   n;
-    char  request[512];
+    char  request[1024];
 
     tn_derp_client_arm(client, now + TN_DERP_CLIENT_LOGIN_TIMEOUT_MS);
 
@@ -149,9 +149,12 @@ tn_derp_client_start(tn_derp_client_t *client, tn_ms_t now, const char *host,
                  "Host: %s\r\n"
                  "Upgrade: DERP\r\n"
                  "Connection: Upgrade\r\n"
-                 "%s"
+                 "%s%s%s%s"
                  "\r\n",
-                 host, meta_key ? "Derp-Fast-Start: 1\r\n" : "");
+                 host,
+                 ideal ? "Ideal-Node: " : "", ideal ? ideal : "",
+                 ideal ? "\r\n" : "",
+                 meta_key ? "Derp-Fast-Start: 1\r\n" : "");
 
     if (n < 0 || (size_t) n >= sizeof(request)) {
         return TN_ERROR;

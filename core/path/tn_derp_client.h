@@ -64,12 +64,13 @@ void tn_derp_client_destroy(tn_derp_client_t *client);
 
 /*
  * The connection (with TLS where the region has it) is open: writes the
- * upgrade.  `host` goes to the Host header.  meta_key is the server's key
- * from the meta certificate when TLS 1.3 gave one (upstream: fast start),
- * else NULL.  TN_OK, or what write() returned.
+ * upgrade.  `host` goes to the Host header.  `ideal` names the first node of
+ * the region when this is another one, else NULL (upstream: Ideal-Node, for
+ * the relay's statistics).  meta_key is the server's key from the meta
+ * certificate when TLS 1.3 gave one (upstream: fast start), else NULL.  TN_OK, or what write() returned.
  */
 tn_rc_t tn_derp_client_start(tn_derp_client_t *client, tn_ms_t now,
-    const char *host, const tn_key_t *meta_key);
+    const char *host, const char *ideal, const tn_key_t *meta_key);
 
 /* what arrived; TN_OK, or TN_CLOSED after failed() was called */
 tn_rc_t tn_derp_client_input(tn_derp_client_t *client, tn_ms_t now,

@@ -391,6 +391,10 @@ tn_path_set_local(tn_path_t *path, tn_ms_t now, const tn_addr_t *addrs,
         return;
     }
 
+    /* what STUN saw on another network would keep peers at a dead address */
+
+    path->ncache = 0;
+
     path->nlocal = nlocal;
     path->port4 = port4;
     path->port6 = port6;

@@ -27,6 +27,7 @@
 
 #include "tn_path_private.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 
@@ -309,6 +310,7 @@ tn_path_regions_probe(tn_path_t *path, tn_ms_t now)
 
         case TN_PATH_REGION_WAITING:
             region->failures = 0;
+            region->relay = 0;
             tn_path_region_arm(region, now);
             break;
 
@@ -408,9 +410,10 @@ void
 tn_path_derp_opened(tn_path_t *path, tn_ms_t now, uint32_t id,
     const tn_key_t *meta_key)
 {
+    char                        host[TN_DERPMAP_STRING_MAX + 8];
     tn_rc_t                     rc;
     tn_path_region_t           *region;
-    const tn_derpmap_node_t    *node;
+    const tn_derpmap_node_t    *node, *first;
 
     region = tn_path_region_find(path, id);
 
@@ -433,7 +436,18 @@ tn_path_derp_opened(tn_path_t *path, tn_ms_t now, uint32_t id,
 
     tn_derp_client_prefer(region->client, id == path->home);
 
-    rc = tn_derp_client_start(region->client, now, node->hostname, meta_key);
+    first = tn_derpmap_find(path->map, id)->nodes;
+
+    if (node->derp_port != 0 && node->derp_port != 443) {
+        (void) snprintf(host, sizeof(host), "%s:%u", node->hostname,
+                        node->derp_port);
+
+    } else {
+        (void) snprintf(host, sizeof(host), "%s", node->hostname);
+    }
+
+    rc = tn_derp_client_start(region->client, now, host,
+                              node != first ? first->name : NULL, meta_key);
 
     if (rc != TN_OK && rc != TN_CLOSED) {
         tn_path_region_failed(region, now, "login could not be sent");

@@ -134,7 +134,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     }
 
-    (void) tn_derp_client_start(client, now, "h",
+    (void) tn_derp_client_start(client, now, "h", NULL,
                                 data[0] & 1 ? &server.pub : NULL);
     data++;
     size--;

@@ -50,7 +50,7 @@ static size_t           input_len;
 static tn_ms_t probe_now(void *data);
 static int64_t probe_wall(void *data);
 static void probe_connect(void *data, uint32_t id, const char *host,
-    uint16_t port, bool with_tls, bool verify);
+    uint16_t port, bool with_tls);
 static void probe_send(void *data, uint32_t id, const uint8_t *bytes,
     size_t len);
 static void probe_close(void *data, uint32_t id);
@@ -226,13 +226,12 @@ probe_wall(void *data)
 
 static void
 probe_connect(void *data, uint32_t id, const char *host, uint16_t port,
-    bool with_tls, bool verify)
+    bool with_tls)
 {
     probe_conn_t      *conn;
     tn_conn_params_t   params;
 
     (void) data;
-    (void) verify;
 
     printf("connect %s %u%s\n", host, port, with_tls ? " tls" : "");
 

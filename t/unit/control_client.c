@@ -267,7 +267,7 @@ dials(void)
     for (size_t i = 0; i < tn_nelems(ways); i++) {
         start(ways[i].url);
         ok(w.conns[0].port == ways[i].key_port
-           && w.conns[0].tls == ways[i].key_tls && w.conns[0].verify
+           && w.conns[0].tls == ways[i].key_tls
            && strcmp(w.conns[0].host, ways[i].host) == 0,
            "%s: the key", ways[i].url);
 
@@ -990,11 +990,11 @@ asks(void)
     ok(running() && w.nconns == 4, "a connection that answers is kept");
     w.hang = true;
     tn_control_wake(w.control);
-    run(9000);
+    run(2400);
     is_int((long long) w.nconns, 4, "one that does not");
     w.hang = false;
     run(2000);
-    ok(running() && w.nconns > 4, "is given up after 10 s");
+    ok(running() && w.nconns > 4, "is given up after 2.5 s");
     world_end();
 }
 

@@ -43,7 +43,6 @@ typedef struct {
     char               host[256];
     uint16_t           port;
     bool               tls;
-    bool               verify;
     bool               connected;       /* told to the client */
     bool               refused;
     char               head[4096];
@@ -785,8 +784,7 @@ op_wall(void *data)
 
 
 static void
-op_connect(void *data, uint32_t id, const char *host, uint16_t port, bool tls,
-    bool verify)
+op_connect(void *data, uint32_t id, const char *host, uint16_t port, bool tls)
 {
     conn_t  *conn;
 
@@ -799,7 +797,6 @@ op_connect(void *data, uint32_t id, const char *host, uint16_t port, bool tls,
     snprintf(conn->host, sizeof(conn->host), "%s", host);
     conn->port = port;
     conn->tls = tls;
-    conn->verify = verify;
     conn->refused = w.down || (w.down_plain && !tls);
     w.nconns = id;
 }

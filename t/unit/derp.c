@@ -227,7 +227,8 @@ check_stream(size_t step)
     bytes = malloc(0x30000);
     n = stream(bytes, derp_server_info);
 
-    is_int(tn_derp_client_start(world->client, 1000, "derp.example", NULL),
+    is_int(tn_derp_client_start(world->client, 1000, "derp.example", NULL,
+                                NULL),
            TN_OK, "started");
     ok(memmem(world->sent, world->nsent, "GET /derp HTTP/1.1\r\n", 20)
        == world->sent, "asks for an upgrade");
@@ -235,6 +236,8 @@ check_stream(size_t step)
        != NULL, "names the host");
     ok(memmem(world->sent, world->nsent, "\r\nUpgrade: DERP\r\n", 17)
        != NULL, "names the protocol");
+    ok(memmem(world->sent, world->nsent, "Ideal-Node", 10) == NULL,
+       "it is the first of its region");
     ok(memmem(world->sent, world->nsent, "Fast-Start", 10) == NULL,
        "no fast start");
     is_int(tn_derp_client_send(world->client, 1000, &world->server.pub, bytes,
@@ -302,9 +305,12 @@ check_fast_start(void)
 
     world = world_create();
     tn_derp_client_prefer(world->client, true);
-    (void) tn_derp_client_start(world->client, 1000, "h", &world->server.pub);
+    (void) tn_derp_client_start(world->client, 1000, "h", "1a",
+                                &world->server.pub);
 
     is_int(world->ready, 1, "fast start: ready at once");
+    ok(memmem(world->sent, world->nsent, "\r\nIdeal-Node: 1a\r\n", 18)
+       != NULL, "names the node that it would rather have");
     ok(memmem(world->sent, world->nsent, "\r\nDerp-Fast-Start: 1\r\n", 22)
        != NULL, "asks for it");
     ok(world->sent[world->nsent - 6] == TN_DERP_NOTE_PREFERRED,
@@ -329,7 +335,7 @@ check_times(void)
     world_t  *world;
 
     world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", NULL);
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL, NULL);
     tn_timers_run(&world->timers, 10999);
     ok(world->client != NULL, "the login may take 10 s");
     tn_timers_run(&world->timers, 11000);
@@ -337,7 +343,8 @@ check_times(void)
     world_free(world);
 
     world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", &world->server.pub);
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
+                                &world->server.pub);
     n = unhex(bytes, derp_server_info);
     feed(world, 1000, bytes, n, n);
 
@@ -352,7 +359,8 @@ check_times(void)
     world_free(world);
 
     world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", &world->server.pub);
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
+                                &world->server.pub);
     n = unhex(bytes, derp_server_info);
     feed(world, 1000, bytes, n, n);
     world->nsent = 0;
@@ -377,7 +385,8 @@ check_bucket(void)
     world_t  *world;
 
     world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", &world->server.pub);
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
+                                &world->server.pub);
     n = unhex(bytes, derp_server_info_limit);
     feed(world, 1000, bytes, n, n);
 
@@ -420,7 +429,7 @@ check_refusals(void)
 
     for (i = 0; i < tn_nelems(answers); i++) {
         world = world_create();
-        (void) tn_derp_client_start(world->client, 1000, "h", NULL);
+        (void) tn_derp_client_start(world->client, 1000, "h", NULL, NULL);
         n = i == 1 || i == 2 ? 45 : strlen(answers[i][0]);
         memcpy(bytes, answers[i][0], n);
         feed(world, 1000, bytes, n, 7);
@@ -431,14 +440,15 @@ check_refusals(void)
     }
 
     world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", NULL);
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL, NULL);
     memset(bytes, 'x', sizeof(bytes));
     feed(world, 1000, bytes, sizeof(bytes), 1000);
     is_str(world->reason, "endless HTTP response", "a response without end");
     world_free(world);
 
     world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", &world->server.pub);
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
+                                &world->server.pub);
     n = unhex(bytes, derp_server_info);
     bytes[n - 1] ^= 1;
     feed(world, 1000, bytes, n, n);
@@ -447,7 +457,8 @@ check_refusals(void)
 
     world = world_create();
     memset(bytes, 0, TN_KEY_LEN);
-    (void) tn_derp_client_start(world->client, 1000, "h", (tn_key_t *) bytes);
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
+                                (tn_key_t *) bytes);
     is_str(world->reason, "bad server key", "a server key of zeroes");
     world_free(world);
 }
