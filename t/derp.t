@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
 # The path machine against a real derper on loopback: upgrade and login over
-# plain HTTP, packets, STUN, and a direct path by CallMeMaybe.
+# plain HTTP, packets, STUN, and a direct path by CallMeMaybe; the same through
+# a real nginx that lets WebSocket pass and no other upgrade.
 
 use strict;
 use warnings;
@@ -24,35 +25,109 @@ ok(-x $program, 'the program is built') or BAIL_OUT('make units');
 my $dir = tempdir(CLEANUP => 1);
 my ($port, $stun) = (free_port('tcp'), free_port('udp'));
 my $pid = start();
+my $proxy;
 
 END {
     if ($pid) {
         my $status = $?;
-        kill TERM => $pid;
-        waitpid $pid, 0;
+
+        for ($pid, $proxy // ()) {
+            kill TERM => $_;
+            waitpid $_, 0;
+        }
+
         $? = $status;
     }
 }
 
-ok(accepts(), 'derper is up');
+ok(accepts($port), 'derper is up');
 
-my @lines = `$program $port $stun 2>&1`;
-my $status = $?;
+live('plain', $port);
 
-for (@lines) {
-    chomp;
+# A proxy that knows of WebSocket and strips any other upgrade.
 
-    if (/^(not )?ok \d+ - (.*)/) {
-        ok(!$1, $2);
+SKIP: {
+    chomp(my $nginx = `command -v nginx || echo /usr/sbin/nginx`);
+    skip 'no nginx', 1 unless -x $nginx;
 
-    } elsif (!/^1\.\./) {
-        diag($_) if $status;
-    }
+    my $front = free_port('tcp');
+    $proxy = proxy($nginx, $front);
+    ok(accepts($front), 'a proxy before it is up');
+    live('by WebSocket', $front);
+
+    open my $log, '<', "$dir/access" or die "$dir/access: $!";
+    my @seen = <$log>;
+    ok((grep { /^426 DERP/ } @seen), "DERP's own upgrade did not pass");
+    ok((grep { /^101 websocket/ } @seen), "WebSocket did");
 }
 
-is($status, 0, 'all of it');
-
 done_testing();
+
+
+sub live {
+    my ($name, $port) = @_;
+    my @lines = `$program $port $stun 2>&1`;
+    my $status = $?;
+
+    for (@lines) {
+        chomp;
+
+        if (/^(not )?ok \d+ - (.*)/) {
+            ok(!$1, "$name: $2");
+
+        } elsif (!/^1\.\./) {
+            diag($_) if $status;
+        }
+    }
+
+    is($status, 0, "$name: all of it");
+}
+
+
+sub proxy {
+    my ($nginx, $front) = @_;
+
+    open my $conf, '>', "$dir/nginx.conf" or die "$dir/nginx.conf: $!";
+    print $conf <<"CONF";
+daemon off;
+master_process off;
+pid $dir/nginx.pid;
+error_log $dir/error;
+events { }
+http {
+    log_format upgrade '\$status \$http_upgrade';
+    access_log $dir/access upgrade;
+    client_body_temp_path $dir/body;
+    proxy_temp_path $dir/proxy;
+    fastcgi_temp_path $dir/fastcgi;
+    uwsgi_temp_path $dir/uwsgi;
+    scgi_temp_path $dir/scgi;
+
+    map \$http_upgrade \$upgrade { default ''; websocket websocket; }
+    map \$http_upgrade \$hop { default close; websocket upgrade; }
+
+    server {
+        listen 127.0.0.1:$front;
+
+        location / {
+            proxy_pass http://127.0.0.1:$port;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade \$upgrade;
+            proxy_set_header Connection \$hop;
+        }
+    }
+}
+CONF
+    close $conf;
+
+    my $pid = fork // die "fork: $!";
+
+    return $pid if $pid;
+
+    open STDERR, '>', "$dir/nginx.log";
+    exec $nginx, '-p', $dir, '-c', "$dir/nginx.conf";
+    exit 1;
+}
 
 
 sub free_port {
@@ -78,6 +153,8 @@ sub start {
 
 
 sub accepts {
+    my ($port) = @_;
+
     for (1 .. 100) {
         return 1 if IO::Socket::IP->new(PeerHost => '127.0.0.1',
             PeerPort => $port, Timeout => 1);

@@ -184,7 +184,7 @@ subtest 'on the switch' => sub {
 
     change('nothing', 2, \@setup, sub { });
 
-    change('another address', 9, \@setup, sub {
+    change('another address', 7, \@setup, sub {
         $web->ip('addr', 'del', $web->ip4 . '/24', 'dev', 'eth0');
         $web->ip('addr', 'add', '10.77.0.200/24', 'dev', 'eth0');
         $web->ip('-6', 'addr', 'del', $web->ip6 . '/64', 'dev', 'eth0');
@@ -209,7 +209,7 @@ subtest 'behind a NAT' => sub {
         $router->forget;
     });
 
-    change('another address on the LAN', 9, \@setup, sub {
+    change('another address on the LAN', 5, \@setup, sub {
         my $lan = $router->lan_ip4 =~ s/\d+$//r;
 
         $web->ip('addr', 'del', $web->ip4 . '/24', 'dev', 'eth0');

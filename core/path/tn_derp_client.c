@@ -15,6 +15,12 @@
  * that is one write: the server sends no HTTP response, and its ServerKey
  * frame, which still comes, is skipped.
  *
+ * Where a proxy refuses that upgrade the owner may ask for WebSocket: the
+ * same bytes as binary messages, always with the whole greeting.  A write
+ * is one message, or several of at most 16 KiB.  After 25 s of silence a
+ * WebSocket ping goes out: proxies give up connections that are silent for a
+ * minute, which is as long as the server may be.
+ *
  * From READY on frames are handled one by one.  A frame that lies whole in
  * the bytes given is handled in place; else its parts are gathered in a
  * buffer that holds the longest packet.  Longer frames up to 1 MiB are
@@ -32,6 +38,7 @@
 
 #include "crypto/tn_curve.h"
 #include "wire/tn_derp.h"
+#include "wire/tn_ws.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +47,22 @@
 #define TN_DERP_CLIENT_HTTP_MAX  8192
 #define TN_DERP_CLIENT_BUF \
     (TN_DERP_HEAD + TN_KEY_LEN + TN_DERP_PACKET_MAX)
+
+#define TN_DERP_CLIENT_WS_PING_MS  25000
+
+/* derper's library refuses messages over 32 KiB: longer frames take several */
+#define TN_DERP_CLIENT_WS_MESSAGE  16384
+#define TN_DERP_CLIENT_WS_OUT \
+    (TN_DERP_CLIENT_BUF \
+     + (TN_DERP_CLIENT_BUF / TN_DERP_CLIENT_WS_MESSAGE + 1) * TN_WS_HEAD_MAX)
+
+/* what a connection over WebSocket has more */
+typedef struct {
+    tn_ws_reader_t               reader;
+    char                         key[TN_WS_KEY_TEXT];
+    tn_ms_t                      pinged;
+    uint8_t                      out[TN_DERP_CLIENT_WS_OUT];
+} tn_derp_client_ws_t;
 
 typedef enum {
     TN_DERP_CLIENT_IDLE = 0,
@@ -57,6 +80,8 @@ struct tn_derp_client_s {
     tn_timer_t                   timer;
 
     tn_derp_client_state_e       state;
+    bool                         upgraded;
+    tn_derp_client_ws_t         *ws;        /* NULL: the upgrade is DERP's */
     tn_box_key_t                 box;
     tn_ms_t                      heard;     /* last frame */
     tn_ms_t                      probe_until;   /* 0: none is out */
@@ -77,6 +102,14 @@ struct tn_derp_client_s {
 };
 
 
+static tn_rc_t tn_derp_client_stream(tn_derp_client_t *client, tn_ms_t now,
+    uint8_t *bytes, size_t len);
+static tn_rc_t tn_derp_client_write(tn_derp_client_t *client,
+    const uint8_t *head, size_t head_len, const uint8_t *body,
+    size_t body_len);
+static tn_rc_t tn_derp_client_message(tn_derp_client_t *client,
+    tn_ws_opcode_e opcode, const uint8_t *head, size_t head_len,
+    const uint8_t *body, size_t body_len);
 static tn_rc_t tn_derp_client_login(tn_derp_client_t *client, tn_ms_t now,
     const char *request, const tn_key_t *server);
 static tn_rc_t tn_derp_client_upgrade(tn_derp_client_t *client, tn_ms_t now,
@@ -131,7 +164,17 @@ tn_derp_client_destroy(tn_derp_client_t *client)
 
     tn_timer_cancel(client->timers, &client->timer);
     tn_wipe(&client->box, sizeof(tn_box_key_t));
+    free(client->ws);
     free(client);
+}
+
+
+tn_rc_t
+tn_derp_client_use_websocket(tn_derp_client_t *client)
+{
+    client->ws = calloc(1, sizeof(tn_derp_client_ws_t));
+
+    return client->ws ? TN_OK : TN_NOMEM;
 }
 
 
@@ -140,18 +183,29 @@ tn_derp_client_start(tn_derp_client_t *client, tn_ms_t now, const char *host,
     const char *ideal, const tn_key_t *meta_key)
 {
     int   n;
-    char  request[1024];
+    char  request[1024], fields[160];
 
     tn_derp_client_arm(client, now + TN_DERP_CLIENT_LOGIN_TIMEOUT_MS);
+
+    fields[0] = '\0';
+
+    if (client->ws != NULL) {
+        meta_key = NULL;
+        tn_ws_key(client->ws->key);
+        (void) snprintf(fields, sizeof(fields),
+                        "Sec-WebSocket-Version: 13\r\n"
+                        "Sec-WebSocket-Protocol: derp\r\n"
+                        "Sec-WebSocket-Key: %s\r\n", client->ws->key);
+    }
 
     n = snprintf(request, sizeof(request),
                  "GET /derp HTTP/1.1\r\n"
                  "Host: %s\r\n"
-                 "Upgrade: DERP\r\n"
+                 "Upgrade: %s\r\n"
                  "Connection: Upgrade\r\n"
-                 "%s%s%s%s"
+                 "%s%s%s%s%s"
                  "\r\n",
-                 host,
+                 host, client->ws ? "websocket" : "DERP", fields,
                  ideal ? "Ideal-Node: " : "", ideal ? ideal : "",
                  ideal ? "\r\n" : "",
                  meta_key ? "Derp-Fast-Start: 1\r\n" : "");
@@ -161,6 +215,7 @@ tn_derp_client_start(tn_derp_client_t *client, tn_ms_t now, const char *host,
     }
 
     if (meta_key != NULL) {
+        client->upgraded = true;
         return tn_derp_client_login(client, now, request, meta_key);
     }
 
@@ -175,10 +230,10 @@ tn_rc_t
 tn_derp_client_input(tn_derp_client_t *client, tn_ms_t now, uint8_t *bytes,
     size_t len)
 {
-    size_t    n;
-    uint8_t   type;
-    tn_rc_t   rc;
-    uint32_t  payload;
+    size_t          n;
+    uint8_t        *data;
+    tn_rc_t         rc;
+    tn_ws_opcode_e  opcode;
 
     if (client->state == TN_DERP_CLIENT_UPGRADE) {
         rc = tn_derp_client_upgrade(client, now, &bytes, &len);
@@ -187,6 +242,62 @@ tn_derp_client_input(tn_derp_client_t *client, tn_ms_t now, uint8_t *bytes,
             return rc == TN_AGAIN ? TN_OK : rc;
         }
     }
+
+    if (client->ws == NULL) {
+        return tn_derp_client_stream(client, now, bytes, len);
+    }
+
+    for ( ;; ) {
+        rc = tn_ws_read(&client->ws->reader, &bytes, &len, &opcode, &data,
+                        &n);
+
+        if (rc == TN_AGAIN) {
+            return TN_OK;
+        }
+
+        if (rc != TN_OK) {
+            return tn_derp_client_fail(client, now, "broken WebSocket frame");
+        }
+
+        client->heard = now;
+
+        switch (opcode) {
+
+        case TN_WS_BINARY:
+            rc = tn_derp_client_stream(client, now, data, n);
+
+            if (rc != TN_OK) {
+                return rc;
+            }
+
+            break;
+
+        case TN_WS_PING:
+            (void) tn_derp_client_message(client, TN_WS_PONG, data, n, NULL,
+                                          0);
+            break;
+
+        case TN_WS_CLOSE:
+            (void) tn_derp_client_message(client, TN_WS_CLOSE, data, n, NULL,
+                                          0);
+            return tn_derp_client_fail(client, now,
+                                       "the server closed the WebSocket");
+
+        default:
+            break;
+        }
+    }
+}
+
+
+static tn_rc_t
+tn_derp_client_stream(tn_derp_client_t *client, tn_ms_t now, uint8_t *bytes,
+    size_t len)
+{
+    size_t    n;
+    uint8_t   type;
+    tn_rc_t   rc;
+    uint32_t  payload;
 
     while (len != 0) {
 
@@ -272,7 +383,7 @@ tn_derp_client_send(tn_derp_client_t *client, tn_ms_t now,
                        (uint32_t) (TN_KEY_LEN + len));
     memcpy(head + TN_DERP_HEAD, dst->b, TN_KEY_LEN);
 
-    return client->ops->write(client->data, head, sizeof(head), bytes, len);
+    return tn_derp_client_write(client, head, sizeof(head), bytes, len);
 }
 
 
@@ -306,7 +417,7 @@ tn_derp_client_probe(tn_derp_client_t *client, tn_ms_t now, tn_ms_t wait)
 
     /* when the queue is full the probe fails, and rightly */
 
-    (void) client->ops->write(client->data, frame, sizeof(frame), NULL, 0);
+    (void) tn_derp_client_write(client, frame, sizeof(frame), NULL, 0);
 
     tn_derp_client_arm(client, client->probe_until);
 }
@@ -316,6 +427,13 @@ bool
 tn_derp_client_is_ready(const tn_derp_client_t *client)
 {
     return client->state == TN_DERP_CLIENT_READY;
+}
+
+
+bool
+tn_derp_client_is_upgraded(const tn_derp_client_t *client)
+{
+    return client->upgraded;
 }
 
 
@@ -330,6 +448,65 @@ tn_ms_t
 tn_derp_client_heard(const tn_derp_client_t *client)
 {
     return client->heard;
+}
+
+
+/* a DERP frame, as it is or as a message */
+static tn_rc_t
+tn_derp_client_write(tn_derp_client_t *client, const uint8_t *head,
+    size_t head_len, const uint8_t *body, size_t body_len)
+{
+    if (client->ws != NULL) {
+        return tn_derp_client_message(client, TN_WS_BINARY, head, head_len,
+                                      body, body_len);
+    }
+
+    return client->ops->write(client->data, head, head_len, body, body_len);
+}
+
+
+static tn_rc_t
+tn_derp_client_message(tn_derp_client_t *client, tn_ws_opcode_e opcode,
+    const uint8_t *head, size_t head_len, const uint8_t *body,
+    size_t body_len)
+{
+    size_t                n, len, at, from, part;
+    uint8_t               mask[TN_WS_MASK];
+    tn_derp_client_ws_t  *ws;
+
+    ws = client->ws;
+    len = head_len + body_len;
+
+    if (len > TN_DERP_CLIENT_BUF) {
+        return TN_ERROR;
+    }
+
+    at = 0;
+    from = 0;
+
+    do {
+        n = tn_min(len - from, (size_t) TN_DERP_CLIENT_WS_MESSAGE);
+        tn_random(mask, sizeof(mask));
+        at += tn_ws_head_write(ws->out + at, opcode, n, mask);
+
+        part = from < head_len ? tn_min(head_len - from, n) : 0;
+
+        if (part != 0) {
+            memcpy(ws->out + at, head + from, part);
+        }
+
+        if (n > part) {
+            memcpy(ws->out + at + part, body + from + part - head_len,
+                   n - part);
+        }
+
+        tn_ws_mask(ws->out + at, n, mask, 0);
+        at += n;
+        from += n;
+
+    } while (from < len);
+
+    return client->ops->write(client->data, ws->out, at, NULL, 0);
 }
 
 
@@ -365,7 +542,7 @@ tn_derp_client_login(tn_derp_client_t *client, tn_ms_t now,
                                 strlen(request), frame, sizeof(frame));
 
     } else {
-        rc = client->ops->write(client->data, frame, sizeof(frame), NULL, 0);
+        rc = tn_derp_client_write(client, frame, sizeof(frame), NULL, 0);
     }
 
     if (rc != TN_OK) {
@@ -389,9 +566,10 @@ static tn_rc_t
 tn_derp_client_upgrade(tn_derp_client_t *client, tn_ms_t now, uint8_t **bytes,
     size_t *len)
 {
-    char      reason[96];
-    size_t    n, over;
-    uint8_t  *end, *line;
+    char         reason[96];
+    size_t       n, over;
+    uint8_t     *end, *line;
+    const char  *why;
 
     n = tn_derp_client_gather(client, *bytes, *len, TN_DERP_CLIENT_HTTP_MAX);
     end = memmem(client->buf, client->len, "\r\n\r\n", 4);
@@ -421,8 +599,18 @@ tn_derp_client_upgrade(tn_derp_client_t *client, tn_ms_t now, uint8_t **bytes,
         return tn_derp_client_fail(client, now, reason);
     }
 
+    why = client->ws ? tn_ws_refusal((const char *) client->buf,
+                                     (size_t) (end - client->buf),
+                                     client->ws->key, "derp")
+                     : NULL;
+
+    if (why != NULL) {
+        return tn_derp_client_fail(client, now, why);
+    }
+
     client->len = 0;
     client->state = TN_DERP_CLIENT_GREETING;
+    client->upgraded = true;
 
     n -= over;
     *bytes += n;
@@ -501,7 +689,7 @@ tn_derp_client_frame(tn_derp_client_t *client, tn_ms_t now, uint8_t *bytes,
         tn_derp_head_write(pong, TN_DERP_PONG_FRAME, TN_DERP_PING);
         memcpy(pong + TN_DERP_HEAD, frame.data, TN_DERP_PING);
 
-        (void) client->ops->write(client->data, pong, sizeof(pong), NULL, 0);
+        (void) tn_derp_client_write(client, pong, sizeof(pong), NULL, 0);
         break;
 
     case TN_DERP_PONG_FRAME:
@@ -579,7 +767,9 @@ tn_derp_client_info(tn_derp_client_t *client, tn_ms_t now,
     client->tokens = client->burst * 1000;
     client->tokens_at = now;
 
-    tn_derp_client_arm(client, now + TN_DERP_CLIENT_READ_TIMEOUT_MS);
+    tn_derp_client_arm(client, now + (client->ws
+                                      ? TN_DERP_CLIENT_WS_PING_MS
+                                      : TN_DERP_CLIENT_READ_TIMEOUT_MS));
 
     return TN_OK;
 }
@@ -623,7 +813,7 @@ tn_derp_client_tell_home(tn_derp_client_t *client)
     tn_derp_head_write(frame, TN_DERP_NOTE_PREFERRED, 1);
     frame[TN_DERP_HEAD] = client->home;
 
-    if (client->ops->write(client->data, frame, sizeof(frame), NULL, 0)
+    if (tn_derp_client_write(client, frame, sizeof(frame), NULL, 0)
         == TN_OK)
     {
         client->home_told = client->home;
@@ -643,7 +833,8 @@ tn_derp_client_arm(tn_derp_client_t *client, tn_ms_t at)
 static void
 tn_derp_client_timer(void *data, tn_ms_t now)
 {
-    tn_ms_t            next;
+    tn_ms_t            next, quiet;
+    uint8_t            none = 0;
     tn_derp_client_t  *client;
 
     client = data;
@@ -663,6 +854,20 @@ tn_derp_client_timer(void *data, tn_ms_t now)
     if (now >= next) {
         (void) tn_derp_client_fail(client, now, "silent for too long");
         return;
+    }
+
+    if (client->ws != NULL) {
+        quiet = tn_max(client->heard, client->ws->pinged)
+                + TN_DERP_CLIENT_WS_PING_MS;
+
+        if (now >= quiet) {
+            client->ws->pinged = now;
+            quiet = now + TN_DERP_CLIENT_WS_PING_MS;
+            (void) tn_derp_client_message(client, TN_WS_PING, &none, 0, NULL,
+                                          0);
+        }
+
+        next = tn_min(next, quiet);
     }
 
     if (client->probe_until != 0) {

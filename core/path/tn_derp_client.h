@@ -63,11 +63,18 @@ tn_derp_client_t *tn_derp_client_create(const tn_derp_client_ops_t *ops,
 void tn_derp_client_destroy(tn_derp_client_t *client);
 
 /*
+ * Before the start: speak WebSocket, for a way that does not let DERP's own
+ * upgrade pass.  TN_OK or TN_NOMEM.
+ */
+tn_rc_t tn_derp_client_use_websocket(tn_derp_client_t *client);
+
+/*
  * The connection (with TLS where the region has it) is open: writes the
  * upgrade.  `host` goes to the Host header.  `ideal` names the first node of
  * the region when this is another one, else NULL (upstream: Ideal-Node, for
  * the relay's statistics).  meta_key is the server's key from the meta
- * certificate when TLS 1.3 gave one (upstream: fast start), else NULL.  TN_OK, or what write() returned.
+ * certificate when TLS 1.3 gave one (upstream: fast start), else NULL.
+ * TN_OK, or what write() returned.
  */
 tn_rc_t tn_derp_client_start(tn_derp_client_t *client, tn_ms_t now,
     const char *host, const char *ideal, const tn_key_t *meta_key);
@@ -92,6 +99,9 @@ void tn_derp_client_probe(tn_derp_client_t *client, tn_ms_t now,
 
 /* packets may be sent */
 bool tn_derp_client_is_ready(const tn_derp_client_t *client);
+
+/* the way lets DERP pass: the upgrade was accepted, or there was none */
+bool tn_derp_client_is_upgraded(const tn_derp_client_t *client);
 
 /* the server has taken our login */
 bool tn_derp_client_is_proven(const tn_derp_client_t *client);

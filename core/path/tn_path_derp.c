@@ -15,6 +15,10 @@
  * 4 s when there is another; after a round of all the wait doubles up to 5 s.
  * A connection that was good for 10 s starts anew without a wait.
  *
+ * A relay that was connected to but did not take the upgrade is tried again
+ * at once by WebSocket, which proxies know (upstream has that for browsers
+ * alone).  What passed is tried first from then on; what did not is left.
+ *
  * What is to be sent while a region is OPENING waits in a queue of 32
  * packets, so that the handshake which causes the opening is not lost; what
  * has waited over 3 s is dropped.
@@ -429,7 +433,10 @@ tn_path_derp_opened(tn_path_t *path, tn_ms_t now, uint32_t id,
                                            &path->node, path->timers,
                                            path->log);
 
-    if (region->client == NULL || node == NULL) {
+    if (region->client == NULL || node == NULL
+        || (region->websocket
+            && tn_derp_client_use_websocket(region->client) != TN_OK))
+    {
         tn_path_region_failed(region, now, "no memory");
         return;
     }
@@ -599,7 +606,7 @@ static void
 tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
     const char *reason)
 {
-    bool                     was_ready;
+    bool                     was_ready, blocked;
     tn_ms_t                  wait;
     tn_path_t               *path;
     const tn_derpmap_node_t *next;
@@ -610,6 +617,9 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
 
     tn_log(path->log, TN_LOG_NOTICE, "path: DERP region %u: %s", region->id,
            reason);
+
+    blocked = region->client != NULL
+              && !tn_derp_client_is_upgraded(region->client);
 
     tn_derp_client_destroy(region->client);
     region->client = NULL;
@@ -642,7 +652,11 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
         wait = region->restart_in;
         region->restart_in = 0;
 
+    } else if (blocked && !region->websocket) {
+        region->websocket = true;
+
     } else {
+        region->websocket = region->websocket && !blocked;
         next = tn_derpmap_relay(tn_derpmap_find(path->map, region->id),
                                 region->relay + 1);
         region->relay++;

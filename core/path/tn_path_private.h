@@ -189,6 +189,7 @@ struct tn_path_region_s {
     uint32_t                id;
     tn_path_region_state_e  state;
     bool                    connected;  /* the host has a connection */
+    bool                    websocket;  /* the way takes nothing else */
     tn_derp_client_t       *client;
     uint32_t                relay;      /* number of the node to try */
     uint32_t                failures;   /* rounds through all nodes */
