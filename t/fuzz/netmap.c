@@ -8,6 +8,8 @@
 
 #include "control/tn_netmap_int.h"
 
+#include "control/tn_netmap_dump.h"
+
 #include <stdlib.h>
 
 
@@ -129,6 +131,34 @@ check(tn_netmap_t *map)
 }
 
 
+/* what would be kept on disk can be read again */
+static void
+keep(tn_netmap_t *map, int64_t wall)
+{
+    size_t                len;
+    int64_t               saved;
+    uint8_t              *bytes;
+    tn_key_t              key;
+    tn_netmap_t          *again;
+    tn_netmap_changes_t   changes;
+
+    memset(&key, 1, sizeof(key));
+    again = tn_netmap_create(NULL);
+
+    if (map->self != NULL && again != NULL
+        && tn_netmap_pack(map, &key, 0, wall, &bytes, &len) == TN_OK)
+    {
+        must(tn_netmap_unpack(again, &key, bytes, len, wall, &saved, &changes)
+             == TN_OK);
+        must(again->self != NULL && saved == wall);
+        tn_netmap_changes_done(&changes);
+        free(bytes);
+    }
+
+    tn_netmap_destroy(again);
+}
+
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -179,6 +209,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         wall += 3600;
         data += tn_min(len + 1, size);
         size -= tn_min(len + 1, size);
+    }
+
+    if (map != NULL) {
+        keep(map, wall);
     }
 
     tn_netmap_destroy(map);
