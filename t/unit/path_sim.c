@@ -245,8 +245,8 @@ check_roaming(void)
 
 
 /*
- * From first traffic until direct, 100 tries: begun at once after each has
- * heard of the other, when own endpoints are not known yet, or later.
+ * From first traffic until direct, 100 tries: begun as soon as each has heard
+ * of the other, or up to a minute later, when NATs have forgotten mappings.
  */
 static void
 check_hundred(nat_e nat, bool at_once, unsigned loss, unsigned limit)
