@@ -370,7 +370,7 @@ main(void)
 
     ann_at = at("192.0.2.1:1000");
     bob_at = at("[2001:db8::2]:2000");
-    eve_at = at("192.0.2.3:3000");
+    eve_at = at("192.0.2.3:1000");     /* the port of ann */
 
     server = tn_relay_server_create(&self, 512);
 
