@@ -123,6 +123,34 @@ for my $time (1 .. 2) {
 is(system('kill', '-9', find('tailnet-netns')), 0, 'kill -9 of the holder');
 cmp_ok(moves(), '<', 5, 'the download goes on');
 
+{
+    my ($super) = find('tailnet-super');
+
+    kill 'KILL', $super;
+    my ($seconds, $new) = wait_new('tailnet-super', $super);
+
+    cmp_ok($seconds, '<', 1, 'kill -9 of the supervisor: another one is '
+           . 'there within a second');
+    cmp_ok(moves(), '<', 10, 'and the download goes on');
+    $lab->wait_for(10, 'a core and a holder', sub {
+        find('tailnet-core') && find('tailnet-netns');
+    });
+
+    my ($guard) = find('tailnet-guard');
+
+    kill 'KILL', $guard;
+    ($seconds) = wait_new('tailnet-guard', $guard);
+    cmp_ok($seconds, '<', 2, 'kill -9 of its guard: another one too');
+
+    # it has to know everything
+    sleep 0.5;
+    ($super) = find('tailnet-super');
+    kill 'KILL', $super;
+    ($seconds) = wait_new('tailnet-super', $super);
+    cmp_ok($seconds, '<', 1, 'and sees to a supervisor');
+    cmp_ok(moves(), '<', 10, 'with all that it had');
+}
+
 $nginx->reload;
 cmp_ok(moves(), '<', 5, 'and after a reload');
 
@@ -145,7 +173,7 @@ is($peer->wait_get('http://web/', seconds => 10)->{status}, 200,
 $nginx->quit;
 
 $lab->wait_for(5, 'the end of the processes', sub {
-    !find('tailnet-core') && !find('tailnet-super') && !find('tailnet-netns')
+    !grep { find("tailnet-$_") } qw(core super netns guard);
 });
 pass('nothing is left behind');
 

@@ -228,6 +228,7 @@ sub nothing_left {
     my ($run) = @_;
     return wait_until(sub {
         !-e $run && !find('super', $run) && !find('core', $run)
+            && !find('guard', $run)
             && !find('holder')
     }, 6);
 }
@@ -455,7 +456,9 @@ subtest 'start' => sub {
        'six at once find one supervisor');
     is(scalar(find('super', "$dir/race.tailnet")), 1, 'there is one');
 
-    kill 'KILL', $pids[0];
+    # with its guard, a supervisor is gone for good
+
+    kill 'KILL', find('guard', "$dir/race.tailnet"), $pids[0];
     ok(wait_until(sub { !find('super', "$dir/race.tailnet") }), 'killed');
     ok(-S "$dir/race.tailnet/super.sock", 'its socket is left');
 
@@ -464,7 +467,8 @@ subtest 'start' => sub {
     is($race[0]->node('home'), 'ok', 'works');
     is($race[0]->say('commit'), 'ok', 'as before');
     pid_of('core', "$dir/race.tailnet");
-    kill 'KILL', pid_of('super', "$dir/race.tailnet");
+    kill 'KILL', find('guard', "$dir/race.tailnet"),
+        pid_of('super', "$dir/race.tailnet");
     ok(wait_until(sub { !find('core', "$dir/race.tailnet")
                         && !find('holder', 'home') }),
        'core and holder end with a supervisor that is killed');
@@ -473,6 +477,19 @@ subtest 'start' => sub {
     like($race[0]->open('race', 'r0'), qr/^ok (\d+) 1$/, 'and again');
     is($race[0]->node('home'), 'ok', 'works');
     is($race[0]->say('commit'), 'ok', 'as before');
+
+    # alone, it is followed by another, and nginx does not notice
+
+    my ($killed, $ended) = (pid_of('super', "$dir/race.tailnet"),
+                            pid_of('core', "$dir/race.tailnet"));
+    kill 'KILL', $killed;
+    ok(wait_until(sub {
+        my ($super) = find('super', "$dir/race.tailnet");
+        my ($core) = find('core', "$dir/race.tailnet");
+        return $super && $super != $killed && $core && $core != $ended;
+    }), 'a killed supervisor is followed by another, with a core');
+    is($race[0]->node('home'), 'ok', 'the lifeline goes on');
+    is($race[0]->say('commit'), 'ok', 'and is obeyed');
 
     # nginx's user is another one now
 
@@ -674,7 +691,7 @@ END {
 
     if ($dir) {
         # what a failed test left; found by their path, which is this test's
-        kill 'KILL', find('super'), find('core'), find('holder');
+        kill 'KILL', map { find($_) } qw(guard super core holder);
 
         system("umount -lR $dir/root 2>/dev/null; umount /dev/net/tun;"
                . " umount $dir/tmpfs");

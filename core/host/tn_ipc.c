@@ -38,7 +38,16 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_CORE_STOP] = sizeof(tn_ipc_name_t),
     [TN_IPC_CORE_START] = sizeof(tn_ipc_name_t),
     [TN_IPC_TOOL] = sizeof(tn_ipc_tool_t),
-    [TN_IPC_TOOL_REPLY] = sizeof(tn_ipc_tool_reply_t)
+    [TN_IPC_TOOL_REPLY] = sizeof(tn_ipc_tool_reply_t),
+    [TN_IPC_KEEP_BEGIN] = sizeof(tn_ipc_name_t),
+    [TN_IPC_KEEP_SUPER] = sizeof(tn_ipc_keep_super_t),
+    [TN_IPC_KEEP_NODE] = sizeof(tn_ipc_keep_node_t),
+    [TN_IPC_KEEP_LISTENER] = sizeof(tn_ipc_listen_t),
+    [TN_IPC_KEEP_LIFELINE] = sizeof(tn_ipc_keep_lifeline_t),
+    [TN_IPC_KEEP_WANT] = sizeof(tn_ipc_keep_want_t),
+    [TN_IPC_KEEP_SOCKET] = sizeof(tn_ipc_keep_socket_t),
+    [TN_IPC_KEEP_END] = sizeof(tn_ipc_name_t),
+    [TN_IPC_KEEP_BYE] = sizeof(tn_ipc_name_t)
 };
 
 
@@ -270,6 +279,7 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
 
     case TN_IPC_LISTEN:
     case TN_IPC_HOLDER_LISTEN:
+    case TN_IPC_KEEP_LISTENER:
         return tn_ipc_terminated(msg->listen.node);
 
     case TN_IPC_DIAL:
@@ -301,6 +311,23 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
 
     case TN_IPC_TOOL_REPLY:
         return msg->tool_reply.len <= TN_IPC_CHUNK;
+
+    case TN_IPC_KEEP_SUPER:
+        return true;
+
+    case TN_IPC_KEEP_NODE:
+        return tn_ipc_terminated(msg->keep_node.name)
+               && tn_ipc_node_sound(&msg->keep_node.node);
+
+    case TN_IPC_KEEP_LIFELINE:
+        return tn_ipc_terminated(msg->keep_lifeline.conf.token)
+               && tn_ipc_terminated(msg->keep_lifeline.conf.log_path);
+
+    case TN_IPC_KEEP_WANT:
+        return tn_ipc_node_sound(&msg->keep_want.node);
+
+    case TN_IPC_KEEP_SOCKET:
+        return tn_ipc_terminated(msg->keep_socket.listen.node);
 
     default:
         return tn_ipc_terminated(msg->name.name);

@@ -2,7 +2,7 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * Every message between nginx, the supervisor, the holders and the core:
+ * Every message between nginx, supervisor, guard, the holders and the core:
  * fixed-size structures over SOCK_SEQPACKET, descriptors by SCM_RIGHTS.
  * Magic, version, type and length are checked before a field is looked at.
  * It owns no state; nothing here may be logged as a whole (auth keys).
@@ -79,6 +79,20 @@ typedef enum {
     /* command line -> core, over dial.sock, one per connection */
     TN_IPC_TOOL,                /* tn_ipc_tool_t */
     TN_IPC_TOOL_REPLY,          /* tn_ipc_tool_reply_t, several; core -> */
+
+    /*
+     * supervisor -> guard: all that is to survive the supervisor, from BEGIN
+     * to END in this order; the same from the guard to the next supervisor
+     */
+    TN_IPC_KEEP_BEGIN,          /* tn_ipc_name_t */
+    TN_IPC_KEEP_SUPER,          /* tn_ipc_keep_super_t + super.sock, dial */
+    TN_IPC_KEEP_NODE,           /* tn_ipc_keep_node_t + its descriptors */
+    TN_IPC_KEEP_LISTENER,       /* tn_ipc_listen_t + the socket */
+    TN_IPC_KEEP_LIFELINE,       /* tn_ipc_keep_lifeline_t + itself, log */
+    TN_IPC_KEEP_WANT,           /* tn_ipc_keep_want_t: a node it wants */
+    TN_IPC_KEEP_SOCKET,         /* tn_ipc_keep_socket_t: a listener of it */
+    TN_IPC_KEEP_END,            /* tn_ipc_name_t */
+    TN_IPC_KEEP_BYE,            /* tn_ipc_name_t: an end in order */
 
     TN_IPC_TYPES
 } tn_ipc_type_e;
@@ -240,6 +254,7 @@ typedef struct {
 #define TN_IPC_FD_UDP6    0x20
 #define TN_IPC_FD_LOG     0x40
 #define TN_IPC_FD_DIAL    0x80
+#define TN_IPC_FD_SUPER   0x100
 
 /* how the stack came out; `features` of a node */
 #define TN_IPC_TUN_USO       0x01   /* the TUN splits UDP too */
@@ -295,6 +310,53 @@ typedef struct {
 } tn_ipc_core_node_t;
 
 
+typedef struct {
+    tn_ipc_head_t  head;
+    uint32_t       mask;        /* TN_IPC_FD_SUPER, TN_IPC_FD_DIAL */
+    uint32_t       uid;
+    uint32_t       gid;
+    uint32_t       unused;
+} tn_ipc_keep_super_t;
+
+
+typedef struct {
+    tn_ipc_head_t  head;
+    uint32_t       mask;        /* TUN, NETNS, USERNS, UDP4, UDP6 */
+    uint32_t       features;
+    char           name[TN_IPC_NAME];
+    tn_ipc_node_t  node;        /* what is in force, if running */
+    uint8_t        disco[32];
+    uint16_t       running;
+    uint16_t       udp_port;
+    uint32_t       unused;
+} tn_ipc_keep_node_t;
+
+
+/* a lifeline is named by the serial number of its opening */
+typedef struct {
+    tn_ipc_head_t  head;
+    uint64_t       opened;
+    uint64_t       committed;
+    uint32_t       mask;        /* TN_IPC_FD_SUPER: its own; TN_IPC_FD_LOG */
+    uint32_t       hello;       /* conf was said */
+    tn_ipc_hello_t conf;
+} tn_ipc_keep_lifeline_t;
+
+
+typedef struct {
+    tn_ipc_head_t  head;
+    uint64_t       opened;
+    tn_ipc_node_t  node;
+} tn_ipc_keep_want_t;
+
+
+typedef struct {
+    tn_ipc_head_t    head;
+    uint64_t         opened;
+    tn_ipc_listen_t  listen;
+} tn_ipc_keep_socket_t;
+
+
 typedef union {
     tn_ipc_head_t        head;
     tn_ipc_reply_t       reply;
@@ -311,6 +373,11 @@ typedef union {
     tn_ipc_core_node_t   core_node;
     tn_ipc_tool_t        tool;
     tn_ipc_tool_reply_t  tool_reply;
+    tn_ipc_keep_super_t  keep_super;
+    tn_ipc_keep_node_t   keep_node;
+    tn_ipc_keep_lifeline_t  keep_lifeline;
+    tn_ipc_keep_want_t   keep_want;
+    tn_ipc_keep_socket_t  keep_socket;
 } tn_ipc_msg_t;
 
 

@@ -50,7 +50,7 @@ tn_local_open(const tn_client_conf_t *conf, char *text)
         return NULL;
     }
 
-    lifeline = tn_super_open(tn_local.super);
+    lifeline = tn_super_open(tn_local.super, -1);
 
     if (lifeline == NULL) {
         snprintf(text, TN_IPC_TEXT, "too many cycles are alive");

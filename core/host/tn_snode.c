@@ -250,24 +250,17 @@ tn_snode_listener_t *
 tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
 {
     int                   fd;
-    tn_link_t            *link;
     tn_ipc_listen_t       req;
     tn_snode_listener_t  *listener;
 
-    tn_list_each(link, &node->listeners) {
-        listener = tn_container(link, tn_snode_listener_t, link);
+    listener = tn_snode_find(node, conf);
 
-        if (listener->key.family == conf->family
-            && listener->key.proto == conf->proto
-            && listener->key.port == conf->port
-            && listener->key.worker == conf->worker)
-        {
-            if (conf->proto == TN_IPC_TCP && conf->backlog > 0) {
-                (void) listen(listener->fd, conf->backlog);
-            }
-
-            return listener;
+    if (listener) {
+        if (conf->proto == TN_IPC_TCP && conf->backlog > 0) {
+            (void) listen(listener->fd, conf->backlog);
         }
+
+        return listener;
     }
 
     if (node->n_listeners == TN_SNODE_LISTENERS) {
@@ -303,6 +296,28 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
     node->n_listeners++;
 
     return listener;
+}
+
+
+tn_snode_listener_t *
+tn_snode_find(tn_snode_t *node, const tn_ipc_listen_t *conf)
+{
+    tn_link_t            *link;
+    tn_snode_listener_t  *listener;
+
+    tn_list_each(link, &node->listeners) {
+        listener = tn_container(link, tn_snode_listener_t, link);
+
+        if (listener->key.family == conf->family
+            && listener->key.proto == conf->proto
+            && listener->key.port == conf->port
+            && listener->key.worker == conf->worker)
+        {
+            return listener;
+        }
+    }
+
+    return NULL;
 }
 
 

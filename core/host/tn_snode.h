@@ -87,6 +87,10 @@ int tn_snode_channel(tn_snode_t *node);
 tn_snode_listener_t *tn_snode_listen(tn_snode_t *node,
     const tn_ipc_listen_t *conf, char *text);
 
+/* the stored one for this family, protocol, port and worker, or NULL */
+tn_snode_listener_t *tn_snode_find(tn_snode_t *node,
+    const tn_ipc_listen_t *conf);
+
 /* takes a reference away; the last closes the socket */
 void tn_snode_unlisten(tn_snode_t *node, tn_snode_listener_t *listener);
 

@@ -71,7 +71,6 @@ static void tn_spawn_child(const tn_spawn_t *spawn, pid_t parent, int report,
 static void tn_spawn_fail(int report, tn_spawn_step_e step)
     __attribute__((noreturn));
 static int tn_spawn_fds(const tn_spawn_t *spawn, int *report, int *program);
-static void tn_spawn_close_from(int first);
 static void tn_spawn_environment(char **env);
 
 
@@ -320,7 +319,7 @@ tn_spawn_fds(const tn_spawn_t *spawn, int *report, int *program)
 }
 
 
-static void
+void
 tn_spawn_close_from(int first)
 {
     int            fd, max;

@@ -39,6 +39,9 @@ tn_rc_t tn_spawn(const tn_spawn_t *spawn, pid_t *pid, char *text);
 /* a descriptor for program_fd, or -1 with errno */
 int tn_spawn_program(const char *path);
 
+/* closes all descriptors from `first` on, for a fork() without exec() */
+void tn_spawn_close_from(int first);
+
 /* the soft limit of open descriptors becomes the hard one */
 void tn_spawn_raise_files(void);
 

@@ -27,7 +27,7 @@
  * with a growing pause.
  */
 
-#include "host/tn_super.h"
+#include "host/tn_super_int.h"
 #include "host/tn_state.h"
 
 #include <errno.h>
@@ -49,37 +49,10 @@
     "\"stack auto\""
 
 
-typedef struct {
-    tn_link_t             link;
-    tn_snode_t           *node;
-    tn_ipc_node_t         config;
-} tn_super_want_t;
-
-
-typedef struct {
-    tn_link_t             link;
-    tn_snode_t           *node;
-    tn_snode_listener_t  *listener;
-} tn_super_socket_t;
-
-
-struct tn_super_lifeline_s {
-    tn_link_t             link;
-    bool                  hello;
-    tn_ipc_hello_t        conf;
-    int                   log_fd;
-    uint64_t              opened;
-    uint64_t              committed;    /* 0: not yet */
-    tn_link_t             nodes;        /* of tn_super_want_t */
-    tn_link_t             sockets;      /* of tn_super_socket_t */
-};
-
-
 static bool tn_super_hello(tn_super_t *super, tn_super_lifeline_t *lifeline,
     const tn_ipc_hello_t *msg, int *fds, size_t count, tn_ipc_reply_t *reply);
 static void tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
     const tn_ipc_node_t *conf, tn_ipc_reply_t *reply);
-static tn_snode_t *tn_super_find(tn_super_t *super, const char *name);
 static tn_super_want_t *tn_super_wanted(tn_super_lifeline_t *lifeline,
     const char *name);
 static tn_rc_t tn_super_stack(tn_super_t *super, tn_snode_t *node,
@@ -88,7 +61,6 @@ static int tn_super_listen(tn_super_t *super, tn_super_lifeline_t *lifeline,
     const tn_ipc_listen_t *msg, tn_ipc_reply_t *reply);
 static void tn_super_commit(tn_super_t *super, tn_super_lifeline_t *lifeline,
     tn_ipc_reply_t *reply);
-static void tn_super_settle(tn_super_t *super);
 static void tn_super_host(tn_super_t *super, tn_super_lifeline_t *lifeline);
 static void tn_super_log(tn_super_t *super, int fd, int level,
     const char *path);
@@ -161,7 +133,7 @@ tn_super_destroy(tn_super_t *super)
 
 
 tn_super_lifeline_t *
-tn_super_open(tn_super_t *super)
+tn_super_open(tn_super_t *super, int fd)
 {
     tn_super_lifeline_t  *lifeline;
 
@@ -175,6 +147,7 @@ tn_super_open(tn_super_t *super)
         return NULL;
     }
 
+    lifeline->fd = fd;
     lifeline->log_fd = -1;
     lifeline->opened = ++super->serial;
     tn_list_init(&lifeline->nodes);
@@ -194,6 +167,7 @@ tn_super_close(tn_super_t *super, tn_super_lifeline_t *lifeline)
 
     tn_list_remove(&lifeline->link);
     super->n_lifelines--;
+    super->changed = true;
 
     tn_super_drop_sockets(lifeline);
 
@@ -346,7 +320,7 @@ tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
 }
 
 
-static tn_snode_t *
+tn_snode_t *
 tn_super_find(tn_super_t *super, const char *name)
 {
     tn_link_t   *link;
@@ -409,6 +383,8 @@ tn_super_stack(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
                node->text);
         return TN_ERROR;
     }
+
+    super->changed = true;
 
     tn_log(super->log, TN_LOG_NOTICE, "\"%s\": %s network namespace%s",
            node->name, renewed ? "back in its" : "has its own",
@@ -503,6 +479,7 @@ tn_super_commit(tn_super_t *super, tn_super_lifeline_t *lifeline,
     }
 
     tn_super_settle(super);
+    super->changed = true;
 
     if (super->dial_fd == -1) {
         tn_super_reply(reply, TN_ERROR, "no socket for dialling in the "
@@ -511,8 +488,7 @@ tn_super_commit(tn_super_t *super, tn_super_lifeline_t *lifeline,
 }
 
 
-/* makes what is so what the lifelines want */
-static void
+void
 tn_super_settle(tn_super_t *super)
 {
     uint64_t              last;

@@ -40,6 +40,7 @@ struct tn_super_s {
     int             core_fd;    /* -1: no core attached */
     bool            core_stale; /* the core must be replaced */
     size_t          n_lifelines;
+    bool            changed;    /* since the last tn_super_save() */
     tn_link_t       nodes;      /* of tn_snode_t */
 
     /* the rest is private */
@@ -62,8 +63,11 @@ tn_super_t *tn_super_create(const tn_super_conf_t *conf);
 /* ends all holders, closes all sockets */
 void tn_super_destroy(tn_super_t *super);
 
-/* NULL when there are too many or out of memory */
-tn_super_lifeline_t *tn_super_open(tn_super_t *super);
+/*
+ * fd: its connection, which stays the caller's, or -1.  NULL when there are
+ * too many or out of memory.
+ */
+tn_super_lifeline_t *tn_super_open(tn_super_t *super, int fd);
 
 /* drops what it wants */
 void tn_super_close(tn_super_t *super, tn_super_lifeline_t *lifeline);
@@ -92,6 +96,25 @@ void tn_super_core_detach(tn_super_t *super);
  * called next (tn_ipc_now()).
  */
 tn_ms_t tn_super_tick(tn_super_t *super, tn_ms_t now);
+
+/*
+ * Sends all that is to survive this process to the guard at the other end of
+ * fd: lifelines, nodes, sockets, and listen_fd.  TN_OK, or what
+ * tn_ipc_send() says of a guard that does not take it.
+ */
+tn_rc_t tn_super_save(tn_super_t *super, int fd, int listen_fd);
+
+/*
+ * The same back into a new supervisor: waits for all of it until `deadline`.
+ * *listen_fd is the caller's then, as are the connections that
+ * tn_super_each() tells.  TN_OK, or why not.
+ */
+tn_rc_t tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline,
+    int *listen_fd);
+
+/* the lifeline after `prev` (NULL: the first) with its connection, or NULL */
+tn_super_lifeline_t *tn_super_each(tn_super_t *super,
+    tn_super_lifeline_t *prev, int *fd);
 
 
 #endif /* TN_SUPER_H_INCLUDED_ */

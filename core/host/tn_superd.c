@@ -16,9 +16,13 @@
  * TN_SUPERD_CORE_END_MS it is killed; holders are killed; then the directory
  * is removed and with the process its lock.  Who connected in between sees
  * its connection closed and starts anew.
+ *
+ * Killed, it is followed by another that its guard (tn_guard) starts with
+ * everything saved: the lock, the listening socket, lifelines, nodes.
  */
 
 #include "host/tn_superd.h"
+#include "host/tn_guard.h"
 #include "host/tn_spawn.h"
 #include "host/tn_super.h"
 
@@ -46,8 +50,10 @@
 #define TN_SUPERD_CORE_MAX_MS     30000
 #define TN_SUPERD_CORE_END_MS     1000
 #define TN_SUPERD_CORE_BUFFER     (1024 * 1024)
+#define TN_SUPERD_RESTORE_MS      2000
+#define TN_SUPERD_GUARD_MS        1000  /* between guards that fail */
 
-#define TN_SUPERD_FDS  (3 + TN_SUPER_LIFELINES + TN_SUPER_NODES)
+#define TN_SUPERD_FDS  (4 + TN_SUPER_LIFELINES + TN_SUPER_NODES)
 
 
 typedef struct {
@@ -59,6 +65,10 @@ typedef struct {
 
 typedef struct {
     const char    *dir;
+    char          *name;        /* argv[0], for the guard */
+    bool           again;       /* after a killed one */
+    int            guard_fd;    /* -1: no guard */
+    tn_ms_t        guard_start; /* not before */
     int            dir_fd;
     int            listen_fd;
     int            signal_fd;
@@ -78,10 +88,15 @@ typedef struct {
 
 
 static tn_rc_t tn_superd_start(tn_superd_t *sd, char *text);
+static tn_rc_t tn_superd_serve(tn_superd_t *sd);
+static tn_rc_t tn_superd_restore(tn_superd_t *sd);
+static void tn_superd_guard(tn_superd_t *sd);
 static void tn_superd_status(const char *text);
 static void tn_superd_loop(tn_superd_t *sd);
 static void tn_superd_turn(tn_superd_t *sd, tn_ms_t next);
 static void tn_superd_accept(tn_superd_t *sd);
+static tn_rc_t tn_superd_conn(tn_superd_t *sd, int fd,
+    tn_super_lifeline_t *lifeline);
 static void tn_superd_conn_read(tn_superd_t *sd, tn_superd_conn_t *conn);
 static void tn_superd_conn_close(tn_superd_t *sd, tn_superd_conn_t *conn);
 static void tn_superd_signals(tn_superd_t *sd);
@@ -105,6 +120,7 @@ tn_superd_main(int argc, char **argv)
     sd.signal_fd = -1;
     sd.program_fd = -1;
     sd.core_fd = -1;
+    sd.guard_fd = -1;
     tn_list_init(&sd.conns);
 
     if (argc < 2 || argv[1][0] != '/') {
@@ -113,13 +129,32 @@ tn_superd_main(int argc, char **argv)
     }
 
     sd.dir = argv[1];
+    sd.name = argv[0];
+    sd.again = argc > 2 && strcmp(argv[2], TN_GUARD_AGAIN) == 0;
+
+    if (sd.again) {
+        sd.guard_fd = TN_GUARD_FD;
+        sd.dir_fd = TN_GUARD_LOCK_FD;
+        (void) fcntl(sd.guard_fd, F_SETFD, FD_CLOEXEC);
+        (void) fcntl(sd.dir_fd, F_SETFD, FD_CLOEXEC);
+
+    } else {
+        (void) fcntl(TN_SUPERD_STATUS_FD, F_SETFD, FD_CLOEXEC);
+    }
 
     if (tn_superd_start(&sd, text) != TN_OK) {
-        tn_superd_status(text);
+
+        if (!sd.again) {
+            tn_superd_status(text);
+        }
+
         return strcmp(text, TN_SUPERD_BUSY) == 0 ? 0 : 1;
     }
 
-    tn_superd_status(TN_SUPERD_READY);
+    if (!sd.again) {
+        tn_superd_status(TN_SUPERD_READY);
+    }
+
     tn_superd_loop(&sd);
     tn_superd_end(&sd);
 
@@ -140,7 +175,6 @@ tn_superd_start(tn_superd_t *sd, char *text)
     (void) prctl(PR_SET_DUMPABLE, 0);
 
     (void) umask(077);
-    (void) fcntl(TN_SUPERD_STATUS_FD, F_SETFD, FD_CLOEXEC);
 
     tn_spawn_raise_files();
 
@@ -154,10 +188,12 @@ tn_superd_start(tn_superd_t *sd, char *text)
     sigaddset(&set, SIGQUIT);
     (void) sigprocmask(SIG_BLOCK, &set, NULL);
 
-    sd->dir_fd = tn_superd_lock(sd->dir, text);
+    if (!sd->again) {
+        sd->dir_fd = tn_superd_lock(sd->dir, text);
 
-    if (sd->dir_fd == -1) {
-        return TN_ERROR;
+        if (sd->dir_fd == -1) {
+            return TN_ERROR;
+        }
     }
 
     /* the directory is named absolutely, all else by descriptors */
@@ -195,13 +231,9 @@ tn_superd_start(tn_superd_t *sd, char *text)
         goto failed;
     }
 
-    /* last: its existence means that we serve */
+    call = "serving on " TN_IPC_SUPER_SOCK;
 
-    call = "making " TN_IPC_SUPER_SOCK;
-    sd->listen_fd = tn_ipc_bind(sd->dir, TN_IPC_SUPER_SOCK, 0600, geteuid(),
-                                getegid(), TN_SUPERD_BACKLOG);
-
-    if (sd->listen_fd == -1) {
+    if (tn_superd_serve(sd) != TN_OK) {
         goto failed;
     }
 
@@ -215,6 +247,86 @@ failed:
              sd->dir, errno, strerror(errno));
 
     return TN_ERROR;
+}
+
+
+/* last of the start: that the socket is there means that we serve */
+static tn_rc_t
+tn_superd_serve(tn_superd_t *sd)
+{
+    if (sd->again) {
+        return tn_superd_restore(sd);
+    }
+
+    sd->listen_fd = tn_ipc_bind(sd->dir, TN_IPC_SUPER_SOCK, 0600, geteuid(),
+                                getegid(), TN_SUPERD_BACKLOG);
+
+    return sd->listen_fd == -1 ? TN_ERROR : TN_OK;
+}
+
+
+/* everything that a killed supervisor had */
+static tn_rc_t
+tn_superd_restore(tn_superd_t *sd)
+{
+    int                   fd;
+    tn_super_lifeline_t  *lifeline;
+
+    if (tn_super_restore(sd->super, sd->guard_fd,
+                         tn_ipc_now() + TN_SUPERD_RESTORE_MS, &sd->listen_fd)
+        != TN_OK
+        || sd->listen_fd == -1)
+    {
+        return TN_ERROR;
+    }
+
+    lifeline = NULL;
+
+    while ((lifeline = tn_super_each(sd->super, lifeline, &fd)) != NULL) {
+        if (tn_superd_conn(sd, fd, lifeline) != TN_OK) {
+            return TN_ERROR;
+        }
+    }
+
+    tn_log(sd->super->log, TN_LOG_ALERT, "the supervisor was killed, this is "
+           "another one in its place");
+
+    return TN_OK;
+}
+
+
+/* a guard is there and has what is so now */
+static void
+tn_superd_guard(tn_superd_t *sd)
+{
+    tn_ms_t  now;
+
+    if (sd->guard_fd != -1 && !sd->super->changed) {
+        return;
+    }
+
+    now = tn_ipc_now();
+
+    if (sd->guard_fd == -1) {
+
+        if (now < sd->guard_start) {
+            return;
+        }
+
+        sd->guard_start = now + TN_SUPERD_GUARD_MS;
+        sd->guard_fd = tn_guard_start(sd->dir, sd->dir_fd, sd->program_fd,
+                                      sd->name);
+
+        if (sd->guard_fd == -1) {
+            tn_log(sd->super->log, TN_LOG_ERR, "the supervisor's guard "
+                   "cannot be started (%d: %s)", errno, strerror(errno));
+            return;
+        }
+    }
+
+    if (tn_super_save(sd->super, sd->guard_fd, sd->listen_fd) != TN_OK) {
+        tn_ipc_close(&sd->guard_fd, 1);
+    }
 }
 
 
@@ -290,7 +402,12 @@ tn_superd_loop(tn_superd_t *sd)
 
         next = tn_super_tick(sd->super, now);
 
+        tn_superd_guard(sd);
         tn_superd_core(sd, now);
+
+        if (sd->guard_fd == -1) {
+            next = tn_min(next, sd->guard_start);
+        }
 
         if (sd->core_pid == 0 && tn_super_wants_core(sd->super)) {
             next = tn_min(next, sd->core_start);
@@ -317,7 +434,8 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
     pfd[0].fd = sd->listen_fd;
     pfd[1].fd = sd->signal_fd;
     pfd[2].fd = sd->core_fd;
-    n = 3;
+    pfd[3].fd = sd->guard_fd;
+    n = 4;
 
     tn_list_each(link, &sd->conns) {
         conn = tn_container(link, tn_superd_conn_t, link);
@@ -365,7 +483,13 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
         tn_superd_core_channel(sd);
     }
 
-    for (i = 3; i < first; i++) {
+    if (pfd[3].revents) {
+
+        /* it never says anything: it is dead */
+        tn_ipc_close(&sd->guard_fd, 1);
+    }
+
+    for (i = 4; i < first; i++) {
         if (pfd[i].revents) {
             tn_superd_conn_read(sd, who[i]);
         }
@@ -391,10 +515,10 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
 static void
 tn_superd_accept(tn_superd_t *sd)
 {
-    int                fd;
-    socklen_t          len;
-    struct ucred       peer;
-    tn_superd_conn_t  *conn;
+    int                   fd;
+    socklen_t             len;
+    struct ucred          peer;
+    tn_super_lifeline_t  *lifeline;
 
     fd = accept4(sd->listen_fd, NULL, NULL, SOCK_CLOEXEC|SOCK_NONBLOCK);
 
@@ -411,24 +535,37 @@ tn_superd_accept(tn_superd_t *sd)
         return;
     }
 
+    lifeline = tn_super_open(sd->super, fd);
+
+    if (lifeline == NULL) {
+        tn_log(sd->super->log, TN_LOG_ERR, "too many nginx cycles are alive");
+        close(fd);
+        return;
+    }
+
+    if (tn_superd_conn(sd, fd, lifeline) != TN_OK) {
+        tn_super_close(sd->super, lifeline);
+        close(fd);
+    }
+}
+
+
+static tn_rc_t
+tn_superd_conn(tn_superd_t *sd, int fd, tn_super_lifeline_t *lifeline)
+{
+    tn_superd_conn_t  *conn;
+
     conn = calloc(1, sizeof(*conn));
 
     if (conn == NULL) {
-        close(fd);
-        return;
+        return TN_NOMEM;
     }
 
     conn->fd = fd;
-    conn->lifeline = tn_super_open(sd->super);
-
-    if (conn->lifeline == NULL) {
-        tn_log(sd->super->log, TN_LOG_ERR, "too many nginx cycles are alive");
-        close(fd);
-        free(conn);
-        return;
-    }
-
+    conn->lifeline = lifeline;
     tn_list_push(&sd->conns, &conn->link);
+
+    return TN_OK;
 }
 
 
@@ -449,9 +586,16 @@ tn_superd_conn_read(tn_superd_t *sd, tn_superd_conn_t *conn)
 
     if (rc != TN_OK
         || !tn_super_request(sd->super, conn->lifeline, &msg, fds, n, &reply,
-                             &fd)
-        || tn_ipc_send(conn->fd, &reply, &fd, fd != -1) != TN_OK)
+                             &fd))
     {
+        tn_superd_conn_close(sd, conn);
+        return;
+    }
+
+    /* what is answered holds, whatever happens to us */
+    tn_superd_guard(sd);
+
+    if (tn_ipc_send(conn->fd, &reply, &fd, fd != -1) != TN_OK) {
         tn_superd_conn_close(sd, conn);
     }
 }
@@ -672,6 +816,11 @@ tn_superd_end(tn_superd_t *sd)
     char           path[TN_IPC_PATH + 32];
     tn_link_t     *link, *tmp;
     struct pollfd  pfd;
+
+    if (sd->guard_fd != -1) {
+        tn_guard_stop(sd->guard_fd);
+        sd->guard_fd = -1;
+    }
 
     snprintf(path, sizeof(path), "%s/%s", sd->dir, TN_IPC_SUPER_SOCK);
     (void) unlink(path);

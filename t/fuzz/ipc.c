@@ -74,6 +74,31 @@ is_sound(const tn_ipc_msg_t *msg)
     case TN_IPC_CORE_START:
         return ends(msg->name.name);
 
+    case TN_IPC_KEEP_BEGIN:
+    case TN_IPC_KEEP_END:
+    case TN_IPC_KEEP_BYE:
+        return ends(msg->name.name);
+
+    case TN_IPC_KEEP_SUPER:
+        return true;
+
+    case TN_IPC_KEEP_NODE:
+        return ends(msg->keep_node.name)
+               && node_is_sound(&msg->keep_node.node);
+
+    case TN_IPC_KEEP_LISTENER:
+        return ends(msg->listen.node);
+
+    case TN_IPC_KEEP_LIFELINE:
+        return ends(msg->keep_lifeline.conf.token)
+               && ends(msg->keep_lifeline.conf.log_path);
+
+    case TN_IPC_KEEP_WANT:
+        return node_is_sound(&msg->keep_want.node);
+
+    case TN_IPC_KEEP_SOCKET:
+        return ends(msg->keep_socket.listen.node);
+
     case TN_IPC_TOOL:
         return ends(msg->tool.node) && ends(msg->tool.argument);
 
