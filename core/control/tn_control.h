@@ -239,6 +239,10 @@ tn_control_state_e tn_control_state(const tn_control_t *control,
 bool tn_control_online(const tn_control_t *control);
 /* why it is not, one line, "" when it is */
 const char *tn_control_trouble(const tn_control_t *control);
+/* what is wrong with the node's registration and what to do, one line, or
+ * NULL; code (may be NULL): its name among the health warnings */
+const char *tn_control_health(const tn_control_t *control,
+    const char **code);
 /* never NULL; empty until the first map */
 tn_netmap_t *tn_control_netmap(tn_control_t *control);
 const tn_control_saved_t *tn_control_saved(const tn_control_t *control);

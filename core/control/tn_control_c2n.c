@@ -3,8 +3,8 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * What control may ask of the client itself by c2n requests: an echo, the
- * health it has told us, and the netmap as we have understood it.  All else
- * is the owner's.
+ * health, what it has told us and our own, and the netmap as we have
+ * understood it.  All else is the owner's.
  */
 
 #include "control/tn_control_int.h"
@@ -58,10 +58,22 @@ tn_control_c2n_health(tn_control_t *c, uint32_t id)
     char                       *text;
     json_t                     *o, *warnings;
     size_t                      i;
-    const char                 *code;
+    const char                 *code, *own;
     const tn_netmap_message_t  *m;
 
-    warnings = c->netmap->nmessages != 0 ? json_object() : json_null();
+    own = tn_control_health(c, &code);
+
+    warnings = c->netmap->nmessages != 0 || own != NULL ? json_object()
+                                                        : json_null();
+
+    if (own != NULL) {
+        json_object_set_new(warnings, code,
+                            json_pack("{s:s, s:s, s:s, s:s}",
+                                      "WarnableCode", code,
+                                      "Severity", "high",
+                                      "Title", "Node key",
+                                      "Text", own));
+    }
 
     for (i = 0; i < c->netmap->nmessages; i++) {
         m = &c->netmap->messages[i];

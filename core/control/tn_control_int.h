@@ -199,6 +199,7 @@ struct tn_control_s {
     bool                     dirty;     /* an update is due */
     char                    *popped;    /* the last PopBrowserURL */
     unsigned                 expiry_warned; /* of the node key: stages told */
+    bool                     expired_told;
 
     /* the copy of it that is kept */
     bool                     stale;     /* it is not what the netmap is */

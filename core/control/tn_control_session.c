@@ -43,6 +43,7 @@ static void tn_control_map_debug(tn_control_t *c, tn_json_span_t span);
 static void tn_control_map_pop(tn_control_t *c, tn_json_span_t span);
 static void tn_control_expire(tn_control_t *c);
 static void tn_control_warn_expiry(tn_control_t *c, int64_t in_s);
+static void tn_control_expired_tell(tn_control_t *c);
 static void tn_control_updated(tn_control_t *c, tn_control_call_t *call,
     const char *error);
 static bool tn_control_self_expired(tn_control_t *c, int64_t *in_s);
@@ -483,6 +484,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
                           c->url.host, error,
                           c->auth_key ? " (check auth_key)" : "");
         tn_control_set_state(c, TN_CONTROL_NEEDS_LOGIN, error);
+        tn_control_expired_tell(c);
         return;
     }
 
@@ -539,6 +541,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
         }
 
         tn_control_set_state(c, TN_CONTROL_NEEDS_LOGIN, url);
+        tn_control_expired_tell(c);
 
         /* a server that answers a followup with another URL at once must
          * not be asked without a pause */
@@ -558,6 +561,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
     c->followup = NULL;
 
     c->saved.registered = true;
+    c->expired_told = false;
     memset(&c->saved.old_node, 0, sizeof(c->saved.old_node));
     c->reregistered = c->must_register;
     c->must_register = false;
@@ -918,6 +922,54 @@ tn_control_warn_expiry(tn_control_t *c, int64_t in_s)
     }
 
     c->expiry_warned = stage;
+}
+
+
+/* what it takes is somebody's hand; once for each key that has expired */
+static void
+tn_control_expired_tell(tn_control_t *c)
+{
+    if (tn_key_is_zero(&c->saved.old_node) || c->expired_told) {
+        return;
+    }
+
+    c->expired_told = true;
+
+    tn_log(c->log, TN_LOG_ERR, "control: %s", tn_control_health(c, NULL));
+}
+
+
+const char *
+tn_control_health(const tn_control_t *c, const char **code)
+{
+    const char  *ignored;
+
+    code = code ? code : &ignored;
+
+    /* a key that replaces another, and is not accepted yet */
+
+    if (!c->saved.registered && !tn_key_is_zero(&c->saved.old_node)) {
+        *code = "node-key-expired";
+
+        return c->auth_key
+               ? "the node key has expired and auth_key does not renew it, "
+                 "this node is out of its tailnet: set auth_key to one that "
+                 "is good, or visit the login URL if there is one"
+               : "the node key has expired and there is no auth_key, this "
+                 "node is out of its tailnet: visit the login URL or set "
+                 "auth_key";
+    }
+
+    if (c->expiry_warned != 0) {
+        *code = "node-key-expires";
+
+        return c->expiry_warned == 2 ? "the node key expires within a day"
+                                     : "the node key expires within a week";
+    }
+
+    *code = "";
+
+    return NULL;
 }
 
 

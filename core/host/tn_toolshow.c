@@ -19,7 +19,7 @@ static void show_addresses(json_t *object, const tn_netmap_node_t *node);
 static json_t *show_peer(tn_node_t *node, const tn_netmap_node_t *peer);
 static void show_self(json_t *object, tn_node_t *node,
     const tn_netmap_t *netmap);
-static void show_messages(json_t *object, const tn_netmap_t *netmap);
+static void show_messages(json_t *object, tn_control_t *control);
 static int show_compare(const void *one, const void *two);
 
 
@@ -88,7 +88,7 @@ tn_toolshow_node(const char *name, tn_node_t *node)
         show_derp(shown, "home_derp", node, netinfo->preferred_derp);
     }
 
-    show_messages(shown, tn_control_netmap(control));
+    show_messages(shown, control);
 
     return shown;
 }
@@ -121,13 +121,22 @@ show_self(json_t *object, tn_node_t *node, const tn_netmap_t *netmap)
 }
 
 
+/* our own trouble first, then control's words */
 static void
-show_messages(json_t *object, const tn_netmap_t *netmap)
+show_messages(json_t *object, tn_control_t *control)
 {
-    size_t   i;
-    json_t  *list;
+    size_t              i;
+    json_t             *list;
+    const char         *own;
+    const tn_netmap_t  *netmap;
 
     list = json_array();
+    netmap = tn_control_netmap(control);
+    own = tn_control_health(control, NULL);
+
+    if (own != NULL) {
+        (void) json_array_append_new(list, json_string(own));
+    }
 
     for (i = 0; i < netmap->nmessages; i++) {
         (void) json_array_append_new(list,

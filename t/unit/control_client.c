@@ -437,9 +437,10 @@ backs_off(void)
 static void
 registers(void)
 {
-    int       i, hours, logs;
-    char      key[TN_KEY_TEXT];
-    tn_key_t  first;
+    int          i, hours, logs;
+    char         key[TN_KEY_TEXT];
+    tn_key_t     first;
+    const char  *code;
 
     /* what was saved is used */
 
@@ -528,6 +529,39 @@ registers(void)
     is_int((long long) w.nconns, 2, "over the same connection");
     world_end();
 
+    /* without an auth key that is good it takes a hand */
+
+    for (i = 0; i < 2; i++) {
+        begin("http://127.0.0.1:8080");
+        saved_state();
+        conf.auth_key = i == 0 ? NULL : "tskey-bad";
+        w.map = "{\"Node\":{\"ID\":1,\"Key\":\"" NODE_KEY "\",\"Expired\":"
+                "true,\"MachineAuthorized\":true}}";
+        w.register_answer = i == 0
+                            ? "{\"AuthURL\":\"https://c.test/a/9\"}"
+                            : "{\"Error\":\"auth key is bad\"}";
+        create();
+        ok(tn_control_health(w.control, NULL) == NULL, "healthy at first");
+        tn_control_start(w.control);
+        run(60000);
+        is_int(w.state, TN_CONTROL_NEEDS_LOGIN, "expired: needs login");
+        is_int(w.errors, 1, "one line of the error log");
+        ok(strstr(w.error, i == 0 ? "has expired and there is no auth_key"
+                                  : "has expired and auth_key does not renew")
+           != NULL, "says why");
+        ok(strstr(w.error, "visit the login URL") != NULL, "and what to do");
+        is_str(tn_control_health(w.control, &code), w.error + 9,
+               "the health says the same");
+        is_str(code, "node-key-expired", "by its code");
+        w.map = MAP;
+        w.register_answer = "{\"MachineAuthorized\":true}";
+        tn_control_set_auth_key(w.control, "tskey-good");
+        run(60000);
+        ok(running(), "a good auth key heals it");
+        ok(tn_control_health(w.control, NULL) == NULL, "healthy again");
+        world_end();
+    }
+
     /* it is told before: seven days and two hours to go */
 
     begin("http://127.0.0.1:8080");
@@ -560,6 +594,8 @@ registers(void)
        "said again at one day");
     is_int(w.logs, logs + 2, "once");
     is_int(w.registers, 0, "before that nothing is registered");
+    ok(tn_control_health(w.control, &code) != NULL
+       && strcmp(code, "node-key-expires") == 0, "the health knows");
     world_end();
 
     /* login */

@@ -109,6 +109,8 @@ typedef struct {
     char               ping[32];
     uint32_t           ping_id;
     char               log[1024];       /* the last line over info */
+    char               error[1024];     /* the last of an expired key */
+    int                errors;
     int                logs;
 } world_t;
 
@@ -917,6 +919,11 @@ world_log_write(tn_log_t *log, tn_log_level_e level, const char *line,
 
     if (getenv("CONTROL_LOG") != NULL) {
         printf("# %8llu %.*s\n", (unsigned long long) w.now, (int) len, line);
+    }
+
+    if (level == TN_LOG_ERR && strstr(line, "expired") != NULL) {
+        snprintf(w.error, sizeof(w.error), "%.*s", (int) len, line);
+        w.errors++;
     }
 
     if (level < TN_LOG_INFO) {
