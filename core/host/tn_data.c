@@ -200,6 +200,10 @@ data_free(tn_data_t *data)
 
     tn_plane_destroy(data->plane);
 
+    if (data->capture != NULL) {
+        tn_capture_stop(data->capture);
+    }
+
     tn_derpconn_destroy(data->derp);
 
     if (data->netmon != NULL) {
@@ -243,6 +247,7 @@ tn_data_plane_create(tn_data_t *data)
         return TN_NOMEM;
     }
 
+    tn_plane_set_capture(data->plane, data->capture != NULL);
     tn_derpconn_set_path(data->derp, tn_plane_path(data->plane));
     tn_path_set_extra(tn_plane_path(data->plane), data->loop.now,
                       data->extra, data->nextra);

@@ -12,6 +12,7 @@
 
 #include "base/tn_key.h"
 #include "base/tn_log.h"
+#include "host/tn_capture.h"
 #include "host/tn_loop.h"
 #include "node/tn_plane.h"
 
@@ -119,6 +120,13 @@ typedef void (*tn_data_done_pt)(void *data, const tn_data_done_t *done);
  */
 tn_rc_t tn_data_act(tn_data_t *data, tn_data_act_e act, uint32_t region,
     const tn_key_t *peer, tn_data_done_pt fn, void *fn_data);
+
+
+/*
+ * Captures into this from now on, instead of what there was; NULL: no more.
+ * TN_OK or TN_NOMEM.
+ */
+tn_rc_t tn_data_capture(tn_data_t *data, tn_capture_t *capture);
 
 
 #endif /* TN_DATA_H_INCLUDED_ */

@@ -38,6 +38,8 @@ static uint64_t data_us(void *arg);
 static void data_dont_fragment(void *arg, bool on);
 static void data_https_probe(void *arg, uint32_t id, uint32_t region,
     const tn_derpmap_node_t *node);
+static void data_capture(void *arg, bool out, const uint8_t *packet,
+    size_t len);
 
 
 const tn_plane_ops_t  tn_data_plane_ops = {
@@ -55,7 +57,8 @@ const tn_plane_ops_t  tn_data_plane_ops = {
     data_wall,
     data_us,
     data_dont_fragment,
-    data_https_probe
+    data_https_probe,
+    data_capture
 };
 
 const tn_udp_ops_t  tn_data_udp_ops = {
@@ -322,4 +325,13 @@ data_https_probe(void *arg, uint32_t id, uint32_t region,
     tn_data_t *data = arg;
 
     tn_derpconn_https_probe(data->derp, id, region, node);
+}
+
+
+static void
+data_capture(void *arg, bool out, const uint8_t *packet, size_t len)
+{
+    tn_data_t *data = arg;
+
+    tn_capture_packet(data->capture, out, packet, len);
 }

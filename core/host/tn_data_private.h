@@ -59,6 +59,7 @@ struct tn_data_s {
     tn_resolver_t         *resolver;
     tn_derpconn_t         *derp;
     tn_link_t              names;
+    tn_capture_t          *capture;         /* NULL: none */
 
     tn_endpoint_t          extra[TN_DATA_STATIC];
     size_t                 nextra;

@@ -26,6 +26,7 @@ typedef struct {
     tn_update_t           *update;
     tn_keypair_t           node;
     bool                   up;
+    tn_capture_t          *capture;
 } data_order_t;
 
 
@@ -85,6 +86,7 @@ static data_order_t *data_order(tn_data_t *data);
 static void data_on_update(void *arg);
 static void data_on_identity(void *arg);
 static void data_on_control_up(void *arg);
+static void data_on_capture(void *arg);
 static void data_on_question(void *arg);
 static void data_on_answer(void *arg);
 static void data_on_ping(void *arg);
@@ -270,6 +272,37 @@ tn_data_act(tn_data_t *data, tn_data_act_e what, uint32_t region,
 }
 
 
+tn_rc_t
+tn_data_capture(tn_data_t *data, tn_capture_t *capture)
+{
+    data_order_t  *order;
+
+    order = data_order(data);
+
+    if (order == NULL) {
+        return TN_NOMEM;
+    }
+
+    order->capture = capture;
+    order->post.fn = data_on_capture;
+
+    if (capture != NULL) {
+        tn_capture_hold(capture);
+    }
+
+    if (tn_loop_post_item(&data->loop, &order->post) != TN_OK) {
+        if (capture != NULL) {
+            tn_capture_release(capture);
+        }
+
+        free(order);
+        return TN_NOMEM;
+    }
+
+    return TN_OK;
+}
+
+
 void
 tn_data_gate_release(tn_data_gate_t *gate)
 {
@@ -362,6 +395,33 @@ data_on_control_up(void *arg)
     if (order->data->plane != NULL) {
         tn_path_set_control_up(tn_plane_path(order->data->plane),
                                order->data->loop.now, order->up);
+    }
+
+    free(order);
+}
+
+
+static void
+data_on_capture(void *arg)
+{
+    data_order_t *order = arg;
+
+    tn_data_t  *data;
+
+    data = order->data;
+
+    if (data->capture != NULL) {
+        tn_capture_stop(data->capture);
+    }
+
+    data->capture = order->capture;
+
+    if (data->capture != NULL) {
+        tn_capture_start(data->capture, &data->loop);
+    }
+
+    if (data->plane != NULL) {
+        tn_plane_set_capture(data->plane, data->capture != NULL);
     }
 
     free(order);

@@ -219,7 +219,8 @@ typedef enum {
     TN_IPC_TOOL_BREAK,          /* argument: region's number or code */
     TN_IPC_TOOL_RESTUN,
     TN_IPC_TOOL_REBIND,
-    TN_IPC_TOOL_POKE
+    TN_IPC_TOOL_POKE,
+    TN_IPC_TOOL_CAPTURE         /* of one node; pcapng until it is closed */
 } tn_ipc_tool_e;
 
 typedef struct {

@@ -21,6 +21,7 @@
 
 #include "host/tn_tool.h"
 
+#include "host/tn_toolcap.h"
 #include "host/tn_toolshow.h"
 
 #include <errno.h>
@@ -68,6 +69,7 @@ struct tn_tools_s {
     size_t            n_requests;
     tn_link_t         tickets;
     size_t            n_tickets;
+    tn_toolcaps_t    *caps;
 };
 
 
@@ -111,6 +113,13 @@ tn_tools_create(tn_loop_t *loop, tn_tools_node_pt node, void *data)
     tn_list_init(&tools->requests);
     tn_list_init(&tools->tickets);
 
+    tools->caps = tn_toolcaps_create(loop, node, data);
+
+    if (tools->caps == NULL) {
+        free(tools);
+        return NULL;
+    }
+
     return tools;
 }
 
@@ -127,6 +136,7 @@ tn_tools_destroy(tn_tools_t *tools)
                                       link));
     }
 
+    tn_toolcaps_destroy(tools->caps);
     free(tools);
 }
 
@@ -137,6 +147,11 @@ tn_tools_take(void *data, int fd, const tn_ipc_tool_t *request)
     tn_tools_t *tools = data;
 
     tool_request_t  *req;
+
+    if (request->command == TN_IPC_TOOL_CAPTURE) {
+        tn_toolcaps_take(tools->caps, fd, request);
+        return;
+    }
 
     req = calloc(1, sizeof(tool_request_t));
     if (req == NULL) {
@@ -181,6 +196,8 @@ tn_tools_forget(tn_tools_t *tools, const tn_node_t *node)
     tn_link_t       *link, *tmp;
     tool_ticket_t   *ticket;
     tool_request_t  *req;
+
+    tn_toolcaps_forget(tools->caps, node);
 
     tn_list_each_safe(link, tmp, &tools->tickets) {
         ticket = tn_container(link, tool_ticket_t, link);

@@ -8,9 +8,11 @@
 
 #include "host/tn_toolcmd.h"
 
+#include "host/tn_capture.h"
 #include "host/tn_ipc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdarg.h>
@@ -37,6 +39,8 @@ typedef struct {
 static int toolcmd_usage(void);
 static char *toolcmd_ask(const char *dir, const tn_ipc_tool_t *request,
     size_t *len);
+static int toolcmd_capture(const char *dir, const tn_ipc_tool_t *request,
+    const char *file, unsigned seconds);
 static void toolcmd_print(const json_t *root, const toolcmd_t *cmd);
 static void toolcmd_status(const json_t *node);
 static void toolcmd_peer(const json_t *peer);
@@ -67,7 +71,8 @@ static const toolcmd_t  toolcmds[] = {
     { "break", TN_IPC_TOOL_BREAK, "REGION", toolcmd_done },
     { "restun", TN_IPC_TOOL_RESTUN, NULL, toolcmd_done },
     { "rebind", TN_IPC_TOOL_REBIND, NULL, toolcmd_done },
-    { "poke", TN_IPC_TOOL_POKE, NULL, toolcmd_done }
+    { "poke", TN_IPC_TOOL_POKE, NULL, toolcmd_done },
+    { "capture", TN_IPC_TOOL_CAPTURE, "FILE", NULL }
 };
 
 
@@ -98,10 +103,11 @@ tn_toolcmd_main(int argc, char **argv)
 {
     int               c;
     bool              json, failed;
-    char             *text;
+    char             *text, *end;
     size_t            len;
     json_t           *root;
     const char       *dir;
+    unsigned long     seconds;
     tn_ipc_tool_t     request;
     const toolcmd_t  *cmd;
 
@@ -109,12 +115,14 @@ tn_toolcmd_main(int argc, char **argv)
         { "run",  required_argument, NULL, 'r' },
         { "node", required_argument, NULL, 'n' },
         { "json", no_argument,       NULL, 'j' },
+        { "seconds", required_argument, NULL, 's' },
         { NULL, 0, NULL, 0 }
     };
 
     cmd = toolcmd_find(argv[0]);
     dir = TN_TOOLCMD_RUN_DIR;
     json = false;
+    seconds = 0;
 
     tn_ipc_init(&request, TN_IPC_TOOL);
     request.command = cmd->command;
@@ -138,6 +146,17 @@ tn_toolcmd_main(int argc, char **argv)
             json = true;
             break;
 
+        case 's':
+            seconds = strtoul(optarg, &end, 10);
+
+            if (*optarg < '0' || *optarg > '9' || *end != '\0'
+                || seconds == 0 || seconds > UINT32_MAX)
+            {
+                return toolcmd_usage();
+            }
+
+            break;
+
         default:
             return toolcmd_usage();
         }
@@ -145,6 +164,11 @@ tn_toolcmd_main(int argc, char **argv)
 
     if (argc - optind != (cmd->argument != NULL)) {
         return toolcmd_usage();
+    }
+
+    if (cmd->command == TN_IPC_TOOL_CAPTURE) {
+        return toolcmd_capture(dir, &request, argv[optind],
+                               (unsigned) seconds);
     }
 
     if (cmd->argument != NULL) {
@@ -197,10 +221,12 @@ toolcmd_usage(void)
         "       ngx_tailnet_core home [OPTIONS] REGION|auto\n"
         "       ngx_tailnet_core break [OPTIONS] REGION\n"
         "       ngx_tailnet_core restun|rebind|poke [OPTIONS]\n"
+        "       ngx_tailnet_core capture [OPTIONS] FILE|-\n"
         "  --run DIR    nginx's pid file with .tailnet appended\n"
         "               (default: " TN_TOOLCMD_RUN_DIR ")\n"
         "  --node NAME  only this tailnet block\n"
-        "  --json       for programs\n");
+        "  --json       for programs\n"
+        "  --seconds N  capture ends then (default: when it is killed)\n");
 
     return 2;
 }
@@ -293,6 +319,118 @@ failed:
     free(text);
 
     return NULL;
+}
+
+
+/*
+ * Only whole blocks are written, each lot at once: whenever the program is
+ * killed the file is complete.
+ */
+static int
+toolcmd_capture(const char *dir, const tn_ipc_tool_t *request,
+    const char *file, unsigned seconds)
+{
+    int            fd, out, status, fds[TN_IPC_FDS];
+    char          *buf;
+    size_t         n, len, done;
+    ssize_t        wrote;
+    tn_rc_t        rc;
+    tn_ms_t        deadline;
+    tn_ipc_msg_t   msg;
+
+    status = 1;
+    out = -1;
+    len = 0;
+
+    buf = malloc(TN_CAPTURE_CHUNK);
+    fd = tn_ipc_connect(dir, TN_IPC_DIAL_SOCK);
+
+    if (buf == NULL || fd == -1) {
+        (void) fprintf(stderr, "%s/%s: %s\n", dir, TN_IPC_DIAL_SOCK,
+                       strerror(errno));
+        goto done;
+    }
+
+    if (tn_ipc_send(fd, request, NULL, 0) != TN_OK) {
+        (void) fprintf(stderr, "the core does not take the request\n");
+        goto done;
+    }
+
+    deadline = seconds != 0 ? tn_ipc_now() + (tn_ms_t) seconds * 1000
+                            : TN_NEVER_MS;
+
+    for ( ;; ) {
+        rc = tn_ipc_recv_until(fd, &msg, fds, &n, deadline);
+
+        if (rc == TN_AGAIN) {
+            status = out != -1 ? 0 : 1;
+            break;
+        }
+
+        if (rc != TN_OK) {
+            (void) fprintf(stderr, "the core ended the conversation\n");
+            break;
+        }
+
+        tn_ipc_close(fds, n);
+        n = msg.tool_reply.len;
+
+        if (msg.head.type != TN_IPC_TOOL_REPLY || TN_CAPTURE_CHUNK - len < n) {
+            (void) fprintf(stderr, "the core's answer makes no sense\n");
+            break;
+        }
+
+        if (msg.tool_reply.rc != TN_OK) {
+            (void) fprintf(stderr, "%.*s\n", (int) n, msg.tool_reply.text);
+            break;
+        }
+
+        memcpy(buf + len, msg.tool_reply.text, n);
+        len += n;
+
+        if (msg.tool_reply.more) {
+            continue;
+        }
+
+        /* not made before the core has agreed; for its owner's eyes only */
+
+        if (out == -1) {
+            out = strcmp(file, "-") == 0
+                  ? STDOUT_FILENO
+                  : open(file, O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0600);
+        }
+
+        for (done = 0; done < len; done += (size_t) wrote) {
+            wrote = write(out, buf + done, len - done);
+
+            if (wrote <= 0) {
+                (void) fprintf(stderr, "%s: %s\n", file, strerror(errno));
+                goto done;
+            }
+        }
+
+        len = 0;
+
+        if (tn_ipc_now() >= deadline) {
+            status = 0;
+            break;
+        }
+    }
+
+done:
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
+
+    if (out != -1 && out != STDOUT_FILENO && close(out) != 0) {
+        (void) fprintf(stderr, "%s: %s\n", file, strerror(errno));
+        status = 1;
+    }
+
+    free(buf);
+
+    return status;
 }
 
 

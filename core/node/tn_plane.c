@@ -151,6 +151,13 @@ tn_plane_path(tn_plane_t *plane)
 }
 
 
+void
+tn_plane_set_capture(tn_plane_t *plane, bool on)
+{
+    plane->capture = on;
+}
+
+
 const tn_plane_stats_t *
 tn_plane_stats(const tn_plane_t *plane)
 {

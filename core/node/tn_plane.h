@@ -60,6 +60,9 @@ typedef struct {
     void (*dont_fragment)(void *data, bool on);
     void (*https_probe)(void *data, uint32_t id, uint32_t region,
         const tn_derpmap_node_t *node);
+
+    /* a packet in the clear, see tn_plane_set_capture() */
+    void (*capture)(void *data, bool out, const uint8_t *packet, size_t len);
 } tn_plane_ops_t;
 
 
@@ -119,6 +122,12 @@ void tn_plane_tun_done(tn_plane_t *plane);
 /* the kernel says that this address cannot be reached now */
 void tn_plane_unreachable(tn_plane_t *plane, tn_ms_t now,
     const tn_addr_t *addr);
+
+/*
+ * While on, ops->capture is called with what was decrypted, before the
+ * filter, and with what is about to be encrypted, behind it, in segments.
+ */
+void tn_plane_set_capture(tn_plane_t *plane, bool on);
 
 const tn_plane_stats_t *tn_plane_stats(const tn_plane_t *plane);
 

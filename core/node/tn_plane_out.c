@@ -87,6 +87,10 @@ plane_emit(void *data, uint8_t *packet, size_t len)
     size = tn_wg_sealed_len(len);
     room = NULL;
 
+    if (tn_unlikely(plane->capture)) {
+        plane->ops->capture(plane->data, true, packet, len);
+    }
+
     if (plane->route.udp.port != 0) {
         room = plane->ops->udp_room(plane->data, &plane->route.udp, size);
     }
@@ -151,9 +155,15 @@ void
 tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     const uint8_t *packet, size_t len)
 {
-    if (len == 0
-        || tn_wg_seal(peer->wg, now, packet, len, plane->sealed) != TN_OK)
-    {
+    if (len == 0) {
+        return;
+    }
+
+    if (tn_unlikely(plane->capture)) {
+        plane->ops->capture(plane->data, true, packet, len);
+    }
+
+    if (tn_wg_seal(peer->wg, now, packet, len, plane->sealed) != TN_OK) {
         return;
     }
 

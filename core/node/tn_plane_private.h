@@ -53,6 +53,7 @@ struct tn_plane_s {
     tn_ip_t                self6;
     bool                   started;
     bool                   no_udp;  /* control forbids it */
+    bool                   capture;
 
     tn_plane_stats_t       stats;
 
