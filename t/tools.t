@@ -213,6 +213,14 @@ subtest 'ping' => sub {
     like($output, qr/^pong from peer\.\S+ via \S+:41641 in [\d.]+ ms$/,
          'as text');
 
+    ($pinged) = @{tool_json('ping', '--tsmp', 'peer')->{nodes}};
+    $pong = $pinged->{pong} // {};
+
+    is($pong->{kind}, 'direct', 'tailscaled answers TSMP');
+    cmp_ok($pong->{latency_ms} // 1e9, '<', 1000, 'soon');
+    is((tool('ping', '--tsmp', 'gone'))[0], 1, 'not when it is offline');
+    is((tool('status', '--tsmp'))[0], 2, 'an option of ping only');
+
     is((tool('ping', 'gone'))[0], 1, 'one that is offline does not answer');
     is((tool('ping', 'web'))[0], 1, 'nor does this node itself');
     is((tool('ping', 'nobody'))[0], 1, 'nor does nobody');

@@ -87,12 +87,13 @@ tn_rc_t tn_data_status(tn_data_t *data, const int64_t *ids, size_t n,
 
 
 /*
- * A disco ping to the peer of this node key, see tn_path_ping(): `fn` is
+ * A disco ping to the peer of this node key, see tn_path_ping(), or one
+ * through the tunnel, see tn_plane_ping(): `fn` is
  * called on the control loop, with TN_NOTFOUND too.  TN_OK or TN_NOMEM.
  */
 typedef void (*tn_data_pong_pt)(void *data, const tn_path_pong_t *pong);
 
-tn_rc_t tn_data_ping(tn_data_t *data, const tn_key_t *peer,
+tn_rc_t tn_data_ping(tn_data_t *data, const tn_key_t *peer, bool tsmp,
     tn_data_pong_pt fn, void *fn_data);
 
 

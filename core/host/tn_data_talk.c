@@ -48,6 +48,7 @@ typedef struct {
     tn_data_t             *data;
     tn_data_gate_t        *gate;
     tn_key_t               key;
+    bool                   tsmp;
     tn_path_pong_t         pong;
     tn_data_pong_pt        fn;
     void                  *fn_data;
@@ -207,8 +208,8 @@ tn_data_status(tn_data_t *data, const int64_t *ids, size_t n,
 
 
 tn_rc_t
-tn_data_ping(tn_data_t *data, const tn_key_t *peer, tn_data_pong_pt fn,
-    void *fn_data)
+tn_data_ping(tn_data_t *data, const tn_key_t *peer, bool tsmp,
+    tn_data_pong_pt fn, void *fn_data)
 {
     data_ping_t  *ping;
 
@@ -220,6 +221,7 @@ tn_data_ping(tn_data_t *data, const tn_key_t *peer, tn_data_pong_pt fn,
     ping->data = data;
     ping->gate = data->gate;
     ping->key = *peer;
+    ping->tsmp = tsmp;
     ping->fn = fn;
     ping->fn_data = fn_data;
     ping->post.fn = data_on_ping;
@@ -491,7 +493,11 @@ data_on_ping(void *arg)
     memset(&none, 0, sizeof(none));
     none.rc = TN_NOTFOUND;
 
-    if (peer != NULL) {
+    if (peer != NULL && ping->tsmp) {
+        none.rc = tn_plane_ping(data->plane, data->loop.now, &ping->key,
+                                data_ponged, ping);
+
+    } else if (peer != NULL) {
         none.rc = tn_path_ping(peer, data->loop.now, data_ponged, ping);
     }
 

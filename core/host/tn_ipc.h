@@ -220,7 +220,8 @@ typedef enum {
     TN_IPC_TOOL_RESTUN,
     TN_IPC_TOOL_REBIND,
     TN_IPC_TOOL_POKE,
-    TN_IPC_TOOL_CAPTURE         /* of one node; pcapng until it is closed */
+    TN_IPC_TOOL_CAPTURE,        /* of one node; pcapng until it is closed */
+    TN_IPC_TOOL_PING_TSMP       /* argument: as of whois */
 } tn_ipc_tool_e;
 
 typedef struct {

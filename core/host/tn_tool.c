@@ -78,8 +78,8 @@ static void tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *nodes, const char *name, tn_node_t *node);
 static void tool_ask_peers(tool_request_t *req, json_t *shown,
     tn_node_t *node);
-static void tool_ask_pong(tool_request_t *req, json_t *shown,
-    tn_node_t *node, const char *what);
+static void tool_ask_pong(tool_request_t *req, const tn_ipc_tool_t *request,
+    json_t *shown, tn_node_t *node);
 static void tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *shown, tn_node_t *node);
 static void tool_acted(void *data, const tn_data_done_t *done);
@@ -229,13 +229,14 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
     tools = req->tools;
 
     if (request->command < TN_IPC_TOOL_STATUS
-        || request->command > TN_IPC_TOOL_POKE)
+        || request->command > TN_IPC_TOOL_PING_TSMP)
     {
         tool_answer(req, TN_MALFORMED, strdup("no such command"));
         return;
     }
 
-    if (request->command == TN_IPC_TOOL_PING
+    if ((request->command == TN_IPC_TOOL_PING
+         || request->command == TN_IPC_TOOL_PING_TSMP)
         && tn_timer_set(&tools->loop->timers, &req->timer,
                         tools->loop->now + TN_TOOL_PING_MS)
            != TN_OK)
@@ -295,10 +296,11 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
         break;
 
     case TN_IPC_TOOL_PING:
+    case TN_IPC_TOOL_PING_TSMP:
         shown = tn_toolshow_whois(name, node, request->argument);
 
         if (shown != NULL) {
-            tool_ask_pong(req, shown, node, request->argument);
+            tool_ask_pong(req, request, shown, node);
         }
 
         break;
@@ -390,14 +392,14 @@ tool_ask_peers(tool_request_t *req, json_t *shown, tn_node_t *node)
 
 
 static void
-tool_ask_pong(tool_request_t *req, json_t *shown, tn_node_t *node,
-    const char *what)
+tool_ask_pong(tool_request_t *req, const tn_ipc_tool_t *request,
+    json_t *shown, tn_node_t *node)
 {
     bool                     routed;
     tool_ticket_t           *ticket;
     const tn_netmap_node_t  *peer;
 
-    peer = tn_toolshow_find(node, what, &routed);
+    peer = tn_toolshow_find(node, request->argument, &routed);
 
     if (peer == NULL || tn_node_data(node) == NULL) {
         return;
@@ -406,7 +408,9 @@ tool_ask_pong(tool_request_t *req, json_t *shown, tn_node_t *node,
     ticket = tool_ticket(req, node, shown);
 
     if (ticket != NULL
-        && tn_data_ping(tn_node_data(node), &peer->key, tool_ponged, ticket)
+        && tn_data_ping(tn_node_data(node), &peer->key,
+                        request->command == TN_IPC_TOOL_PING_TSMP,
+                        tool_ponged, ticket)
            != TN_OK)
     {
         tool_ticket_free(ticket);

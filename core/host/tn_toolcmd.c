@@ -115,6 +115,7 @@ tn_toolcmd_main(int argc, char **argv)
         { "run",  required_argument, NULL, 'r' },
         { "node", required_argument, NULL, 'n' },
         { "json", no_argument,       NULL, 'j' },
+        { "tsmp", no_argument,       NULL, 't' },
         { "seconds", required_argument, NULL, 's' },
         { NULL, 0, NULL, 0 }
     };
@@ -144,6 +145,14 @@ tn_toolcmd_main(int argc, char **argv)
 
         case 'j':
             json = true;
+            break;
+
+        case 't':
+            if (cmd->command != TN_IPC_TOOL_PING) {
+                return toolcmd_usage();
+            }
+
+            request.command = TN_IPC_TOOL_PING_TSMP;
             break;
 
         case 's':
@@ -216,7 +225,7 @@ toolcmd_usage(void)
         "usage: ngx_tailnet_core status [OPTIONS]\n"
         "       ngx_tailnet_core whois [OPTIONS] ADDRESS\n"
         "       ngx_tailnet_core netcheck [OPTIONS]\n"
-        "       ngx_tailnet_core ping [OPTIONS] PEER\n"
+        "       ngx_tailnet_core ping [--tsmp] [OPTIONS] PEER\n"
         "       ngx_tailnet_core path [OPTIONS] PEER\n"
         "       ngx_tailnet_core home [OPTIONS] REGION|auto\n"
         "       ngx_tailnet_core break [OPTIONS] REGION\n"

@@ -80,6 +80,7 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->ops = conf->ops;
     plane->data = conf->data;
     plane->log = conf->log;
+    plane->timers = conf->timers;
     tn_hash_init(&plane->peers, sizeof(int64_t));
     tn_list_init(&plane->met);
 

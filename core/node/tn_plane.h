@@ -124,6 +124,14 @@ void tn_plane_unreachable(tn_plane_t *plane, tn_ms_t now,
     const tn_addr_t *addr);
 
 /*
+ * A TSMP ping through the tunnel to the peer of this node key; fn and the
+ * answer as of tn_path_ping(), the way in it being the present one.  TN_OK, or
+ * TN_NOTFOUND, TN_NOMEM, TN_AGAIN (too many), and then fn is not called.
+ */
+tn_rc_t tn_plane_ping(tn_plane_t *plane, tn_ms_t now, const tn_key_t *key,
+    tn_path_pong_pt fn, void *data);
+
+/*
  * While on, ops->capture is called with what was decrypted, before the
  * filter, and with what is about to be encrypted, behind it, in segments.
  */

@@ -13,8 +13,6 @@
 
 #include "tn_plane_private.h"
 
-#include "wire/tn_tsmp.h"
-
 
 static void plane_packet(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, uint8_t *bytes, size_t len);
@@ -188,6 +186,10 @@ plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
 
         len = tn_tsmp_build(buf, sizeof(buf), &pong, &p->dst, &p->src);
         tn_plane_inject(plane, now, peer, buf, len);
+        break;
+
+    case TN_TSMP_PONG:
+        tn_plane_ping_pong(peer, now, msg.token);
         break;
 
     case TN_TSMP_DISCO:

@@ -13,9 +13,11 @@
 
 #include "base/tn_hash.h"
 #include "base/tn_list.h"
+#include "crypto/tn_curve.h"
 #include "filter/tn_filter.h"
 #include "stack/tn_coalesce.h"
 #include "wire/tn_ip.h"
+#include "wire/tn_tsmp.h"
 
 
 typedef struct {
@@ -37,10 +39,24 @@ typedef struct {
 } tn_plane_peer_t;
 
 
+#define TN_PLANE_PINGS    8         /* TSMP, at a time */
+#define TN_PLANE_PING_MS  5000
+
+typedef struct {
+    tn_timer_t        timer;
+    tn_plane_peer_t  *peer;         /* NULL: not in use */
+    uint64_t          sent_us;
+    uint8_t           token[TN_TSMP_TOKEN_LEN];
+    tn_path_pong_pt   fn;
+    void             *data;
+} tn_plane_ping_t;
+
+
 struct tn_plane_s {
     const tn_plane_ops_t  *ops;
     void                  *data;
     tn_log_t              *log;
+    tn_timers_t           *timers;
 
     tn_wg_t               *wg;
     tn_path_t             *path;
@@ -56,6 +72,7 @@ struct tn_plane_s {
     bool                   capture;
 
     tn_plane_stats_t       stats;
+    tn_plane_ping_t        pings[TN_PLANE_PINGS];
 
     /* the frame being cut up */
     tn_ms_t                now;
@@ -81,6 +98,15 @@ void tn_plane_peer_remove(tn_plane_peer_t *peer);
  */
 void tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     const tn_path_from_t *from, uint8_t *bytes, size_t len);
+
+
+/* --- TSMP pings (tn_plane_ping.c) */
+
+void tn_plane_ping_pong(tn_plane_peer_t *peer, tn_ms_t now,
+    const uint8_t *token);
+
+/* the peer goes: its pings end with TN_CLOSED */
+void tn_plane_ping_forget(tn_plane_peer_t *peer);
 
 
 /* --- out (tn_plane_out.c) */

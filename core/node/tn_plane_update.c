@@ -295,6 +295,7 @@ tn_plane_peer_find(const tn_plane_t *plane, int64_t id)
 void
 tn_plane_peer_remove(tn_plane_peer_t *peer)
 {
+    tn_plane_ping_forget(peer);
     tn_hash_remove(&peer->plane->peers, &peer->by_id);
     tn_list_remove(&peer->met);
     tn_wg_peer_remove(peer->wg);

@@ -1,0 +1,169 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * TSMP pings on their way: they prove the tunnel and the peer's data path,
+ * where a disco ping proves a path only.  A pong counts when it has the
+ * random token of a ping and comes from the peer that was asked.
+ */
+
+#include "tn_plane_private.h"
+
+
+static tn_plane_peer_t *plane_ping_peer(tn_plane_t *plane,
+    const tn_key_t *key);
+static void plane_ping_timeout(void *data, tn_ms_t now);
+static void plane_ping_end(tn_plane_ping_t *ping, tn_ms_t now,
+    const tn_path_pong_t *pong);
+
+
+tn_rc_t
+tn_plane_ping(tn_plane_t *plane, tn_ms_t now, const tn_key_t *key,
+    tn_path_pong_pt fn, void *data)
+{
+    bool              v4;
+    size_t            i, len;
+    uint8_t           buf[TN_TSMP_PACKET_MAX];
+    tn_tsmp_t         msg;
+    tn_plane_peer_t  *peer;
+    tn_plane_ping_t  *ping;
+
+    peer = plane_ping_peer(plane, key);
+
+    if (peer == NULL) {
+        return TN_NOTFOUND;
+    }
+
+    v4 = !tn_ip_is_none(&plane->self4) && !tn_ip_is_none(&peer->own4);
+
+    if (!v4 && (tn_ip_is_none(&plane->self6) || tn_ip_is_none(&peer->own6))) {
+        return TN_NOTFOUND;
+    }
+
+    for (i = 0; plane->pings[i].peer != NULL; i++) {
+        if (i == TN_PLANE_PINGS - 1) {
+            return TN_AGAIN;
+        }
+    }
+
+    ping = &plane->pings[i];
+    tn_timer_init(&ping->timer, plane_ping_timeout, ping);
+
+    if (tn_timer_set(plane->timers, &ping->timer, now + TN_PLANE_PING_MS)
+        != TN_OK)
+    {
+        return TN_NOMEM;
+    }
+
+    ping->peer = peer;
+    ping->fn = fn;
+    ping->data = data;
+    ping->sent_us = plane->ops->now_us(plane->data);
+    tn_random(ping->token, sizeof(ping->token));
+
+    memset(&msg, 0, sizeof(msg));
+    msg.type = TN_TSMP_PING;
+    memcpy(msg.token, ping->token, TN_TSMP_TOKEN_LEN);
+
+    len = tn_tsmp_build(buf, sizeof(buf), &msg,
+                        v4 ? &plane->self4 : &plane->self6,
+                        v4 ? &peer->own4 : &peer->own6);
+    tn_plane_inject(plane, now, peer, buf, len);
+
+    return TN_OK;
+}
+
+
+void
+tn_plane_ping_pong(tn_plane_peer_t *peer, tn_ms_t now, const uint8_t *token)
+{
+    size_t            i;
+    tn_plane_t       *plane;
+    tn_path_pong_t    pong;
+    tn_plane_ping_t  *ping;
+
+    plane = peer->plane;
+
+    for (i = 0; i < TN_PLANE_PINGS; i++) {
+        ping = &plane->pings[i];
+
+        if (ping->peer != peer
+            || memcmp(ping->token, token, TN_TSMP_TOKEN_LEN) != 0)
+        {
+            continue;
+        }
+
+        memset(&pong, 0, sizeof(pong));
+        pong.rc = TN_OK;
+        pong.latency_us = (uint32_t) (plane->ops->now_us(plane->data)
+                                      - ping->sent_us);
+
+        if (tn_path_kind(peer->path, now) == TN_PATH_DIRECT) {
+            pong.addr = peer->path->best;
+
+        } else {
+            pong.region = peer->path->derp;
+        }
+
+        plane_ping_end(ping, now, &pong);
+        return;
+    }
+}
+
+
+void
+tn_plane_ping_forget(tn_plane_peer_t *peer)
+{
+    size_t          i;
+    tn_path_pong_t  none;
+
+    memset(&none, 0, sizeof(none));
+    none.rc = TN_CLOSED;
+
+    for (i = 0; i < TN_PLANE_PINGS; i++) {
+        if (peer->plane->pings[i].peer == peer) {
+            plane_ping_end(&peer->plane->pings[i], peer->plane->now, &none);
+        }
+    }
+}
+
+
+static tn_plane_peer_t *
+plane_ping_peer(tn_plane_t *plane, const tn_key_t *key)
+{
+    tn_hash_node_t   *node;
+    tn_plane_peer_t  *peer;
+
+    for (node = tn_hash_next(&plane->peers, NULL); node;
+         node = tn_hash_next(&plane->peers, node))
+    {
+        peer = tn_container(node, tn_plane_peer_t, by_id);
+
+        if (memcmp(&peer->key, key, sizeof(tn_key_t)) == 0) {
+            return peer;
+        }
+    }
+
+    return NULL;
+}
+
+
+static void
+plane_ping_timeout(void *data, tn_ms_t now)
+{
+    tn_path_pong_t  none;
+
+    memset(&none, 0, sizeof(none));
+    none.rc = TN_AGAIN;
+
+    plane_ping_end(data, now, &none);
+}
+
+
+static void
+plane_ping_end(tn_plane_ping_t *ping, tn_ms_t now, const tn_path_pong_t *pong)
+{
+    tn_timer_cancel(ping->peer->plane->timers, &ping->timer);
+    ping->peer = NULL;
+    ping->fn(ping->data, now, pong);
+}
