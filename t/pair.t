@@ -68,6 +68,11 @@ my $outside = $lab->{hosts}[-2]->ip4;
 ok($direct, 'and becomes direct') or diag($nginx->error_log);
 like($direct // '', qr/^\Q$outside\E:/, 'to what its router made of it');
 
+my $quick = $host->get('http://127.0.0.1:8000/', timeout => 3);
+
+cmp_ok($quick->{time}, '<', 0.5, 'and quick')
+    or diag("$quick->{status} after $quick->{time} s");
+
 # what the log says of the peer begins with the first traffic
 
 my ($first) = map { seconds($_) }
