@@ -171,7 +171,9 @@ plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     size_t     len;
     uint8_t    buf[TN_TSMP_PACKET_MAX];
     tn_tsmp_t  msg, pong;
+    bool       reset;
     char       src[TN_ADDR_TEXT], dst[TN_ADDR_TEXT];
+    tn_addr_t  opener, refuser;
 
     if (tn_tsmp_parse(&msg, packet, p) != TN_OK) {
         return;
@@ -206,9 +208,21 @@ plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
         break;
 
     case TN_TSMP_REJECT:
+        opener.ip = p->dst;
+        opener.port = msg.src_port;
+        refuser.ip = p->src;
+        refuser.port = msg.dst_port;
+
+        /* only who has the address may refuse for it */
+
+        reset = msg.proto == TN_PROTO_TCP && !msg.maybe_broken
+                && tn_wg_route(plane->wg, &p->src) == peer->wg
+                && tn_plane_syn_refused(plane, &opener, &refuser);
+
         tn_log(plane->log, TN_LOG_INFO,
-               "%s refuses our connection to port %u of it (TSMP '%c')",
-               tn_ip_text(&p->src, src), msg.dst_port, msg.reason);
+               "%s refuses our connection to port %u of it (TSMP '%c')%s",
+               tn_ip_text(&p->src, src), msg.dst_port, msg.reason,
+               reset ? ", it is reset" : "");
         break;
 
     default:

@@ -52,6 +52,10 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
         return;
     }
 
+    if (tn_unlikely(tn_packet_is_syn(&p))) {
+        tn_plane_syn_sent(plane, packet, &p);
+    }
+
     plane->now = now;
     plane->peer = tn_wg_peer_data(wg);
     tn_path_route(plane->peer->path, now, &plane->route);

@@ -52,6 +52,16 @@ typedef struct {
 } tn_plane_ping_t;
 
 
+#define TN_PLANE_SYNS     256
+
+/* a connection being opened */
+typedef struct {
+    tn_addr_t         src;          /* port 0: none */
+    tn_addr_t         dst;
+    uint32_t          seq;          /* as in the packet */
+} tn_plane_syn_t;
+
+
 struct tn_plane_s {
     const tn_plane_ops_t  *ops;
     void                  *data;
@@ -73,6 +83,7 @@ struct tn_plane_s {
 
     tn_plane_stats_t       stats;
     tn_plane_ping_t        pings[TN_PLANE_PINGS];
+    tn_plane_syn_t         syns[TN_PLANE_SYNS];
 
     /* the frame being cut up */
     tn_ms_t                now;
@@ -107,6 +118,16 @@ void tn_plane_ping_pong(tn_plane_peer_t *peer, tn_ms_t now,
 
 /* the peer goes: its pings end with TN_CLOSED */
 void tn_plane_ping_forget(tn_plane_peer_t *peer);
+
+
+/* --- refused connections (tn_plane_syn.c) */
+
+void tn_plane_syn_sent(tn_plane_t *plane, const uint8_t *packet,
+    const tn_packet_t *p);
+
+/* resets the stack's connection; false when none is being opened */
+bool tn_plane_syn_refused(tn_plane_t *plane, const tn_addr_t *src,
+    const tn_addr_t *dst);
 
 
 /* --- out (tn_plane_out.c) */
