@@ -63,8 +63,14 @@ tn_nodesig_read_link(tn_nodesig_t *sig, tn_cursor_t *c)
     start = c->pos;
     last = 0;
 
+    /* the kind is always written */
+
+    c->bad |= link->pairs == 0;
+
     for (n = link->pairs; n > 0 && !c->bad; n--) {
         at = c->pos;
+        c->bad |= last == 0 && tn_cursor_left(c) > 0
+                  && *at != TN_NODESIG_KIND;
         key = tn_cbor_key(c, &last);
 
         switch (key) {
