@@ -577,6 +577,7 @@ tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
     tn_path_ping_free(path, tn_container(link, tn_path_ping_t, link));
 
     if (ping.region == 0) {
+        tn_path_peer_seen(ping.peer, now, &ping.to, &pong->src);
         tn_path_peer_pong(ping.peer, now, &ping, (uint32_t) rtt);
 
     } else {

@@ -243,6 +243,43 @@ tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
 }
 
 
+/*
+ * A NAT has given us another address under way: peers trust the former one
+ * until they are called, and the call leaves it out.
+ */
+void
+tn_path_peer_seen(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
+    const tn_addr_t *seen)
+{
+    bool                  moved;
+    tn_path_t            *path;
+    tn_path_candidate_t  *candidate;
+
+    path = peer->pub.path;
+    candidate = tn_path_peer_candidate(peer, to);
+
+    if (candidate == NULL) {
+        return;
+    }
+
+    moved = candidate->seen.port != 0
+            && !tn_addr_equal(&candidate->seen, seen);
+
+    if (moved && now - path->endpoints_at < TN_PATH_MOVED_MS) {
+        return;
+    }
+
+    candidate->seen = *seen;
+
+    if (moved) {
+        tn_log(path->log, TN_LOG_INFO, "path: our address is another one");
+        path->ncache = 0;
+        path->endpoints_at = 0;
+        tn_path_call(peer, now);
+    }
+}
+
+
 void
 tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
     const tn_path_ping_t *ping, uint32_t rtt_us)

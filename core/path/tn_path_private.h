@@ -55,6 +55,7 @@
 #define TN_PATH_DEMOTED_ROUND_MS  15000
 #define TN_PATH_DERP_RTT_MS       30000     /* a relay's round trip is fresh */
 #define TN_PATH_PING_BACK_MS      1000
+#define TN_PATH_MOVED_MS          2000      /* between two alarms of pongs */
 #define TN_PATH_DOUBT_MS          1000      /* trust after a CallMeMaybe */
 #define TN_PATH_SOURCES_MAX       16        /* candidates by pings alone */
 #define TN_PATH_PINGS_MAX         8192      /* without an answer yet */
@@ -98,6 +99,7 @@ typedef struct {
     bool                 in_call;   /* of its last CallMeMaybe */
     tn_ms_t              got_ping;  /* 0: none came from there */
     uint8_t              got_txid[TN_DISCO_TXID];
+    tn_addr_t            seen;      /* ours, as it saw us; port 0: not yet */
     tn_ms_t              heard;     /* WireGuard, without trust; 0: not */
     tn_ms_t              pinged;    /* 0: not yet */
     tn_ms_t              pinged_back;   /* in answer to a ping, 0: not yet */
@@ -314,6 +316,10 @@ void tn_path_peer_restart(tn_path_member_t *peer, tn_ms_t now);
  */
 bool tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *from, const uint8_t txid[TN_DISCO_TXID]);
+
+/* from `to` we are seen as `seen`: another address than before is news */
+void tn_path_peer_seen(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *to, const tn_addr_t *seen);
 
 void tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
     const tn_path_ping_t *ping, uint32_t rtt_us);
