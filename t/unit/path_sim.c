@@ -244,6 +244,59 @@ check_roaming(void)
 }
 
 
+static bool
+is_told(const node_t *node, uint16_t port)
+{
+    size_t  i;
+
+    for (i = 0; i < node->nendpoints; i++) {
+        if (node->endpoints[i].type == TN_ENDPOINT_STUN
+            && node->endpoints[i].addr.port == port)
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+/* a NAT gives other ports under way: the pongs of the peer tell of it */
+static void
+check_remapped(void)
+{
+    node_t    *a, *b;
+    world_t   *world;
+    unsigned   i, told;
+    uint16_t   before, after;
+
+    world = world_create(12, 2);
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_NONE);
+    world_meet(world, a, b);
+    world_talk(world, a, b, 10000, 100);
+    before = a->addr.port;
+    after = (uint16_t) (before + 1000);
+    ok(is_told(a, before), "behind a NAT: its port is told");
+
+    for (i = 0; i < a->nmappings; i++) {
+        a->mappings[i].outside.port = after;
+    }
+
+    world_talk(world, a, b, 5000, 100);
+    ok(is_told(a, after) && !is_told(a, before),
+       "another port, seen by a pong: told within 5 s, the former one is not");
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT,
+           "and it is direct");
+
+    told = a->endpoints_told;
+    world_talk(world, a, b, 10000, 100);
+    is_int(a->endpoints_told, told, "after that nothing is news");
+
+    world_free(world);
+}
+
+
 /*
  * From first traffic until direct, 100 tries: begun as soon as each has heard
  * of the other, or up to a minute later, when NATs have forgotten mappings.
@@ -614,6 +667,7 @@ main(int argc, char **argv)
     check_cut(NAT_EASY);
     check_loss();
     check_roaming();
+    check_remapped();
     check_idle();
     check_many();
     check_heartbeat();
