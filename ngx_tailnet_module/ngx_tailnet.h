@@ -43,6 +43,7 @@ typedef struct {
     ngx_uint_t                      stack;
     tn_addr_t                       endpoints[TN_IPC_STATIC];
     ngx_uint_t                      nendpoints;
+    ngx_int_t                       relay_port;     /* 0: no peer relay */
 
     unsigned                        failed:1;   /* no listeners this cycle */
 } ngx_tailnet_node_t;
@@ -144,6 +145,7 @@ char *ngx_tailnet_hostname(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_tags(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_relay_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_endpoints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_stack(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_certificate(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

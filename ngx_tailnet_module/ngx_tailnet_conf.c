@@ -54,6 +54,7 @@ ngx_tailnet_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     node->ephemeral = NGX_CONF_UNSET;
     node->accept_routes = NGX_CONF_UNSET;
     node->port = NGX_CONF_UNSET;
+    node->relay_port = NGX_CONF_UNSET;
     node->stack = NGX_CONF_UNSET_UINT;
 
     ngx_str_set(&node->name, "default");
@@ -186,7 +187,15 @@ ngx_tailnet_init_node(ngx_conf_t *cf, ngx_tailnet_conf_t *tcf,
     ngx_conf_init_value(node->ephemeral, 0);
     ngx_conf_init_value(node->accept_routes, 0);
     ngx_conf_init_value(node->port, 0);
+    ngx_conf_init_value(node->relay_port, 0);
     ngx_conf_init_uint_value(node->stack, TN_IPC_STACK_AUTO);
+
+    if (node->relay_port != 0 && node->relay_port == node->port) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"peer_relay_port\" of tailnet \"%V\" is its "
+                           "\"port\"", &node->name);
+        return NGX_ERROR;
+    }
 
     if (node->control_url.data == NULL) {
         ngx_str_set(&node->control_url, NGX_TAILNET_CONTROL_URL);
@@ -692,6 +701,32 @@ ngx_tailnet_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"port\" \"%V\", 0 to 65535 expected",
                            &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_tailnet_relay_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_tailnet_node_t *node = conf;
+
+    ngx_str_t  *value;
+
+    if (node->relay_port != NGX_CONF_UNSET) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    node->relay_port = ngx_atoi(value[1].data, value[1].len);
+
+    if (node->relay_port < 1 || node->relay_port > 65535) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid \"peer_relay_port\" \"%V\", "
+                           "1 to 65535 expected", &value[1]);
         return NGX_CONF_ERROR;
     }
 

@@ -194,6 +194,7 @@ ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
                 | (node->accept_routes ? TN_IPC_ACCEPT_ROUTES : 0);
     msg.udp_port = (uint16_t) node->port;
     msg.stack = (uint8_t) node->stack;
+    msg.relay_port = (uint16_t) node->relay_port;
     msg.nstatic = (uint16_t) node->nendpoints;
     ngx_memcpy(msg.static_endpoints, node->endpoints,
                node->nendpoints * sizeof(tn_addr_t));

@@ -182,6 +182,13 @@ my @bad = (
      'invalid "port" "any", 0 to 65535 expected', 4],
     ['port: range', node('port 65536;'),
      'invalid "port" "65536", 0 to 65535 expected', 4],
+    ['peer_relay_port: zero', node('peer_relay_port 0;'),
+     'invalid "peer_relay_port" "0", 1 to 65535 expected', 4],
+    ['peer_relay_port: range', node('peer_relay_port 65536;'),
+     'invalid "peer_relay_port" "65536", 1 to 65535 expected', 4],
+    ['peer_relay_port: twice',
+     node("peer_relay_port 7777;\n    peer_relay_port 7778;"),
+     '"peer_relay_port" directive is duplicate', 5],
     ['static_endpoints: no port', node('static_endpoints 192.0.2.1;'),
      'invalid address "192.0.2.1" in "static_endpoints", "ip:port" of this '
      . 'machine or its router expected', 4],

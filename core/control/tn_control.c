@@ -99,6 +99,7 @@ tn_control_create(const tn_control_conf_t *conf, const tn_control_ops_t *ops,
     c->distro_codename = tn_control_copy(conf->distro_codename, &failed);
     c->ephemeral = conf->ephemeral;
     c->shields_up = conf->shields_up;
+    c->peer_relay = conf->peer_relay;
     c->disco = conf->disco;
 
     c->ntags = tn_min(conf->ntags, (size_t) TN_CONTROL_TAGS_MAX);

@@ -65,6 +65,7 @@ typedef struct {
     size_t                  nroutes;
     bool                    ephemeral;
     bool                    shields_up;
+    bool                    peer_relay; /* relays for other peers */
 
     /* for Hostinfo; each may be NULL */
     const char             *version;    /* ours; NULL: tn_control's own */

@@ -151,6 +151,7 @@ struct tn_control_s {
     size_t                   nroutes;
     bool                     ingress;
     bool                     wire_ingress;
+    bool                     peer_relay;
 
     /* where we are */
     tn_control_state_e       state;

@@ -205,6 +205,10 @@ tn_control_hostinfo(tn_control_t *c)
         json_object_set_new(o, "WireIngress", json_true());
     }
 
+    if (c->peer_relay) {
+        json_object_set_new(o, "PeerRelay", json_true());
+    }
+
     if (c->nroutes != 0) {
         list = json_array();
 

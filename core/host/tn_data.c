@@ -89,6 +89,15 @@ tn_data_start(const tn_data_conf_t *conf)
         goto failed;
     }
 
+    if (conf->relay_port != 0) {
+        data->relay = tn_data_relay_create(&data->loop, conf->relay_port,
+                                           conf->log);
+        if (data->relay == NULL) {
+            tn_log(conf->log, TN_LOG_ERR, "no memory for the peer relay");
+            goto failed;
+        }
+    }
+
     for (i = 0; i < 2; i++) {
         fd = given[i] != -1 ? given[i]
                             : tn_udp_socket(i == 1, NULL, conf->port);
@@ -205,6 +214,7 @@ data_free(tn_data_t *data)
     }
 
     tn_derpconn_destroy(data->derp);
+    tn_data_relay_destroy(data->relay);
 
     if (data->netmon != NULL) {
         tn_netmon_destroy(data->netmon);

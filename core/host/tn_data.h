@@ -50,6 +50,7 @@ typedef struct {
     /* told to the peers beside what is found; copied */
     const tn_addr_t      *static_endpoints;
     size_t                nstatic;      /* those over TN_DATA_STATIC lost */
+    uint16_t              relay_port;   /* of a peer relay, 0: none */
 } tn_data_conf_t;
 
 #define TN_DATA_STATIC  8

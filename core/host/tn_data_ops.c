@@ -58,6 +58,7 @@ const tn_plane_ops_t  tn_data_plane_ops = {
     data_us,
     data_dont_fragment,
     data_https_probe,
+    tn_data_relay_allocate,
     data_capture
 };
 

@@ -35,6 +35,9 @@ typedef struct {
 } tn_data_name_t;
 
 
+typedef struct tn_data_relay_s  tn_data_relay_t;
+
+
 struct tn_data_s {
     tn_loop_t              loop;
     pthread_t              thread;
@@ -60,6 +63,8 @@ struct tn_data_s {
     tn_derpconn_t         *derp;
     tn_link_t              names;
     tn_capture_t          *capture;         /* NULL: none */
+
+    tn_data_relay_t       *relay;           /* NULL: none */
 
     tn_endpoint_t          extra[TN_DATA_STATIC];
     size_t                 nextra;
@@ -93,6 +98,20 @@ void tn_data_say_endpoints(void *arg, const tn_endpoint_t *endpoints,
     size_t n);
 void tn_data_say_netinfo(void *arg, const tn_netinfo_t *netinfo);
 void tn_data_say_network(tn_data_t *data);
+
+
+/* tn_data_relay.c: the peer relay of this node, with sockets of its own */
+
+/* NULL when out of memory; a port in use is waited for */
+tn_data_relay_t *tn_data_relay_create(tn_loop_t *loop, uint16_t port,
+    tn_log_t *log);
+
+/* NULL is allowed */
+void tn_data_relay_destroy(tn_data_relay_t *relay);
+
+/* see tn_path_ops_t */
+tn_rc_t tn_data_relay_allocate(void *arg, tn_ms_t now, const tn_key_t *asker,
+    const tn_key_t client[2], tn_disco_relay_t *place, uint16_t port[2]);
 
 
 /* tn_data_ops.c */

@@ -475,6 +475,7 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.udp_offload = node->udp_offload;
     conf.static_endpoints = node->conf.static_endpoints;
     conf.nstatic = node->conf.nstatic;
+    conf.relay_port = node->conf.relay_port;
 
     node->tun = -1;
     node->udp4 = -1;
@@ -542,6 +543,7 @@ node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
 
     conf.tags = list;
     conf.ephemeral = (node->conf.flags & TN_IPC_EPHEMERAL) != 0;
+    conf.peer_relay = node->conf.relay_port != 0;
     conf.os_version = os.release;
     conf.machine_type = os.machine;
     conf.distro = os.distro;

@@ -41,6 +41,9 @@ static uint64_t plane_path_us(void *data);
 static void plane_path_dont_fragment(void *data, bool on);
 static void plane_path_https(void *data, uint32_t id, uint32_t region,
     const tn_derpmap_node_t *node);
+static tn_rc_t plane_path_relay(void *data, tn_ms_t now,
+    const tn_key_t *asker, const tn_key_t client[2], tn_disco_relay_t *relay,
+    uint16_t port[2]);
 
 
 static const tn_wg_ops_t  plane_wg_ops = {
@@ -62,7 +65,8 @@ static const tn_path_ops_t  plane_path_ops = {
     plane_path_changed,
     plane_path_us,
     plane_path_dont_fragment,
-    plane_path_https
+    plane_path_https,
+    plane_path_relay
 };
 
 
@@ -411,4 +415,19 @@ plane_path_https(void *data, uint32_t id, uint32_t region,
     tn_plane_t *plane = data;
 
     plane->ops->https_probe(plane->data, id, region, node);
+}
+
+
+static tn_rc_t
+plane_path_relay(void *data, tn_ms_t now, const tn_key_t *asker,
+    const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2])
+{
+    tn_plane_t *plane = data;
+
+    if (plane->ops->relay_allocate == NULL) {
+        return TN_NOTFOUND;
+    }
+
+    return plane->ops->relay_allocate(plane->data, now, asker, client, relay,
+                                      port);
 }

@@ -60,6 +60,8 @@ typedef struct {
     void (*dont_fragment)(void *data, bool on);
     void (*https_probe)(void *data, uint32_t id, uint32_t region,
         const tn_derpmap_node_t *node);
+    tn_rc_t (*relay_allocate)(void *data, tn_ms_t now, const tn_key_t *asker,
+        const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2]);
 
     /* a packet in the clear, see tn_plane_set_capture() */
     void (*capture)(void *data, bool out, const uint8_t *packet, size_t len);

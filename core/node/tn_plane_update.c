@@ -115,7 +115,10 @@ plane_rules(tn_plane_t *plane, tn_update_t *update)
     for (node = tn_hash_next(&plane->peers, NULL); node;
          node = tn_hash_next(&plane->peers, node))
     {
-        tn_container(node, tn_plane_peer_t, by_id)->caps = 0;
+        peer = tn_container(node, tn_plane_peer_t, by_id);
+
+        peer->caps = 0;
+        tn_path_peer_set_relay(peer->path, false);
     }
 
     for (i = 0; i < update->ncaps; i++) {
@@ -123,6 +126,7 @@ plane_rules(tn_plane_t *plane, tn_update_t *update)
 
         if (peer != NULL) {
             peer->caps = update->caps[i].caps;
+            tn_path_peer_set_relay(peer->path, update->caps[i].relay);
         }
     }
 }
@@ -186,6 +190,7 @@ plane_peer_set(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update)
 
     peer->jailed = update->jailed;
     peer->caps = update->caps;
+    tn_path_peer_set_relay(peer->path, update->relay);
     peer->wireguard_only = update->wireguard_only;
     peer->own4 = update->own4;
     peer->own6 = update->own6;

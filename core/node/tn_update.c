@@ -15,13 +15,23 @@
      | TN_NODE_FLAGS | TN_NODE_CAPS)
 
 
+/* upstream: peercap.Relay */
+#define TN_UPDATE_RELAY_CAP  "tailscale.com/cap/relay"
+
+
 static tn_rc_t tn_update_peer(tn_update_peer_t *peer,
     const tn_netmap_node_t *node, bool accept_routes,
     const tn_filter_rules_t *rules);
 static tn_rc_t tn_update_all_caps(tn_update_t *update,
-    const tn_netmap_t *netmap, const tn_filter_rules_t *rules);
+    const tn_netmap_t *netmap, const tn_filter_rules_t *rules,
+    const tn_rules_t *relays);
 static bool tn_update_names_caps(const tn_rules_t *rules);
 static bool tn_update_has_cap(void *data, const char *cap);
+static bool tn_update_names_relay(const tn_rules_t *rules);
+static bool tn_update_relay(const tn_rules_t *rules,
+    const tn_netmap_node_t *self, const tn_netmap_node_t *peer);
+static void tn_update_relay_cap(void *data, const char *name,
+    const char *json);
 static bool tn_update_allows(const tn_netmap_node_t *node,
     const tn_prefix_t *prefix, bool accept_routes);
 static tn_rc_t tn_update_self(tn_update_t *update,
@@ -38,7 +48,7 @@ tn_update_create(const tn_netmap_t *netmap,
     uint32_t            what;
     tn_rules_t          none;
     tn_update_t        *update;
-    const tn_rules_t   *given;
+    const tn_rules_t   *given, *relays;
     tn_netmap_node_t   *node;
     tn_filter_rules_t  *rules;
 
@@ -72,12 +82,15 @@ tn_update_create(const tn_netmap_t *netmap,
         if (rules == NULL) {
             goto failed;
         }
+    }
 
-        if (update->rules != NULL
-            && tn_update_all_caps(update, netmap, rules) != TN_OK)
-        {
-            goto failed;
-        }
+    relays = netmap->filtered && netmap->self != NULL
+             && tn_update_names_relay(given) ? given : NULL;
+
+    if (update->rules != NULL && (rules != NULL || relays != NULL)
+        && tn_update_all_caps(update, netmap, rules, relays) != TN_OK)
+    {
+        goto failed;
     }
 
     n = changes ? changes->npeers : netmap->peers.count;
@@ -132,6 +145,14 @@ tn_update_create(const tn_netmap_t *netmap,
                 update->removed[i] = changes->removed[i].id;
             }
         }
+    }
+
+    for (i = 0; relays != NULL && i < update->npeers; i++) {
+        node = tn_netmap_find_id(netmap, update->peers[i].id);
+
+        update->peers[i].relay = node != NULL
+                                 && tn_update_relay(relays, netmap->self,
+                                                    node);
     }
 
     if ((what & TN_NETMAP_SELF) && netmap->self != NULL
@@ -236,8 +257,9 @@ tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
 
 static tn_rc_t
 tn_update_all_caps(tn_update_t *update, const tn_netmap_t *netmap,
-    const tn_filter_rules_t *rules)
+    const tn_filter_rules_t *rules, const tn_rules_t *relays)
 {
+    bool               relay;
     uint64_t           caps;
     tn_netmap_node_t  *node;
 
@@ -254,10 +276,13 @@ tn_update_all_caps(tn_update_t *update, const tn_netmap_t *netmap,
          node != NULL && update->ncaps < netmap->peers.count;
          node = tn_netmap_each(netmap, node))
     {
-        caps = tn_filter_rules_caps(rules, tn_update_has_cap, node);
+        caps = rules ? tn_filter_rules_caps(rules, tn_update_has_cap, node)
+                     : 0;
+        relay = relays && tn_update_relay(relays, netmap->self, node);
 
-        if (caps != 0) {
+        if (caps != 0 || relay) {
             update->caps[update->ncaps].id = node->id;
+            update->caps[update->ncaps].relay = relay;
             update->caps[update->ncaps++].caps = caps;
         }
     }
@@ -290,6 +315,65 @@ static bool
 tn_update_has_cap(void *data, const char *cap)
 {
     return tn_netmap_node_cap(data, cap) != NULL;
+}
+
+
+static bool
+tn_update_names_relay(const tn_rules_t *rules)
+{
+    size_t                  i, j, k;
+    const tn_rule_grant_t  *grant;
+
+    for (i = 0; i < rules->n; i++) {
+        for (j = 0; j < rules->rule[i]->ngrants; j++) {
+            grant = &rules->rule[i]->grants[j];
+
+            for (k = 0; k < grant->ncaps; k++) {
+                if (strcmp(grant->caps[k].name, TN_UPDATE_RELAY_CAP) == 0) {
+                    return true;
+                }
+            }
+        }
+    }
+
+    return false;
+}
+
+
+/* granted from any address of the peer to one of ours, of one family */
+static bool
+tn_update_relay(const tn_rules_t *rules, const tn_netmap_node_t *self,
+    const tn_netmap_node_t *peer)
+{
+    bool    v4, granted;
+    size_t  i, j;
+
+    granted = false;
+
+    for (i = 0; i < peer->naddresses; i++) {
+        v4 = tn_ip_is_v4(&peer->addresses[i].ip);
+
+        for (j = 0; j < self->naddresses; j++) {
+            if (tn_ip_is_v4(&self->addresses[j].ip) == v4) {
+                tn_rules_caps(rules, &peer->addresses[i].ip,
+                              &self->addresses[j].ip, tn_update_relay_cap,
+                              &granted);
+            }
+        }
+    }
+
+    return granted;
+}
+
+
+static void
+tn_update_relay_cap(void *data, const char *name, const char *json)
+{
+    bool *granted = data;
+
+    (void) json;
+
+    *granted = *granted || strcmp(name, TN_UPDATE_RELAY_CAP) == 0;
 }
 
 

@@ -30,6 +30,7 @@ typedef struct {
     bool           jailed;
     bool           wireguard_only;
     uint64_t       caps;            /* of tn_filter_rules_caps() */
+    bool           relay;           /* granted places on our peer relay */
     tn_ip_t        own4;            /* first own addresses, or none */
     tn_ip_t        own6;
 } tn_update_peer_t;
@@ -39,6 +40,7 @@ typedef struct {
 typedef struct {
     int64_t        id;
     uint64_t       caps;
+    bool           relay;
 } tn_update_caps_t;
 
 

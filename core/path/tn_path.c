@@ -312,6 +312,13 @@ tn_path_peer_update(tn_path_peer_t *peer, tn_ms_t now,
 }
 
 
+void
+tn_path_peer_set_relay(tn_path_peer_t *pub, bool granted)
+{
+    tn_path_member(pub)->relay = granted;
+}
+
+
 tn_rc_t
 tn_path_peer_set_disco(tn_path_peer_t *pub, tn_ms_t now, const tn_key_t *key)
 {

@@ -16,6 +16,7 @@
 #include "base/tn_log.h"
 #include "base/tn_timer.h"
 #include "wire/tn_derpmap.h"
+#include "wire/tn_disco.h"
 #include "wire/tn_netinfo.h"
 
 #include "tn_netcheck.h"
@@ -113,6 +114,14 @@ typedef struct {
      */
     void (*https_probe)(void *data, uint32_t id, uint32_t region,
         const tn_derpmap_node_t *node);
+
+    /*
+     * A peer that may do so asks for a place on this node's own relay, see
+     * tn_relay_server_allocate(); port[0] is the relay's for IPv4, port[1]
+     * for IPv6, 0: none.  Anything but TN_OK is not answered.  May be NULL.
+     */
+    tn_rc_t (*relay_allocate)(void *data, tn_ms_t now, const tn_key_t *asker,
+        const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2]);
 } tn_path_ops_t;
 
 
@@ -279,6 +288,9 @@ void tn_path_peer_remove(tn_path_peer_t *peer);
 /* the peer itself says that this is its disco key; TN_OK or TN_NOMEM */
 tn_rc_t tn_path_peer_set_disco(tn_path_peer_t *peer, tn_ms_t now,
     const tn_key_t *disco);
+
+/* the packet filter grants it places on this node's relay */
+void tn_path_peer_set_relay(tn_path_peer_t *peer, bool granted);
 
 tn_path_peer_t *tn_path_peer_find(const tn_path_t *path,
     const tn_key_t *node_key);

@@ -41,6 +41,10 @@ static void tn_path_disco_ping(tn_path_t *path, tn_ms_t now,
 static void tn_path_disco_pong(tn_path_t *path, tn_ms_t now,
     const tn_path_disco_t *disco, const tn_path_from_t *from,
     const tn_disco_msg_t *pong);
+static void tn_path_disco_allocate(tn_path_t *path, tn_ms_t now,
+    tn_path_member_t *peer, uint32_t region, const tn_disco_msg_t *request);
+static void tn_path_relay_addr(tn_disco_addrs_t *addrs, const tn_ip_t *ip,
+    const uint16_t port[2]);
 static size_t tn_path_disco_make(tn_path_t *path, tn_path_disco_t *disco,
     const tn_disco_msg_t *msg);
 static uint64_t tn_path_us(const tn_path_t *path, tn_ms_t now);
@@ -183,7 +187,22 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
 
         break;
 
-    default:    /* peer relays: none is asked for, so nothing is due */
+    case TN_DISCO_ALLOCATE_REQUEST:
+
+        /* as above: who asks is then beyond doubt */
+
+        peer = from->region ? tn_path_disco_member(disco, path, &from->key)
+                            : NULL;
+
+        if (peer != NULL && peer->relay && !peer->expired
+            && tn_path_disco_take(disco, now, TN_PATH_DISCO_CALL))
+        {
+            tn_path_disco_allocate(path, now, peer, from->region, &msg);
+        }
+
+        break;
+
+    default:    /* no other relay is asked for, so nothing is due */
         break;
     }
 }
@@ -594,6 +613,91 @@ tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
         tn_path_asked_answer(ping.asked, now, &answer);
         tn_path_asked_release(ping.asked, now, TN_AGAIN);
     }
+}
+
+
+/* a place on our own relay: the answer goes the way the request came */
+static void
+tn_path_disco_allocate(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
+    uint32_t region, const tn_disco_msg_t *request)
+{
+    size_t                len;
+    uint32_t              i;
+    uint16_t              port[2];
+    tn_disco_msg_t        msg;
+    const tn_endpoint_t  *endpoint;
+
+    if (path->ops->relay_allocate == NULL || path->knobs.only_tcp_443) {
+        return;
+    }
+
+    memset(&msg, 0, sizeof(tn_disco_msg_t));
+    msg.type = TN_DISCO_ALLOCATE_RESPONSE;
+    msg.generation = request->generation;
+
+    if (path->ops->relay_allocate(path->data, now, &peer->disco->key,
+                                  request->client, &msg.relay, port)
+        != TN_OK)
+    {
+        return;
+    }
+
+    for (i = 0; i < path->nlocal; i++) {
+        tn_path_relay_addr(&msg.addrs, &path->local[i].ip, port);
+    }
+
+    /*
+     * Other addresses of ours are those of routers, which are taken to map
+     * the relay's port to itself; one whose mapping varies does not.
+     */
+
+    for (i = 0; i < path->nendpoints; i++) {
+        endpoint = &path->endpoints[i];
+
+        if (endpoint->type == TN_ENDPOINT_EXPLICIT
+            || (endpoint->type == TN_ENDPOINT_STUN
+                && path->netinfo.mapping_varies_by_dest_ip != TN_YES))
+        {
+            tn_path_relay_addr(&msg.addrs, &endpoint->addr.ip, port);
+        }
+    }
+
+    if (msg.addrs.n == 0) {
+        return;
+    }
+
+    len = tn_path_disco_make(path, peer->disco, &msg);
+
+    if (len != 0) {
+        (void) tn_path_derp_send(path, now, peer, region, &peer->node_key,
+                                 path->out, len);
+    }
+}
+
+
+static void
+tn_path_relay_addr(tn_disco_addrs_t *addrs, const tn_ip_t *ip,
+    const uint16_t port[2])
+{
+    uint32_t   i;
+    tn_addr_t  addr;
+
+    addr.ip = *ip;
+    addr.port = port[!tn_ip_is_v4(ip)];
+
+    if (addr.port == 0 || tn_ip_is_loopback(ip)
+        || addrs->n == TN_DISCO_ADDRS_MAX)
+    {
+        return;
+    }
+
+    for (i = 0; i < addrs->n; i++) {
+        if (tn_addr_equal(&addrs->addr[i], &addr)) {
+            return;
+        }
+    }
+
+    addrs->addr[addrs->n++] = addr;
 }
 
 

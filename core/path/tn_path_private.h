@@ -131,6 +131,7 @@ struct tn_path_member_s {
     uint32_t             reverse_session;
     bool                 expired;
     bool                 wireguard_only;
+    bool                 relay;         /* it may use ours */
 
     tn_path_candidate_t *candidates;
     uint32_t             ncandidates;

@@ -134,6 +134,45 @@ test_changes(void)
 }
 
 
+#define RELAY_RULE(src, dst, cap)                                             \
+    "{\"PacketFilter\":[{\"SrcIPs\":[\"" src "\"],\"CapGrant\":"              \
+    "[{\"Dsts\":[\"" dst "\"],\"CapMap\":{\"" cap "\":null}}]}]}"
+
+static void
+test_relay(void)
+{
+    size_t        i;
+    tn_update_t  *update;
+
+    static const char  *others[] = {
+        RELAY_RULE("100.64.0.3", "100.64.0.9/32", "tailscale.com/cap/relay"),
+        RELAY_RULE("100.64.0.9", "100.64.0.1/32", "tailscale.com/cap/relay"),
+        RELAY_RULE("100.64.0.3", "100.64.0.1/32",
+                   "tailscale.com/cap/relay-target"),
+        RELAY_RULE("*", "fd7a:115c:a1e0::1/128", "tailscale.com/cap/relay")
+    };
+
+    ok(apply(RELAY_RULE("100.64.0.3", "100.64.0.1/32",
+                        "tailscale.com/cap/relay")),
+       "a peer is granted places on our relay");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->ncaps == 1 && update->caps[0].id == 3
+       && update->caps[0].relay, "which is told with the rules");
+    tn_update_free(update);
+
+    update = tn_update_create(netmap, NULL, false);
+    ok(find(update, 3)->relay, "and with the peer");
+    tn_update_free(update);
+
+    for (i = 0; i < tn_nelems(others); i++) {
+        ok(apply(others[i]), "a grant to or for somebody else, case %zu", i);
+        update = tn_update_create(netmap, &changes, false);
+        ok(update->rules != NULL && update->ncaps == 0, "grants it nothing");
+        tn_update_free(update);
+    }
+}
+
+
 /* upstream: packetFilterPermitsUnlockedNodes */
 static void
 test_unsigned(void)
@@ -188,6 +227,7 @@ main(void)
 
     test_whole();
     test_changes();
+    test_relay();
     test_unsigned();
 
     tn_netmap_changes_done(&changes);

@@ -35,6 +35,7 @@ func main() {
 		authKey  = flag.String("auth-key", "", "the one auth key that is accepted; empty: none is asked for")
 		sameUser = flag.Bool("same-user", false, "all nodes belong to one user")
 		online   = flag.Bool("online", true, "peers are reported online")
+		relay    = flag.Bool("peer-relay", false, "every node may relay for every other")
 		verbose  = flag.Bool("verbose", false, "log requests")
 	)
 
@@ -47,6 +48,7 @@ func main() {
 			RequireAuthKey:   *authKey,
 			AllNodesSameUser: *sameUser,
 			AllOnline:        *online,
+			PeerRelayGrants:  *relay,
 			Verbose:          *verbose,
 		}); err != nil {
 		log.Fatal(err)
