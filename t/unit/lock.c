@@ -33,6 +33,7 @@ static struct {
 } seen[] = {
     { "start ok", 5, 0 }, { "start no", 20, 0 }, { "start strict", 3, 0 },
     { "advance ok", 10, 0 }, { "advance no", 25, 0 },
+    { "advance strict", 1, 0 },
     { "node ok", 9, 0 }, { "node no", 20, 0 }, { "node strict", 3, 0 },
 };
 

@@ -338,6 +338,13 @@ func authority() {
 	advance("bad-utf8", bytes.Replace(update(tka.AUM{MessageKind: tka.AUMUpdateKey, KeyID: public(5),
 		Meta: map[string]string{"a": "éé"}}, 1), []byte("é"), []byte{0xc3, 0x28}, 1), false)
 
+	ordered := update(tka.AUM{MessageKind: tka.AUMUpdateKey, KeyID: public(5),
+		Meta: map[string]string{"a": "b", "c": "d"}}, 1)
+	ab, cd := []byte("\x61a\x61b"), []byte("\x61c\x61d")
+	pair := func(a, b []byte) []byte { return append(append([]byte{}, a...), b...) }
+	advance("meta-order", bytes.Replace(ordered, pair(ab, cd), pair(cd, ab), 1), true)
+	advance("meta-twice", bytes.Replace(ordered, pair(ab, cd), pair(ab, ab), 1), false)
+
 	nodes()
 
 	advance("remove", update(remove(2), 1), false)
