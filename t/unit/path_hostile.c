@@ -446,12 +446,86 @@ check_noise(void)
 }
 
 
+static unsigned  allocated;
+
+
+static tn_rc_t
+allocate(void *data, tn_ms_t now, const tn_key_t *asker,
+    const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2])
+{
+    (void) data;
+    (void) now;
+
+    allocated++;
+    relay->client[0] = client[0];
+    relay->client[1] = client[1];
+    relay->server = *asker;
+    relay->vni = 1;
+    port[0] = 7777;
+    port[1] = 0;
+
+    return TN_OK;
+}
+
+
+/* who may ask for a place on our own relay, and how */
+static void
+check_allocate(void)
+{
+    unsigned         i;
+    node_t          *a, *b, *c;
+    world_t         *world;
+    packet_t         packet;
+    tn_disco_msg_t   msg;
+
+    world = world_create(5, 1);
+    world->ops.relay_allocate = allocate;
+    a = world_add(world, NAT_NONE);
+    b = world_add(world, NAT_NONE);
+    c = world_add(world, NAT_NONE);
+    world_meet(world, a, b);
+    world_know(a, c);
+    world_know(c, a);
+    world_talk(world, a, b, 2000, 100);
+    world_talk(world, c, a, 2000, 100);
+
+    msg = message(TN_DISCO_ALLOCATE_REQUEST);
+    msg.client[0] = b->disco.pub;
+    msg.client[1] = c->disco.pub;
+    packet = seal(&b->disco, &a->disco.pub, &msg);
+    allocated = 0;
+
+    derp(a, &b->node.pub, &packet);
+    is_int(allocated, 0, "a place for a peer that is not granted any");
+
+    tn_path_peer_set_relay(a->peers[1], true);
+    udp(a, &b->addr, &packet);
+    is_int(allocated, 0, "asked for over UDP");
+    derp(a, &c->node.pub, &packet);
+    is_int(allocated, 0, "from another node by DERP");
+    derp(a, &b->node.pub, &packet);
+    is_int(allocated, 1, "a place for a peer that may");
+
+    world_run(world, 10000);
+    allocated = 0;
+
+    for (i = 0; i < 1000; i++) {
+        derp(a, &b->node.pub, &packet);
+    }
+
+    ok(allocated > 0 && allocated <= 20, "a flood is limited");
+
+    world_free(world);
+}
+
+
 int
 main(void)
 {
     (void) tn_crypto_init();
 
     check_forged();
+    check_allocate();
     check_replay();
     check_floods();
     check_noise();
