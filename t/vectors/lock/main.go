@@ -28,6 +28,7 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"github.com/hdevalence/ed25519consensus"
 	"go4.org/mem"
+	"golang.org/x/crypto/blake2s"
 	"tailscale.com/tka"
 	"tailscale.com/types/key"
 	"tailscale.com/types/tkatype"
@@ -344,6 +345,15 @@ func authority() {
 	pair := func(a, b []byte) []byte { return append(append([]byte{}, a...), b...) }
 	advance("meta-order", bytes.Replace(ordered, pair(ab, cd), pair(cd, ab), 1), true)
 	advance("meta-twice", bytes.Replace(ordered, pair(ab, cd), pair(ab, ab), 1), false)
+
+	// signed as it is; what follows the order would have another hash
+	loose := bytes.Replace(update(tka.AUM{MessageKind: tka.AUMUpdateKey, KeyID: public(5),
+		Meta: map[string]string{"a": "b", "c": "d"}}), pair(ab, cd), pair(cd, ab), 1)
+	hash := blake2s.Sum256(loose)
+	loose[0]++
+	loose = append(append(loose, 0x17), raw([]tkatype.Signature{{KeyID: public(1),
+		Signature: ed25519.Sign(secret(1), hash[:])}})...)
+	advance("meta-order-signed", loose, false)
 
 	nodes()
 
