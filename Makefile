@@ -29,6 +29,7 @@ GLUE_SRCS := $(wildcard ngx_tailnet_module/*.[ch])
 LWIP ?= $(shell core/stack/lwip/fetch $(abspath build)/lwip)
 
 ifneq ($(wildcard $(LWIP)/src/core/tcp.c),)
+CORE_CFLAGS += -DTN_HAVE_LWIP
 LWIP_CFLAGS = -Icore/stack/lwip -isystem $(LWIP)/src/include
 LWIP_SRCS := $(addprefix $(LWIP)/src/core/, def.c inet_chksum.c init.c ip.c \
        mem.c memp.c netif.c pbuf.c tcp.c tcp_in.c tcp_out.c timeouts.c \

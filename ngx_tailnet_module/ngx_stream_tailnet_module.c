@@ -140,9 +140,10 @@ ngx_stream_tailnet_loaded(ngx_cycle_t *cycle)
 static ngx_int_t
 ngx_stream_tailnet_init_module(ngx_cycle_t *cycle)
 {
-    ngx_uint_t           i, *index;
-    ngx_listening_t     *ls;
-    ngx_tailnet_conf_t  *tcf;
+    ngx_uint_t             i;
+    ngx_listening_t       *ls;
+    ngx_tailnet_conf_t    *tcf;
+    ngx_tailnet_opened_t  *opened;
 
     tcf = ngx_tailnet_get_conf(cycle);
 
@@ -150,13 +151,15 @@ ngx_stream_tailnet_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    index = tcf->opened.elts;
+    opened = tcf->opened.elts;
 
     for (i = 0; i < tcf->opened.nelts; i++) {
 
-        ls = (ngx_listening_t *) cycle->listening.elts + index[i];
+        ls = (ngx_listening_t *) cycle->listening.elts
+             + opened[i].index;
 
-        if (ls->handler == ngx_stream_init_connection
+        if ((ls->handler == ngx_stream_init_connection
+             || opened[i].handler == ngx_stream_init_connection)
             && ngx_stream_tailnet_init_port(cycle, ls) != NGX_OK)
         {
             return NGX_ERROR;

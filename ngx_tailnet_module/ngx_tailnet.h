@@ -57,8 +57,17 @@ typedef struct {
     in_port_t                       port;
     ngx_uint_t                      family;     /* 4 or 6 */
     unsigned                        implicit:1; /* IPv6 without [::] */
+    unsigned                        lwip:1;     /* its socket is AF_UNIX */
     ngx_tailnet_set_pt              set[2];     /* who uses TCP, UDP */
 } ngx_tailnet_listen_t;
+
+
+/* a listener of the cycle that has its socket */
+
+typedef struct {
+    ngx_uint_t                      index;      /* in cycle->listening */
+    ngx_connection_handler_pt       handler;    /* nginx's, with lwip */
+} ngx_tailnet_opened_t;
 
 
 /* where "server ... tailnet" leads */
@@ -80,7 +89,7 @@ typedef struct {
     ngx_array_t                     listens;    /* ngx_tailnet_listen_t */
     ngx_array_t                     targets;    /* ngx_tailnet_target_t */
 
-    ngx_array_t                     opened;     /* of cycle's listeners */
+    ngx_array_t                     opened;     /* ngx_tailnet_opened_t */
 
     tn_client_t                     client;     /* the lifeline */
 } ngx_tailnet_conf_t;

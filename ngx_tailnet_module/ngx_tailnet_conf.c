@@ -800,14 +800,13 @@ ngx_tailnet_stack(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         node->stack = TN_IPC_STACK_KERNEL;
 
     } else if (ngx_strcmp(value[1].data, "lwip") == 0) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"stack\" \"lwip\" is not in this build");
-        return NGX_CONF_ERROR;
+        node->stack = TN_IPC_STACK_LWIP;
 
     } else {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"stack\" \"%V\", "
-                           "\"auto\" or \"kernel\" expected", &value[1]);
+                           "\"auto\", \"kernel\" or \"lwip\" expected",
+                           &value[1]);
         return NGX_CONF_ERROR;
     }
 

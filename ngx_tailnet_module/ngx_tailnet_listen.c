@@ -16,11 +16,14 @@
  *                 accepted socket for the real one.  UDP has no such socket:
  *                 there the family is the real one, as nginx reads it to
  *                 find out where a datagram was sent to, and stream changes
- *                 the layout.  "ignore" keeps the sockets out of what later
+ *                 the layout; lwip's are AF_UNIX, so their families are the
+ *                 real ones too.  "ignore" keeps the sockets out of what later
  *                 cycles and newer binaries inherit
  */
 
 #include "ngx_tailnet.h"
+
+#include <ngx_http.h>
 
 
 #define NGX_TAILNET_IPV4  1
@@ -50,6 +53,10 @@ static ngx_tailnet_listen_t *ngx_tailnet_listen_of(ngx_tailnet_conf_t *tcf,
     struct sockaddr *sockaddr);
 static ngx_int_t ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_listen_t *tl, ngx_listening_t *ls);
+static ngx_int_t ngx_tailnet_listen_layout(ngx_cycle_t *cycle,
+    ngx_listening_t *ls);
+static void ngx_tailnet_listen_accepted(ngx_connection_t *c);
+static ngx_int_t ngx_tailnet_listen_names(ngx_connection_t *c);
 static void ngx_tailnet_listen_move(ngx_listening_t *dst,
     ngx_listening_t *src);
 
@@ -281,6 +288,7 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     tl->port = port;
     tl->family = (family == NGX_TAILNET_IPV4) ? 4 : 6;
     tl->implicit = 1;
+    tl->lwip = 0;
     tl->set[0] = NULL;
     tl->set[1] = NULL;
 
@@ -331,9 +339,10 @@ ngx_tailnet_listen_of(ngx_tailnet_conf_t *tcf, struct sockaddr *sockaddr)
 void
 ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf)
 {
-    ngx_uint_t             i, n, *index;
+    ngx_uint_t             i, n;
     ngx_listening_t       *ls;
     ngx_tailnet_listen_t  *tl;
+    ngx_tailnet_opened_t  *opened;
 
     ls = tcf->cycle->listening.elts;
     n = 0;
@@ -343,19 +352,20 @@ ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf)
         tl = ngx_tailnet_listen_of(tcf, ls[i].sockaddr);
 
         if (tl) {
-            index = ngx_array_push(&tcf->opened);
+            opened = ngx_array_push(&tcf->opened);
 
-            if (index == NULL
+            if (opened == NULL
                 || ngx_tailnet_listen_fetch(tcf, tl, &ls[i]) != NGX_OK)
             {
-                if (index) {
+                if (opened) {
                     tcf->opened.nelts--;
                 }
 
                 continue;
             }
 
-            *index = n;
+            opened->index = n;
+            opened->handler = NULL;
         }
 
         if (n != i) {
@@ -375,6 +385,8 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
 {
     int              fd;
     char             text[TN_IPC_TEXT];
+    int              domain;
+    socklen_t        len;
     ngx_uint_t       level;
     tn_ipc_listen_t  msg;
 
@@ -414,6 +426,15 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
 
     ls->listen = 1;
 
+    len = sizeof(domain);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, (void *) &domain, &len) == 0
+        && domain == AF_UNIX)
+    {
+        tl->lwip = 1;
+        return NGX_OK;
+    }
+
 #if (NGX_HAVE_DEFERRED_ACCEPT && defined TCP_DEFER_ACCEPT)
 
     /* the stored socket may have been used with another setting before */
@@ -449,16 +470,18 @@ ngx_tailnet_listen_move(ngx_listening_t *dst, ngx_listening_t *src)
 ngx_int_t
 ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
 {
-    ngx_uint_t             i, *index;
+    ngx_uint_t             i;
     ngx_listening_t       *ls;
     ngx_sockaddr_t        *sa;
     ngx_tailnet_listen_t  *tl;
+    ngx_tailnet_opened_t  *opened;
 
-    index = tcf->opened.elts;
+    opened = tcf->opened.elts;
 
     for (i = 0; i < tcf->opened.nelts; i++) {
 
-        ls = (ngx_listening_t *) tcf->cycle->listening.elts + index[i];
+        ls = (ngx_listening_t *) tcf->cycle->listening.elts
+             + opened[i].index;
 
         tl = ngx_tailnet_listen_of(tcf, ls->sockaddr);
         if (tl == NULL) {
@@ -483,23 +506,168 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
             /* the sockets were made to tell each datagram's destination */
 
             ls->wildcard = 1;
+        }
 
 #if (NGX_HAVE_INET6)
-            if (tl->family == 6) {
-                sa->sockaddr_in6.sin6_family = AF_INET6;
-                sa->sockaddr_in6.sin6_port = htons(tl->port);
-                ls->socklen = sizeof(struct sockaddr_in6);
+
+        if (tl->family == 6 && (ls->type == SOCK_DGRAM || tl->lwip)) {
+            sa->sockaddr_in6.sin6_family = AF_INET6;
+            sa->sockaddr_in6.sin6_port = htons(tl->port);
+            ls->socklen = sizeof(struct sockaddr_in6);
+
+            if (ls->handler == ngx_http_init_connection
+                && ngx_tailnet_listen_layout(tcf->cycle, ls) != NGX_OK)
+            {
+                return NGX_ERROR;
             }
-#endif
         }
+
+#endif
 
         ls->addr_text = tl->path;
         ls->addr_text_max_len = NGX_INET6_ADDRSTRLEN;
 
         ls->ignore = 1;
+
+        if (tl->lwip) {
+            opened[i].handler = ls->handler;
+            ls->handler = ngx_tailnet_listen_accepted;
+        }
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * With lwip nginx sees the real family, and reads the port by it.  Clones for
+ * "reuseport" share the port: it is replaced, not changed.
+ */
+
+static ngx_int_t
+ngx_tailnet_listen_layout(ngx_cycle_t *cycle, ngx_listening_t *ls)
+{
+#if (NGX_HAVE_INET6)
+    ngx_http_port_t      *port, *port6;
+    ngx_http_in_addr_t   *addr;
+    ngx_http_in6_addr_t  *addr6;
+
+    port = ls->servers;
+    addr = port->addrs;
+
+    port6 = ngx_palloc(cycle->pool, sizeof(ngx_http_port_t));
+    addr6 = ngx_pcalloc(cycle->pool, sizeof(ngx_http_in6_addr_t));
+
+    if (port6 == NULL || addr6 == NULL) {
+        return NGX_ERROR;
+    }
+
+    addr6->conf = addr[0].conf;
+
+    *port6 = *port;
+    port6->addrs = addr6;
+
+    ls->servers = port6;
+#endif
+
+    return NGX_OK;
+}
+
+
+/*
+ * A connection of the core: the name of its socket is "peer own serial", and
+ * nginx shall see these addresses.
+ */
+
+static void
+ngx_tailnet_listen_accepted(ngx_connection_t *c)
+{
+    ngx_uint_t             i;
+    ngx_listening_t       *ls;
+    ngx_tailnet_conf_t    *tcf;
+    ngx_tailnet_opened_t  *opened;
+
+    tcf = ngx_tailnet_get_conf((ngx_cycle_t *) ngx_cycle);
+
+    if (tcf && ngx_tailnet_listen_names(c) == NGX_OK) {
+
+        ls = ngx_cycle->listening.elts;
+        opened = tcf->opened.elts;
+
+        for (i = 0; i < tcf->opened.nelts; i++) {
+
+            if (&ls[opened[i].index] == c->listening) {
+                opened[i].handler(c);
+                return;
+            }
+        }
+    }
+
+    if (c->pool) {
+        ngx_destroy_pool(c->pool);
+    }
+
+#if (NGX_STAT_STUB)
+    (void) ngx_atomic_fetch_add(ngx_stat_active, -1);
+#endif
+
+    ngx_close_connection(c);
+}
+
+
+static ngx_int_t
+ngx_tailnet_listen_names(ngx_connection_t *c)
+{
+    u_char              *p, *last, *space;
+    socklen_t            len;
+    ngx_addr_t           addr[2];
+    ngx_uint_t           i;
+    struct ucred         peer;
+    struct sockaddr_un  *saun;
+
+    len = sizeof(peer);
+
+    /* any local process can connect: only the core's user is believed */
+
+    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1
+        || (peer.uid != geteuid() && peer.uid != 0)
+        || c->sockaddr->sa_family != AF_UNIX
+        || (size_t) c->socklen <= offsetof(struct sockaddr_un, sun_path) + 1)
+    {
+        return NGX_ERROR;
+    }
+
+    saun = (struct sockaddr_un *) c->sockaddr;
+    p = (u_char *) saun->sun_path + 1;
+    last = (u_char *) saun + c->socklen;
+
+    for (i = 0; i < 2; i++) {
+        space = ngx_strlchr(p, last, ' ');
+
+        if (space == NULL
+            || ngx_parse_addr_port(c->pool, &addr[i], p, space - p) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        p = space + 1;
+    }
+
+    c->local_sockaddr = addr[1].sockaddr;
+    c->local_socklen = addr[1].socklen;
+    c->sockaddr = addr[0].sockaddr;
+    c->socklen = addr[0].socklen;
+
+    c->addr_text.data = ngx_pnalloc(c->pool, NGX_SOCKADDR_STRLEN);
+    if (c->addr_text.data == NULL) {
+        return NGX_ERROR;
+    }
+
+    c->addr_text.len = ngx_sock_ntop(c->sockaddr, c->socklen,
+                                     c->addr_text.data, NGX_SOCKADDR_STRLEN,
+                                     0);
+
+    return c->addr_text.len ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -248,7 +248,8 @@ ngx_tailnet_create_conf(ngx_cycle_t *cycle)
         || ngx_array_init(&tcf->targets, cycle->pool, 4,
                           sizeof(ngx_tailnet_target_t))
            != NGX_OK
-        || ngx_array_init(&tcf->opened, cycle->pool, 4, sizeof(ngx_uint_t))
+        || ngx_array_init(&tcf->opened, cycle->pool, 4,
+                          sizeof(ngx_tailnet_opened_t))
            != NGX_OK)
     {
         return NULL;

@@ -200,9 +200,8 @@ my @bad = (
      node('static_endpoints' . ' [2001:db8::1]:1' x 9 . ';'),
      'more than 8 addresses in "static_endpoints"', 4],
     ['stack: unknown', node('stack bsd;'),
-     'invalid "stack" "bsd", "auto" or "kernel" expected', 4],
-    ['stack: lwip', node('stack lwip;'),
-     '"stack" "lwip" is not in this build', 4],
+     'invalid "stack" "bsd", "auto", "kernel" or "lwip" '
+     . 'expected', 4],
     ['tls_trusted_certificate: no file', node('tls_trusted_certificate x.pem;'),
      "cannot open \"tls_trusted_certificate\" \"$dir/conf/x.pem\" "
      . '(2: No such file or directory)', 4],

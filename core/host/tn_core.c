@@ -17,6 +17,7 @@
 #include "host/tn_dial.h"
 #include "host/tn_logfile.h"
 #include "host/tn_node.h"
+#include "host/tn_lwnet.h"
 #include "host/tn_pool.h"
 #include "host/tn_tool.h"
 
@@ -43,6 +44,8 @@ typedef struct {
     char                name[TN_IPC_NAME];
     tn_node_t          *node;
     tn_pool_t          *pool;
+    tn_lwnet_table_t   *lwip;       /* or NULL: it never had that stack */
+    bool                by_lwip;    /* it has it now */
     bool                stack;      /* there is a TUN */
     core_order_t       *next;       /* to become, when `node` has ended */
     tn_defer_t          reap;
@@ -73,6 +76,7 @@ static void core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds,
     size_t count);
 static core_slot_t *core_slot(core_t *core, const char *name);
 static void core_slot_start(core_slot_t *slot, core_order_t *order);
+static void core_slot_lwip(core_slot_t *slot, const tn_ipc_core_node_t *msg);
 static void core_slot_reap(void *data);
 static void core_slot_free(core_slot_t *slot);
 static void core_order_free(core_order_t *order);
@@ -227,6 +231,16 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
         core_holder(core, &msg->name, fds, count);
         return true;
 
+    case TN_IPC_CORE_LISTEN:
+        slot = core_slot(core, msg->listen.node);
+
+        if (slot != NULL && slot->lwip != NULL && count == 1) {
+            (void) tn_lwnet_table_listen(slot->lwip, msg->listen.port,
+                                         msg->listen.family, fds[0]);
+        }
+
+        return true;
+
     case TN_IPC_CORE_STOP:
         slot = core_slot(core, msg->name.name);
 
@@ -288,6 +302,7 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     slot = core_slot(core, msg->node.name);
 
     if (slot != NULL) {
+        core_slot_lwip(slot, msg);
         core_order_free(slot->next);
         slot->next = order;
         tn_node_end(slot->node);
@@ -305,6 +320,7 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     tn_defer_init(&slot->reap, core_slot_reap, slot);
     tn_list_push(&core->slots, &slot->link);
 
+    core_slot_lwip(slot, msg);
     core_slot_start(slot, order);
 
     return;
@@ -360,6 +376,16 @@ core_slot(core_t *core, const char *name)
 }
 
 
+/* the table stays for as long as the slot: listeners come before a restart */
+static void
+core_slot_lwip(core_slot_t *slot, const tn_ipc_core_node_t *msg)
+{
+    if ((msg->features & TN_IPC_BY_LWIP) && slot->lwip == NULL) {
+        slot->lwip = tn_lwnet_table_create();
+    }
+}
+
+
 /* takes the order over */
 static void
 core_slot_start(core_slot_t *slot, core_order_t *order)
@@ -369,7 +395,9 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
 
     core = slot->core;
 
-    slot->stack = order->tun != -1;
+    slot->by_lwip = (order->msg.features & TN_IPC_BY_LWIP) != 0
+                    && slot->lwip != NULL;
+    slot->stack = order->tun != -1 || slot->by_lwip;
 
     if (!slot->stack) {
         tn_log(core->log, TN_LOG_ERR, "\"%s\": no stack, listeners "
@@ -393,6 +421,7 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.conf = &order->msg.node;
     conf.disco = order->msg.disco;
     conf.tun = order->tun;
+    conf.lwip = slot->by_lwip ? slot->lwip : NULL;
     conf.udp4 = order->udp4;
     conf.udp6 = order->udp6;
     conf.udp_offload = (order->msg.features & TN_IPC_TUN_USO) != 0;
@@ -463,6 +492,7 @@ core_slot_free(core_slot_t *slot)
     }
 
     core_order_free(slot->next);
+    tn_lwnet_table_free(slot->lwip);
     free(slot);
 }
 
@@ -552,6 +582,10 @@ core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
         tn_pool_addresses(slot->pool, ips, n);
     }
 
+    if (slot->lwip != NULL) {
+        tn_lwnet_table_addresses(slot->lwip, ips, n);
+    }
+
     tn_dial_retry(slot->core->dial);
 }
 
@@ -618,6 +652,12 @@ core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
     if (slot->pool == NULL) {
         *err = ENOMEM;
         (void) snprintf(text, TN_IPC_TEXT, "out of memory");
+        return NULL;
+    }
+
+    if (slot->by_lwip) {
+        *err = ENETDOWN;
+        (void) snprintf(text, TN_IPC_TEXT, "stack lwip does not dial");
         return NULL;
     }
 

@@ -130,6 +130,18 @@ tn_data_start(const tn_data_conf_t *conf)
         given[2] = -1;
     }
 
+    if (conf->lwip != NULL) {
+        data->plane_conf.packet_in = tn_data_lwip_in;
+        data->lwnet = tn_lwnet_create(&data->loop, conf->lwip,
+                                      tn_data_lwip_frame, tn_data_lwip_done,
+                                      data, conf->log);
+
+        if (data->lwnet == NULL) {
+            tn_log(conf->log, TN_LOG_ERR, "no stack lwip: out of memory, or "
+                   "another node has it; one can");
+        }
+    }
+
     if (tn_data_plane_create(data) != TN_OK) {
         goto failed;
     }
@@ -207,6 +219,7 @@ data_free(tn_data_t *data)
     tn_link_t    *link;
     tn_data_name_t  *name;
 
+    tn_lwnet_destroy(data->lwnet);
     tn_plane_destroy(data->plane);
 
     if (data->capture != NULL) {

@@ -14,6 +14,7 @@
 #include "base/tn_log.h"
 #include "host/tn_capture.h"
 #include "host/tn_loop.h"
+#include "host/tn_lwnet.h"
 #include "node/tn_plane.h"
 
 
@@ -42,6 +43,7 @@ typedef struct {
 
     /* taken over, -1 for none: without a TUN nothing reaches a stack */
     int                   tun;
+    tn_lwnet_table_t     *lwip;         /* the stack is lwIP, or NULL */
     int                   udp4;
     int                   udp6;
     uint16_t              port;         /* when sockets have to be made */

@@ -97,6 +97,45 @@ tn_data_udp_batch(void *arg)
     if (tn_likely(data->plane != NULL)) {
         tn_plane_udp_done(data->plane);
     }
+
+    if (data->lwnet != NULL) {
+        tn_lwnet_run(data->lwnet);
+    }
+}
+
+
+/* --- the lwIP stack */
+
+void
+tn_data_lwip_in(void *arg, const uint8_t *packet, const tn_packet_t *p)
+{
+    tn_data_t *data = arg;
+
+    if (data->lwnet != NULL) {
+        tn_lwnet_in(data->lwnet, packet, p);
+    }
+}
+
+
+void
+tn_data_lwip_frame(void *arg, uint8_t *frame, size_t len)
+{
+    tn_data_t *data = arg;
+
+    if (data->plane != NULL) {
+        tn_plane_tun(data->plane, data->loop.now, frame, len);
+    }
+}
+
+
+void
+tn_data_lwip_done(void *arg)
+{
+    tn_data_t *data = arg;
+
+    if (data->plane != NULL) {
+        tn_plane_tun_done(data->plane);
+    }
 }
 
 

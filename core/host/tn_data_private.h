@@ -58,6 +58,7 @@ struct tn_data_s {
     uint16_t               port;            /* configured, or 0 */
     bool                   random_port;     /* control wants any other */
     tn_tun_t              *tun;
+    tn_lwnet_t            *lwnet;
     tn_netmon_t           *netmon;
     tn_resolver_t         *resolver;
     tn_derpconn_t         *derp;
@@ -117,6 +118,9 @@ tn_rc_t tn_data_relay_allocate(void *arg, tn_ms_t now, const tn_key_t *asker,
 /* tn_data_ops.c */
 
 void tn_data_udp_batch(void *arg);
+void tn_data_lwip_in(void *arg, const uint8_t *packet, const tn_packet_t *p);
+void tn_data_lwip_frame(void *arg, uint8_t *frame, size_t len);
+void tn_data_lwip_done(void *arg);
 void tn_data_net_changed(void *arg, bool addrs_changed);
 
 

@@ -47,7 +47,8 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_KEEP_WANT] = sizeof(tn_ipc_keep_want_t),
     [TN_IPC_KEEP_SOCKET] = sizeof(tn_ipc_keep_socket_t),
     [TN_IPC_KEEP_END] = sizeof(tn_ipc_name_t),
-    [TN_IPC_KEEP_BYE] = sizeof(tn_ipc_name_t)
+    [TN_IPC_KEEP_BYE] = sizeof(tn_ipc_name_t),
+    [TN_IPC_CORE_LISTEN] = sizeof(tn_ipc_listen_t)
 };
 
 
@@ -280,6 +281,7 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
     case TN_IPC_LISTEN:
     case TN_IPC_HOLDER_LISTEN:
     case TN_IPC_KEEP_LISTENER:
+    case TN_IPC_CORE_LISTEN:
         return tn_ipc_terminated(msg->listen.node);
 
     case TN_IPC_DIAL:

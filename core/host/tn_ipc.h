@@ -94,6 +94,9 @@ typedef enum {
     TN_IPC_KEEP_END,            /* tn_ipc_name_t */
     TN_IPC_KEEP_BYE,            /* tn_ipc_name_t: an end in order */
 
+    /* supervisor -> core, no answer: where connections of a port go */
+    TN_IPC_CORE_LISTEN,         /* tn_ipc_listen_t + nginx's listener */
+
     TN_IPC_TYPES
 } tn_ipc_type_e;
 
@@ -263,6 +266,7 @@ typedef struct {
 #define TN_IPC_TUN_USO       0x01   /* the TUN splits UDP too */
 #define TN_IPC_UNPRIVILEGED  0x02   /* by a user namespace */
 #define TN_IPC_NO_IPV6       0x04   /* this kernel runs without IPv6 */
+#define TN_IPC_BY_LWIP       0x08   /* no namespace: the core has the stack */
 
 typedef struct {
     tn_ipc_head_t  head;
@@ -356,6 +360,7 @@ typedef struct {
 typedef struct {
     tn_ipc_head_t    head;
     uint64_t         opened;
+    uint64_t         lwip;      /* not of a holder */
     tn_ipc_listen_t  listen;
 } tn_ipc_keep_socket_t;
 

@@ -49,6 +49,7 @@ struct tn_node_s {
     tn_log_t              log;
     tn_log_t             *sink;
     int                   tun;
+    tn_lwnet_table_t     *lwip;
     int                   udp4;
     int                   udp6;
     bool                  udp_offload;
@@ -168,6 +169,7 @@ tn_node_create(const tn_node_conf_t *conf)
     node->log.write = node_log_write;
     node->log.data = node;
     node->tun = conf->tun;
+    node->lwip = conf->lwip;
     node->udp4 = conf->udp4;
     node->udp6 = conf->udp6;
     node->udp_offload = conf->udp_offload;
@@ -469,6 +471,7 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.node = *pair;
     conf.disco = node->disco;
     conf.tun = node->tun;
+    conf.lwip = node->lwip;
     conf.udp4 = node->udp4;
     conf.udp6 = node->udp6;
     conf.port = node->conf.udp_port;

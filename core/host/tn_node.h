@@ -43,6 +43,7 @@ typedef struct {
 
     /* taken over, -1 for none */
     int                   tun;
+    tn_lwnet_table_t     *lwip;     /* the stack is lwIP, or NULL */
     int                   udp4;
     int                   udp6;
     bool                  udp_offload;

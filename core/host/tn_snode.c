@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 
@@ -21,6 +22,7 @@ static tn_rc_t tn_snode_ready(tn_snode_t *node, const tn_ipc_ready_t *ready,
     int *fds, size_t n);
 static tn_rc_t tn_snode_call(tn_snode_t *node, void *req, const int *fds,
     size_t count, int *fd, char *text);
+static int tn_snode_unix(const tn_ipc_listen_t *conf, char *text);
 static uint16_t tn_snode_port(int fd);
 
 
@@ -253,7 +255,7 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
     tn_ipc_listen_t       req;
     tn_snode_listener_t  *listener;
 
-    listener = tn_snode_find(node, conf);
+    listener = tn_snode_find(node, conf, node->lwip);
 
     if (listener) {
         if (conf->proto == TN_IPC_TCP && conf->backlog > 0) {
@@ -278,7 +280,14 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
     req.worker = conf->worker;
     req.backlog = conf->backlog;
 
-    if (tn_snode_call(node, &req, NULL, 0, &fd, text) != TN_OK) {
+    if (node->lwip) {
+        fd = tn_snode_unix(&req, text);
+
+        if (fd == -1) {
+            return NULL;
+        }
+
+    } else if (tn_snode_call(node, &req, NULL, 0, &fd, text) != TN_OK) {
         return NULL;
     }
 
@@ -292,6 +301,7 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
 
     listener->key = req;
     listener->fd = fd;
+    listener->lwip = node->lwip;
     tn_list_push(&node->listeners, &listener->link);
     node->n_listeners++;
 
@@ -300,7 +310,7 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
 
 
 tn_snode_listener_t *
-tn_snode_find(tn_snode_t *node, const tn_ipc_listen_t *conf)
+tn_snode_find(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip)
 {
     tn_link_t            *link;
     tn_snode_listener_t  *listener;
@@ -311,13 +321,48 @@ tn_snode_find(tn_snode_t *node, const tn_ipc_listen_t *conf)
         if (listener->key.family == conf->family
             && listener->key.proto == conf->proto
             && listener->key.port == conf->port
-            && listener->key.worker == conf->worker)
+            && listener->lwip == lwip
+            && (lwip || listener->key.worker == conf->worker))
         {
             return listener;
         }
     }
 
     return NULL;
+}
+
+
+/*
+ * What nginx accepts from when the core has the stack.  The name is any: who
+ * connects is told by SO_PEERCRED.
+ */
+static int
+tn_snode_unix(const tn_ipc_listen_t *conf, char *text)
+{
+    int                 fd;
+    struct sockaddr_un  addr;
+
+    if (conf->proto != TN_IPC_TCP) {
+        snprintf(text, TN_IPC_TEXT, "UDP is not served by stack lwip");
+        return -1;
+    }
+
+    memset(&addr, 0, sizeof(addr));
+    addr.sun_family = AF_UNIX;
+
+    fd = socket(AF_UNIX, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
+
+    if (fd == -1
+        || bind(fd, (struct sockaddr *) &addr, sizeof(sa_family_t)) == -1
+        || listen(fd, conf->backlog > 0 ? conf->backlog : SOMAXCONN) == -1)
+    {
+        snprintf(text, TN_IPC_TEXT, "no AF_UNIX listener (%d: %s)", errno,
+                 strerror(errno));
+        tn_ipc_close(&fd, 1);
+        return -1;
+    }
+
+    return fd;
 }
 
 

@@ -26,6 +26,7 @@ typedef struct {
     tn_link_t      link;
     tn_ipc_listen_t  key;
     int            fd;
+    bool           lwip;        /* AF_UNIX, the core connects to it */
     unsigned       refs;        /* lifelines that want it */
 } tn_snode_listener_t;
 
@@ -35,6 +36,7 @@ typedef struct {
     char           name[TN_IPC_NAME];
     unsigned       refs;        /* lifelines that want it */
 
+    bool           lwip;        /* the core is the stack: no holder */
     bool           running;     /* config is what the core has */
     tn_ipc_node_t  config;
 
@@ -87,9 +89,9 @@ int tn_snode_channel(tn_snode_t *node);
 tn_snode_listener_t *tn_snode_listen(tn_snode_t *node,
     const tn_ipc_listen_t *conf, char *text);
 
-/* the stored one for this family, protocol, port and worker, or NULL */
+/* the stored one for this stack, family, protocol, port, worker, or NULL */
 tn_snode_listener_t *tn_snode_find(tn_snode_t *node,
-    const tn_ipc_listen_t *conf);
+    const tn_ipc_listen_t *conf, bool lwip);
 
 /* takes a reference away; the last closes the socket */
 void tn_snode_unlisten(tn_snode_t *node, tn_snode_listener_t *listener);

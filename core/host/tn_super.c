@@ -44,6 +44,12 @@
 #define TN_SUPER_CORE_SEND_MS   2000
 #define TN_SUPER_DIAL_BACKLOG   4096
 
+#ifdef TN_HAVE_LWIP
+#define TN_SUPER_HAS_LWIP  true
+#else
+#define TN_SUPER_HAS_LWIP  false
+#endif
+
 #define TN_SUPER_NO_LWIP                                                      \
     "this build has no userspace TCP/IP stack; remedy: \"stack kernel\" or "  \
     "\"stack auto\""
@@ -72,6 +78,8 @@ static void tn_super_core_send(tn_super_t *super, const void *msg,
     const int *fds, size_t count);
 static void tn_super_core_setup(tn_super_t *super, bool dial);
 static void tn_super_core_node(tn_super_t *super, tn_snode_t *node);
+static void tn_super_core_listen(tn_super_t *super,
+    const tn_snode_listener_t *listener);
 static void tn_super_core_name(tn_super_t *super, tn_ipc_type_e type,
     const char *name, int fd);
 static void tn_super_log_check(tn_super_t *super);
@@ -362,10 +370,18 @@ tn_super_stack(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
 {
     bool  renewed;
 
+    if (conf->stack == TN_IPC_STACK_LWIP && TN_SUPER_HAS_LWIP) {
+        node->lwip = true;
+        node->text[0] = '\0';
+        return TN_OK;
+    }
+
     if (conf->stack == TN_IPC_STACK_LWIP) {
         snprintf(node->text, sizeof(node->text), "%s", TN_SUPER_NO_LWIP);
         return TN_REFUSED;
     }
+
+    node->lwip = false;
 
     if (node->holder_fd != -1) {
         return TN_OK;
@@ -454,6 +470,10 @@ tn_super_listen(tn_super_t *super, tn_super_lifeline_t *lifeline,
     sock->listener = listener;
     listener->refs++;
     tn_list_push(&lifeline->sockets, &sock->link);
+
+    if (want->node->running) {
+        tn_super_core_listen(super, listener);
+    }
 
     return listener->fd;
 }
@@ -787,6 +807,7 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
 {
     int                 channel, fds[4];
     size_t              n;
+    tn_link_t          *link;
     tn_ipc_core_node_t  msg;
 
     if (super->core_fd == -1) {
@@ -802,7 +823,10 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
 
     channel = -1;
 
-    if (node->config.stack == TN_IPC_STACK_LWIP) {
+    if (node->lwip) {
+        msg.features = TN_IPC_BY_LWIP;
+
+    } else if (node->config.stack == TN_IPC_STACK_LWIP) {
         snprintf(msg.text, sizeof(msg.text), "%s", TN_SUPER_NO_LWIP);
 
     } else {
@@ -835,6 +859,31 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
 
     tn_ipc_close(&channel, 1);
     tn_wipe(&msg, sizeof(msg));
+
+    tn_list_each(link, &node->listeners) {
+        tn_super_core_listen(super, tn_container(link, tn_snode_listener_t,
+                                                 link));
+    }
+}
+
+
+static void
+tn_super_core_listen(tn_super_t *super, const tn_snode_listener_t *listener)
+{
+    tn_ipc_listen_t  msg;
+
+    if (!listener->lwip) {
+        return;
+    }
+
+    tn_ipc_init(&msg, TN_IPC_CORE_LISTEN);
+    memcpy(msg.node, listener->key.node, sizeof(msg.node));
+    msg.family = listener->key.family;
+    msg.proto = listener->key.proto;
+    msg.port = listener->key.port;
+    msg.backlog = listener->key.backlog;
+
+    tn_super_core_send(super, &msg, &listener->fd, 1);
 }
 
 
@@ -873,7 +922,7 @@ tn_super_tick(tn_super_t *super, tn_ms_t now)
         node = tn_container(link, tn_snode_t, link);
 
         if (!node->running || node->holder_fd != -1
-            || node->config.stack == TN_IPC_STACK_LWIP)
+            || node->lwip || node->config.stack == TN_IPC_STACK_LWIP)
         {
             continue;
         }

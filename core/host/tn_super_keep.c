@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 
@@ -160,7 +161,7 @@ tn_super_save_node(int fd, tn_snode_t *node)
     memcpy(msg.disco, node->disco, sizeof(msg.disco));
     msg.node = node->config;
     msg.running = node->running;
-    msg.features = node->features;
+    msg.features = node->features | (node->lwip ? TN_IPC_BY_LWIP : 0);
     msg.udp_port = node->udp_port;
 
     tn_super_keep_fd(node->tun_fd, TN_IPC_FD_TUN, &msg.mask, fds, &n);
@@ -243,6 +244,7 @@ tn_super_save_lifeline(int fd, tn_super_lifeline_t *lifeline)
 
         tn_ipc_init(&socket, TN_IPC_KEEP_SOCKET);
         socket.opened = lifeline->opened;
+        socket.lwip = sock->listener->lwip;
         socket.listen = sock->listener->key;
         memcpy(socket.listen.node, sock->node->name,
                sizeof(socket.listen.node));
@@ -373,7 +375,8 @@ tn_super_take_node(tn_super_t *super, const tn_ipc_keep_node_t *msg, int *fds,
     memcpy(node->disco, msg->disco, sizeof(node->disco));
     node->config = msg->node;
     node->running = msg->running;
-    node->features = msg->features;
+    node->lwip = (msg->features & TN_IPC_BY_LWIP) != 0;
+    node->features = msg->features & ~TN_IPC_BY_LWIP;
     node->udp_port = msg->udp_port;
 
     node->tun_fd = tn_super_take_fd(fds, count, msg->mask, TN_IPC_FD_TUN);
@@ -393,6 +396,8 @@ static tn_rc_t
 tn_super_take_listener(tn_super_t *super, const tn_ipc_listen_t *msg,
     int *fds, size_t count)
 {
+    int                   domain;
+    socklen_t             len;
     tn_snode_t           *node;
     tn_snode_listener_t  *listener;
 
@@ -414,6 +419,10 @@ tn_super_take_listener(tn_super_t *super, const tn_ipc_listen_t *msg,
     listener->key.head.type = TN_IPC_HOLDER_LISTEN;
     listener->fd = fds[0];
     fds[0] = -1;
+
+    len = sizeof(domain);
+    listener->lwip = getsockopt(listener->fd, SOL_SOCKET, SO_DOMAIN, &domain,
+                                &len) == 0 && domain == AF_UNIX;
 
     tn_list_push(&node->listeners, &listener->link);
     node->n_listeners++;
@@ -488,7 +497,8 @@ tn_super_take_socket(tn_super_t *super, const tn_ipc_keep_socket_t *msg)
 
     node = tn_super_find(super, msg->listen.node);
     lifeline = tn_super_opened(super, msg->opened);
-    listener = node ? tn_snode_find(node, &msg->listen) : NULL;
+    listener = node ? tn_snode_find(node, &msg->listen, msg->lwip != 0)
+                    : NULL;
 
     if (listener == NULL || lifeline == NULL) {
         return TN_MALFORMED;

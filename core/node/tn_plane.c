@@ -85,6 +85,7 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->data = conf->data;
     plane->log = conf->log;
     plane->timers = conf->timers;
+    plane->packet_in = conf->packet_in;
     tn_hash_init(&plane->peers, sizeof(int64_t));
     tn_list_init(&plane->met);
 

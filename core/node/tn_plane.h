@@ -76,6 +76,10 @@ typedef struct {
     tn_keypair_t           node;
     tn_keypair_t           disco;
     bool                   udp_offload;     /* the TUN takes joined UDP */
+
+    /* instead of ops->tun_write: each packet by itself, or NULL */
+    void                 (*packet_in)(void *data, const uint8_t *packet,
+                                      const tn_packet_t *p);
 } tn_plane_conf_t;
 
 

@@ -160,6 +160,11 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     plane->stats.in_packets++;
     plane->stats.in_bytes += p.total_len;
 
+    if (plane->packet_in != NULL) {
+        plane->packet_in(plane->data, bytes, &p);
+        return;
+    }
+
     tn_coalesce_add(plane->coalesce, bytes, &p);
 }
 

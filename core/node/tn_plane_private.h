@@ -72,6 +72,8 @@ struct tn_plane_s {
     tn_path_t             *path;
     tn_filter_t           *filter;
     tn_coalesce_t         *coalesce;
+    void                 (*packet_in)(void *data, const uint8_t *packet,
+                                      const tn_packet_t *p);
     tn_hash_t              peers;
     tn_link_t              met;     /* reachable since this batch, no session */
 
