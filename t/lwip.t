@@ -28,11 +28,19 @@ $nginx->configure(
                                     $tailnet->{auth_key},
                                     extra => 'stack lwip;'),
     http => <<"HTTP");
+    upstream far {
+        server 100.64.0.1:80 tailnet=home;
+    }
+
     server {
         listen 80 tailnet=home;
 
         location = /addr {
             return 200 "\$remote_addr \$server_addr \$server_port\\n";
+        }
+
+        location = /dial {
+            proxy_pass http://far;
         }
     }
 HTTP
@@ -73,5 +81,24 @@ ok($body eq $want, '20 MB byte-exact') or diag(length $body);
 $nginx->reload;
 is($peer->wait_get("http://$web4/", seconds => 10)->{status}, 200,
    'served after a reload');
+
+my $asked = time;
+
+is($peer->get("http://$web4/dial")->{status}, 502, 'a dial fails');
+ok(time - $asked < 10, 'at once');
+like($nginx->error_log, qr/stack lwip does not dial/, 'with a line');
+
+my ($super) = $nginx->error_log =~ /started supervisor (\d+)/;
+
+kill 'KILL', $super;
+
+$lab->wait_for(20, 'another core', sub {
+    my @cores = $nginx->error_log =~ /core process (\d+) started/g;
+    @cores > 1;
+});
+is($peer->wait_get("http://$web4/", seconds => 20)->{status}, 200,
+   'served after the supervisor was killed');
+is($peer->wait_get("http://[$web6]/", seconds => 20)->{status}, 200,
+   'over IPv6 too');
 
 done_testing();
