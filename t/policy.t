@@ -136,6 +136,28 @@ HTTP
     $_->unblock_udp for $a, $b;
     ok(eval { $nginx{a}->wait_error_log(60, qr/is direct at/) },
        'direct when UDP is open') or diag($nginx{a}->error_log);
+
+    # control asks the node for pings and gets the answers
+
+    my ($from, $to) = map { $control->node($_) } qw(a b);
+    my ($ip) = map { s{/.*}{}r } @{$to->{Addresses}};
+
+    $control->call(POST => "/ping?node=$from->{Key}",
+                   { URL => 'http://control/machine/pong',
+                     Types => 'disco,TSMP', IP => $ip });
+
+    my %pong;
+    $lab->wait_for(20, 'the answers', sub {
+        %pong = map { $_->{Type} => $_ } @{$control->call(GET => '/pongs')};
+        $pong{disco} && $pong{TSMP};
+    });
+
+    ok(!$pong{disco}{Err} && $pong{disco}{LatencySeconds} > 0,
+       'disco: an answer') or diag(explain(\%pong));
+    is_deeply([@{$pong{disco}}{qw(IP NodeIP NodeName)}], [$ip, $ip, 'b'],
+              'from b');
+    like($pong{disco}{Endpoint}, qr/^\Q@{[$b->ip4]}\E:\d+$/, 'directly');
+    like($pong{TSMP}{Err}, qr/not supported/, 'TSMP: not supported');
 };
 
 done_testing();

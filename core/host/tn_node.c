@@ -13,6 +13,7 @@
 
 #include "crypto/tn_curve.h"
 #include "host/tn_conn.h"
+#include "host/tn_nodeping.h"
 #include "host/tn_nodestate.h"
 #include "host/tn_osinfo.h"
 #include "host/tn_tls.h"
@@ -61,6 +62,7 @@ struct tn_node_s {
     tn_control_t         *control;
     tn_data_t            *path;
     tn_link_t             conns;
+    tn_link_t             pings;        /* control asked for */
     uint32_t              nconns;
     tn_timer_t            timer;        /* try again, or end */
     bool                  ending;
@@ -106,6 +108,7 @@ static void node_netmap_changed(void *data, tn_netmap_t *netmap,
 static void node_self(tn_node_t *node, const tn_netmap_t *netmap);
 static void node_state_changed(void *data, tn_control_state_e state,
     const char *text);
+static void node_ping(void *data, const tn_control_ping_t *ping);
 static void node_key_changed(void *data, const tn_keypair_t *pair);
 
 static void node_conn_connected(void *data, tn_conn_t *conn);
@@ -132,6 +135,7 @@ static const tn_control_ops_t  node_control_ops = {
     .keep_netmap = node_keep_netmap,
     .netmap_changed = node_netmap_changed,
     .state_changed = node_state_changed,
+    .ping = node_ping,
     .node_key_changed = node_key_changed
 };
 
@@ -175,6 +179,7 @@ tn_node_create(const tn_node_conf_t *conf)
     node->udp_offload = conf->udp_offload;
 
     tn_list_init(&node->conns);
+    tn_list_init(&node->pings);
     tn_timer_init(&node->timer, node_timer, node);
     memcpy(node->disco.priv.b, conf->disco, TN_KEY_LEN);
     tn_curve_public(&node->disco.pub, &node->disco.priv);
@@ -216,6 +221,7 @@ tn_node_free(tn_node_t *node)
 
     tn_timer_cancel(&node->loop->timers, &node->timer);
     tn_data_stop(node->path);
+    tn_nodeping_drop(&node->pings);
 
     if (node->control != NULL) {
         tn_control_destroy(node->control);
@@ -876,6 +882,15 @@ node_state_changed(void *data, tn_control_state_e state, const char *text)
         (void) tn_timer_set(&node->loop->timers, &node->timer,
                             node->loop->now);
     }
+}
+
+
+static void
+node_ping(void *data, const tn_control_ping_t *ping)
+{
+    tn_node_t *node = data;
+
+    tn_nodeping_ask(node, &node->pings, ping);
 }
 
 

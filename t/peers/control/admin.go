@@ -28,7 +28,9 @@ import (
 //	POST /first-map        lays the body over the first MapResponse of each
 //	                       new stream; an empty body ends that
 //	POST /node       node  lays the body over the node and tells its peers
-//	POST /ping       node  sends the PingRequest in the body
+//	POST /ping       node  sends the PingRequest in the body; the answer to a
+//	                       URL with the path /machine/pong comes by /pongs
+//	GET  /pongs            what was posted there, a list of PingResponse
 //	POST /c2n        node  sends the raw HTTP request in the body, answers
 //	                       with what the node said
 //	POST /cap-map    node  the node's own capabilities (NodeCapMap)
@@ -59,6 +61,7 @@ type adminServer struct {
 	setDNS    []*tailcfg.SetDNSRequest
 	firstMap  []byte
 	rejection *rejection
+	pongs     []json.RawMessage
 }
 
 type rejection struct {
@@ -102,6 +105,7 @@ func newAdmin(s *testcontrol.Server) http.Handler {
 
 	get("/nodes", func() any { return s.AllNodes() })
 	get("/status", a.status)
+	get("/pongs", a.allPongs)
 
 	post("/raw-map", a.rawMap)
 	post("/first-map", a.setFirstMap)
@@ -418,9 +422,27 @@ func (a *adminServer) setReject(r rejection) {
 	}
 }
 
+func (a *adminServer) allPongs() any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+
+	return append([]json.RawMessage{}, a.pongs...)
+}
+
 func (a *adminServer) maybeReject(r *http.Request) (int, string, string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
+	// testcontrol itself has no place for these.
+	if r.URL.Path == "/machine/pong" {
+		var pong json.RawMessage
+
+		if json.NewDecoder(r.Body).Decode(&pong) == nil {
+			a.pongs = append(a.pongs, pong)
+		}
+
+		return http.StatusOK, "", "taken"
+	}
 
 	rej := a.rejection
 	if rej == nil || r.URL.Path != rej.Path {
