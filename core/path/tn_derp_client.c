@@ -28,7 +28,9 @@
  *
  * One timer: the login must be done in 10 s, after that each 120 s of silence
  * or an unanswered probe ends the client.  Bytes only note the time; the
- * timer finds out that it is too early and sets itself anew.
+ * timer finds out that it is too early and sets itself anew.  A packet that
+ * went out while nothing is heard for 10 s has the server pinged: a relay that
+ * hangs is left 15 s after the first packet it has swallowed.
  *
  * Sending obeys the token bucket of ServerInfo if there is one, and never
  * waits: what does not pass is dropped, as DERP is a datagram service.
@@ -49,6 +51,8 @@
     (TN_DERP_HEAD + TN_KEY_LEN + TN_DERP_PACKET_MAX)
 
 #define TN_DERP_CLIENT_WS_PING_MS  25000
+#define TN_DERP_CLIENT_QUIET_MS    10000    /* with a packet out: ping */
+#define TN_DERP_CLIENT_PONG_MS     5000
 
 /* derper's library refuses messages over 32 KiB: longer frames take several */
 #define TN_DERP_CLIENT_WS_MESSAGE  16384
@@ -84,6 +88,8 @@ struct tn_derp_client_s {
     tn_derp_client_ws_t         *ws;        /* NULL: the upgrade is DERP's */
     tn_box_key_t                 box;
     tn_ms_t                      heard;     /* last frame */
+    tn_ms_t                      written;   /* last packet */
+    tn_ms_t                      watched;   /* silent since? 0: none is out */
     tn_ms_t                      probe_until;   /* 0: none is out */
     uint8_t                      probe[TN_DERP_PING];
 
@@ -382,6 +388,18 @@ tn_derp_client_send(tn_derp_client_t *client, tn_ms_t now,
     tn_derp_head_write(head, TN_DERP_SEND_PACKET,
                        (uint32_t) (TN_KEY_LEN + len));
     memcpy(head + TN_DERP_HEAD, dst->b, TN_KEY_LEN);
+
+    client->written = now;
+
+    /* once in 10 s: no work for each packet */
+
+    if (client->watched == 0 && client->info) {
+        client->watched = now;
+
+        if (client->probe_until == 0) {
+            tn_derp_client_arm(client, now + TN_DERP_CLIENT_QUIET_MS);
+        }
+    }
 
     return tn_derp_client_write(client, head, sizeof(head), bytes, len);
 }
@@ -849,6 +867,19 @@ tn_derp_client_timer(void *data, tn_ms_t now)
         return;
     }
 
+    if (client->watched != 0
+        && now - client->watched >= TN_DERP_CLIENT_QUIET_MS)
+    {
+        if (client->heard <= client->watched) {
+            tn_derp_client_probe(client, now, TN_DERP_CLIENT_PONG_MS);
+            client->watched = 0;
+
+        } else {
+            client->watched = client->written > client->heard
+                              ? client->heard : 0;
+        }
+    }
+
     next = client->heard + TN_DERP_CLIENT_READ_TIMEOUT_MS;
 
     if (now >= next) {
@@ -872,6 +903,10 @@ tn_derp_client_timer(void *data, tn_ms_t now)
 
     if (client->probe_until != 0) {
         next = tn_min(next, client->probe_until);
+    }
+
+    if (client->watched != 0) {
+        next = tn_min(next, client->watched + TN_DERP_CLIENT_QUIET_MS);
     }
 
     tn_derp_client_arm(client, next);

@@ -374,6 +374,44 @@ check_times(void)
     tn_timers_run(&world->timers, 9000);
     is_str(world->reason, "no answer to a ping", "and not answered");
     world_free(world);
+
+    /* packets out, and nothing comes */
+
+    world = world_create();
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
+                                &world->server.pub);
+    n = unhex(bytes, derp_server_info);
+    feed(world, 1000, bytes, n, n);
+    (void) tn_derp_client_send(world->client, 20000, &world->server.pub,
+                               bytes, 10);
+    n = unhex(bytes, derp_keep_alive);
+    feed(world, 25000, bytes, n, n);
+    world->nsent = 0;
+    tn_timers_run(&world->timers, 30000);
+    is_int((long long) world->nsent, 0, "heard after a packet: no ping");
+
+    (void) tn_derp_client_send(world->client, 40000, &world->server.pub,
+                               bytes, 10);
+    (void) tn_derp_client_send(world->client, 49000, &world->server.pub,
+                               bytes, 10);
+    world->nsent = 0;
+    tn_timers_run(&world->timers, 49999);
+    is_int((long long) world->nsent, 0, "9.999 s after a packet: none yet");
+    tn_timers_run(&world->timers, 50000);
+    is_int(world->sent[0], TN_DERP_PING_FRAME, "silence for 10 s: a ping");
+    world->sent[0] = TN_DERP_PONG_FRAME;
+    feed(world, 54000, world->sent, world->nsent, 100);
+    tn_timers_run(&world->timers, 90000);
+    ok(world->client != NULL, "answered: alive");
+
+    (void) tn_derp_client_send(world->client, 91000, &world->server.pub,
+                               bytes, 10);
+    tn_timers_run(&world->timers, 101000);
+    tn_timers_run(&world->timers, 105999);
+    ok(world->client != NULL, "14.999 s after a packet");
+    tn_timers_run(&world->timers, 106000);
+    is_str(world->reason, "no answer to a ping", "after 15 s it is left");
+    world_free(world);
 }
 
 
