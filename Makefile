@@ -26,7 +26,14 @@ GLUE_SRCS := $(wildcard ngx_tailnet_module/*.[ch])
 
 # lwIP, by its own source and our options; without it there is no such stack.
 # A build into a directory inside of build/ shares the source of build/.
-LWIP ?= $(shell core/stack/lwip/fetch $(abspath build)/lwip)
+# Fetched by what builds; those named here install what that needs and call
+# make again.
+ifndef LWIP
+ifneq ($(filter-out help deps dev-deps peers test run bench format clean, \
+       $(or $(MAKECMDGOALS),all)),)
+LWIP := $(shell core/stack/lwip/fetch $(abspath build)/lwip)
+endif
+endif
 
 ifneq ($(wildcard $(LWIP)/src/core/tcp.c),)
 CORE_CFLAGS += -DTN_HAVE_LWIP
