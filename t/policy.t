@@ -156,7 +156,8 @@ HTTP
        'disco: an answer') or diag(explain(\%pong));
     is_deeply([@{$pong{disco}}{qw(IP NodeIP NodeName)}], [$ip, $ip, 'b'],
               'from b');
-    like($pong{disco}{Endpoint}, qr/^\Q@{[$b->ip4]}\E:\d+$/, 'directly');
+    like($pong{disco}{Endpoint},
+         qr/^(?:\Q@{[$b->ip4]}\E|\[\Q@{[$b->ip6]}\E\]):\d+$/, 'directly');
     like($pong{TSMP}{Err}, qr/not supported/, 'TSMP: not supported');
 };
 
