@@ -321,10 +321,8 @@ tn_guard_again(tn_guard_t *guard)
 static bool
 tn_guard_send(tn_guard_t *guard)
 {
-    tn_rc_t             rc;
-    tn_ms_t             now, deadline;
+    tn_ms_t             deadline;
     tn_link_t          *link;
-    struct pollfd       pfd;
     tn_guard_record_t  *record;
 
     deadline = tn_ipc_now() + TN_GUARD_SEND_MS;
@@ -332,21 +330,10 @@ tn_guard_send(tn_guard_t *guard)
     tn_list_each(link, &guard->whole) {
         record = tn_container(link, tn_guard_record_t, link);
 
-        for ( ;; ) {
-            rc = tn_ipc_send(guard->fd, record->msg, record->fds,
-                             record->n_fds);
-            now = tn_ipc_now();
-
-            if (rc != TN_AGAIN || now >= deadline) {
-                break;
-            }
-
-            pfd.fd = guard->fd;
-            pfd.events = POLLOUT;
-            (void) poll(&pfd, 1, (int) (deadline - now));
-        }
-
-        if (rc != TN_OK) {
+        if (tn_ipc_send_until(guard->fd, record->msg, record->fds,
+                              record->n_fds, deadline)
+            != TN_OK)
+        {
             return false;
         }
     }

@@ -136,6 +136,29 @@ tn_ipc_send(int fd, const void *msg, const int *fds, size_t count)
 
 
 tn_rc_t
+tn_ipc_send_until(int fd, const void *msg, const int *fds, size_t count,
+    tn_ms_t deadline)
+{
+    tn_rc_t        rc;
+    tn_ms_t        now;
+    struct pollfd  pfd;
+
+    for ( ;; ) {
+        rc = tn_ipc_send(fd, msg, fds, count);
+        now = tn_ipc_now();
+
+        if (rc != TN_AGAIN || now >= deadline) {
+            return rc;
+        }
+
+        pfd.fd = fd;
+        pfd.events = POLLOUT;
+        (void) poll(&pfd, 1, (int) (deadline - now));
+    }
+}
+
+
+tn_rc_t
 tn_ipc_recv(int fd, tn_ipc_msg_t *msg, int *fds, size_t *count)
 {
     size_t          n;

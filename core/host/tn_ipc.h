@@ -399,6 +399,10 @@ void tn_ipc_init(void *msg, tn_ipc_type_e type);
  */
 tn_rc_t tn_ipc_send(int fd, const void *msg, const int *fds, size_t count);
 
+/* the same, waiting until `deadline` (tn_ipc_now()): then TN_AGAIN */
+tn_rc_t tn_ipc_send_until(int fd, const void *msg, const int *fds,
+    size_t count, tn_ms_t deadline);
+
 /*
  * Receives one message without blocking.  TN_OK: msg->head.type names the
  * member of the union that may be read, its texts are terminated, and

@@ -32,7 +32,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -747,9 +746,7 @@ static void
 tn_super_core_send(tn_super_t *super, const void *msg, const int *fds,
     size_t count)
 {
-    tn_rc_t        rc;
-    tn_ms_t        deadline, now;
-    struct pollfd  pfd;
+    tn_ms_t  deadline;
 
     if (super->core_fd == -1 || super->core_stale) {
         return;
@@ -757,20 +754,9 @@ tn_super_core_send(tn_super_t *super, const void *msg, const int *fds,
 
     deadline = tn_ipc_now() + (super->local ? 0 : TN_SUPER_CORE_SEND_MS);
 
-    for ( ;; ) {
-        rc = tn_ipc_send(super->core_fd, msg, fds, count);
-        now = tn_ipc_now();
-
-        if (rc != TN_AGAIN || now >= deadline) {
-            break;
-        }
-
-        pfd.fd = super->core_fd;
-        pfd.events = POLLOUT;
-        (void) poll(&pfd, 1, (int) (deadline - now));
-    }
-
-    if (rc != TN_OK) {
+    if (tn_ipc_send_until(super->core_fd, msg, fds, count, deadline)
+        != TN_OK)
+    {
         super->core_stale = true;
     }
 }

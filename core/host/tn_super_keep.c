@@ -12,7 +12,6 @@
 #include "host/tn_super_int.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -99,24 +98,8 @@ tn_super_save(tn_super_t *super, int fd, int listen_fd)
 static tn_rc_t
 tn_super_put(int fd, const void *msg, const int *fds, size_t count)
 {
-    tn_rc_t        rc;
-    tn_ms_t        now, deadline;
-    struct pollfd  pfd;
-
-    deadline = tn_ipc_now() + TN_SUPER_SAVE_MS;
-
-    for ( ;; ) {
-        rc = tn_ipc_send(fd, msg, fds, count);
-        now = tn_ipc_now();
-
-        if (rc != TN_AGAIN || now >= deadline) {
-            return rc;
-        }
-
-        pfd.fd = fd;
-        pfd.events = POLLOUT;
-        (void) poll(&pfd, 1, (int) (deadline - now));
-    }
+    return tn_ipc_send_until(fd, msg, fds, count,
+                             tn_ipc_now() + TN_SUPER_SAVE_MS);
 }
 
 
