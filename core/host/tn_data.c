@@ -190,6 +190,7 @@ data_thread(void *arg)
     tn_data_t *data = arg;
 
     (void) pthread_setname_np(pthread_self(), data->name);
+    tn_loop_moderate(&data->loop);
 
     if (tn_loop_run(&data->loop) != TN_OK) {
         tn_log(data->log, TN_LOG_ALERT, "the data thread ended: %s",

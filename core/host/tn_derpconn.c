@@ -13,6 +13,7 @@
 
 
 #define TN_DERPCONN_MOVED  16           /* of one change of the network */
+#define TN_DERPCONN_PACKET  1280         /* about, in bytes */
 
 
 typedef struct {
@@ -357,6 +358,7 @@ derpconn_received(void *data, tn_conn_t *conn, uint8_t *bytes, size_t len)
     (void) conn;
 
     set = derp->set;
+    set->loop->packets += (unsigned) (len / TN_DERPCONN_PACKET) + 1;
 
     tn_path_derp_bytes(set->path, set->loop->now,
                        derp->region, bytes, len);

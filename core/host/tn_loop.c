@@ -8,11 +8,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
 
-#define TN_LOOP_MAX_WAIT_MS  (60 * 60 * 1000)
+#define TN_LOOP_MAX_WAIT_MS     (60 * 60 * 1000)
+#define TN_LOOP_TIMER_SLACK_NS  1000
 
 
 static void tn_loop_forget(tn_loop_t *loop, tn_watch_t *watch);
@@ -21,6 +23,7 @@ static void tn_loop_woken(tn_watch_t *watch, uint32_t events);
 static void tn_loop_deliver(tn_loop_t *loop);
 static void tn_loop_run_deferred(tn_loop_t *loop);
 static int tn_loop_wait_ms(tn_loop_t *loop, tn_ms_t max_ms);
+static void tn_loop_pause(tn_loop_t *loop);
 
 
 tn_rc_t
@@ -164,7 +167,41 @@ tn_loop_turn(tn_loop_t *loop, tn_ms_t max_ms)
     tn_timers_run(&loop->timers, loop->now);
     tn_loop_run_deferred(loop);
 
+    if (loop->moderated) {
+        tn_loop_pause(loop);
+    }
+
     return TN_OK;
+}
+
+
+void
+tn_loop_moderate(tn_loop_t *loop)
+{
+    loop->moderated = true;
+
+    /* else Linux adds up to 50 us to each pause */
+    (void) prctl(PR_SET_TIMERSLACK, TN_LOOP_TIMER_SLACK_NS);
+}
+
+
+static void
+tn_loop_pause(tn_loop_t *loop)
+{
+    unsigned         us;
+    struct timespec  ts;
+
+    us = tn_moderate(&loop->moderate, tn_loop_mono_us(), loop->packets);
+
+    if (us > 0 && !loop->more) {
+        ts.tv_sec = 0;
+        ts.tv_nsec = (long) us * 1000;
+
+        (void) nanosleep(&ts, NULL);
+    }
+
+    loop->packets = 0;
+    loop->more = false;
 }
 
 

@@ -13,6 +13,7 @@
 #include "base/tn_base.h"
 #include "base/tn_list.h"
 #include "base/tn_timer.h"
+#include "host/tn_moderate.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -77,7 +78,17 @@ struct tn_loop_s {
      */
     uint8_t             *scratch;
 
+    /*
+     * For a loop that carries packets: handlers count them here, and say
+     * when they left some behind; see tn_loop_moderate().
+     */
+    unsigned             packets;
+    bool                 more;
+
     /* the rest is private */
+
+    tn_moderate_t        moderate;
+    bool                 moderated;
 
     int                  epoll;
     tn_watch_t           wake;      /* eventfd */
@@ -110,6 +121,12 @@ tn_rc_t tn_loop_run(tn_loop_t *loop);
 
 /* one turn: waits `max_ms` at most (0: not at all, TN_NEVER_MS: no limit) */
 tn_rc_t tn_loop_turn(tn_loop_t *loop, tn_ms_t max_ms);
+
+/*
+ * From now on a busy loop pauses up to TN_MODERATE_PAUSE_US between turns, so
+ * that packets gather (tn_moderate.h).  Called by the thread that runs it.
+ */
+void tn_loop_moderate(tn_loop_t *loop);
 
 /* from any thread */
 void tn_loop_stop(tn_loop_t *loop);

@@ -151,6 +151,9 @@ tn_tun_event(tn_watch_t *watch, uint32_t events)
         tun->ops->packet(tun->data, frame, (size_t) len);
     }
 
+    tun->loop->packets += (unsigned) n;
+    tun->loop->more |= n == TN_TUN_READS;
+
     if (tun->ops->batch != NULL) {
         tun->ops->batch(tun->data);
     }

@@ -378,6 +378,7 @@ static void
 tn_udp_event(tn_watch_t *watch, uint32_t events)
 {
     int        n;
+    uint64_t   before;
     unsigned   i;
     tn_udp_t  *udp;
 
@@ -401,9 +402,14 @@ tn_udp_event(tn_watch_t *watch, uint32_t events)
         return;
     }
 
+    before = udp->stats.rx_datagrams;
+
     for (i = 0; i < (unsigned int) n; i++) {
         tn_udp_deliver(udp, i);
     }
+
+    udp->loop->packets += (unsigned int) (udp->stats.rx_datagrams - before);
+    udp->loop->more |= n == TN_UDP_RX_MESSAGES;
 
     if (udp->ops->batch != NULL) {
         udp->ops->batch(udp->data);

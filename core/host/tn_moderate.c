@@ -1,0 +1,74 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A thread that sleeps in epoll is woken by the first packet, handles that
+ * one, and sleeps again just before the second comes.  With many connections
+ * at work most of its time, and of the workers that it wakes in turn, goes
+ * into waking up.  A pause of TN_MODERATE_PAUSE_US between two turns lets
+ * packets gather: they are received, decrypted, written and sent in batches,
+ * and nginx finds several of its connections ready at a time.
+ *
+ * A pause helps only where there is something to gather.  One connection
+ * that asks and waits for the answer would be made slower by it and nothing
+ * saved.  So it is tried and judged:
+ *
+ *     woken often    TN_MODERATE_TURNS turns within a window: pauses begin
+ *     worth it       TN_MODERATE_PACKETS a turn on average: they go on
+ *     not worth it   they end at the window's end, and the next try comes
+ *                    after a time that doubles with each failure
+ *
+ * A thread that has little to do never pauses: a first packet is handled at
+ * once.  An idle time longer than a window ends what was found out before it
+ * but the doubled time.
+ */
+
+#include "host/tn_moderate.h"
+
+
+static void tn_moderate_judge(tn_moderate_t *m, uint64_t now, bool idle);
+
+
+unsigned
+tn_moderate(tn_moderate_t *m, uint64_t now, unsigned packets)
+{
+    uint64_t  passed;
+
+    passed = now - m->window;
+
+    if (passed >= TN_MODERATE_WINDOW_US) {
+        tn_moderate_judge(m, now, passed >= 2 * TN_MODERATE_WINDOW_US);
+    }
+
+    m->turns++;
+    m->packets += packets;
+
+    return m->pausing ? TN_MODERATE_PAUSE_US : 0;
+}
+
+
+static void
+tn_moderate_judge(tn_moderate_t *m, uint64_t now, bool idle)
+{
+    if (idle) {
+        m->pausing = false;
+
+    } else if (!m->pausing) {
+        m->pausing = m->turns >= TN_MODERATE_TURNS && now >= m->allowed;
+
+    } else if (m->packets >= m->turns * TN_MODERATE_PACKETS) {
+        m->backoff = 0;
+
+    } else {
+        m->pausing = false;
+        m->backoff = m->backoff == 0
+                     ? TN_MODERATE_BACKOFF_US
+                     : tn_min(2 * m->backoff,
+                              (uint64_t) TN_MODERATE_BACKOFF_MAX);
+        m->allowed = now + m->backoff;
+    }
+
+    m->window = now;
+    m->turns = 0;
+    m->packets = 0;
+}

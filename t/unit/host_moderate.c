@@ -1,0 +1,89 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * When a busy thread pauses between turns, on a clock of the test's own.
+ */
+
+#include "host/tn_moderate.h"
+
+#include "tap.h"
+
+
+static uint64_t  now;
+
+
+/*
+ * Turns for `us`: each takes what its pause lets gather, `apart` microseconds
+ * between packets, or a packet at a time.  Returns how many paused.
+ */
+
+static unsigned
+run(tn_moderate_t *m, uint64_t us, unsigned apart, bool gathers)
+{
+    unsigned  paused, pause, packets;
+    uint64_t  end;
+
+    paused = 0;
+    pause = 0;
+
+    for (end = now + us; now < end; now += tn_max(apart, pause)) {
+        packets = gathers ? tn_max(pause / apart, 1U) : 1;
+        pause = tn_moderate(m, now, packets);
+        paused += pause != 0;
+    }
+
+    return paused;
+}
+
+
+static void
+test_load(void)
+{
+    tn_moderate_t  m;
+
+    memset(&m, 0, sizeof(m));
+    now = 1000000;
+
+    is_int(run(&m, 1000000, 500, true), 0, "2,000 packets a second: no pause");
+
+    ok(run(&m, 1000000, 15, true) > 6000, "70,000 a second: pauses");
+    ok(m.pausing, "they go on");
+
+    now += 2 * TN_MODERATE_WINDOW_US;
+    is_int(tn_moderate(&m, now, 1), 0, "none after an idle time");
+}
+
+
+static void
+test_alone(void)
+{
+    unsigned       first, later;
+    tn_moderate_t  m;
+
+    memset(&m, 0, sizeof(m));
+    now = 1000000;
+
+    first = run(&m, 50000, 60, false);
+    later = run(&m, 10000000, 60, false);
+
+    ok(first > 0, "one connection that asks and waits: tried");
+    ok(!m.pausing || m.turns < TN_MODERATE_TURNS, "and given up");
+    ok(later < 10 * (TN_MODERATE_WINDOW_US / TN_MODERATE_PAUSE_US + 1),
+       "a few tries in ten seconds: %u turns paused", later);
+    is_int((long long) m.backoff, TN_MODERATE_BACKOFF_MAX,
+           "the time to the next try has its limit");
+
+    ok(run(&m, 4000000, 15, true) > 1000, "many connections later: pauses");
+    is_int((long long) m.backoff, 0, "and a failure counts from the start");
+}
+
+
+int
+main(void)
+{
+    test_load();
+    test_alone();
+
+    return tap_done();
+}
