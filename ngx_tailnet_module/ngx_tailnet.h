@@ -16,6 +16,7 @@
 #include <ngx_event_connect.h>
 
 #include "host/tn_client.h"
+#include "host/tn_proxy.h"
 
 
 /* the context of the directives inside of tailnet {} */
@@ -37,6 +38,7 @@ typedef struct {
     ngx_str_t                       state;
     ngx_str_t                       tags;       /* joined by commas */
     ngx_str_t                       certificate;
+    ngx_str_t                       proxy;      /* secret; unset, "off" */
     ngx_flag_t                      ephemeral;
     ngx_flag_t                      accept_routes;
     ngx_int_t                       port;
@@ -154,6 +156,7 @@ char *ngx_tailnet_hostname(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_state(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_tags(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_tailnet_proxy(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_relay_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_endpoints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_stack(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -734,6 +734,47 @@ ngx_tailnet_relay_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* the URL is not shown: it may hold a password */
+
+char *
+ngx_tailnet_proxy(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_tailnet_node_t *node = conf;
+
+    tn_rc_t      rc;
+    ngx_str_t   *value;
+    tn_proxy_t   proxy;
+    const char  *why;
+
+    if (node->proxy.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, "off") != 0) {
+        why = "too long";
+        rc = TN_MALFORMED;
+
+        if (value[1].len < TN_IPC_PROXY) {
+            rc = tn_proxy_parse(&proxy, (char *) value[1].data, value[1].len,
+                                false, &why);
+            ngx_explicit_memzero(&proxy, sizeof(tn_proxy_t));
+        }
+
+        if (rc != TN_OK) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid URL in \"proxy\": %s", why);
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    node->proxy = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
 char *
 ngx_tailnet_endpoints(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {

@@ -86,6 +86,13 @@ static ngx_command_t  ngx_tailnet_commands[] = {
       0,
       NULL },
 
+    { ngx_string("proxy"),
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_tailnet_proxy,
+      0,
+      0,
+      NULL },
+
     { ngx_string("static_endpoints"),
       NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_1MORE,
       ngx_tailnet_endpoints,

@@ -85,6 +85,25 @@ my @bad = (
     ['not closed', "events { }\ntailnet {\n",
      'unexpected end of file, expecting "}"', 4],
 
+    # proxy: what is wrong is told without the URL, which holds a password
+
+    ['proxy: scheme', node('proxy socks5://u:secret@h:1;'),
+     'invalid URL in "proxy": only proxies of the scheme "http" are supported',
+     4],
+    ['proxy: no scheme', node('proxy h:1;'),
+     'invalid URL in "proxy": "http://[user:password@]host[:port]" expected',
+     4],
+    ['proxy: port', node('proxy http://u:secret@h:0;'),
+     'invalid URL in "proxy": "http://[user:password@]host[:port]" expected',
+     4],
+    ['proxy: percent', node('proxy http://u:%0x@h:1;'),
+     'invalid URL in "proxy": its user and password are too long, or hold a '
+     . 'wrong %xx', 4],
+    ['proxy: too long', node('proxy http://' . 'h' x 600 . ';'),
+     'invalid URL in "proxy": too long', 4],
+    ['proxy: twice', node("proxy off;\n proxy http://b;"),
+     '"proxy" directive is duplicate', 5],
+
     # control_url
 
     ['control_url: scheme', node('control_url ftp://example.com;'),
@@ -329,6 +348,9 @@ my @good = (
      'environment variable "EMPTY_KEY" of "auth_key" is not set in '
      . "$conf:4"],
     ['IPv4 control', node('control_url http://192.0.2.1:8080;')],
+    ['a proxy with a password', node('proxy http://u:p%40ss@proxy:3128/;')],
+    ['a proxy of IPv6', node('proxy http://[fd00::1];')],
+    ['no proxy', node('proxy off;')],
 
     ['listen', http(<<'SERVERS')],
 server { listen 80 tailnet; listen 8443 tailnet=home; server_name a; }

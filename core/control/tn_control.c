@@ -100,6 +100,7 @@ tn_control_create(const tn_control_conf_t *conf, const tn_control_ops_t *ops,
     c->ephemeral = conf->ephemeral;
     c->shields_up = conf->shields_up;
     c->peer_relay = conf->peer_relay;
+    c->tls_only = conf->tls_only;
     c->disco = conf->disco;
 
     c->ntags = tn_min(conf->ntags, (size_t) TN_CONTROL_TAGS_MAX);

@@ -66,6 +66,7 @@ typedef struct {
     bool                    ephemeral;
     bool                    shields_up;
     bool                    peer_relay; /* relays for other peers */
+    bool                    tls_only;   /* by https never without TLS */
 
     /* for Hostinfo; each may be NULL */
     const char             *version;    /* ours; NULL: tn_control's own */

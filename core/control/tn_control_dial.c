@@ -14,8 +14,8 @@
  * fails, or alone when a connection by 80 was made and lost within the last
  * two minutes (something on the way spoils it).  The first whose handshake
  * completes wins, the other is closed.  A port in the URL binds to the URL's
- * scheme; http to a private or loopback host never tries TLS (upstream:
- * control/controlhttp, control/ts2021).
+ * scheme; http to a private or loopback host never tries TLS; behind a proxy
+ * https is tried alone (upstream: control/controlhttp, control/ts2021).
  *
  * An early payload may come first inside Noise (ff ff ff 'T' 'S', a length,
  * JSON): nobody answers its challenge, so it is skipped.
@@ -33,8 +33,8 @@
 
 static void tn_control_dial_key(tn_control_t *c);
 static void tn_control_dial_race(tn_control_t *c);
-static void tn_control_ports(const tn_url_t *url, uint16_t *plain,
-    uint16_t *tls);
+static void tn_control_ports(const tn_url_t *url, bool tls_only,
+    uint16_t *plain, uint16_t *tls);
 static tn_control_dial_t *tn_control_dial_open(tn_control_t *c,
     tn_control_dial_e kind, const tn_url_t *url);
 static void tn_control_dial_tls(tn_control_t *c);
@@ -326,7 +326,7 @@ tn_control_dial_race(tn_control_t *c)
     c->plain_error[0] = '\0';
 
     tn_control_timer(c, &c->dial_timer, TN_CONTROL_DIAL_MS);
-    tn_control_ports(&c->url, &plain, &tls);
+    tn_control_ports(&c->url, c->tls_only, &plain, &tls);
 
     now = c->ops->now(c->data);
     recent = c->plain_dialed_at != 0
@@ -350,7 +350,8 @@ tn_control_dial_race(tn_control_t *c)
 
 /* 0: not to be tried */
 static void
-tn_control_ports(const tn_url_t *url, uint16_t *plain, uint16_t *tls)
+tn_control_ports(const tn_url_t *url, bool tls_only, uint16_t *plain,
+    uint16_t *tls)
 {
     bool     private;
     tn_ip_t  ip;
@@ -364,7 +365,7 @@ tn_control_ports(const tn_url_t *url, uint16_t *plain, uint16_t *tls)
     *plain = 80;
     *tls = 443;
 
-    if (url->tls && url->port_given) {
+    if (url->tls && (url->port_given || tls_only)) {
         *plain = 0;
         *tls = url->port;
 
@@ -413,7 +414,7 @@ tn_control_dial_tls(tn_control_t *c)
     uint16_t   plain, tls;
 
     tn_timer_cancel(c->timers, &c->fallback_timer);
-    tn_control_ports(&c->url, &plain, &tls);
+    tn_control_ports(&c->url, c->tls_only, &plain, &tls);
 
     if (tls == 0 || c->dial[TN_DIAL_TLS] != NULL) {
         return;
@@ -472,7 +473,7 @@ tn_control_dial_error(tn_control_t *c, tn_control_dial_e kind,
     bool      other;
     uint16_t  plain, tls;
 
-    tn_control_ports(&c->url, &plain, &tls);
+    tn_control_ports(&c->url, c->tls_only, &plain, &tls);
 
     switch (kind) {
 

@@ -152,6 +152,7 @@ struct tn_control_s {
     bool                     ingress;
     bool                     wire_ingress;
     bool                     peer_relay;
+    bool                     tls_only;
 
     /* where we are */
     tn_control_state_e       state;

@@ -52,6 +52,7 @@ tn_core_command(int argc, char **argv)
         { "tags",        required_argument, NULL, 't' },
         { "ca",          required_argument, NULL, 'a' },
         { "port",        required_argument, NULL, 'p' },
+        { "proxy",       required_argument, NULL, 'x' },
         { "ephemeral",   no_argument,       NULL, 'e' },
         { "accept-routes", no_argument,     NULL, 'r' },
         { "log-level",   required_argument, NULL, 'l' },
@@ -98,6 +99,11 @@ tn_core_command(int argc, char **argv)
         case 'p':
             bad |= !command_number(&number, 65535, optarg);
             node.udp_port = (uint16_t) number;
+            break;
+
+        case 'x':
+            bad |= !command_text(node.proxy, sizeof(node.proxy), optarg,
+                                 "proxy");
             break;
 
         case 'e':
@@ -170,6 +176,7 @@ tn_core_command(int argc, char **argv)
     }
 
     tn_wipe(node.auth_key, sizeof(node.auth_key));
+    tn_wipe(node.proxy, sizeof(node.proxy));
 
     if (tn_client_commit(&client, text) != TN_OK) {
         (void) fprintf(stderr, "%s\n", text);
@@ -204,9 +211,9 @@ command_usage(void)
     (void) fprintf(stderr,
         "usage: ngx_tailnet_core node --state DIR [--control-url URL]\n"
         "           [--auth-key KEY] [--hostname NAME] [--tags LIST]\n"
-        "           [--ca FILE] [--port UDP] [--ephemeral] "
-        "[--accept-routes]\n"
-        "           [--log-level 1-8]\n");
+        "           [--ca FILE] [--port UDP] [--proxy URL] "
+        "[--ephemeral]\n"
+        "           [--accept-routes] [--log-level 1-8]\n");
 
     return 2;
 }

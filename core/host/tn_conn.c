@@ -2,12 +2,14 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * States: RACE -> HANDSHAKE -> OPEN -> CLOSED, RACE -> OPEN without TLS, and
- * any -> CLOSED.  The way to CLOSED is always tn_conn_fail(), which lets go of
+ * States: RACE -> PROXY -> HANDSHAKE -> OPEN -> CLOSED, without PROXY where
+ * there is none and without HANDSHAKE where there is no TLS, and any ->
+ * CLOSED.  The way to CLOSED is always tn_conn_fail(), which lets go of
  * everything but the object and tells the owner once.  TCP is raced
- * (tn_race.c), TLS is not.
+ * (tn_race.c), the rest is not.
  *
- * Timers: `deadline` runs from the start to OPEN.  `step` comes back to bytes
+ * Timers: `deadline` runs from the start to OPEN, at first to the end of RACE
+ * where that has a limit of its own.  `step` comes back to bytes
  * that OpenSSL holds when the budget of one turn is spent, or after a pause:
  * epoll does not know of those.
  *
@@ -39,6 +41,7 @@
 
 typedef enum {
     TN_CONN_RACE,
+    TN_CONN_TALK,           /* with the proxy */
     TN_CONN_HANDSHAKE,
     TN_CONN_OPEN,
     TN_CONN_CLOSED
@@ -63,6 +66,7 @@ struct tn_conn_s {
     tn_timer_t             step;
     tn_defer_t             flush;
     tn_race_t              race;
+    tn_proxy_talk_t       *talk;        /* NULL: no proxy, or it is over */
 
     tn_watch_t             watch;       /* fd -1: not connected yet */
     tn_addr_t              remote;
@@ -79,7 +83,11 @@ struct tn_conn_s {
     size_t                 out_size;
 
     char                  *host;
+    uint16_t               port;
+    char                  *proxy;       /* its host, NULL: none */
+    tn_ms_t                started;
     tn_ms_t                timeout_ms;
+    tn_ms_t                tcp_ms;      /* 0: no limit of its own */
     size_t                 out_limit;
     tn_tls_t              *tls;
     char                  *cert_name;
@@ -97,6 +105,8 @@ static void tn_conn_on_race(void *data, int fd, const tn_addr_t *addr,
     bool resolved, const char *text);
 static void tn_conn_on_event(tn_watch_t *watch, uint32_t events);
 static void tn_conn_on_flush(void *data);
+static void tn_conn_talk(tn_conn_t *conn);
+static void tn_conn_secure(tn_conn_t *conn);
 static void tn_conn_shake(tn_conn_t *conn);
 static void tn_conn_opened(tn_conn_t *conn);
 static void tn_conn_read(tn_conn_t *conn);
@@ -112,6 +122,7 @@ tn_conn_t *
 tn_conn_open(tn_loop_t *loop, tn_resolver_t *resolver,
     const tn_conn_params_t *params, const tn_conn_ops_t *ops, void *data)
 {
+    size_t      n_ips;
     tn_conn_t  *conn;
 
     conn = calloc(1, sizeof(tn_conn_t));
@@ -134,6 +145,8 @@ tn_conn_open(tn_loop_t *loop, tn_resolver_t *resolver,
     tn_defer_init(&conn->flush, tn_conn_on_flush, conn);
 
     conn->host = strdup(params->host);
+    conn->port = params->port;
+    conn->started = loop->now;
 
     if (params->cert_name != NULL) {
         conn->cert_name = strdup(params->cert_name);
@@ -143,17 +156,37 @@ tn_conn_open(tn_loop_t *loop, tn_resolver_t *resolver,
     conn->race.resolver = resolver;
     conn->race.host = conn->host;
     conn->race.port = params->port;
-    conn->race.no_v4 = params->no_v4;
-    conn->race.no_v6 = params->no_v6;
     conn->race.timeout_ms = conn->timeout_ms;
     conn->race.fn = tn_conn_on_race;
     conn->race.data = conn;
 
+    n_ips = 0;
+
+    if (params->proxy != NULL) {
+        conn->proxy = strdup(params->proxy->host);
+        conn->talk = tn_proxy_talk_create(params->proxy, params->host,
+                                          params->port);
+        conn->race.host = conn->proxy;
+        conn->race.port = params->proxy->port;
+
+        if (conn->proxy == NULL || conn->talk == NULL) {
+            tn_conn_close(conn);
+            return NULL;
+        }
+
+    } else {
+        conn->tcp_ms = params->tcp_ms;
+        conn->race.no_v4 = params->no_v4;
+        conn->race.no_v6 = params->no_v6;
+        n_ips = params->n_ips;
+    }
+
     if (conn->host == NULL
         || (params->cert_name != NULL && conn->cert_name == NULL)
-        || tn_race_start(&conn->race, params->ips, params->n_ips) != TN_OK
+        || tn_race_start(&conn->race, params->ips, n_ips) != TN_OK
         || tn_timer_set(&loop->timers, &conn->deadline,
-                        loop->now + conn->timeout_ms)
+                        loop->now + (conn->tcp_ms ? conn->tcp_ms
+                                                  : conn->timeout_ms))
            != TN_OK)
     {
         tn_conn_close(conn);
@@ -198,6 +231,7 @@ tn_conn_leave(tn_conn_t *conn)
     }
 
     free(conn->host);
+    free(conn->proxy);
     free(conn->cert_name);
     free(conn);
 }
@@ -213,6 +247,8 @@ tn_conn_release(tn_conn_t *conn)
     tn_loop_undefer(&conn->flush);
 
     tn_race_stop(&conn->race);
+    tn_proxy_talk_free(conn->talk);
+    conn->talk = NULL;
 
     if (conn->ssl != NULL) {
         tn_tls_session_free(conn->ssl);
@@ -260,22 +296,34 @@ tn_conn_fail(tn_conn_t *conn, tn_conn_why_e why, const char *fmt, ...)
 static void
 tn_conn_on_deadline(void *data, tn_ms_t now)
 {
+    tn_ms_t      limit;
     tn_conn_t   *conn;
     const char  *what;
 
     (void) now;
 
     conn = data;
+    limit = conn->timeout_ms;
 
     tn_conn_enter(conn);
 
-    what = conn->state == TN_CONN_HANDSHAKE ? "TLS handshake"
-                                            : tn_race_stage(&conn->race);
+    switch (conn->state) {
+    case TN_CONN_HANDSHAKE:
+        what = "TLS handshake";
+        break;
+    case TN_CONN_TALK:
+        what = "CONNECT";
+        break;
+    default:
+        what = tn_race_stage(&conn->race);
+        limit = conn->tcp_ms ? conn->tcp_ms : limit;
+    }
 
     tn_conn_fail(conn, TN_CONN_TIMEOUT,
-                 "%s timed out after %llu ms (\"%s\" port %u)", what,
-                 (unsigned long long) conn->timeout_ms, conn->host,
-                 conn->race.port);
+                 "%s timed out after %llu ms (\"%s\" port %u%s%s%s)", what,
+                 (unsigned long long) limit, conn->host,
+                 conn->port, conn->proxy ? " by proxy \"" : "",
+                 conn->proxy ? conn->proxy : "", conn->proxy ? "\"" : "");
 
     tn_conn_leave(conn);
 }
@@ -301,7 +349,6 @@ static void
 tn_conn_on_race(void *data, int fd, const tn_addr_t *addr, bool resolved,
     const char *text)
 {
-    tn_rc_t     rc;
     tn_conn_t  *conn;
 
     conn = data;
@@ -310,7 +357,8 @@ tn_conn_on_race(void *data, int fd, const tn_addr_t *addr, bool resolved,
 
     if (fd == -1) {
         tn_conn_fail(conn, resolved ? TN_CONN_CONNECT : TN_CONN_RESOLVE,
-                     "\"%s\": %s", conn->host, text);
+                     "%s\"%s\": %s", conn->proxy ? "proxy " : "",
+                     conn->race.host, text);
         goto done;
     }
 
@@ -319,9 +367,65 @@ tn_conn_on_race(void *data, int fd, const tn_addr_t *addr, bool resolved,
     conn->watch.data = conn;
     conn->remote = *addr;
 
+    if (conn->tcp_ms != 0) {
+        (void) tn_timer_set(&conn->loop->timers, &conn->deadline,
+                            conn->started + conn->timeout_ms);
+    }
+
+    if (conn->talk != NULL) {
+        conn->state = TN_CONN_TALK;
+        tn_conn_talk(conn);
+        goto done;
+    }
+
+    tn_conn_secure(conn);
+
+done:
+
+    tn_conn_leave(conn);
+}
+
+
+static void
+tn_conn_talk(tn_conn_t *conn)
+{
+    bool     write;
+    char     text[TN_PROXY_TEXT];
+    tn_rc_t  rc;
+
+    rc = tn_proxy_talk_step(conn->talk, conn->watch.fd, &write, text);
+
+    if (rc == TN_AGAIN) {
+        conn->watch.events = write ? TN_LOOP_WRITE : TN_LOOP_READ;
+
+        if (tn_loop_watch(conn->loop, &conn->watch) != TN_OK) {
+            tn_conn_fail(conn, TN_CONN_PROXY, "epoll: %s", strerror(errno));
+        }
+
+        return;
+    }
+
+    if (rc != TN_OK) {
+        tn_conn_fail(conn, TN_CONN_PROXY, "\"%s\" port %u: %s", conn->host,
+                     conn->port, text);
+        return;
+    }
+
+    tn_proxy_talk_free(conn->talk);
+    conn->talk = NULL;
+
+    tn_conn_secure(conn);
+}
+
+
+static void
+tn_conn_secure(tn_conn_t *conn)
+{
+    tn_rc_t  rc;
+
     if (conn->tls == NULL) {
         tn_conn_opened(conn);
-        goto done;
+        return;
     }
 
     rc = tn_tls_session(conn->tls, &conn->ssl, conn->watch.fd, conn->host,
@@ -331,15 +435,11 @@ tn_conn_on_race(void *data, int fd, const tn_addr_t *addr, bool resolved,
                      rc == TN_MALFORMED ? "bad certificate pin \"%.80s\""
                                         : "no TLS session for \"%.80s\"",
                      conn->cert_name ? conn->cert_name : conn->host);
-        goto done;
+        return;
     }
 
     conn->state = TN_CONN_HANDSHAKE;
     tn_conn_shake(conn);
-
-done:
-
-    tn_conn_leave(conn);
 }
 
 
@@ -406,7 +506,10 @@ tn_conn_on_event(tn_watch_t *watch, uint32_t events)
 
     tn_conn_enter(conn);
 
-    if (conn->state == TN_CONN_HANDSHAKE) {
+    if (conn->state == TN_CONN_TALK) {
+        tn_conn_talk(conn);
+
+    } else if (conn->state == TN_CONN_HANDSHAKE) {
         tn_conn_shake(conn);
 
     } else {

@@ -14,6 +14,7 @@
 #include "base/tn_key.h"
 #include "base/tn_log.h"
 #include "host/tn_loop.h"
+#include "host/tn_proxy.h"
 #include "host/tn_resolve.h"
 #include "host/tn_tls.h"
 
@@ -28,6 +29,7 @@ typedef enum {
     TN_CONN_RESOLVE,        /* no address for the name */
     TN_CONN_CONNECT,        /* refused or unreachable, every address */
     TN_CONN_TIMEOUT,        /* not connected in time */
+    TN_CONN_PROXY,          /* the proxy refused, or broke off */
     TN_CONN_TLS,            /* the handshake or the certificate */
     TN_CONN_LOST            /* an error on the established connection */
 } tn_conn_why_e;
@@ -60,7 +62,11 @@ typedef struct {
     bool            no_v4;          /* never try this family */
     bool            no_v6;
 
+    /* NULL: none; with one, ips and families count no more: it asks DNS */
+    const tn_proxy_t  *proxy;
+
     tn_ms_t         timeout_ms;     /* to connected(): DNS, TCP and TLS */
+    tn_ms_t         tcp_ms;         /* of that DNS and TCP; 0: no own limit */
     size_t          out_limit;      /* bytes queued */
 
     tn_tls_t       *tls;            /* NULL: plain; must live until close */

@@ -83,8 +83,8 @@ tn_data_start(const tn_data_conf_t *conf)
     atomic_init(&data->gate->refs, 1);
 
     data->derp = tn_derpconn_create(&data->loop, data->resolver,
-                                    conf->ca_file, tn_data_udp_batch, data,
-                                    conf->log);
+                                    conf->tls, conf->proxies,
+                                    tn_data_udp_batch, data, conf->log);
     if (data->derp == NULL) {
         goto failed;
     }

@@ -15,6 +15,8 @@
 #include "host/tn_capture.h"
 #include "host/tn_loop.h"
 #include "host/tn_lwnet.h"
+#include "host/tn_proxy.h"
+#include "host/tn_tls.h"
 #include "node/tn_plane.h"
 
 
@@ -37,7 +39,8 @@ typedef struct {
     tn_loop_t            *control;      /* where ops are called */
     tn_log_t             *log;          /* used by both threads */
     const char           *name;         /* of the node, names the thread */
-    const char           *ca_file;      /* roots besides the system's */
+    tn_tls_t             *tls;          /* to verify relays; outlives it */
+    const tn_proxies_t   *proxies;      /* before relays; outlives it */
     tn_keypair_t          node;
     tn_keypair_t          disco;
 

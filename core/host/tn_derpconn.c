@@ -6,14 +6,16 @@
 #include "host/tn_derpconn.h"
 
 #include "host/tn_conn.h"
-#include "host/tn_tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 
-#define TN_DERPCONN_MOVED  16           /* of one change of the network */
-#define TN_DERPCONN_PACKET  1280         /* about, in bytes */
+#define TN_DERPCONN_MOVED   16          /* of one change of the network */
+#define TN_DERPCONN_PACKET  1280        /* about, in bytes */
+
+/* upstream's: a relay that does not take a connection is soon left */
+#define TN_DERPCONN_TCP_MS  1500
 
 
 typedef struct {
@@ -34,7 +36,8 @@ struct tn_derpconn_s {
     tn_path_t            *path;
     tn_derpconn_done_pt   done;
     void                 *data;
-    tn_tls_t             *tls;          /* verified */
+    const tn_proxies_t   *proxies;
+    tn_tls_t             *tls;          /* verified; not ours */
     tn_tls_t             *tls_any;      /* for nodes marked for tests */
     tn_link_t             conns;
     tn_link_t             probes;
@@ -77,7 +80,8 @@ static const tn_conn_ops_t  derpconn_ops = {
 
 tn_derpconn_t *
 tn_derpconn_create(tn_loop_t *loop, tn_resolver_t *resolver,
-    const char *ca_file, tn_derpconn_done_pt done, void *data, tn_log_t *log)
+    tn_tls_t *tls, const tn_proxies_t *proxies, tn_derpconn_done_pt done,
+    void *data, tn_log_t *log)
 {
     char            text[TN_TLS_TEXT];
     tn_derpconn_t  *set;
@@ -96,11 +100,9 @@ tn_derpconn_create(tn_loop_t *loop, tn_resolver_t *resolver,
     tn_list_init(&set->conns);
     tn_list_init(&set->probes);
 
-    set->tls = tn_tls_create(ca_file, true, text);
-
-    if (set->tls != NULL) {
-        set->tls_any = tn_tls_create(NULL, false, text);
-    }
+    set->tls = tls;
+    set->proxies = proxies;
+    set->tls_any = tn_tls_create(NULL, false, text);
 
     if (set->tls_any == NULL) {
         tn_log(log, TN_LOG_ERR, "no TLS for DERP: %s", text);
@@ -120,10 +122,6 @@ tn_derpconn_destroy(tn_derpconn_t *set)
     }
 
     tn_derpconn_set_path(set, NULL);
-
-    if (set->tls != NULL) {
-        tn_tls_free(set->tls);
-    }
 
     if (set->tls_any != NULL) {
         tn_tls_free(set->tls_any);
@@ -220,6 +218,12 @@ derpconn_dial(tn_derpconn_t *set, uint32_t region,
     memset(&params, 0, sizeof(params));
     params.host = node->hostname;
     params.port = node->derp_port ? node->derp_port : 443;
+    params.tcp_ms = TN_DERPCONN_TCP_MS;
+
+    /* as upstream: for a relay of a lab without TLS too */
+
+    params.proxy = tn_proxies_choose(set->proxies, true, params.host,
+                                     params.port);
 
     if (node->cert_name[0] != '\0') {
         params.cert_name = node->cert_name;

@@ -12,7 +12,9 @@
 
 #include "base/tn_log.h"
 #include "host/tn_loop.h"
+#include "host/tn_proxy.h"
 #include "host/tn_resolve.h"
+#include "host/tn_tls.h"
 #include "path/tn_path.h"
 
 
@@ -23,12 +25,13 @@ typedef void (*tn_derpconn_done_pt)(void *data);
 
 
 /*
- * ca_file: roots besides the system's, or NULL.  NULL on error, and the log
- * says why.  Nothing can be opened before tn_derpconn_set_path().
+ * `tls` verifies, and stays the caller's; proxies may be NULL.  Both must
+ * outlive it.  NULL on error, and the log says why.  Nothing can be opened
+ * before tn_derpconn_set_path().
  */
 tn_derpconn_t *tn_derpconn_create(tn_loop_t *loop, tn_resolver_t *resolver,
-    const char *ca_file, tn_derpconn_done_pt done, void *data,
-    tn_log_t *log);
+    tn_tls_t *tls, const tn_proxies_t *proxies, tn_derpconn_done_pt done,
+    void *data, tn_log_t *log);
 
 /* NULL is allowed */
 void tn_derpconn_destroy(tn_derpconn_t *set);

@@ -370,6 +370,7 @@ tn_ipc_node_sound(const tn_ipc_node_t *node)
            && tn_ipc_terminated(node->hostname)
            && tn_ipc_terminated(node->tags)
            && tn_ipc_terminated(node->tls_ca)
+           && tn_ipc_terminated(node->proxy)
            && node->nstatic <= TN_IPC_STATIC;
 }
 

@@ -27,6 +27,7 @@
 #define TN_IPC_KEY      256
 #define TN_IPC_HOST     256
 #define TN_IPC_TAGS     1024
+#define TN_IPC_PROXY    512
 #define TN_IPC_TEXT     512
 #define TN_IPC_TOKEN    40
 #define TN_IPC_CHUNK    4096    /* of a tool's answer; not terminated */
@@ -163,6 +164,8 @@ typedef struct {
     uint16_t       relay_port;  /* of a peer relay, 0: none */
     uint16_t       nstatic;
     tn_addr_t      static_endpoints[TN_IPC_STATIC];
+    char           proxy[TN_IPC_PROXY]; /* URL, "off", or empty: as the
+                                           environment says; secret */
 } tn_ipc_node_t;
 
 

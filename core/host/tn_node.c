@@ -11,6 +11,7 @@
 
 #include "host/tn_node.h"
 
+#include "control/tn_http1.h"
 #include "crypto/tn_curve.h"
 #include "host/tn_conn.h"
 #include "host/tn_nodeping.h"
@@ -58,7 +59,8 @@ struct tn_node_s {
     tn_nodestate_t       *state;
     tn_state_why_e        state_why;
     tn_keypair_t          disco;
-    tn_tls_t             *tls;
+    tn_tls_t             *tls;          /* roots to trust, both threads' */
+    tn_proxies_t         *proxies;
     tn_control_t         *control;
     tn_data_t            *path;
     tn_link_t             conns;
@@ -84,10 +86,12 @@ struct tn_node_s {
 static void node_log_write(tn_log_t *log, tn_log_level_e level,
     const char *line, size_t len);
 static void node_start(tn_node_t *node);
+static bool node_start_ways(tn_node_t *node);
 static bool node_start_state(tn_node_t *node, tn_control_saved_t *saved);
 static bool node_start_data(tn_node_t *node, const tn_keypair_t *pair);
 static bool node_start_control(tn_node_t *node,
     const tn_control_saved_t *saved);
+static bool node_is_proxied(const tn_node_t *node);
 static void node_timer(void *data, tn_ms_t now);
 static void node_finish(tn_node_t *node);
 
@@ -235,6 +239,7 @@ tn_node_free(tn_node_t *node)
         tn_tls_free(node->tls);
     }
 
+    tn_proxies_free(node->proxies);
     tn_nodestate_close(node->state);
 
     if (node->tun != -1) {
@@ -377,7 +382,8 @@ node_start(tn_node_t *node)
 
     memset(&saved, 0, sizeof(saved));
 
-    ok = node_start_state(node, &saved) && node_start_control(node, &saved);
+    ok = node_start_ways(node) && node_start_state(node, &saved)
+         && node_start_control(node, &saved);
 
     tn_wipe(&saved, sizeof(saved));
 
@@ -418,6 +424,29 @@ node_restore(tn_node_t *node)
     }
 
     tn_data_control_up(node->path, false);
+}
+
+
+/* what connections to control and to relays are made with */
+static bool
+node_start_ways(tn_node_t *node)
+{
+    char  text[TN_TLS_TEXT];
+
+    if (node->tls == NULL) {
+        node->tls = tn_tls_create(node->conf.tls_ca[0] ? node->conf.tls_ca
+                                                       : NULL, true, text);
+        if (node->tls == NULL) {
+            tn_log(&node->log, TN_LOG_ERR, "no TLS: %s", text);
+            return false;
+        }
+    }
+
+    if (node->proxies == NULL) {
+        node->proxies = tn_proxies_create(node->conf.proxy, &node->log);
+    }
+
+    return node->proxies != NULL;
 }
 
 
@@ -473,7 +502,8 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.control = node->loop;
     conf.log = &node->log;
     conf.name = node->conf.name;
-    conf.ca_file = node->conf.tls_ca[0] ? node->conf.tls_ca : NULL;
+    conf.tls = node->tls;
+    conf.proxies = node->proxies;
     conf.node = *pair;
     conf.disco = node->disco;
     conf.tun = node->tun;
@@ -502,20 +532,11 @@ static bool
 node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
 {
     char                *tag, *next;
-    char                 text[TN_TLS_TEXT], hostname[TN_IPC_HOST];
+    char                 hostname[TN_IPC_HOST];
     char                 tags[TN_IPC_TAGS];
     tn_osinfo_t          os;
     const char          *list[TN_NODE_TAGS_MAX];
     tn_control_conf_t    conf;
-
-    if (node->tls == NULL) {
-        node->tls = tn_tls_create(node->conf.tls_ca[0] ? node->conf.tls_ca
-                                                       : NULL, true, text);
-        if (node->tls == NULL) {
-            tn_log(&node->log, TN_LOG_ERR, "no TLS for control: %s", text);
-            return false;
-        }
-    }
 
     tn_osinfo_read(&os);
 
@@ -553,6 +574,7 @@ node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
     conf.tags = list;
     conf.ephemeral = (node->conf.flags & TN_IPC_EPHEMERAL) != 0;
     conf.peer_relay = node->conf.relay_port != 0;
+    conf.tls_only = node_is_proxied(node);
     conf.os_version = os.release;
     conf.machine_type = os.machine;
     conf.distro = os.distro;
@@ -567,6 +589,22 @@ node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
     tn_wipe(&conf, sizeof(conf));
 
     return node->control != NULL;
+}
+
+
+/* few proxies let a tunnel lead to port 80 */
+static bool
+node_is_proxied(const tn_node_t *node)
+{
+    tn_url_t     url;
+    const char  *err;
+
+    return tn_url_parse(&url, node->conf.control_url[0]
+                              ? node->conf.control_url
+                              : TN_CONTROL_URL_DEFAULT, &err) == TN_OK
+           && url.tls
+           && tn_proxies_choose(node->proxies, true, url.host, url.port)
+              != NULL;
 }
 
 
@@ -636,6 +674,7 @@ node_connect(void *data, uint32_t id, const char *host, uint16_t port,
     params.port = port;
 
     params.tls = tls ? node->tls : NULL;
+    params.proxy = tn_proxies_choose(node->proxies, tls, host, port);
 
     conn->node = node;
     conn->id = id;

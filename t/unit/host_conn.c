@@ -618,6 +618,16 @@ test_race(void)
     ok(has(&client, "connect timed out after 300 ms"), "named");
     finish(&client, false);
 
+    params.timeout_ms = 5000;
+    params.tcp_ms = 200;
+    memset(&client, 0, sizeof(client));
+    start(&client, &params);
+    (void) until(&client, closed);
+    is_int(client.why, TN_CONN_TIMEOUT, "TCP has a limit of its own");
+    ok(has(&client, "connect timed out after 200 ms"), "named");
+    finish(&client, false);
+    params.tcp_ms = 0;
+
     for (i = 0; i < 4; i++) {
         (void) close(fillers[i]);
     }
