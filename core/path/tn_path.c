@@ -108,6 +108,7 @@ tn_path_start(tn_path_t *path, tn_ms_t now)
 
     if (path->map != NULL) {
         tn_path_only_home(path, now);
+        tn_path_open_home(path, now);
         tn_path_restun(path, now, true);
     }
 }

@@ -252,6 +252,20 @@ tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id)
 }
 
 
+/* a home that was known before the start */
+void
+tn_path_open_home(tn_path_t *path, tn_ms_t now)
+{
+    tn_path_region_t  *region;
+
+    region = tn_path_region_find(path, path->home);
+
+    if (region != NULL && region->state == TN_PATH_REGION_IDLE) {
+        tn_path_region_open(region, now);
+    }
+}
+
+
 /* without UDP the region whose relay answers first becomes home */
 void
 tn_path_race(tn_path_t *path, tn_ms_t now)

@@ -393,6 +393,7 @@ tn_rc_t tn_path_regions_set(tn_path_t *path, const tn_derpmap_t *map);
 void tn_path_regions_done(tn_path_t *path);
 tn_path_region_t *tn_path_region_find(const tn_path_t *path, uint32_t id);
 void tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id);
+void tn_path_open_home(tn_path_t *path, tn_ms_t now);
 void tn_path_race(tn_path_t *path, tn_ms_t now);
 void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
 void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
