@@ -231,6 +231,29 @@ END
     seen($one, qr/^peer .*name=two\..*online=2/, "$name: it is online");
     is(scalar($nodes->()), 2, "$name: there are two nodes");
 
+    # a key that is not needed may be a bad one
+
+    $two->stop;
+    $two = probe('--url', $url, '--hostname', 'two', '--auth-key', 'expired',
+                 '--state', "$home/two");
+    seen($two, qr/^state running/, "$name: and with a bad one");
+
+    # another node key
+
+    ($n) = $node->('two');
+    $two->say('renew');
+    seen($two, qr/refused a new node key: .*; the present one stays/,
+         "$name: a new node key needs a good one");
+    $two->say('peers');
+    seen($two, qr/^peers 1/, "$name: without it the node is there as before");
+    $two->say("auth $key");
+    $two->say('renew');
+    seen($two, qr/^log notice control: registered with/,
+         "$name: with a good one it is renewed");
+    my ($m) = $node->('two');
+    isnt($m->{node_key}, $n->{node_key}, "$name: control has another");
+    is($m->{id}, $n->{id}, "$name: of the same node");
+
     # the server goes and comes
 
     $server->stop;
@@ -293,7 +316,7 @@ END
     seen($one, qr/node key has expired/, "$name: an expired key is seen", 15);
     seen($one, qr/^log notice control: registered with/,
          "$name: and replaced by a new one", 15);
-    my ($m) = $node->('one');
+    ($m) = $node->('one');
     isnt($m->{node_key}, $n->{node_key}, "$name: which control has");
 
     # headscale does not tell a node that was deleted; it finds out when it
@@ -308,6 +331,14 @@ END
     seen($two, qr/^state running/, "$name: and registers again");
     ($m) = $node->('two');
     isnt($m->{id}, $n->{id}, "$name: as a new node");
+
+    $two->say('logout');
+    seen($two, qr/^state stopped\s*$/, "$name: it logs out");
+    ($m) = $node->('two');
+    ok(!$m || $m->{expiry}, "$name: control has heard it");
+    $two->stop;
+    $two = probe('--url', $url, '--hostname', 'two', '--state', "$home/two");
+    seen($two, qr/^state needs-login http/, "$name: and forgotten its key");
 
     $server->stop;
 }

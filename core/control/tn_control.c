@@ -37,6 +37,7 @@ static char *tn_control_copy(const char *text, bool *failed);
 static void tn_control_retry(tn_control_t *c);
 static void tn_control_retry_fire(void *data, tn_ms_t now);
 static void tn_control_stopped(tn_control_t *c);
+static void tn_control_empty(tn_control_t *c);
 static bool tn_control_leave_tailnet(tn_control_t *c);
 static void tn_control_vfail(tn_control_t *c, const char *fmt, va_list args);
 static bool tn_control_find(tn_control_t *c, uint32_t conn,
@@ -129,6 +130,11 @@ tn_control_create(const tn_control_conf_t *conf, const tn_control_ops_t *ops,
 
     if (!tn_key_is_zero(&c->saved.node.priv)) {
         tn_curve_public(&c->saved.node.pub, &c->saved.node.priv);
+    }
+
+    if (tn_control_rotating(c)) {
+        tn_curve_public(&c->saved.next.pub, &c->saved.next.priv);
+        c->next_sent = true;
     }
 
     c->netmap = tn_netmap_create(log);
@@ -225,10 +231,7 @@ tn_control_start(tn_control_t *c)
 
     if (tn_key_is_zero(&c->saved.machine.priv)) {
         tn_curve_keypair(&c->saved.machine);
-        memset(&c->saved.node, 0, sizeof(c->saved.node));
-        memset(&c->saved.old_node, 0, sizeof(c->saved.old_node));
-        c->saved.registered = false;
-        c->unsaved = true;
+        tn_control_forget(c);
     }
 
     /* by a netmap that was kept it runs already */
@@ -238,7 +241,7 @@ tn_control_start(tn_control_t *c)
     }
 
     if (tn_key_is_zero(&c->saved.node.priv)) {
-        (void) tn_control_new_node_key(c, false);
+        (void) tn_control_new_node_key(c);
     }
 
     if (tn_control_save(c) != TN_OK) {
@@ -253,7 +256,7 @@ tn_control_start(tn_control_t *c)
 
 
 bool
-tn_control_stop(tn_control_t *c)
+tn_control_stop(tn_control_t *c, bool leave)
 {
     if (c->phase == TN_CONTROL_IDLE) {
         return false;
@@ -263,7 +266,7 @@ tn_control_stop(tn_control_t *c)
         return true;
     }
 
-    if (c->ephemeral && c->h2 != NULL && c->saved.registered) {
+    if (leave && c->ephemeral && c->h2 != NULL && c->saved.registered) {
         return tn_control_leave_tailnet(c);
     }
 
@@ -288,16 +291,34 @@ tn_control_logout(tn_control_t *c)
 
     tn_control_enter(c);
 
-    memset(&c->saved.node, 0, sizeof(c->saved.node));
-    memset(&c->saved.old_node, 0, sizeof(c->saved.old_node));
-    c->saved.registered = false;
-    c->unsaved = true;
+    tn_control_forget(c);
     (void) tn_control_save(c);
 
     tn_control_stopped(c);
     tn_control_leave(c);
 
     return false;
+}
+
+
+bool
+tn_control_renew(tn_control_t *c)
+{
+    if (!c->saved.registered || tn_control_rotating(c) || c->stopping
+        || c->phase == TN_CONTROL_IDLE || c->phase == TN_CONTROL_LEAVING)
+    {
+        return false;
+    }
+
+    tn_control_enter(c);
+
+    if (tn_control_next_node_key(c) == TN_OK && tn_control_online(c)) {
+        tn_control_session_register(c);
+    }
+
+    tn_control_leave(c);
+
+    return true;
 }
 
 
@@ -552,7 +573,9 @@ tn_control_set_auth_key(tn_control_t *c, const char *auth_key)
 
     c->auth_key = copy;
 
-    if (copy == NULL || c->state != TN_CONTROL_NEEDS_LOGIN) {
+    if (copy == NULL
+        || (c->state != TN_CONTROL_NEEDS_LOGIN && !tn_control_rotating(c)))
+    {
         return;
     }
 
@@ -567,7 +590,7 @@ tn_control_set_auth_key(tn_control_t *c, const char *auth_key)
         c->attempts = 0;
         tn_control_timer(c, &c->retry_timer, 0);
 
-    } else if (c->phase == TN_CONTROL_REGISTERING && c->registering != NULL) {
+    } else if (c->registering != NULL) {
         tn_control_call_cancel(&c->registering);
         tn_control_session_register(c);
     }
@@ -722,19 +745,10 @@ tn_control_save(tn_control_t *c)
 
 
 tn_rc_t
-tn_control_new_node_key(tn_control_t *c, bool keep_old)
+tn_control_new_node_key(tn_control_t *c)
 {
-    /* of several keys in a row that control never accepted, the first is
-     * the one it knows */
-
-    if (keep_old && tn_key_is_zero(&c->saved.old_node)) {
-        c->saved.old_node = c->saved.node.pub;
-    }
-
+    tn_control_forget(c);
     tn_curve_keypair(&c->saved.node);
-    c->saved.registered = false;
-    c->unsaved = true;
-    c->rekeyed = keep_old;
 
     if (tn_control_save(c) != TN_OK) {
         tn_control_fail(c, "a new node key cannot be saved");
@@ -746,6 +760,87 @@ tn_control_new_node_key(tn_control_t *c, bool keep_old)
     }
 
     return TN_OK;
+}
+
+
+tn_rc_t
+tn_control_next_node_key(tn_control_t *c)
+{
+    if (!tn_control_rotating(c)) {
+        tn_curve_keypair(&c->saved.next);
+        c->unsaved = true;
+        c->next_sent = false;
+    }
+
+    c->rekeyed = true;
+
+    if (tn_control_save(c) != TN_OK) {
+        tn_control_fail(c, "a new node key cannot be saved");
+        return TN_ERROR;
+    }
+
+    return TN_OK;
+}
+
+
+bool
+tn_control_rotating(const tn_control_t *c)
+{
+    return !tn_key_is_zero(&c->saved.next.priv);
+}
+
+
+/*
+ * When this cannot be saved the next start finds both keys and asks control
+ * whether it has the new one.  The data path gets the key with the next map:
+ * control tells the peers at about the same time, and until then they know
+ * the former one.
+ */
+void
+tn_control_take_next(tn_control_t *c)
+{
+    c->saved.node = c->saved.next;
+    tn_wipe(&c->saved.next, sizeof(c->saved.next));
+    c->saved.registered = true;
+    c->unsaved = true;
+    c->next_sent = false;
+    c->poll_next = false;
+
+    (void) tn_control_save(c);
+
+    c->stale = c->netmap->self != NULL;
+    tn_control_keep(c);
+
+    c->key_due = true;
+}
+
+
+void
+tn_control_hand_key(tn_control_t *c)
+{
+    if (c->key_due && c->ops->node_key_changed != NULL) {
+        c->ops->node_key_changed(c->data, &c->saved.node);
+    }
+
+    c->key_due = false;
+}
+
+
+void
+tn_control_forget(tn_control_t *c)
+{
+    tn_wipe(&c->saved.node, sizeof(c->saved.node));
+    tn_wipe(&c->saved.next, sizeof(c->saved.next));
+    c->saved.registered = false;
+    c->unsaved = true;
+    c->next_sent = false;
+    c->poll_next = false;
+    c->rekeyed = false;
+    c->key_due = false;
+
+    if (c->ops->keep_netmap != NULL) {
+        c->ops->keep_netmap(c->data, NULL, 0);
+    }
 }
 
 
@@ -815,7 +910,13 @@ tn_control_retry(tn_control_t *c)
     bool      news;
     uint64_t  delay;
 
-    if (c->phase == TN_CONTROL_IDLE || c->phase == TN_CONTROL_LEAVING) {
+    if (c->phase == TN_CONTROL_IDLE || c->phase == TN_CONTROL_LEAVING
+        || c->stopping)
+    {
+        if (c->saved.registered && c->unheard[0] == '\0') {
+            memcpy(c->unheard, c->trouble, sizeof(c->unheard));
+        }
+
         tn_control_stopped(c);
         return;
     }
@@ -835,6 +936,7 @@ tn_control_retry(tn_control_t *c)
 
     c->mapped = false;
 
+    tn_control_hand_key(c);
     tn_control_teardown(c);
 
     c->phase = TN_CONTROL_WAITING;
@@ -879,6 +981,8 @@ tn_control_retry_fire(void *data, tn_ms_t now)
     tn_control_enter(c);
 
     if (c->phase == TN_CONTROL_LEAVING || c->stopping) {
+        snprintf(c->unheard, sizeof(c->unheard), "%s did not answer",
+                 c->url.host);
         tn_control_fail(c, "the logout was not answered");
         tn_log(c->log, TN_LOG_WARN, "control: the logout was not answered");
         c->phase = TN_CONTROL_IDLE;
@@ -918,7 +1022,59 @@ tn_control_stopped(tn_control_t *c)
     c->must_register = false;
     c->reregistered = false;
 
-    tn_control_set_state(c, TN_CONTROL_STOPPED, "");
+    if (tn_key_is_zero(&c->saved.node.priv)) {
+        tn_control_empty(c);
+    }
+
+    tn_control_set_state(c, TN_CONTROL_STOPPED, c->unheard);
+    c->unheard[0] = '\0';
+}
+
+
+/* without a registration there is no netmap */
+static void
+tn_control_empty(tn_control_t *c)
+{
+    tn_netmap_t          *netmap;
+    tn_netmap_node_t     *node;
+    tn_netmap_changes_t   changes;
+
+    if (c->netmap->self == NULL) {
+        return;
+    }
+
+    memset(&changes, 0, sizeof(changes));
+    netmap = tn_netmap_create(c->log);
+
+    if (netmap != NULL && c->netmap->peers.count != 0) {
+        changes.removed = calloc(c->netmap->peers.count,
+                                 sizeof(tn_netmap_removed_t));
+    }
+
+    if (netmap == NULL
+        || (changes.removed == NULL && c->netmap->peers.count != 0))
+    {
+        tn_log(c->log, TN_LOG_ALERT, "control: out of memory, the netmap "
+               "stays");
+        tn_netmap_destroy(netmap);
+        return;
+    }
+
+    for (node = tn_netmap_each(c->netmap, NULL);
+         node != NULL;
+         node = tn_netmap_each(c->netmap, node))
+    {
+        changes.removed[changes.nremoved].id = node->id;
+        changes.removed[changes.nremoved++].key = node->key;
+    }
+
+    tn_netmap_destroy(c->netmap);
+    c->netmap = netmap;
+    c->stale = false;
+
+    changes.what = TN_NETMAP_ALL;
+    c->ops->netmap_changed(c->data, netmap, &changes);
+    tn_netmap_changes_done(&changes);
 }
 
 
@@ -987,13 +1143,6 @@ tn_control_log_running(tn_control_t *c)
 
     tn_log(c->log, TN_LOG_NOTICE, "control: running as %s%s", self->name,
            addrs);
-
-    if (c->hostname[0] != '\0' && self->label[0] != '\0'
-        && strcasecmp(c->hostname, self->label) != 0)
-    {
-        tn_log(c->log, TN_LOG_WARN, "control: the name \"%s\" was asked for, "
-               "\"%s\" was given", c->hostname, self->label);
-    }
 }
 
 

@@ -47,8 +47,8 @@ typedef struct {
 typedef struct {
     tn_keypair_t    machine;
     tn_keypair_t    node;
-    tn_key_t        old_node;   /* public; not zero: `node` replaces it and
-                                   control does not know that yet */
+    tn_keypair_t    next;       /* priv not zero: it is to replace `node`, and
+                                   control has not been heard to accept it */
     bool            registered; /* control accepted `node` without a login
                                    pending */
 } tn_control_saved_t;
@@ -144,13 +144,14 @@ typedef struct {
     tn_rc_t (*save)(void *data, const tn_control_saved_t *saved);
 
     /* a copy of the netmap to be kept for tn_control_restore(), in place of
-     * the one before; seldom, and may be NULL */
+     * the one before, NULL: of none; seldom, and may be NULL */
     void (*keep_netmap)(void *data, const uint8_t *bytes, size_t len);
 
     void (*netmap_changed)(void *data, tn_netmap_t *netmap,
         const tn_netmap_changes_t *changes);
 
-    /* text: the login URL or the reason, "" when there is none */
+    /* text: the login URL or the reason, "" when there is none; of STOPPED,
+     * why control did not hear of a logout */
     void (*state_changed)(void *data, tn_control_state_e state,
         const char *text);
 
@@ -158,8 +159,8 @@ typedef struct {
     void (*ping)(void *data, const tn_control_ping_t *ping);
     void (*c2n)(void *data, const tn_control_c2n_t *request);
 
-    /* the node key was replaced (also in save()): give it to WireGuard and
-     * DERP; may be NULL */
+    /* another node key is in force (also in save()): give it to WireGuard
+     * and DERP; may be NULL */
     void (*node_key_changed)(void *data, const tn_keypair_t *node);
 } tn_control_ops_t;
 
@@ -192,14 +193,24 @@ tn_rc_t tn_control_restore(tn_control_t *control, const uint8_t *bytes,
 void tn_control_start(tn_control_t *control);
 
 /*
- * Ends: for an ephemeral node with a logout first, if the connection stands.
- * True when there is something to wait for: state becomes STOPPED when it is
- * done, within 5 s.
+ * Ends.  `leave`: for good, which for an ephemeral node is a logout if the
+ * connection stands.  True when there is something to wait for: state becomes
+ * STOPPED when it is done, within 5 s.
  */
-bool tn_control_stop(tn_control_t *control);
+bool tn_control_stop(tn_control_t *control, bool leave);
 
-/* forget the registration: log out at control, then STOPPED */
+/*
+ * Forget the registration: log out at control, then STOPPED.  When control
+ * does not hear of it the registration is kept.  The result as above.
+ */
 bool tn_control_logout(tn_control_t *control);
+
+/*
+ * Replace the node key, while the present one goes on serving until control
+ * has accepted the new one.  False: there is no registration to renew, or it
+ * is being done.
+ */
+bool tn_control_renew(tn_control_t *control);
 
 /* the network changed: check the connection now, or dial without waiting */
 void tn_control_wake(tn_control_t *control);

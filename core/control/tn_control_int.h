@@ -163,10 +163,14 @@ struct tn_control_s {
     bool                     refused;   /* the failure is control's word */
     char                     trouble[TN_CONTROL_TEXT];
     char                     logged[TN_CONTROL_TEXT];
+    char                     unheard[TN_CONTROL_TEXT]; /* a logout was, why */
     unsigned                 attempts;
     uint64_t                 retry_ms;  /* what control asked for, or 0 */
     bool                     rekeyed;   /* a new node key since the last
                                            success */
+    bool                     next_sent; /* control may have saved.next */
+    bool                     poll_next; /* the map is asked for with it */
+    bool                     key_due;   /* the owner has the former key yet */
     bool                     must_register;
     bool                     reregistered;  /* and no map since */
     bool                     stopping;
@@ -245,7 +249,17 @@ void tn_control_set_state(tn_control_t *c, tn_control_state_e state,
 void tn_control_timer(tn_control_t *c, tn_timer_t *timer, uint64_t in_ms);
 /* TN_OK when the state is on stable storage */
 tn_rc_t tn_control_save(tn_control_t *c);
-tn_rc_t tn_control_new_node_key(tn_control_t *c, bool keep_old);
+/* the first node key */
+tn_rc_t tn_control_new_node_key(tn_control_t *c);
+/* one that is to replace it; TN_OK also when there is one */
+tn_rc_t tn_control_next_node_key(tn_control_t *c);
+bool tn_control_rotating(const tn_control_t *c);
+/* control has accepted it */
+void tn_control_take_next(tn_control_t *c);
+/* tells the owner, if it is due */
+void tn_control_hand_key(tn_control_t *c);
+/* no node key, as if there had never been one */
+void tn_control_forget(tn_control_t *c);
 /* an update will be sent a moment later */
 void tn_control_changed(tn_control_t *c);
 /* everything closed and cancelled */

@@ -35,13 +35,17 @@ tn_control_register_json(tn_control_t *c, tn_control_register_e kind)
     time_t     now;
     tn_key_t   lock;
     struct tm  tm;
+    bool       rotating;
 
     o = json_object();
+    rotating = kind == TN_REGISTER_NEW && tn_control_rotating(c);
 
     json_object_set_new(o, "Version",
                         json_integer(TN_CONTROL_CAPABILITY_VERSION));
     json_object_set_new(o, "NodeKey",
-                        json_string(tn_key_text(&c->saved.node.pub,
+                        json_string(tn_key_text(rotating
+                                                ? &c->saved.next.pub
+                                                : &c->saved.node.pub,
                                                 TN_KEY_NODE, buf)));
     json_object_set_new(o, "Hostinfo", tn_control_hostinfo(c));
 
@@ -55,9 +59,9 @@ tn_control_register_json(tn_control_t *c, tn_control_register_e kind)
 
     json_object_set_new(o, "Expiry", json_string("0001-01-01T00:00:00Z"));
 
-    if (!tn_key_is_zero(&c->saved.old_node)) {
+    if (rotating) {
         json_object_set_new(o, "OldNodeKey",
-                            json_string(tn_key_text(&c->saved.old_node,
+                            json_string(tn_key_text(&c->saved.node.pub,
                                                     TN_KEY_NODE, buf)));
     }
 
@@ -110,7 +114,9 @@ tn_control_map_json(tn_control_t *c, bool stream)
     json_object_set_new(o, "Compress", json_string("zstd"));
     json_object_set_new(o, "KeepAlive", json_true());
     json_object_set_new(o, "NodeKey",
-                        json_string(tn_key_text(&c->saved.node.pub,
+                        json_string(tn_key_text(c->poll_next
+                                                ? &c->saved.next.pub
+                                                : &c->saved.node.pub,
                                                 TN_KEY_NODE, buf)));
 
     if (!tn_key_is_zero(&c->disco)) {

@@ -11,6 +11,16 @@
  * refused (control does not know the key), when the key has expired, or when
  * control asks for a new one.  The auth key goes along exactly then.
  *
+ * A new node key stands beside the old one until control has accepted it:
+ *
+ *     node          in force; the data path works by it, expired or not
+ *     node, next    both on disk before control hears of `next`
+ *     node = next   control's answer: on disk, then given to the data path
+ *
+ * As long as `node` has not expired the map stream goes on meanwhile.  When an
+ * answer was lost, with the connection or in a crash, nobody here knows which
+ * of the two control has; a map request with `next` finds out.
+ *
  * The map stream is one endless response; the watchdog ends it after 120 s
  * without a message (servers send a keepalive each minute).  Changes of our
  * own endpoints and the like go out by separate requests beside it, one at a
@@ -29,7 +39,12 @@ static void tn_control_call_done(tn_h2_call_t *h2, const char *error);
 static void tn_control_call_free(tn_control_call_t *call);
 static void tn_control_registered(tn_control_t *c, tn_control_call_t *call,
     const char *error);
+static void tn_control_session_go_on(tn_control_t *c);
 static void tn_control_register_answer(tn_control_t *c, const json_t *o);
+static bool tn_control_serves(const tn_control_t *c);
+static void tn_control_needs_login(tn_control_t *c, const char *text);
+static bool tn_control_unrenewed(tn_control_t *c, const char *why);
+static void tn_control_unpoll(tn_control_t *c);
 static void tn_control_logged_out(tn_control_t *c, tn_control_call_t *call,
     const char *error);
 static void tn_control_poll_headers(tn_h2_call_t *h2);
@@ -46,7 +61,7 @@ static void tn_control_warn_expiry(tn_control_t *c, int64_t in_s);
 static void tn_control_expired_tell(tn_control_t *c);
 static void tn_control_updated(tn_control_t *c, tn_control_call_t *call,
     const char *error);
-static bool tn_control_self_expired(tn_control_t *c, int64_t *in_s);
+static bool tn_control_self_expired(const tn_control_t *c, int64_t *in_s);
 static const char *tn_control_answer_text(tn_control_call_t *call);
 
 
@@ -58,12 +73,35 @@ tn_control_session_start(tn_control_t *c)
         return;
     }
 
-    if (!c->saved.registered || c->must_register || c->followup != NULL) {
+    if (tn_control_rotating(c) && c->next_sent) {
+        c->poll_next = true;
+        tn_control_session_poll(c);
+        return;
+    }
+
+    tn_control_session_go_on(c);
+}
+
+
+static void
+tn_control_session_go_on(tn_control_t *c)
+{
+    int64_t  in_s;
+
+    c->poll_next = false;
+
+    if (!c->saved.registered || c->must_register
+        || (tn_control_rotating(c) && tn_control_self_expired(c, &in_s)))
+    {
         tn_control_session_register(c);
         return;
     }
 
     tn_control_session_poll(c);
+
+    if (tn_control_rotating(c)) {
+        tn_control_session_register(c);
+    }
 }
 
 
@@ -72,10 +110,16 @@ tn_control_session_register(tn_control_t *c)
 {
     char  *text;
 
-    c->phase = TN_CONTROL_REGISTERING;
+    if (c->registering != NULL) {
+        return;
+    }
+
+    if (c->polling == NULL) {
+        c->phase = TN_CONTROL_REGISTERING;
+    }
 
     if (tn_key_is_zero(&c->saved.node.priv)
-        && tn_control_new_node_key(c, false) != TN_OK)
+        && tn_control_new_node_key(c) != TN_OK)
     {
         return;
     }
@@ -89,6 +133,7 @@ tn_control_session_register(tn_control_t *c)
     }
 
     text = tn_control_register_json(c, TN_REGISTER_NEW);
+    c->next_sent = tn_control_rotating(c);
 
     c->registering = tn_control_request(c, "POST", "/machine/register",
                                         "application/json", text,
@@ -109,7 +154,9 @@ tn_control_session_poll(tn_control_t *c)
     c->phase = TN_CONTROL_POLLING;
     c->mapped = false;
 
-    tn_timer_cancel(c->timers, &c->alive_timer);
+    if (c->registering == NULL) {
+        tn_timer_cancel(c->timers, &c->alive_timer);
+    }
 
     tn_mapstream_done(&c->stream);
     tn_mapstream_init(&c->stream, true);
@@ -160,7 +207,7 @@ tn_control_session_self(tn_control_t *c)
 
     if (tn_control_self_expired(c, &in_s)) {
 
-        if (c->rekeyed) {
+        if (c->rekeyed && !tn_control_rotating(c)) {
             tn_control_refuse(c, "control says that the new node key has "
                               "expired too");
             return;
@@ -169,18 +216,18 @@ tn_control_session_self(tn_control_t *c)
         tn_log(c->log, TN_LOG_NOTICE, "control: the node key has expired, "
                "registering a new one");
 
-        if (tn_control_new_node_key(c, true) == TN_OK) {
+        if (tn_control_next_node_key(c) == TN_OK) {
             c->must_register = true;
-            tn_control_call_cancel(&c->polling);
-            tn_control_call_cancel(&c->updating);
-            tn_timer_cancel(c->timers, &c->watchdog_timer);
+            tn_control_unpoll(c);
             tn_control_session_register(c);
         }
 
         return;
     }
 
-    c->rekeyed = false;
+    if (!tn_control_rotating(c)) {
+        c->rekeyed = false;
+    }
 
     if (!self->machine_authorized) {
         tn_control_set_state(c, TN_CONTROL_NEEDS_APPROVAL,
@@ -259,9 +306,7 @@ tn_control_alive(void *data, tn_ms_t now)
 
     tn_control_enter(c);
 
-    if (c->ping_sent
-        || (c->phase == TN_CONTROL_REGISTERING && c->followup == NULL))
-    {
+    if (c->ping_sent || (c->registering != NULL && c->followup == NULL)) {
         tn_control_fail(c, "no answer from %s", c->url.host);
 
     } else {
@@ -433,6 +478,12 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
         return;
     }
 
+    if (status / 100 == 4 && tn_control_unrenewed(c,
+                                               tn_control_answer_text(call)))
+    {
+        return;
+    }
+
     if (status == 429 || status == 503) {
         c->retry_ms = tn_control_retry_after(c, call->h2.retry_after);
         tn_control_refuse(c, "%s is busy (status %d), registering again "
@@ -477,14 +528,20 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
     url = tn_json_text(o, "AuthURL");
 
     if (*error != '\0') {
+
+        if (tn_control_unrenewed(c, error)) {
+            return;
+        }
+
         free(c->followup);
         c->followup = NULL;
+
+        c->next_sent = false;
 
         tn_control_refuse(c, "%s refused the registration: %s%s",
                           c->url.host, error,
                           c->auth_key ? " (check auth_key)" : "");
-        tn_control_set_state(c, TN_CONTROL_NEEDS_LOGIN, error);
-        tn_control_expired_tell(c);
+        tn_control_needs_login(c, error);
         return;
     }
 
@@ -496,6 +553,8 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
 
     if (tn_json_bool(o, "NodeKeyExpired")) {
 
+        c->next_sent = false;
+
         if (c->rekeyed) {
             tn_control_refuse(c, "%s says that a new node key has expired",
                               c->url.host);
@@ -505,7 +564,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
         tn_log(c->log, TN_LOG_NOTICE, "control: the node key has expired, "
                "registering a new one");
 
-        if (tn_control_new_node_key(c, true) == TN_OK) {
+        if (tn_control_next_node_key(c) == TN_OK) {
             tn_control_session_register(c);
         }
 
@@ -535,16 +594,19 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
                    "auth_key for this registration", c->url.host);
         }
 
-        if (c->state != TN_CONTROL_NEEDS_LOGIN || strcmp(c->text, url) != 0) {
+        if (!again || strcmp(c->text, url) != 0) {
             tn_log(c->log, TN_LOG_NOTICE, "control: to let this node into "
                    "the tailnet, visit %s", url);
         }
 
-        tn_control_set_state(c, TN_CONTROL_NEEDS_LOGIN, url);
-        tn_control_expired_tell(c);
+        tn_control_needs_login(c, url);
 
         /* a server that answers a followup with another URL at once must
          * not be asked without a pause */
+
+        if (again && tn_control_serves(c)) {
+            return;
+        }
 
         if (again) {
             tn_control_fail(c, "nobody has visited the login URL yet");
@@ -560,12 +622,9 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
     free(c->followup);
     c->followup = NULL;
 
-    c->saved.registered = true;
     c->expired_told = false;
-    memset(&c->saved.old_node, 0, sizeof(c->saved.old_node));
     c->reregistered = c->must_register;
     c->must_register = false;
-    c->unsaved = true;
 
     tn_log(c->log, TN_LOG_NOTICE, "control: registered with %s%s",
            c->url.host, tn_json_bool(o, "MachineAuthorized")
@@ -577,11 +636,77 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
                              "machine");
     }
 
-    /* when this fails the key is on disk as not registered: a restart would
-     * only register it again */
+    if (tn_control_rotating(c)) {
+        tn_control_take_next(c);
+
+    } else {
+
+        /* when this fails the key is on disk as not registered: a restart
+         * would only register it again */
+
+        c->saved.registered = true;
+        c->unsaved = true;
+        (void) tn_control_save(c);
+    }
+
+    tn_control_unpoll(c);
+    tn_control_session_poll(c);
+}
+
+
+/* the present key is good, whatever becomes of another */
+static bool
+tn_control_serves(const tn_control_t *c)
+{
+    int64_t  in_s;
+
+    return c->saved.registered && c->polling != NULL && !c->must_register
+           && !tn_control_self_expired(c, &in_s);
+}
+
+
+static void
+tn_control_needs_login(tn_control_t *c, const char *text)
+{
+    if (!tn_control_serves(c)) {
+        tn_control_set_state(c, TN_CONTROL_NEEDS_LOGIN, text);
+    }
+
+    tn_control_expired_tell(c);
+}
+
+
+/* a new key that was refused is given up when the present one is good */
+static bool
+tn_control_unrenewed(tn_control_t *c, const char *why)
+{
+    if (!tn_control_rotating(c) || !tn_control_serves(c)) {
+        return false;
+    }
+
+    tn_log(c->log, TN_LOG_ERR, "control: %s refused a new node key: %s; the "
+           "present one stays", c->url.host, why);
+
+    free(c->followup);
+    c->followup = NULL;
+
+    tn_wipe(&c->saved.next, sizeof(c->saved.next));
+    c->unsaved = true;
+    c->next_sent = false;
+    c->rekeyed = false;
     (void) tn_control_save(c);
 
-    tn_control_session_poll(c);
+    return true;
+}
+
+
+static void
+tn_control_unpoll(tn_control_t *c)
+{
+    tn_control_call_cancel(&c->polling);
+    tn_control_call_cancel(&c->updating);
+    tn_timer_cancel(c->timers, &c->watchdog_timer);
+    tn_timer_cancel(c->timers, &c->update_timer);
 }
 
 
@@ -597,13 +722,12 @@ tn_control_logged_out(tn_control_t *c, tn_control_call_t *call,
         tn_log(c->log, TN_LOG_NOTICE, "control: logged out of %s",
                c->url.host);
 
-        memset(&c->saved.node, 0, sizeof(c->saved.node));
-        memset(&c->saved.old_node, 0, sizeof(c->saved.old_node));
-        c->saved.registered = false;
-        c->unsaved = true;
+        tn_control_forget(c);
         (void) tn_control_save(c);
 
     } else {
+        snprintf(c->unheard, sizeof(c->unheard), "%s",
+                 error ? error : tn_control_answer_text(call));
         tn_log(c->log, TN_LOG_WARN, "control: logging out of %s failed: %s",
                c->url.host, error ? error : tn_control_answer_text(call));
     }
@@ -622,6 +746,15 @@ tn_control_poll_headers(tn_h2_call_t *h2)
 
     if (h2->status != 200) {
         return;
+    }
+
+    if (c->poll_next) {
+        tn_log(c->log, TN_LOG_NOTICE, "control: %s has accepted the new node "
+               "key", c->url.host);
+        c->must_register = false;
+        free(c->followup);
+        c->followup = NULL;
+        tn_control_take_next(c);
     }
 
     tn_control_timer(c, &c->watchdog_timer, TN_CONTROL_WATCHDOG_MS);
@@ -698,6 +831,13 @@ tn_control_polled(tn_control_t *c, tn_control_call_t *call, const char *error)
         c->retry_ms = tn_control_retry_after(c, call->h2.retry_after);
         tn_control_refuse(c, "%s is busy (status %d), asking for the map "
                           "later", c->url.host, status);
+        return;
+    }
+
+    if (status / 100 == 4 && c->poll_next) {
+        c->next_sent = false;
+        tn_timer_cancel(c->timers, &c->watchdog_timer);
+        tn_control_session_go_on(c);
         return;
     }
 
@@ -793,6 +933,7 @@ tn_control_map_message(tn_control_t *c, const char *json, size_t len)
         c->ops->netmap_changed(c->data, c->netmap, &changes);
     }
 
+    tn_control_hand_key(c);
     tn_control_keep_changed(c, &changes);
 
     tn_netmap_changes_done(&changes);
@@ -929,7 +1070,11 @@ tn_control_warn_expiry(tn_control_t *c, int64_t in_s)
 static void
 tn_control_expired_tell(tn_control_t *c)
 {
-    if (tn_key_is_zero(&c->saved.old_node) || c->expired_told) {
+    int64_t  in_s;
+
+    if (!tn_control_rotating(c) || c->expired_told
+        || (c->netmap->self != NULL && !tn_control_self_expired(c, &in_s)))
+    {
         return;
     }
 
@@ -942,13 +1087,14 @@ tn_control_expired_tell(tn_control_t *c)
 const char *
 tn_control_health(const tn_control_t *c, const char **code)
 {
+    int64_t      in_s;
     const char  *ignored;
 
     code = code ? code : &ignored;
 
-    /* a key that replaces another, and is not accepted yet */
-
-    if (!c->saved.registered && !tn_key_is_zero(&c->saved.old_node)) {
+    if (tn_control_rotating(c)
+        && (c->netmap->self == NULL || tn_control_self_expired(c, &in_s)))
+    {
         *code = "node-key-expired";
 
         return c->auth_key
@@ -1005,7 +1151,7 @@ tn_control_updated(tn_control_t *c, tn_control_call_t *call,
 
 /* in_s: seconds until it will, INT64_MAX for never */
 static bool
-tn_control_self_expired(tn_control_t *c, int64_t *in_s)
+tn_control_self_expired(const tn_control_t *c, int64_t *in_s)
 {
     int64_t            control;
     tn_netmap_node_t  *self;

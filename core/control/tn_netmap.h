@@ -189,6 +189,7 @@ typedef struct {
 #define TN_NETMAP_MESSAGES  0x0080
 #define TN_NETMAP_LOCK      0x0100      /* tailnet lock's head */
 #define TN_NETMAP_CLOCK     0x0200      /* clock_offset */
+#define TN_NETMAP_ALL       0x03ff
 
 typedef struct {
     int64_t             id;
@@ -213,7 +214,8 @@ typedef struct {
 typedef struct tn_netmap_filters_s  tn_netmap_filters_t;
 
 typedef struct {
-    tn_netmap_node_t     *self;         /* NULL until the first map */
+    tn_netmap_node_t     *self;         /* NULL until the first map, and
+                                           after a logout */
     char                 *domain;       /* the tailnet's name */
 
     tn_hash_t             peers;        /* by id: tn_netmap_each() */

@@ -247,7 +247,10 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
         if (slot != NULL) {
             core_order_free(slot->next);
             slot->next = NULL;
-            tn_node_end(slot->node);
+
+            if (slot->node != NULL) {
+                tn_node_end(slot->node, true);
+            }
         }
 
         return true;
@@ -305,7 +308,11 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
         core_slot_lwip(slot, msg);
         core_order_free(slot->next);
         slot->next = order;
-        tn_node_end(slot->node);
+
+        if (slot->node != NULL) {
+            tn_node_end(slot->node, false);
+        }
+
         return;
     }
 
@@ -559,7 +566,7 @@ core_end(core_t *core)
         slot->next = NULL;
 
         if (slot->node != NULL) {
-            tn_node_end(slot->node);
+            tn_node_end(slot->node, false);
 
         } else {
             tn_loop_defer(&core->loop, &slot->reap);

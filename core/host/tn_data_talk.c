@@ -19,6 +19,10 @@
 #include <stdlib.h>
 
 
+/* peers hear of a new node key within that time or not so soon */
+#define TN_DATA_HURRY_MS  10000
+
+
 /* to the data thread */
 typedef struct {
     tn_post_t              post;
@@ -379,6 +383,7 @@ data_on_identity(void *arg)
     data->plane = NULL;
 
     data->plane_conf.node = order->node;
+    data->plane_conf.hurry_until = data->loop.now + TN_DATA_HURRY_MS;
 
     if (tn_data_plane_create(data) == TN_OK) {
         tn_data_local(data);

@@ -228,7 +228,10 @@ typedef enum {
     TN_IPC_TOOL_REBIND,
     TN_IPC_TOOL_POKE,
     TN_IPC_TOOL_CAPTURE,        /* of one node; pcapng until it is closed */
-    TN_IPC_TOOL_PING_TSMP       /* argument: as of whois */
+    TN_IPC_TOOL_PING_TSMP,      /* argument: as of whois */
+    TN_IPC_TOOL_LOGOUT,         /* of one node, like the next two */
+    TN_IPC_TOOL_LOGIN,
+    TN_IPC_TOOL_RENEW           /* a new node key */
 } tn_ipc_tool_e;
 
 typedef struct {

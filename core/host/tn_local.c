@@ -201,6 +201,7 @@ tn_local_stop(void)
 {
     char  path[TN_IPC_PATH + 32];
 
+    tn_super_core_stop(tn_local.super);
     tn_super_core_detach(tn_local.super);
     tn_ipc_close(&tn_local.core_fd, 1);
     tn_ipc_close(&tn_local.thread_fd, 1);

@@ -69,6 +69,11 @@ struct tn_node_s {
     tn_timer_t            timer;        /* try again, or end */
     bool                  ending;
     bool                  ended;
+    bool                  leaving;      /* by tn_node_logout() */
+    bool                  left;         /* control is stopped, timer is set */
+    tn_node_done_pt       left_done;    /* may be NULL */
+    void                 *left_data;
+    char                  left_error[TN_IPC_TEXT];
     bool                  online;
 
     tn_ip_t               ips[TN_IPC_ADDRS];
@@ -94,6 +99,7 @@ static bool node_start_control(tn_node_t *node,
 static bool node_is_proxied(const tn_node_t *node);
 static void node_timer(void *data, tn_ms_t now);
 static void node_finish(tn_node_t *node);
+static void node_left(tn_node_t *node);
 
 static tn_ms_t node_now(void *data);
 static int64_t node_wall(void *data);
@@ -195,7 +201,7 @@ tn_node_create(const tn_node_conf_t *conf)
 
 
 void
-tn_node_end(tn_node_t *node)
+tn_node_end(tn_node_t *node, bool leave)
 {
     if (node->ending) {
         return;
@@ -204,7 +210,7 @@ tn_node_end(tn_node_t *node)
     node->ending = true;
     tn_timer_cancel(&node->loop->timers, &node->timer);
 
-    if (node->control != NULL && tn_control_stop(node->control)) {
+    if (node->control != NULL && tn_control_stop(node->control, leave)) {
         (void) tn_timer_set(&node->loop->timers, &node->timer,
                             node->loop->now + TN_NODE_END_MS);
         return;
@@ -213,6 +219,53 @@ tn_node_end(tn_node_t *node)
     /* from the loop, so that the caller need not expect it at once */
 
     (void) tn_timer_set(&node->loop->timers, &node->timer, node->loop->now);
+}
+
+
+tn_rc_t
+tn_node_logout(tn_node_t *node, tn_node_done_pt done, void *data)
+{
+    if (node->ending || node->leaving) {
+        return TN_AGAIN;
+    }
+
+    if (node->control == NULL
+        || tn_control_state(node->control, NULL) == TN_CONTROL_STOPPED)
+    {
+        return TN_NOTFOUND;
+    }
+
+    node->leaving = true;
+    node->left_done = done;
+    node->left_data = data;
+
+    (void) tn_control_logout(node->control);
+
+    return TN_OK;
+}
+
+
+void
+tn_node_unlogout(tn_node_t *node, const void *data)
+{
+    if (node->left_data == data) {
+        node->left_done = NULL;
+    }
+}
+
+
+bool
+tn_node_login(tn_node_t *node)
+{
+    if (node->ending || node->leaving || node->control == NULL
+        || tn_control_state(node->control, NULL) != TN_CONTROL_STOPPED)
+    {
+        return false;
+    }
+
+    tn_control_start(node->control);
+
+    return true;
 }
 
 
@@ -620,7 +673,46 @@ node_timer(void *data, tn_ms_t now)
         return;
     }
 
+    if (node->left) {
+        node_left(node);
+        return;
+    }
+
     node_start(node);
+}
+
+
+/* control has stopped; unless it could not be told, for good */
+static void
+node_left(tn_node_t *node)
+{
+    bool             out;
+    tn_keypair_t     nobody;
+    tn_node_done_pt  done;
+
+    out = node->left_error[0] == '\0';
+    done = node->left_done;
+
+    node->left = false;
+    node->leaving = false;
+    node->left_done = NULL;
+    node->online = false;
+
+    if (out) {
+
+        /* nobody knows this key: no session, no relay, no answer to a peer */
+
+        tn_curve_keypair(&nobody);
+        tn_data_identity(node->path, &nobody);
+        tn_wipe(&nobody, sizeof(nobody));
+
+    } else {
+        tn_control_start(node->control);
+    }
+
+    if (done != NULL) {
+        done(node->left_data, out ? NULL : node->left_error);
+    }
 }
 
 
@@ -869,6 +961,13 @@ node_self(tn_node_t *node, const tn_netmap_t *netmap)
     self = netmap->self;
 
     if (self == NULL) {
+
+        /* the stack keeps the addresses until there are others: with the
+         * last one its routes would go */
+
+        node->nips = 0;
+        free(node->name);
+        node->name = NULL;
         return;
     }
 
@@ -913,14 +1012,19 @@ node_state_changed(void *data, tn_control_state_e state, const char *text)
 {
     tn_node_t *node = data;
 
-    (void) text;
-
     /* the client has logged what there is to say */
 
-    if (state == TN_CONTROL_STOPPED && node->ending) {
-        (void) tn_timer_set(&node->loop->timers, &node->timer,
-                            node->loop->now);
+    if (state != TN_CONTROL_STOPPED || (!node->ending && !node->leaving)) {
+        return;
     }
+
+    if (!node->ending) {
+        node->left = true;
+        (void) snprintf(node->left_error, sizeof(node->left_error), "%s",
+                        text);
+    }
+
+    (void) tn_timer_set(&node->loop->timers, &node->timer, node->loop->now);
 }
 
 

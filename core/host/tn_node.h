@@ -56,8 +56,27 @@ typedef struct {
  */
 tn_node_t *tn_node_create(const tn_node_conf_t *conf);
 
-/* goes offline, an ephemeral node logs out first; ops->ended() will follow */
-void tn_node_end(tn_node_t *node);
+/*
+ * Goes offline; ops->ended() will follow.  `leave`: for good, an ephemeral
+ * node logs out first.
+ */
+void tn_node_end(tn_node_t *node, bool leave);
+
+/*
+ * Takes the node out of its tailnet; it stays out until tn_node_login().
+ * done() is called once, later, with NULL, or with why control did not hear
+ * of it, and then the node stays in.  TN_OK; TN_AGAIN: one is under way;
+ * TN_NOTFOUND: it is not in a tailnet.
+ */
+typedef void (*tn_node_done_pt)(void *data, const char *error);
+
+tn_rc_t tn_node_logout(tn_node_t *node, tn_node_done_pt done, void *data);
+
+/* done() of this data is not to be called any more */
+void tn_node_unlogout(tn_node_t *node, const void *data);
+
+/* false: it is not out */
+bool tn_node_login(tn_node_t *node);
 
 /* at once */
 void tn_node_free(tn_node_t *node);

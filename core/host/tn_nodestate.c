@@ -129,8 +129,9 @@ tn_nodestate_load(tn_nodestate_t *state, const char *control_url,
     tn_curve_public(&saved->node.pub, &saved->node.priv);
     saved->registered = json_is_true(json_object_get(root, "registered"));
 
-    if (json_object_get(root, "old_node") != NULL) {
-        rc = nodestate_key(root, "old_node", TN_KEY_NODE, &saved->old_node);
+    if (json_object_get(root, "next_node") != NULL) {
+        rc = nodestate_key(root, "next_node", TN_KEY_PRIVATE,
+                           &saved->next.priv);
     }
 
 done:
@@ -153,7 +154,7 @@ tn_rc_t
 tn_nodestate_save(tn_nodestate_t *state, const char *control_url,
     const tn_control_saved_t *saved, tn_state_error_t *error)
 {
-    char      machine[TN_KEY_TEXT], node[TN_KEY_TEXT], old[TN_KEY_TEXT];
+    char      machine[TN_KEY_TEXT], node[TN_KEY_TEXT], next[TN_KEY_TEXT];
     char     *text;
     json_t   *root;
     tn_rc_t   rc;
@@ -169,9 +170,14 @@ tn_nodestate_save(tn_nodestate_t *state, const char *control_url,
                                          node),
                      "registered", (int) saved->registered);
 
-    if (root != NULL && !tn_key_is_zero(&saved->old_node)) {
-        (void) json_object_set_new(root, "old_node",
-            json_string(tn_key_text(&saved->old_node, TN_KEY_NODE, old)));
+    if (root != NULL && !tn_key_is_zero(&saved->next.priv)
+        && json_object_set_new(root, "next_node",
+                               json_string(tn_key_text(&saved->next.priv,
+                                                       TN_KEY_PRIVATE, next)))
+           != 0)
+    {
+        json_decref(root);
+        root = NULL;
     }
 
     if (root != NULL) {
@@ -195,6 +201,7 @@ tn_nodestate_save(tn_nodestate_t *state, const char *control_url,
     json_decref(root);
     tn_wipe(machine, sizeof(machine));
     tn_wipe(node, sizeof(node));
+    tn_wipe(next, sizeof(next));
 
     return rc;
 }
@@ -213,7 +220,9 @@ tn_rc_t
 tn_nodestate_keep_netmap(tn_nodestate_t *state, const uint8_t *bytes,
     size_t len, tn_state_error_t *error)
 {
-    return tn_state_write(state->dir, TN_NODESTATE_NETMAP, bytes, len, error);
+    return bytes != NULL
+           ? tn_state_write(state->dir, TN_NODESTATE_NETMAP, bytes, len, error)
+           : tn_state_remove(state->dir, TN_NODESTATE_NETMAP, error);
 }
 
 

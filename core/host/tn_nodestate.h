@@ -43,6 +43,7 @@ tn_rc_t tn_nodestate_save(tn_nodestate_t *state, const char *control_url,
 /*
  * The last good netmap, as tn_netmap_pack() makes it: replaced as a whole,
  * read into new memory for tn_state_free().  TN_NOTFOUND: there is none.
+ * To keep NULL is to remove it.
  */
 tn_rc_t tn_nodestate_netmap(tn_nodestate_t *state, uint8_t **bytes,
     size_t *len, tn_state_error_t *error);

@@ -734,6 +734,22 @@ tn_super_core_attach(tn_super_t *super, int fd)
 
 
 void
+tn_super_core_stop(tn_super_t *super)
+{
+    tn_link_t   *link;
+    tn_snode_t  *node;
+
+    tn_list_each(link, &super->nodes) {
+        node = tn_container(link, tn_snode_t, link);
+
+        if (node->running) {
+            tn_super_core_name(super, TN_IPC_CORE_STOP, node->name, -1);
+        }
+    }
+}
+
+
+void
 tn_super_core_detach(tn_super_t *super)
 {
     super->core_fd = -1;

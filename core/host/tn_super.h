@@ -91,6 +91,9 @@ bool tn_super_wants_core(tn_super_t *super);
 tn_rc_t tn_super_core_attach(tn_super_t *super, int fd);
 void tn_super_core_detach(tn_super_t *super);
 
+/* before the last detach: all nodes end for good */
+void tn_super_core_stop(tn_super_t *super);
+
 /*
  * What is due: a rotated log, holders to start again.  Returns when to be
  * called next (tn_ipc_now()).

@@ -48,7 +48,7 @@
 #define TN_SUPERD_CORE_STABLE_MS  10000
 #define TN_SUPERD_CORE_RETRY_MS   250
 #define TN_SUPERD_CORE_MAX_MS     30000
-#define TN_SUPERD_CORE_END_MS     1000
+#define TN_SUPERD_CORE_END_MS     6000  /* a node may have to log out */
 #define TN_SUPERD_CORE_BUFFER     (1024 * 1024)
 #define TN_SUPERD_RESTORE_MS      2000
 #define TN_SUPERD_GUARD_MS        1000  /* between guards that fail */
@@ -831,6 +831,7 @@ tn_superd_end(tn_superd_t *sd)
     }
 
     if (sd->core_pid) {
+        tn_super_core_stop(sd->super);
         tn_super_core_detach(sd->super);
         tn_ipc_close(&sd->core_fd, 1);
 

@@ -82,6 +82,10 @@ static void tool_ask_pong(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *shown, tn_node_t *node);
 static void tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *shown, tn_node_t *node);
+static void tool_ask_membership(tool_request_t *req,
+    const tn_ipc_tool_t *request, json_t *shown, tn_node_t *node);
+static void tool_left(void *data, const char *error);
+static void tool_show_result(json_t *shown, const char *error);
 static void tool_acted(void *data, const tn_data_done_t *done);
 static tool_ticket_t *tool_ticket(tool_request_t *req, tn_node_t *node,
     json_t *shown);
@@ -207,6 +211,7 @@ tn_tools_forget(tn_tools_t *tools, const tn_node_t *node)
         }
 
         req = ticket->request;
+        tn_node_unlogout(ticket->node, ticket);
         tool_ticket_free(ticket);
 
         if (req != NULL && req->tickets == 0) {
@@ -229,14 +234,23 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
     tools = req->tools;
 
     if (request->command < TN_IPC_TOOL_STATUS
-        || request->command > TN_IPC_TOOL_PING_TSMP)
+        || request->command > TN_IPC_TOOL_RENEW)
     {
         tool_answer(req, TN_MALFORMED, strdup("no such command"));
         return;
     }
 
+    if (request->command >= TN_IPC_TOOL_LOGOUT && request->node[0] == '\0'
+        && tools->node(tools->data, 1, &name, &node))
+    {
+        tool_answer(req, TN_REFUSED, strdup("there are several nodes, say "
+                                            "which by --node"));
+        return;
+    }
+
     if ((request->command == TN_IPC_TOOL_PING
-         || request->command == TN_IPC_TOOL_PING_TSMP)
+         || request->command == TN_IPC_TOOL_PING_TSMP
+         || request->command == TN_IPC_TOOL_LOGOUT)
         && tn_timer_set(&tools->loop->timers, &req->timer,
                         tools->loop->now + TN_TOOL_PING_MS)
            != TN_OK)
@@ -323,6 +337,17 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
 
         if (shown != NULL) {
             tool_ask_act(req, request, shown, node);
+        }
+
+        break;
+
+    case TN_IPC_TOOL_LOGOUT:
+    case TN_IPC_TOOL_LOGIN:
+    case TN_IPC_TOOL_RENEW:
+        shown = json_pack("{s:s}", "node", name);
+
+        if (shown != NULL) {
+            tool_ask_membership(req, request, shown, node);
         }
 
         break;
@@ -524,6 +549,85 @@ tool_acted(void *data, const tn_data_done_t *done)
 
     if (req != NULL && req->tickets == 0) {
         tool_complete(req);
+    }
+}
+
+
+/* in and out of the tailnet */
+static void
+tool_ask_membership(tool_request_t *req, const tn_ipc_tool_t *request,
+    json_t *shown, tn_node_t *node)
+{
+    tn_rc_t         rc;
+    const char     *error;
+    tool_ticket_t  *ticket;
+
+    error = NULL;
+
+    if (node == NULL) {
+        error = "the node has not started";
+
+    } else if (request->command == TN_IPC_TOOL_LOGIN) {
+
+        if (!tn_node_login(node)) {
+            error = "the node is not logged out";
+        }
+
+    } else if (request->command == TN_IPC_TOOL_RENEW) {
+
+        if (tn_node_control(node) == NULL
+            || !tn_control_renew(tn_node_control(node)))
+        {
+            error = "the node is not in a tailnet, or renews its key already";
+        }
+
+    } else {
+        ticket = tool_ticket(req, node, shown);
+        rc = ticket != NULL ? tn_node_logout(node, tool_left, ticket)
+                            : TN_NOMEM;
+
+        if (rc == TN_OK) {
+            return;
+        }
+
+        if (ticket != NULL) {
+            tool_ticket_free(ticket);
+        }
+
+        error = rc == TN_NOMEM ? "out of memory"
+                : rc == TN_AGAIN ? "the node is leaving already"
+                : "the node is not in a tailnet";
+    }
+
+    tool_show_result(shown, error);
+}
+
+
+static void
+tool_left(void *data, const char *error)
+{
+    tool_ticket_t *ticket = data;
+
+    tool_request_t  *req;
+
+    req = ticket->request;
+
+    tool_show_result(ticket->shown, error);
+    tool_ticket_free(ticket);
+
+    if (req != NULL && req->tickets == 0) {
+        tool_complete(req);
+    }
+}
+
+
+static void
+tool_show_result(json_t *shown, const char *error)
+{
+    (void) json_object_set_new(shown, "done", json_boolean(error == NULL));
+
+    if (error != NULL) {
+        (void) json_object_set_new(shown, "error", json_string(error));
     }
 }
 

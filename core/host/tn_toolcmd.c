@@ -72,7 +72,10 @@ static const toolcmd_t  toolcmds[] = {
     { "restun", TN_IPC_TOOL_RESTUN, NULL, toolcmd_done },
     { "rebind", TN_IPC_TOOL_REBIND, NULL, toolcmd_done },
     { "poke", TN_IPC_TOOL_POKE, NULL, toolcmd_done },
-    { "capture", TN_IPC_TOOL_CAPTURE, "FILE", NULL }
+    { "capture", TN_IPC_TOOL_CAPTURE, "FILE", NULL },
+    { "logout", TN_IPC_TOOL_LOGOUT, NULL, toolcmd_done },
+    { "login", TN_IPC_TOOL_LOGIN, NULL, toolcmd_done },
+    { "renew", TN_IPC_TOOL_RENEW, NULL, toolcmd_done }
 };
 
 
@@ -231,6 +234,7 @@ toolcmd_usage(void)
         "       ngx_tailnet_core break [OPTIONS] REGION\n"
         "       ngx_tailnet_core restun|rebind|poke [OPTIONS]\n"
         "       ngx_tailnet_core capture [OPTIONS] FILE|-\n"
+        "       ngx_tailnet_core logout|login|renew [OPTIONS]\n"
         "  --run DIR    nginx's pid file with .tailnet appended\n"
         "               (default: " TN_TOOLCMD_RUN_DIR ")\n"
         "  --node NAME  only this tailnet block\n"

@@ -95,6 +95,7 @@ tn_plane_create(const tn_plane_conf_t *conf)
     wg.timers = conf->timers;
     wg.log = conf->log;
     wg.identity = conf->node;
+    wg.hurry_until = conf->hurry_until;
 
     plane->wg = tn_wg_create(&wg);
     tn_wipe(&wg, sizeof(wg));

@@ -75,6 +75,7 @@ typedef struct {
     tn_log_t              *log;
     tn_keypair_t           node;
     tn_keypair_t           disco;
+    tn_ms_t                hurry_until;     /* as tn_wg_conf_t has it */
     bool                   udp_offload;     /* the TUN takes joined UDP */
 
     /* instead of ops->tun_write: each packet by itself, or NULL */

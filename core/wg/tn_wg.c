@@ -54,6 +54,7 @@ tn_wg_create(const tn_wg_conf_t *conf)
     wg->timers = conf->timers;
     wg->log = conf->log;
     wg->identity = conf->identity;
+    wg->hurry_until = conf->hurry_until;
 
     tn_hash_init(&wg->peers, TN_KEY_LEN);
     tn_hash_init(&wg->indexes, sizeof(uint32_t));

@@ -78,6 +78,12 @@ typedef struct {
     tn_timers_t        *timers;     /* outlives the device */
     tn_log_t           *log;        /* may be NULL */
     tn_keypair_t        identity;   /* node key; copied */
+
+    /*
+     * Until then a handshake that is not answered is begun again after
+     * TN_WG_HURRY_MS: this key is new, and peers learn of it any moment.
+     */
+    tn_ms_t             hurry_until;
 } tn_wg_conf_t;
 
 

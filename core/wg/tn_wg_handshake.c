@@ -54,7 +54,8 @@ tn_wg_handshake_begin(tn_wg_peer_t *peer, tn_ms_t now, bool retry)
     }
 
     if (peer->shaken_at != 0
-        && now - peer->shaken_at < TN_WG_REKEY_TIMEOUT_MS)
+        && now - peer->shaken_at < tn_wg_timers_patience(peer,
+                                                         peer->shaken_at))
     {
         if (!tn_list_empty(&peer->staged)) {
             tn_wg_timers_postponed(peer, peer->shaken_at);

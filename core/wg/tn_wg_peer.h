@@ -25,6 +25,7 @@ struct tn_wg_s {
     tn_timers_t        *timers;
     tn_log_t           *log;
     tn_keypair_t        identity;
+    tn_ms_t             hurry_until;
     tn_hash_t           peers;          /* by public key */
     tn_hash_t           indexes;        /* tn_wg_index_t */
     tn_table_t          allowed;        /* prefix to peer */

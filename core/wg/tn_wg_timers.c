@@ -63,6 +63,14 @@ tn_wg_timers_arm(tn_wg_peer_t *peer, tn_ms_t at)
 }
 
 
+uint32_t
+tn_wg_timers_patience(const tn_wg_peer_t *peer, tn_ms_t now)
+{
+    return now < peer->wg->hurry_until ? TN_WG_HURRY_MS
+                                       : TN_WG_REKEY_TIMEOUT_MS;
+}
+
+
 void
 tn_wg_timers_attempt(tn_wg_peer_t *peer, tn_ms_t now)
 {
@@ -78,7 +86,7 @@ tn_wg_timers_initiated(tn_wg_peer_t *peer, tn_ms_t now)
     t = &peer->timers;
 
     t->jitter_ms = tn_random_below(TN_WG_JITTER_MS);
-    t->retry_at = now + TN_WG_REKEY_TIMEOUT_MS + t->jitter_ms;
+    t->retry_at = now + tn_wg_timers_patience(peer, now) + t->jitter_ms;
 
     tn_wg_timers_arm(peer, t->retry_at);
 }
@@ -92,7 +100,8 @@ tn_wg_timers_postponed(tn_wg_peer_t *peer, tn_ms_t shaken_at)
     t = &peer->timers;
 
     if (t->retry_at == 0) {
-        t->retry_at = shaken_at + TN_WG_REKEY_TIMEOUT_MS + t->jitter_ms;
+        t->retry_at = shaken_at + tn_wg_timers_patience(peer, shaken_at)
+                      + t->jitter_ms;
         tn_wg_timers_arm(peer, t->retry_at);
     }
 }

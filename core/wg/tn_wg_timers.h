@@ -13,6 +13,7 @@
 
 
 #define TN_WG_REKEY_TIMEOUT_MS   5000
+#define TN_WG_HURRY_MS           400
 #define TN_WG_JITTER_MS          334
 #define TN_WG_ATTEMPT_MS         90000
 #define TN_WG_KEEPALIVE_MS       10000
@@ -30,6 +31,9 @@ void tn_wg_timers_arm(tn_wg_peer_t *peer, tn_ms_t at);
 
 /* an attempt begins; its 90 s count from here */
 void tn_wg_timers_attempt(tn_wg_peer_t *peer, tn_ms_t now);
+
+/* how long an answer to an initiation of `now` is waited for */
+uint32_t tn_wg_timers_patience(const tn_wg_peer_t *peer, tn_ms_t now);
 
 /* after an initiation was sent */
 void tn_wg_timers_initiated(tn_wg_peer_t *peer, tn_ms_t now);

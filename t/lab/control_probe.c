@@ -351,7 +351,7 @@ probe_changed(void *data, tn_netmap_t *netmap,
            changes->npeers, changes->nremoved, netmap->peers.count,
            netmap->rules.n, netmap->domain);
 
-    if (changes->what & TN_NETMAP_SELF) {
+    if ((changes->what & TN_NETMAP_SELF) && netmap->self != NULL) {
         probe_node("self", netmap->self);
     }
 
@@ -604,7 +604,10 @@ probe_command(char *line)
         tn_control_wake(control);
 
     } else if (strcmp(word, "stop") == 0) {
-        (void) tn_control_stop(control);
+        (void) tn_control_stop(control, true);
+
+    } else if (strcmp(word, "renew") == 0) {
+        (void) tn_control_renew(control);
 
     } else if (strcmp(word, "logout") == 0) {
         (void) tn_control_logout(control);

@@ -503,12 +503,15 @@ registers(void)
     is_int(w.registers, 2, "expired: a new key at once, then no more");
     is_str(text_of(w.last_register, "OldNodeKey"),
            tn_key_text(&first, TN_KEY_NODE, key), "the old one is told");
-    ok(!tn_key_equal(&w.saved.node.pub, &first), "the new one is saved");
-    is_int(w.key_changes, 2, "and told to the owner");
+    ok(tn_key_equal(&w.saved.node.pub, &first)
+       && !tn_key_is_zero(&w.saved.next.priv), "both are saved");
+    is_int(w.key_changes, 1, "the old one stays in force");
     w.register_answer = "{\"MachineAuthorized\":true}";
     run(1000);
     ok(running(), "runs");
-    ok(tn_key_is_zero(&w.saved.old_node), "the old one is forgotten");
+    ok(!tn_key_equal(&w.saved.node.pub, &first), "by the new one");
+    is_int(w.key_changes, 2, "which is told to the owner");
+    ok(tn_key_is_zero(&w.saved.next.priv), "the old one is forgotten");
     world_end();
 
     begin("http://127.0.0.1:8080");
@@ -534,6 +537,8 @@ registers(void)
     for (i = 0; i < 2; i++) {
         begin("http://127.0.0.1:8080");
         saved_state();
+        w.strict = true;
+        (void) tn_key_text(&conf.saved.node.pub, TN_KEY_NODE, w.known);
         conf.auth_key = i == 0 ? NULL : "tskey-bad";
         w.map = "{\"Node\":{\"ID\":1,\"Key\":\"" NODE_KEY "\",\"Expired\":"
                 "true,\"MachineAuthorized\":true}}";
@@ -692,7 +697,7 @@ registers(void)
     tn_control_start(w.control);
     run(1000);
     is_str(text_of(w.last_register, "Ephemeral"), "true", "ephemeral");
-    ok(tn_control_stop(w.control), "its stop takes a moment");
+    ok(tn_control_stop(w.control, true), "its stop takes a moment");
     run(10);
     is_str(text_of(w.last_register, "Expiry"), "1970-01-01T00:02:03Z",
            "it logs out");
@@ -705,7 +710,7 @@ registers(void)
     ok(running() && w.saved.registered, "it can start again");
 
     w.register_answer = NULL;
-    (void) tn_control_stop(w.control);
+    (void) tn_control_stop(w.control, true);
     run(4900);
     ok(w.state != TN_CONTROL_STOPPED, "a logout without answer");
     run(200);
@@ -714,7 +719,7 @@ registers(void)
 
     start("http://127.0.0.1:8080");
     run(1000);
-    ok(!tn_control_stop(w.control), "others just stop");
+    ok(!tn_control_stop(w.control, true), "others just stop");
     is_int(w.state, TN_CONTROL_STOPPED, "at once");
     ok(w.saved.registered && w.registers == 1, "and stay registered");
     ok(tn_timers_next(&w.timers) == TN_NEVER_MS, "no timer is left");

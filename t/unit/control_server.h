@@ -79,6 +79,7 @@ typedef struct {
     bool               hang;            /* connects, then says nothing */
     bool               early;           /* an early payload */
     bool               hold_maps;       /* map requests are not answered */
+    bool               hold_answers;    /* nor, though heard, others */
     bool               flip;            /* spoil the next Noise frame */
     const char        *key_answer;      /* instead of the key */
     const char        *upgrade_answer;  /* instead of 101 */
@@ -88,6 +89,11 @@ typedef struct {
     int                map_status;
     const char        *map;             /* first message of a stream */
     bool               save_fails;
+    bool               strict;          /* maps for node keys it knows */
+    char               known[TN_KEY_TEXT];
+    int                strangers;       /* map requests refused by it */
+    int                ops_left;        /* until the client dies, 0: never */
+    bool               dead;            /* nothing of it counts any more */
 
     /* what was seen */
     char              *last_register;   /* JSON texts */
@@ -377,6 +383,41 @@ keep(char **place, const char *text)
 }
 
 
+/* the key of a registration that goes through is the node's from here on */
+static void
+server_learn(const char *body)
+{
+    json_t      *o;
+    const char  *key;
+
+    if (w.register_answer == NULL
+        || strstr(w.register_answer, "MachineAuthorized") == NULL)
+    {
+        return;
+    }
+
+    o = json_loads(body, 0, NULL);
+    key = json_string_value(json_object_get(o, "NodeKey"));
+
+    if (key != NULL && json_object_get(o, "Expiry") != NULL) {
+        snprintf(w.known, sizeof(w.known), "%s", key);
+    }
+
+    json_decref(o);
+}
+
+
+static bool
+server_refuses(json_t *o)
+{
+    const char  *key;
+
+    key = json_string_value(json_object_get(o, "NodeKey"));
+
+    return w.strict && (key == NULL || strcmp(key, w.known) != 0);
+}
+
+
 static void
 server_request(conn_t *conn, stream_t *stream)
 {
@@ -388,8 +429,9 @@ server_request(conn_t *conn, stream_t *stream)
     if (strcmp(stream->path, "/machine/register") == 0) {
         w.registers++;
         keep(&w.last_register, body);
+        server_learn(body);
 
-        if (w.register_answer != NULL) {
+        if (w.register_answer != NULL && !w.hold_answers) {
             server_respond(conn, stream, w.register_status,
                            w.register_answer, true);
         }
@@ -411,9 +453,11 @@ server_request(conn_t *conn, stream_t *stream)
         w.polls++;
         keep(&w.last_map, body);
 
-        if (w.map_status != 200) {
-            server_respond(conn, stream, w.map_status, "node not found",
-                           true);
+        if (w.map_status != 200 || server_refuses(o)) {
+            w.strangers++;
+            server_respond(conn, stream, w.map_status != 200 ? w.map_status
+                                                             : 404,
+                           "node not found", true);
 
         } else if (!w.hold_maps) {
             server_respond(conn, stream, 200, "", false);
@@ -738,6 +782,18 @@ server_receive(conn_t *conn, const uint8_t *bytes, size_t len)
 
 /* --- the owner's side */
 
+/* one more thing that the client did to the world; false: it died before */
+static bool
+world_lives(void)
+{
+    if (w.ops_left != 0 && --w.ops_left == 0) {
+        w.dead = true;
+    }
+
+    return !w.dead;
+}
+
+
 static conn_t *
 world_conn(uint32_t id)
 {
@@ -817,6 +873,10 @@ op_send(void *data, uint32_t id, const uint8_t *bytes, size_t len)
         abort();
     }
 
+    if (!world_lives()) {
+        return;
+    }
+
     server_receive(conn, bytes, len);
 }
 
@@ -845,6 +905,10 @@ op_save(void *data, const tn_control_saved_t *saved)
 
     if (w.save_fails) {
         return TN_ERROR;
+    }
+
+    if (!world_lives()) {
+        return TN_OK;
     }
 
     w.saves++;
@@ -1029,6 +1093,18 @@ server_close(const char *reason)
             conn_free(&w.conns[i]);
             tn_control_closed(w.control, id, reason);
         }
+    }
+}
+
+
+/* the client is: nobody is told */
+static inline void
+server_gone(void)
+{
+    size_t  i;
+
+    for (i = 0; i < CONNS; i++) {
+        conn_free(&w.conns[i]);
     }
 }
 

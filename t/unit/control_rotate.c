@@ -1,0 +1,254 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The node key is replaced while it serves, and the client is killed at every
+ * single thing it does meanwhile: it comes back by itself, as the same node.
+ */
+
+#include "control_server.h"
+#include "tap.h"
+
+
+#define WALL  1800000000
+
+#define NODE  "{\"ID\":1,\"Name\":\"web.tail.test.\",\"Key\":\"nodekey:"      \
+    "2222222222222222222222222222222222222222222222222222222222222222\","     \
+    "\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true"
+
+#define MAP      "{\"Node\":" NODE "}}"
+#define EXPIRED  "{\"Node\":" NODE ",\"Expired\":true}}"
+
+static tn_control_conf_t  conf;
+
+
+static void
+begin(void)
+{
+    static uint64_t  seed = 1000;
+
+    memset(&w, 0, sizeof(w));
+
+    tn_random_seed_for_tests(++seed);
+    tn_timers_init(&w.timers);
+    tn_curve_keypair(&w.key);
+
+    w.now = 1000000;
+    w.wall = WALL;
+    w.piece = 100000;
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    w.register_status = 200;
+    w.map_status = 200;
+    w.map = MAP;
+    w.strict = true;
+
+    memset(&conf, 0, sizeof(conf));
+    conf.url = "http://127.0.0.1:8080";
+    conf.auth_key = "tskey-secret";
+    conf.hostname = "web";
+    memset(conf.disco.b, 7, sizeof(conf.disco.b));
+
+    tn_curve_keypair(&conf.saved.machine);
+    tn_curve_keypair(&conf.saved.node);
+    conf.saved.registered = true;
+    w.saved = conf.saved;
+    (void) tn_key_text(&conf.saved.node.pub, TN_KEY_NODE, w.known);
+}
+
+
+static void
+create(void)
+{
+    w.control = tn_control_create(&conf, &world_ops, NULL, &w.timers,
+                                  &world_log);
+    tn_control_start(w.control);
+}
+
+
+static bool
+running(void)
+{
+    return w.state == TN_CONTROL_RUNNING && tn_control_online(w.control);
+}
+
+
+/* the key on disk is the one that control has */
+static bool
+agreed(void)
+{
+    char  key[TN_KEY_TEXT];
+
+    return strcmp(tn_key_text(&w.saved.node.pub, TN_KEY_NODE, key), w.known)
+           == 0
+           && tn_key_is_zero(&w.saved.next.priv) && w.saved.registered;
+}
+
+
+static void
+renews(void)
+{
+    char         old[TN_KEY_TEXT];
+    tn_key_t     first;
+    const char  *code;
+
+    begin();
+    create();
+    run(1000);
+    first = w.saved.node.pub;
+    memcpy(old, w.known, sizeof(old));
+
+    ok(tn_control_renew(w.control), "a new node key is asked for");
+    ok(!tn_control_renew(w.control), "once");
+    ok(running(), "meanwhile it runs");
+    run(1000);
+    ok(running() && agreed(), "and afterwards");
+    ok(!tn_key_equal(&first, &w.saved.node.pub), "by another key");
+    is_int(w.key_changes, 1, "which the owner was given");
+    ok(strstr(w.last_register, old) != NULL, "in place of the first");
+    is_int((long long) w.nconns, 2, "on the same connection");
+    world_end();
+
+    /* somebody has to log in, who takes a day */
+
+    begin();
+    conf.auth_key = NULL;
+    create();
+    run(1000);
+    w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
+    ok(tn_control_renew(w.control), "renewed without an auth key");
+    w.register_answer = NULL;
+    run(0);
+    w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
+    run(0);
+    ok(running(), "a login is waited for, it runs");
+    ok(tn_control_health(w.control, &code) == NULL, "and is in good health");
+    world_end();
+
+    /* an auth key that is no good any more */
+
+    begin();
+    create();
+    run(1000);
+    w.register_answer = "{\"Error\":\"auth key is spent\"}";
+    ok(tn_control_renew(w.control), "renewed with a bad auth key");
+    run(60000);
+    ok(running() && agreed(), "the present key stays");
+    is_int((long long) w.nconns, 2, "the connection, too");
+    is_int(w.key_changes, 0, "nobody was given another");
+    ok(strstr(w.log, "auth key is spent; the present one stays") != NULL,
+       "it is said");
+    world_end();
+
+    /* a bad auth key in the configuration of a node that is registered */
+
+    begin();
+    conf.auth_key = "tskey-expired";
+    w.register_answer = "{\"Error\":\"auth key has expired\"}";
+    create();
+    run(60000);
+    ok(running(), "an expired auth key does not lock a node out");
+    is_int(w.registers, 0, "since it is not used");
+    world_end();
+
+    /* the answer was lost with the connection */
+
+    begin();
+    create();
+    run(1000);
+    w.hold_answers = true;
+    (void) tn_control_renew(w.control);
+    run(10);
+    server_close("reset");
+    w.hold_answers = false;
+    run(5000);
+    ok(running() && agreed(), "a lost answer is found out about");
+    is_int(w.registers, 1, "without another registration");
+    is_int(w.key_changes, 1, "the owner has the new key");
+    world_end();
+}
+
+
+/*
+ * `expired`: the key has, and the client begins by itself; else it is told
+ * to.  Dies as it does the nth thing; false: it did not get that far.
+ */
+static bool
+crashes_at(int n, bool expired, int *bad)
+{
+    bool                dead;
+    tn_control_saved_t  saved;
+
+    begin();
+    w.map = expired ? EXPIRED : MAP;
+    w.ops_left = expired ? n : 0;
+    create();
+    run(0);
+    w.map = MAP;
+
+    if (!expired) {
+        w.ops_left = n;
+        (void) tn_control_renew(w.control);
+    }
+
+    run(2000);
+    dead = w.dead;
+
+    /* another process with what is on disk */
+
+    saved = w.saved;
+    w.dead = true;
+    tn_control_destroy(w.control);
+    server_gone();
+    w.ops_left = 0;
+    w.dead = false;
+
+    conf.saved = saved;
+    create();
+    run(60000);
+
+    if (!running() || !agreed()) {
+        printf("# %s, killed at %d: state %d \"%s\"\n", expired ? "expired"
+             : "renewed", n, w.state, w.text);
+        (*bad)++;
+    }
+
+    if (w.registers > 3 || memcmp(&w.saved.machine, &conf.saved.machine,
+                                  sizeof(w.saved.machine)) != 0)
+    {
+        printf("# killed at %d: %d registrations\n", n, w.registers);
+        (*bad)++;
+    }
+
+    world_end();
+
+    return dead;
+}
+
+
+int
+main(void)
+{
+    int  n, bad;
+
+    if (!ok(tn_crypto_init() == TN_OK, "crypto")) {
+        return tap_done();
+    }
+
+    renews();
+
+    bad = 0;
+
+    for (n = 1; crashes_at(n, false, &bad); n++) { /* void */ }
+
+    ok(n > 4, "a renewal is %d things", n - 1);
+    is_int(bad, 0, "killed at any, the node comes back as it was");
+
+    bad = 0;
+
+    for (n = 1; crashes_at(n, true, &bad); n++) { /* void */ }
+
+    ok(n > 8, "a start with an expired key is %d things", n - 1);
+    is_int(bad, 0, "killed at any, the node comes back as it was");
+
+    return tap_done();
+}
