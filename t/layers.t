@@ -17,6 +17,7 @@ chdir "$FindBin::Bin/.." or BAIL_OUT("no repository: $!");
 #   base <- crypto <- wire <- { control, path, wg, filter, names } <- node
 #   base <- wire <- stack <- node <- host
 #   base <- crypto <- lock <- control
+#   base <- crypto <- wire <- cert <- host
 
 my @below = qw(base crypto wire);
 my @parts = qw(control path wg filter names);
@@ -26,11 +27,12 @@ my %may = (
     crypto => ['base'],
     wire   => [qw(base crypto)],
     lock   => [qw(base crypto)],
+    cert   => [@below],
     (map { $_ => [@below] } @parts),
     control => [@below, 'lock'],
     stack  => [@below],
     node   => [@below, @parts, 'stack'],
-    host   => [@below, @parts, 'stack', 'node'],
+    host   => [@below, @parts, 'cert', 'stack', 'node'],
 );
 
 # What owns no socket, clock, thread or file does not need these.  (A library
@@ -46,7 +48,7 @@ my $host_calls = qr{\b(?:clock_gettime|gettimeofday|time|sleep|usleep
     |fopen|fork|execve?|epoll_\w+|getaddrinfo
     |pthread_(?:create|join|mutex\w*|cond\w*|rwlock\w*|spin\w*))\s*\(}x;
 
-my %pure = map { $_ => 1 } @below, 'lock', @parts, 'stack', 'node';
+my %pure = map { $_ => 1 } @below, 'lock', 'cert', @parts, 'stack', 'node';
 
 # The log writes its lines to where it was told.
 my %exempt = ('core/base/tn_log.c' => 1);

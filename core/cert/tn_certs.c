@@ -1,0 +1,1071 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Each name that control lists has a place here.  What happens to it next is
+ * decided by tn_certs_tick(), which runs after whatever may have changed it:
+ *
+ *   order    there is no certificate, or its time to renew has come; not
+ *            before the pause after a failure is over, nor while control,
+ *            which publishes the record, is away
+ *   look     there is one: ask the server when to renew it (ARI, RFC 9773),
+ *            again as often as it says
+ *
+ * There is one errand at a time, so never two orders of a name, and the
+ * queue lets TN_CERTS_RUNNING nodes order at a time.  The time to renew is a
+ * random instant in the window that the server suggests, or without one two
+ * thirds of the lifetime.  What is there goes on being served until the next
+ * one is on disk.
+ *
+ * A pause after the server said no starts with a minute, after any other
+ * trouble with five seconds; both double up to six hours.
+ *
+ * Files: acme.<server>.json holds the account, cert.<name>.<server>.pem a
+ * private key and its chain; <server> is a hash of the directory's URL, so
+ * that staging and production do not mix.
+ */
+
+#include "cert/tn_certs.h"
+
+#include "cert/tn_jose.h"
+#include "crypto/tn_blake2s.h"
+
+#include <jansson.h>
+#include <openssl/pem.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+
+#define TN_CERTS_REFUSED_MS  60000
+#define TN_CERTS_AWAY_MS     5000
+#define TN_CERTS_PAUSE_MAX_MS  21600000
+#define TN_CERTS_LOOK_MS     3600000    /* after a look that failed */
+#define TN_CERTS_TICK_MS     3600000    /* the wall clock may be set */
+
+#define TN_CERTS_FRESH_S     3600       /* or a sixth of the lifetime */
+
+#define TN_CERTS_SELF_S      (397 * 86400)
+#define TN_CERTS_SELF_LEFT_S (30 * 86400)
+#define TN_CERTS_SELF_FILE   "cert.self-signed.pem"
+
+
+typedef struct {
+    tn_chain_named_t  named;
+    bool              have;
+    bool              listed;           /* by control, at present */
+
+    int64_t           renew_at;         /* Unix seconds */
+    int64_t           start;            /* of the window; 0: none */
+    int64_t           end;
+    tn_ms_t           look_at;
+    tn_ms_t           try_at;
+    unsigned          failures;
+} tn_certs_name_t;
+
+
+struct tn_certs_s {
+    const tn_certs_ops_t  *ops;
+    void                  *data;
+    tn_timers_t           *timers;
+    tn_certs_queue_t      *queue;
+    tn_link_t              waiting;     /* in the queue */
+    tn_log_t              *log;
+    char                   directory[TN_ACME_URL_MAX];
+    char                   server[17];
+
+    EVP_PKEY              *account_key;
+    char                   account[TN_ACME_URL_MAX];
+
+    tn_certs_name_t        name[TN_CERTS_MAX];
+    size_t                 n;
+    char                   own[TN_CHAIN_NAME_MAX + 1];
+    tn_chain_named_t       self;
+    bool                   have_self;
+
+    bool                   wanted;
+    bool                   fallback;
+    bool                   online;
+    bool                   known;       /* control has said which names */
+    bool                   told;        /* that there are none */
+
+    tn_acme_t             *acme;        /* the errand under way */
+    tn_certs_name_t       *target;      /* what it is for */
+    bool                   ordering;
+    tn_timer_t             timer;
+};
+
+
+static void tn_certs_tick(tn_certs_t *certs);
+static void tn_certs_due(void *data, tn_ms_t now);
+static bool tn_certs_order_due(tn_certs_t *certs, tn_certs_name_t *name);
+static void tn_certs_order(tn_certs_t *certs, tn_certs_name_t *name);
+static void tn_certs_look(tn_certs_t *certs, tn_certs_name_t *name);
+static void tn_certs_end(tn_certs_t *certs);
+static void tn_certs_plan(tn_certs_t *certs, tn_certs_name_t *name);
+static bool tn_certs_account(tn_certs_t *certs);
+static bool tn_certs_account_save(tn_certs_t *certs);
+static void tn_certs_load(tn_certs_t *certs, tn_certs_name_t *name);
+static bool tn_certs_save(tn_certs_t *certs, const char *file,
+    const tn_chain_t *chain);
+static void tn_certs_self(tn_certs_t *certs);
+static void tn_certs_file(const tn_certs_t *certs, const char *name,
+    char file[TN_CERTS_FILE]);
+static const char *tn_certs_day(int64_t seconds, char text[32]);
+static void tn_certs_hash(const char *text, char hash[17]);
+static int tn_certs_no_password(char *buf, int size, int rw, void *data);
+
+static int64_t tn_certs_acme_wall(void *data);
+static tn_ms_t tn_certs_acme_now(void *data);
+static void tn_certs_acme_request(void *data,
+    const tn_acme_request_t *request);
+static void tn_certs_acme_present(void *data, const char *name,
+    const char *value);
+static void tn_certs_acme_account(void *data, const char *url);
+static void tn_certs_acme_done(void *data, tn_chain_t *chain);
+static void tn_certs_acme_window(void *data, int64_t start, int64_t end,
+    uint64_t again_ms);
+static void tn_certs_acme_failed(void *data, tn_acme_why_e why,
+    const char *text, uint64_t retry_ms);
+
+
+static const tn_acme_ops_t  tn_certs_acme_ops = {
+    .wall = tn_certs_acme_wall,
+    .now = tn_certs_acme_now,
+    .request = tn_certs_acme_request,
+    .present = tn_certs_acme_present,
+    .account = tn_certs_acme_account,
+    .done = tn_certs_acme_done,
+    .window = tn_certs_acme_window,
+    .failed = tn_certs_acme_failed
+};
+
+
+tn_certs_t *
+tn_certs_create(const char *directory, const tn_certs_ops_t *ops,
+    void *data, tn_timers_t *timers, tn_certs_queue_t *queue, tn_log_t *log)
+{
+    tn_certs_t  *certs;
+
+    certs = calloc(1, sizeof(tn_certs_t));
+    if (certs == NULL) {
+        return NULL;
+    }
+
+    certs->ops = ops;
+    certs->data = data;
+    certs->timers = timers;
+    certs->queue = queue;
+    certs->log = log;
+
+    tn_list_init(&certs->waiting);
+    tn_timer_init(&certs->timer, tn_certs_due, certs);
+
+    (void) snprintf(certs->directory, sizeof(certs->directory), "%s",
+                    directory != NULL ? directory : TN_CERTS_DIRECTORY);
+    tn_certs_hash(certs->directory, certs->server);
+
+    return certs;
+}
+
+
+void
+tn_certs_destroy(tn_certs_t *certs)
+{
+    size_t  i;
+
+    if (certs == NULL) {
+        return;
+    }
+
+    if (certs->acme != NULL) {
+        tn_certs_end(certs);
+    }
+
+    tn_list_remove(&certs->waiting);
+    tn_timer_cancel(certs->timers, &certs->timer);
+
+    for (i = 0; i < certs->n; i++) {
+        tn_chain_free(&certs->name[i].named.chain);
+    }
+
+    tn_chain_free(&certs->self.chain);
+    EVP_PKEY_free(certs->account_key);
+    free(certs);
+}
+
+
+void
+tn_certs_want(tn_certs_t *certs, bool fallback)
+{
+    size_t  i;
+
+    if (!certs->wanted) {
+        certs->wanted = true;
+
+        for (i = 0; i < certs->n; i++) {
+            tn_certs_load(certs, &certs->name[i]);
+        }
+    }
+
+    certs->fallback |= fallback;
+
+    tn_certs_tick(certs);
+}
+
+
+void
+tn_certs_names(tn_certs_t *certs, char *const *domains, size_t n,
+    const char *own)
+{
+    size_t            i, k, len;
+    tn_certs_name_t  *name;
+
+    certs->known = true;
+
+    len = tn_min(strlen(own), TN_CHAIN_NAME_MAX);
+    len -= len != 0 && own[len - 1] == '.';
+    memcpy(certs->own, own, len);
+    certs->own[len] = '\0';
+
+    for (k = 0; k < certs->n; k++) {
+        certs->name[k].listed = false;
+    }
+
+    for (i = 0; i < n; i++) {
+        len = strlen(domains[i]);
+
+        /* what is no name of a host cannot be one of a certificate */
+
+        if (len == 0 || len > TN_CHAIN_NAME_MAX || domains[i][0] == '.'
+            || strspn(domains[i], "abcdefghijklmnopqrstuvwxyz"
+                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
+               != len)
+        {
+            continue;
+        }
+
+        for (k = 0; k < certs->n; k++) {
+            if (strcasecmp(certs->name[k].named.name, domains[i]) == 0) {
+                break;
+            }
+        }
+
+        if (k == TN_CERTS_MAX) {
+            tn_log(certs->log, TN_LOG_WARN, "certificates: control names more "
+                   "than %d domains, \"%s\" is left out",
+                   (int) (TN_CERTS_MAX), domains[i]);
+            break;
+        }
+
+        name = &certs->name[k];
+
+        if (k == certs->n) {
+            memset(name, 0, sizeof(tn_certs_name_t));
+            memcpy(name->named.name, domains[i], len + 1);
+            certs->n++;
+
+            if (certs->wanted) {
+                tn_certs_load(certs, name);
+            }
+        }
+
+        name->listed = true;
+    }
+
+    tn_certs_tick(certs);
+}
+
+
+void
+tn_certs_online(tn_certs_t *certs, bool online)
+{
+    certs->online = online;
+
+    tn_certs_tick(certs);
+}
+
+
+void
+tn_certs_answered(tn_certs_t *certs, const tn_acme_answer_t *answer)
+{
+    if (certs->acme != NULL) {
+        tn_acme_answered(certs->acme, answer);
+    }
+}
+
+
+void
+tn_certs_lost(tn_certs_t *certs, const char *reason)
+{
+    if (certs->acme != NULL) {
+        tn_acme_lost(certs->acme, reason);
+    }
+}
+
+
+void
+tn_certs_presented(tn_certs_t *certs, const char *error)
+{
+    if (certs->acme != NULL) {
+        tn_acme_presented(certs->acme, error);
+    }
+}
+
+
+uint8_t *
+tn_certs_pack(const tn_certs_t *certs, size_t *len)
+{
+    size_t                   i, n;
+    const tn_chain_named_t  *set[TN_CHAIN_SET_MAX];
+
+    n = 0;
+
+    for (i = 0; i < certs->n; i++) {
+        if (certs->name[i].have && certs->name[i].listed) {
+            set[n++] = &certs->name[i].named;
+        }
+    }
+
+    if (certs->have_self && certs->fallback) {
+        set[n++] = &certs->self;
+    }
+
+    return tn_chain_pack(set, n, len);
+}
+
+
+const char *
+tn_certs_each(const tn_certs_t *certs, size_t i, int64_t *not_before,
+    int64_t *not_after)
+{
+    const tn_certs_name_t  *name;
+
+    if (i >= certs->n) {
+        return NULL;
+    }
+
+    name = &certs->name[i];
+
+    *not_before = name->have ? name->named.chain.not_before : 0;
+    *not_after = name->have ? name->named.chain.not_after : 0;
+
+    return name->named.name;
+}
+
+
+static void
+tn_certs_due(void *data, tn_ms_t now)
+{
+    (void) now;
+
+    tn_certs_tick(data);
+}
+
+
+static void
+tn_certs_tick(tn_certs_t *certs)
+{
+    size_t            i, listed;
+    tn_ms_t           now, next;
+    int64_t           wall;
+    tn_certs_name_t  *name;
+
+    if (!certs->wanted || !certs->known) {
+        return;
+    }
+
+    now = certs->ops->now(certs->data);
+    wall = certs->ops->wall(certs->data);
+    next = now + TN_CERTS_TICK_MS;
+    listed = 0;
+
+    for (i = 0; i < certs->n; i++) {
+        listed += certs->name[i].listed;
+    }
+
+    if (listed != 0) {
+        certs->told = false;
+
+    } else if (!certs->told) {
+        certs->told = true;
+        tn_log(certs->log, TN_LOG_WARN, "control gives this node no "
+               "certificate domains, so $tailnet_certificate is %s: switch "
+               "on HTTPS certificates in the admin console (DNS); headscale "
+               "has none", certs->fallback ? "self-signed" : "empty");
+    }
+
+    tn_certs_self(certs);
+
+    for (i = 0; i < certs->n && certs->acme == NULL; i++) {
+        if (tn_certs_order_due(certs, &certs->name[i])) {
+            tn_certs_order(certs, &certs->name[i]);
+            break;
+        }
+    }
+
+    for (i = 0; i < certs->n; i++) {
+        name = &certs->name[i];
+
+        if (!name->listed) {
+            continue;
+        }
+
+        if (certs->acme == NULL && name->have && now >= name->look_at) {
+            tn_certs_look(certs, name);
+        }
+
+        /* what is due already waits for the errand, the queue or control */
+
+        if (name->have && name->look_at > now) {
+            next = tn_min(next, name->look_at);
+        }
+
+        if (name->try_at > now) {
+            next = tn_min(next, name->try_at);
+        }
+
+        if (name->have && name->renew_at > wall) {
+            next = tn_min(next, now + (tn_ms_t) (name->renew_at - wall)
+                                      * 1000);
+        }
+    }
+
+    (void) tn_timer_set(certs->timers, &certs->timer, next);
+}
+
+
+static bool
+tn_certs_order_due(tn_certs_t *certs, tn_certs_name_t *name)
+{
+    return name->listed
+           && certs->online
+           && certs->ops->now(certs->data) >= name->try_at
+           && (!name->have
+               || certs->ops->wall(certs->data) >= name->renew_at);
+}
+
+
+static void
+tn_certs_order(tn_certs_t *certs, tn_certs_name_t *name)
+{
+    char            ari[TN_CHAIN_ARI_MAX];
+    tn_acme_conf_t  conf;
+
+    if (certs->queue->running >= TN_CERTS_RUNNING) {
+
+        if (tn_list_empty(&certs->waiting)) {
+            tn_list_push(&certs->queue->waiting, &certs->waiting);
+        }
+
+        return;
+    }
+
+    if (!tn_certs_account(certs)) {
+        name->try_at = certs->ops->now(certs->data) + TN_CERTS_REFUSED_MS;
+        return;
+    }
+
+    memset(&conf, 0, sizeof(conf));
+    conf.directory = certs->directory;
+    conf.account_key = certs->account_key;
+    conf.account = certs->account;
+    conf.domain = name->named.name;
+
+    if (name->have && tn_chain_ari(&name->named.chain, ari) == TN_OK) {
+        conf.ari = ari;
+    }
+
+    certs->acme = tn_acme_create(&conf, &tn_certs_acme_ops, certs,
+                                 certs->timers, certs->log);
+
+    if (certs->acme == NULL) {
+        name->try_at = certs->ops->now(certs->data) + TN_CERTS_AWAY_MS;
+        return;
+    }
+
+    tn_list_remove(&certs->waiting);
+    certs->queue->running++;
+    certs->target = name;
+    certs->ordering = true;
+
+    tn_log(certs->log, TN_LOG_INFO, "certificate of %s: ordering%s from %s",
+           name->named.name, name->have ? " the next" : "",
+           certs->directory);
+
+    tn_acme_start(certs->acme);
+}
+
+
+static void
+tn_certs_look(tn_certs_t *certs, tn_certs_name_t *name)
+{
+    char            ari[TN_CHAIN_ARI_MAX];
+    tn_acme_conf_t  conf;
+
+    name->look_at = certs->ops->now(certs->data) + TN_CERTS_LOOK_MS;
+
+    if (tn_chain_ari(&name->named.chain, ari) != TN_OK) {
+        return;
+    }
+
+    memset(&conf, 0, sizeof(conf));
+    conf.directory = certs->directory;
+    conf.ari = ari;
+
+    certs->acme = tn_acme_create(&conf, &tn_certs_acme_ops, certs,
+                                 certs->timers, certs->log);
+
+    if (certs->acme != NULL) {
+        certs->target = name;
+        certs->ordering = false;
+        tn_acme_start(certs->acme);
+    }
+}
+
+
+/* of the errand; whoever waited longest is next */
+
+static void
+tn_certs_end(tn_certs_t *certs)
+{
+    tn_link_t   *link;
+    tn_certs_t  *other;
+
+    certs->ops->cancel(certs->data);
+
+    tn_acme_destroy(certs->acme);
+    certs->acme = NULL;
+    certs->target = NULL;
+
+    if (!certs->ordering) {
+        return;
+    }
+
+    certs->ordering = false;
+    certs->queue->running--;
+
+    link = tn_list_shift(&certs->queue->waiting);
+
+    if (link != NULL) {
+        other = tn_container(link, tn_certs_t, waiting);
+        (void) tn_timer_set(other->timers, &other->timer,
+                            other->ops->now(other->data));
+    }
+}
+
+
+/* when to renew what has just come, until the server says better */
+
+static void
+tn_certs_plan(tn_certs_t *certs, tn_certs_name_t *name)
+{
+    const tn_chain_t  *chain;
+
+    chain = &name->named.chain;
+
+    name->have = true;
+    name->start = 0;
+    name->end = 0;
+    name->look_at = certs->ops->now(certs->data);
+    name->renew_at = chain->not_before
+                     + (chain->not_after - chain->not_before) / 3 * 2;
+}
+
+
+/* --- files */
+
+/* the key of this server's account, read or made */
+
+static bool
+tn_certs_account(tn_certs_t *certs)
+{
+    BIO         *bio;
+    char         file[TN_CERTS_FILE];
+    size_t       len;
+    json_t      *o;
+    tn_rc_t      rc;
+    uint8_t     *bytes;
+    const char  *pem, *url;
+
+    if (certs->account_key != NULL) {
+        return true;
+    }
+
+    (void) snprintf(file, sizeof(file), "acme.%s.json", certs->server);
+
+    rc = certs->ops->load(certs->data, file, &bytes, &len);
+
+    if (rc == TN_NOTFOUND) {
+        certs->account_key = tn_jose_key_create();
+        return certs->account_key != NULL && tn_certs_account_save(certs);
+    }
+
+    if (rc != TN_OK) {
+        return false;
+    }
+
+    o = json_loadb((char *) bytes, len, 0, NULL);
+    certs->ops->unload(certs->data, bytes, len);
+
+    pem = json_string_value(json_object_get(o, "key"));
+    url = json_string_value(json_object_get(o, "account"));
+
+    if (pem != NULL) {
+        bio = BIO_new_mem_buf(pem, -1);
+
+        if (bio != NULL) {
+            certs->account_key = PEM_read_bio_PrivateKey(bio, NULL,
+                                                  tn_certs_no_password, NULL);
+            BIO_free(bio);
+        }
+    }
+
+    if (url != NULL && strlen(url) < sizeof(certs->account)) {
+        memcpy(certs->account, url, strlen(url) + 1);
+    }
+
+    json_decref(o);
+
+    if (certs->account_key == NULL
+        || EVP_PKEY_get_base_id(certs->account_key) != EVP_PKEY_EC
+        || EVP_PKEY_get_bits(certs->account_key) != 256)
+    {
+        tn_log(certs->log, TN_LOG_ERR, "certificates: \"%s\" in the state "
+               "directory is no ACME account; remove it to make another",
+               file);
+        EVP_PKEY_free(certs->account_key);
+        certs->account_key = NULL;
+        return false;
+    }
+
+    return true;
+}
+
+
+static int
+tn_certs_no_password(char *buf, int size, int rw, void *data)
+{
+    (void) buf;
+    (void) size;
+    (void) rw;
+    (void) data;
+
+    return -1;
+}
+
+
+/* what depends on the key is done only once it is on disk */
+
+static bool
+tn_certs_account_save(tn_certs_t *certs)
+{
+    BIO     *bio;
+    char     file[TN_CERTS_FILE], *pem, *text;
+    long     len;
+    bool     saved;
+    json_t  *o;
+
+    saved = false;
+    text = NULL;
+
+    (void) snprintf(file, sizeof(file), "acme.%s.json", certs->server);
+
+    bio = BIO_new(BIO_s_secmem());
+
+    if (bio != NULL
+        && PEM_write_bio_PKCS8PrivateKey(bio, certs->account_key, NULL, NULL,
+                                         0, NULL, NULL)
+           == 1)
+    {
+        len = BIO_get_mem_data(bio, &pem);
+        o = json_pack("{s:s, s:s, s:s%}", "directory", certs->directory,
+                      "account", certs->account, "key", pem, (size_t) len);
+        text = json_dumps(o, JSON_INDENT(2));
+        json_decref(o);
+    }
+
+    BIO_free(bio);
+
+    if (text != NULL) {
+        saved = certs->ops->save(certs->data, file, text, strlen(text))
+                == TN_OK;
+        tn_chain_text_free(text, strlen(text));
+    }
+
+    if (!saved && certs->account[0] == '\0') {
+        EVP_PKEY_free(certs->account_key);
+        certs->account_key = NULL;
+    }
+
+    return saved;
+}
+
+
+static void
+tn_certs_load(tn_certs_t *certs, tn_certs_name_t *name)
+{
+    char         file[TN_CERTS_FILE], day[32];
+    size_t       len;
+    int64_t      wall;
+    uint8_t     *bytes;
+    tn_chain_t   chain;
+    const char  *why;
+
+    tn_certs_file(certs, name->named.name, file);
+
+    if (certs->ops->load(certs->data, file, &bytes, &len) != TN_OK) {
+        return;
+    }
+
+    wall = certs->ops->wall(certs->data);
+    why = NULL;
+
+    if (tn_chain_parse(&chain, bytes, len, true) != TN_OK) {
+        why = "damaged";
+
+    } else if (!tn_chain_has_name(&chain, name->named.name)) {
+        why = "of another name";
+
+    } else if (chain.not_after <= wall) {
+        why = "expired";
+    }
+
+    certs->ops->unload(certs->data, bytes, len);
+
+    if (why != NULL) {
+        tn_log(certs->log, TN_LOG_WARN, "certificate of %s: \"%s\" in the "
+               "state directory is %s, another is ordered",
+               name->named.name, file, why);
+        tn_chain_free(&chain);
+        return;
+    }
+
+    name->named.chain = chain;
+    tn_certs_plan(certs, name);
+
+    tn_log(certs->log, TN_LOG_INFO, "certificate of %s: valid until %s",
+           name->named.name, tn_certs_day(chain.not_after, day));
+
+    certs->ops->changed(certs->data);
+}
+
+
+static bool
+tn_certs_save(tn_certs_t *certs, const char *file, const tn_chain_t *chain)
+{
+    char    *text;
+    bool     saved;
+    size_t   len;
+
+    text = tn_chain_text(chain, &len);
+    if (text == NULL) {
+        return false;
+    }
+
+    saved = certs->ops->save(certs->data, file, text, len) == TN_OK;
+    tn_chain_text_free(text, len);
+
+    return saved;
+}
+
+
+/* made when asked for, kept for those who have told their browser to trust */
+
+static void
+tn_certs_self(tn_certs_t *certs)
+{
+    size_t       i, len;
+    int64_t      wall;
+    uint8_t     *bytes;
+    tn_chain_t  *chain;
+    const char  *name;
+
+    if (!certs->fallback) {
+        return;
+    }
+
+    name = certs->own;
+
+    for (i = 0; i < certs->n; i++) {
+
+        if (certs->name[i].listed) {
+            if (certs->name[i].have) {
+                return;
+            }
+
+            name = certs->name[i].named.name;
+            break;
+        }
+    }
+
+    chain = &certs->self.chain;
+    wall = certs->ops->wall(certs->data);
+
+    if (!certs->have_self
+        && certs->ops->load(certs->data, TN_CERTS_SELF_FILE, &bytes, &len)
+           == TN_OK)
+    {
+        certs->have_self = tn_chain_parse(chain, bytes, len, true) == TN_OK;
+        certs->ops->unload(certs->data, bytes, len);
+
+    } else if (certs->have_self && tn_chain_has_name(chain, name)
+               && chain->not_after - wall > TN_CERTS_SELF_LEFT_S)
+    {
+        return;
+    }
+
+    if (certs->have_self && tn_chain_has_name(chain, name)
+        && chain->not_after - wall > TN_CERTS_SELF_LEFT_S)
+    {
+        goto done;
+    }
+
+    tn_chain_free(chain);
+
+    certs->have_self = *name != '\0'
+                       && tn_chain_self_signed(chain, name, wall,
+                                               TN_CERTS_SELF_S)
+                          == TN_OK;
+
+    if (!certs->have_self) {
+        return;
+    }
+
+    (void) tn_certs_save(certs, TN_CERTS_SELF_FILE, chain);
+
+done:
+
+    certs->self.flags = TN_CHAIN_SELF_SIGNED;
+    (void) snprintf(certs->self.name, sizeof(certs->self.name), "%s", name);
+    certs->ops->changed(certs->data);
+}
+
+
+static void
+tn_certs_file(const tn_certs_t *certs, const char *name,
+    char file[TN_CERTS_FILE])
+{
+    int     n;
+    char    hash[17];
+    size_t  i;
+
+    n = snprintf(file, TN_CERTS_FILE, "cert.%s.%s.pem", name, certs->server);
+
+    if (n >= TN_CERTS_FILE) {
+        tn_certs_hash(name, hash);
+        (void) snprintf(file, TN_CERTS_FILE, "cert.%s.%s.pem", hash,
+                        certs->server);
+    }
+
+    for (i = 0; file[i] != '\0'; i++) {
+        if (file[i] >= 'A' && file[i] <= 'Z') {
+            file[i] |= 0x20;
+        }
+    }
+}
+
+
+static void
+tn_certs_hash(const char *text, char hash[17])
+{
+    uint8_t  digest[TN_BLAKE2S_LEN];
+
+    memset(digest, 0, sizeof(digest));
+    (void) tn_blake2s(digest, text, strlen(text), NULL, 0);
+    sodium_bin2hex(hash, 17, digest, 8);
+}
+
+
+static const char *
+tn_certs_day(int64_t seconds, char text[32])
+{
+    time_t     t;
+    struct tm  tm;
+
+    t = (time_t) seconds;
+
+    if (gmtime_r(&t, &tm) == NULL
+        || strftime(text, 32, "%Y-%m-%d %H:%M UTC", &tm) == 0)
+    {
+        text[0] = '\0';
+    }
+
+    return text;
+}
+
+
+/* --- words of the errand */
+
+static int64_t
+tn_certs_acme_wall(void *data)
+{
+    tn_certs_t *certs = data;
+
+    return certs->ops->wall(certs->data);
+}
+
+
+static tn_ms_t
+tn_certs_acme_now(void *data)
+{
+    tn_certs_t *certs = data;
+
+    return certs->ops->now(certs->data);
+}
+
+
+static void
+tn_certs_acme_request(void *data, const tn_acme_request_t *request)
+{
+    tn_certs_t *certs = data;
+
+    certs->ops->request(certs->data, request);
+}
+
+
+static void
+tn_certs_acme_present(void *data, const char *name, const char *value)
+{
+    tn_certs_t *certs = data;
+
+    certs->ops->present(certs->data, name, value);
+}
+
+
+static void
+tn_certs_acme_account(void *data, const char *url)
+{
+    tn_certs_t *certs = data;
+
+    (void) snprintf(certs->account, sizeof(certs->account), "%s",
+                    url != NULL ? url : "");
+
+    if (url != NULL) {
+        (void) tn_certs_account_save(certs);
+    }
+}
+
+
+static void
+tn_certs_acme_done(void *data, tn_chain_t *chain)
+{
+    tn_certs_t *certs = data;
+
+    char              file[TN_CERTS_FILE], day[2][32];
+    tn_certs_name_t  *name;
+
+    name = certs->target;
+    tn_certs_end(certs);
+
+    tn_chain_free(&name->named.chain);
+    name->named.chain = *chain;
+    name->failures = 0;
+
+    /* a server that has new ones renewed at once may be wrong about it */
+
+    name->try_at = certs->ops->now(certs->data)
+                   + (tn_ms_t) tn_min((chain->not_after - chain->not_before)
+                                      / 6, TN_CERTS_FRESH_S)
+                     * 1000;
+    tn_certs_plan(certs, name);
+
+    tn_certs_file(certs, name->named.name, file);
+
+    if (!tn_certs_save(certs, file, chain)) {
+        tn_log(certs->log, TN_LOG_ERR, "certificate of %s: it cannot be "
+               "saved, the next start orders another", name->named.name);
+    }
+
+    tn_log(certs->log, TN_LOG_NOTICE, "certificate of %s: issued, valid until "
+           "%s, to be renewed about %s", name->named.name,
+           tn_certs_day(chain->not_after, day[0]),
+           tn_certs_day(name->renew_at, day[1]));
+
+    certs->ops->changed(certs->data);
+    tn_certs_tick(certs);
+}
+
+
+static void
+tn_certs_acme_window(void *data, int64_t start, int64_t end,
+    uint64_t again_ms)
+{
+    tn_certs_t *certs = data;
+
+    char              day[32];
+    uint64_t          r;
+    tn_certs_name_t  *name;
+
+    name = certs->target;
+    tn_certs_end(certs);
+
+    name->look_at = certs->ops->now(certs->data) + again_ms;
+
+    /* RFC 9773, 4.2.: one random instant for each window that is suggested */
+
+    if (end != 0 && (start != name->start || end != name->end)) {
+        name->start = start;
+        name->end = end;
+
+        randombytes_buf(&r, sizeof(r));
+        name->renew_at = start + (int64_t) (r % (uint64_t) (end - start + 1));
+
+        tn_log(certs->log, TN_LOG_INFO, "certificate of %s: the server has it "
+               "renewed about %s", name->named.name,
+               tn_certs_day(name->renew_at, day));
+    }
+
+    tn_certs_tick(certs);
+}
+
+
+static void
+tn_certs_acme_failed(void *data, tn_acme_why_e why, const char *text,
+    uint64_t retry_ms)
+{
+    tn_certs_t *certs = data;
+
+    char              day[32];
+    uint64_t          ms;
+    tn_certs_name_t  *name;
+
+    name = certs->target;
+
+    if (!certs->ordering) {
+        tn_certs_end(certs);
+
+        tn_log(certs->log, TN_LOG_INFO, "certificate of %s: when to renew it "
+               "is not known from the server: %s", name->named.name, text);
+
+        tn_certs_tick(certs);
+        return;
+    }
+
+    tn_certs_end(certs);
+
+    ms = why == TN_ACME_REFUSED ? TN_CERTS_REFUSED_MS : TN_CERTS_AWAY_MS;
+    ms = tn_min(ms << tn_min(name->failures, 16u),
+                (uint64_t) TN_CERTS_PAUSE_MAX_MS);
+    ms += randombytes_uniform((uint32_t) (ms / 8));
+    ms = tn_max(ms, retry_ms);
+
+    name->failures++;
+    name->try_at = certs->ops->now(certs->data) + ms;
+
+    if (name->have) {
+        tn_log(certs->log, TN_LOG_WARN, "certificate of %s: %s; the present "
+               "one is valid until %s, trying again in %llu s",
+               name->named.name, text,
+               tn_certs_day(name->named.chain.not_after, day),
+               (unsigned long long) (ms / 1000));
+
+    } else {
+        tn_log(certs->log, TN_LOG_ERR, "certificate of %s: %s; trying again "
+               "in %llu s", name->named.name, text,
+               (unsigned long long) (ms / 1000));
+    }
+
+    tn_certs_tick(certs);
+}
