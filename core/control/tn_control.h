@@ -98,6 +98,7 @@ typedef struct {
     const char     *node_ip;    /* texts; each may be NULL */
     const char     *node_name;
     const char     *endpoint;
+    const char     *peer_relay;
     uint32_t        derp_region;
     const char     *derp_code;
     uint16_t        peerapi_port;

@@ -123,6 +123,10 @@ tn_control_pong(tn_control_t *c, uint32_t id, const tn_control_pong_t *pong)
         json_object_set_new(o, "Endpoint", json_string(pong->endpoint));
     }
 
+    if (pong->peer_relay != NULL) {
+        json_object_set_new(o, "PeerRelay", json_string(pong->peer_relay));
+    }
+
     if (pong->derp_region != 0) {
         json_object_set_new(o, "DERPRegionID",
                             json_integer(pong->derp_region));

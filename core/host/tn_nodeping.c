@@ -129,7 +129,7 @@ nodeping_done(void *data, const tn_path_pong_t *pong)
 {
     nodeping_t *ping = data;
 
-    char                        ip[TN_ADDR_TEXT], addr[TN_ADDR_TEXT];
+    char                        ip[TN_ADDR_TEXT], addr[TN_PATH_TEXT];
     tn_control_t               *control;
     const tn_netmap_t          *netmap;
     tn_control_pong_t           answer;
@@ -148,7 +148,15 @@ nodeping_done(void *data, const tn_path_pong_t *pong)
         answer.seconds = (double) pong->latency_us / 1e6;
 
         if (pong->addr.port != 0) {
-            answer.endpoint = tn_addr_text(&pong->addr, addr);
+            (void) tn_path_text(&pong->addr, pong->vni, addr);
+
+            if (pong->vni != 0) {
+                answer.peer_relay = addr;
+
+            } else {
+                answer.endpoint = addr;
+            }
+
             break;
         }
 

@@ -559,8 +559,8 @@ toolcmd_peer(const json_t *peer)
     path = json_object_get(peer, "path");
     kind = toolcmd_text(path, "kind");
 
-    if (strcmp(kind, "direct") == 0) {
-        toolcmd_say(", direct %s", toolcmd_text(path, "address"));
+    if (strcmp(kind, "direct") == 0 || strcmp(kind, "peer-relay") == 0) {
+        toolcmd_say(", %s %s", kind, toolcmd_text(path, "address"));
 
         value = json_object_get(path, "latency_ms");
 
@@ -655,9 +655,11 @@ toolcmd_netcheck(const json_t *node)
 static void
 toolcmd_ping(const json_t *peer)
 {
+    bool           relay;
     const json_t  *pong;
 
     pong = json_object_get(peer, "pong");
+    relay = strcmp(toolcmd_text(pong, "kind"), "peer-relay") == 0;
 
     if (json_object_get(pong, "latency_ms") == NULL) {
         toolcmd_say("%s: %s\n", toolcmd_text(peer, "name"),
@@ -666,11 +668,13 @@ toolcmd_ping(const json_t *peer)
         return;
     }
 
-    toolcmd_say("pong from %s via %s%s in %.1f ms\n",
+    toolcmd_say("pong from %s via %s%s%s in %.1f ms\n",
                 toolcmd_text(peer, "name"),
-                json_object_get(pong, "derp") ? "relay " : "",
+                json_object_get(pong, "derp") ? "relay "
+                : relay ? "peer-relay(" : "",
                 json_object_get(pong, "derp") ? toolcmd_derp(pong, "derp")
                                               : toolcmd_text(pong, "address"),
+                relay ? ")" : "",
                 json_number_value(json_object_get(pong, "latency_ms")));
 }
 

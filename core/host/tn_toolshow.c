@@ -34,7 +34,8 @@ static const char *const  show_states[] = {
 static const char *const  show_kinds[] = {
     [TN_PATH_NONE] = "none",
     [TN_PATH_DERP] = "derp",
-    [TN_PATH_DIRECT] = "direct"
+    [TN_PATH_DIRECT] = "direct",
+    [TN_PATH_RELAY] = "peer-relay"
 };
 
 static const char *const  show_endpoint_types[] = {
@@ -284,7 +285,7 @@ tn_toolshow_find(tn_node_t *node, const char *what, bool *routed)
 void
 tn_toolshow_pong(json_t *peer, tn_node_t *node, const tn_path_pong_t *pong)
 {
-    char     text[TN_ADDR_TEXT];
+    char     text[TN_PATH_TEXT];
     json_t  *shown;
 
     shown = json_object();
@@ -293,8 +294,10 @@ tn_toolshow_pong(json_t *peer, tn_node_t *node, const tn_path_pong_t *pong)
 
     case TN_OK:
         if (pong->addr.port != 0) {
-            show_text(shown, "kind", show_kinds[TN_PATH_DIRECT]);
-            show_text(shown, "address", tn_addr_text(&pong->addr, text));
+            show_text(shown, "kind", show_kinds[pong->vni ? TN_PATH_RELAY
+                                                          : TN_PATH_DIRECT]);
+            show_text(shown, "address", tn_path_text(&pong->addr, pong->vni,
+                                                     text));
 
         } else {
             show_text(shown, "kind", show_kinds[TN_PATH_DERP]);
@@ -325,7 +328,7 @@ void
 tn_toolshow_done(json_t *object, tn_node_t *node, const tn_data_done_t *done,
     bool history, tn_ms_t now)
 {
-    char                     text[TN_ADDR_TEXT];
+    char                     text[TN_PATH_TEXT];
     size_t                   i;
     json_t                  *list, *one;
     const tn_path_change_t  *change;
@@ -356,8 +359,9 @@ tn_toolshow_done(json_t *object, tn_node_t *node, const tn_data_done_t *done,
         show_text(one, "kind", show_kinds[change->kind]);
         show_text(one, "why", tn_path_why_text(change->why));
 
-        if (change->kind == TN_PATH_DIRECT) {
-            show_text(one, "address", tn_addr_text(&change->addr, text));
+        if (change->kind == TN_PATH_DIRECT || change->kind == TN_PATH_RELAY) {
+            show_text(one, "address", tn_path_text(&change->addr, change->vni,
+                                                   text));
 
             if (change->latency_us != 0) {
                 show_set(one, "latency_ms",
@@ -563,15 +567,16 @@ void
 tn_toolshow_path(json_t *peer, tn_node_t *node,
     const tn_plane_peer_status_t *status, tn_ms_t now)
 {
-    char     text[TN_ADDR_TEXT];
+    char     text[TN_PATH_TEXT];
     json_t  *path;
 
     path = json_object();
 
     show_text(path, "kind", show_kinds[status->kind]);
 
-    if (status->kind == TN_PATH_DIRECT) {
-        show_text(path, "address", tn_addr_text(&status->addr, text));
+    if (status->kind == TN_PATH_DIRECT || status->kind == TN_PATH_RELAY) {
+        show_text(path, "address", tn_path_text(&status->addr, status->vni,
+                                                text));
 
         if (status->latency_ms >= 0) {
             show_set(path, "latency_ms", json_real(status->latency_ms));

@@ -187,6 +187,7 @@ tn_plane_peer_status(const tn_plane_t *plane, tn_ms_t now, int64_t id,
     status->id = id;
     status->kind = tn_path_kind(peer->path, now);
     status->addr = peer->path->best;
+    status->vni = peer->path->vni;
     status->derp = peer->path->derp;
     status->latency_ms = tn_path_latency(peer->path);
     tn_wg_peer_stats(peer->wg, &status->wg);

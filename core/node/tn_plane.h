@@ -100,7 +100,8 @@ typedef struct {
 typedef struct {
     int64_t               id;
     tn_path_kind_e        kind;
-    tn_addr_t             addr;     /* direct */
+    tn_addr_t             addr;     /* direct, or of a peer relay */
+    uint32_t              vni;      /* there */
     uint32_t              derp;
     double                latency_ms;   /* negative: unknown */
     tn_wg_peer_stats_t    wg;

@@ -26,27 +26,44 @@ void
 tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
     uint8_t *bytes, size_t len)
 {
-    tn_path_from_t  path;
+    tn_geneve_t       geneve;
+    tn_path_from_t    path;
+    const tn_addr_t  *heard;
 
     if (tn_unlikely(plane->no_udp)) {
         return;
     }
 
-    if (!tn_path_is_wireguard(bytes, len)
-        && tn_path_udp(plane->path, now, from, bytes, len))
-    {
-        return;
+    heard = from;
+    geneve.vni = 0;
+
+    if (!tn_path_is_wireguard(bytes, len)) {
+        if (tn_path_udp(plane->path, now, from, bytes, len)) {
+            return;
+        }
+
+        /* an address of a peer relay is none of the peer's */
+
+        if (tn_geneve_parse(&geneve, bytes, len) == TN_OK) {
+            heard = NULL;
+            bytes += TN_GENEVE_HEADER;
+            len -= TN_GENEVE_HEADER;
+
+        } else {
+            geneve.vni = 0;
+        }
     }
 
     if (tn_likely(tn_wgmsg_is_data(bytes, len))) {
-        tn_plane_wireguard(plane, now, from, NULL, bytes, len);
+        tn_plane_wireguard(plane, now, heard, NULL, bytes, len);
         return;
     }
 
     memset(&path, 0, sizeof(path));
     path.addr = *from;
+    path.vni = geneve.vni;
 
-    tn_plane_wireguard(plane, now, from, &path, bytes, len);
+    tn_plane_wireguard(plane, now, heard, &path, bytes, len);
 }
 
 

@@ -4,9 +4,10 @@
  *
  * From the stack to a peer: a frame of the TUN is routed once by its
  * destination, noted by the filter, and cut up; each segment is sealed
- * straight into the room of the UDP batch.  While a peer's direct path is not
- * proven the sealed message goes over DERP as well; a packet without a
- * session is staged by WireGuard and comes back through tn_plane_send().
+ * straight into the room of the UDP batch, behind a Geneve header when the way
+ * is through a peer relay.  While a peer's path is not proven the sealed
+ * message goes over DERP as well; a packet without a session is staged by
+ * WireGuard and comes back through tn_plane_send().
  */
 
 #include "tn_plane_private.h"
@@ -16,6 +17,7 @@
 
 
 static void plane_emit(void *data, uint8_t *packet, size_t len);
+static void plane_geneve(uint8_t *header, uint32_t vni);
 static void plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
     const tn_packet_t *p);
 
@@ -83,12 +85,13 @@ plane_emit(void *data, uint8_t *packet, size_t len)
 {
     tn_plane_t *plane = data;
 
-    size_t            size;
+    size_t            size, head;
     uint8_t          *room;
     tn_plane_peer_t  *peer;
 
     peer = plane->peer;
     size = tn_wg_sealed_len(len);
+    head = plane->route.vni != 0 ? TN_GENEVE_HEADER : 0;
     room = NULL;
 
     if (tn_unlikely(plane->capture)) {
@@ -96,10 +99,17 @@ plane_emit(void *data, uint8_t *packet, size_t len)
     }
 
     if (plane->route.udp.port != 0) {
-        room = plane->ops->udp_room(plane->data, &plane->route.udp, size);
+        room = plane->ops->udp_room(plane->data, &plane->route.udp,
+                                    head + size);
     }
 
-    if (room == NULL) {
+    if (room != NULL) {
+        if (tn_unlikely(head != 0)) {
+            plane_geneve(room, plane->route.vni);
+            room += head;
+        }
+
+    } else {
         room = plane->sealed;
 
         if (plane->route.derp == 0) {
@@ -124,6 +134,22 @@ plane_emit(void *data, uint8_t *packet, size_t len)
     if (room != plane->sealed) {
         plane->ops->udp_add(plane->data);
     }
+}
+
+
+/* before WireGuard's message; the room for it is there */
+static void
+plane_geneve(uint8_t *header, uint32_t vni)
+{
+    tn_writer_t  w;
+    tn_geneve_t  geneve;
+
+    geneve.protocol = TN_GENEVE_WIREGUARD;
+    geneve.vni = vni;
+    geneve.control = false;
+
+    w = tn_writer(header, TN_GENEVE_HEADER);
+    tn_geneve_write(&w, &geneve);
 }
 
 
@@ -179,12 +205,25 @@ void
 tn_plane_send(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     const uint8_t *msg, size_t len)
 {
+    size_t           size;
+    const uint8_t   *datagram;
     tn_path_route_t  route;
 
     tn_path_route(peer->path, now, &route);
 
+    datagram = msg;
+    size = len;
+
+    if (route.vni != 0) {
+        plane_geneve(plane->wrapped, route.vni);
+        memcpy(plane->wrapped + TN_GENEVE_HEADER, msg, len);
+        datagram = plane->wrapped;
+        size += TN_GENEVE_HEADER;
+    }
+
     if (route.udp.port != 0
-        && plane->ops->udp_send(plane->data, &route.udp, msg, len) == TN_ERROR)
+        && plane->ops->udp_send(plane->data, &route.udp, datagram, size)
+           == TN_ERROR)
     {
         tn_path_unreachable(peer->path, now, &route.udp);
         tn_path_route(peer->path, now, &route);

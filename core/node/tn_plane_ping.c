@@ -98,8 +98,9 @@ tn_plane_ping_pong(tn_plane_peer_t *peer, tn_ms_t now, const uint8_t *token)
         pong.latency_us = (uint32_t) (plane->ops->now_us(plane->data)
                                       - ping->sent_us);
 
-        if (tn_path_kind(peer->path, now) == TN_PATH_DIRECT) {
+        if (now < peer->path->trust_until) {
             pong.addr = peer->path->best;
+            pong.vni = peer->path->vni;
 
         } else {
             pong.region = peer->path->derp;

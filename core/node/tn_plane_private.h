@@ -16,6 +16,7 @@
 #include "crypto/tn_curve.h"
 #include "filter/tn_filter.h"
 #include "stack/tn_coalesce.h"
+#include "wire/tn_geneve.h"
 #include "wire/tn_ip.h"
 #include "wire/tn_tsmp.h"
 
@@ -94,6 +95,8 @@ struct tn_plane_s {
 
     /* a message that does not go by UDP, or not only */
     uint8_t                sealed[TN_WG_PACKET_MAX + TN_WGMSG_DATA_OVERHEAD];
+    uint8_t                wrapped[TN_GENEVE_HEADER + TN_WG_PACKET_MAX
+                                   + TN_WGMSG_DATA_OVERHEAD];
 };
 
 

@@ -83,6 +83,10 @@ tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
         }
     }
 
+    if (update->rules != NULL || update->has_self) {
+        tn_path_set_own_relay(plane->path, update->own_relay);
+    }
+
     if (update->rules != NULL) {
         plane_rules(plane, update);
     }
@@ -118,7 +122,7 @@ plane_rules(tn_plane_t *plane, tn_update_t *update)
         peer = tn_container(node, tn_plane_peer_t, by_id);
 
         peer->caps = 0;
-        tn_path_peer_set_relay(peer->path, false);
+        tn_path_peer_set_relay(peer->path, false, false);
     }
 
     for (i = 0; i < update->ncaps; i++) {
@@ -126,7 +130,8 @@ plane_rules(tn_plane_t *plane, tn_update_t *update)
 
         if (peer != NULL) {
             peer->caps = update->caps[i].caps;
-            tn_path_peer_set_relay(peer->path, update->caps[i].relay);
+            tn_path_peer_set_relay(peer->path, update->caps[i].relay,
+                                   update->caps[i].relay_target);
         }
     }
 }
@@ -146,6 +151,7 @@ plane_peer_set(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update)
     conf.home_derp = update->home_derp;
     conf.expired = update->expired;
     conf.wireguard_only = update->wireguard_only;
+    conf.relay_capable = update->relay_capable;
 
     peer = tn_plane_peer_find(plane, update->id);
 
@@ -190,7 +196,7 @@ plane_peer_set(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update)
 
     peer->jailed = update->jailed;
     peer->caps = update->caps;
-    tn_path_peer_set_relay(peer->path, update->relay);
+    tn_path_peer_set_relay(peer->path, update->relay, update->relay_target);
     peer->wireguard_only = update->wireguard_only;
     peer->own4 = update->own4;
     peer->own6 = update->own6;

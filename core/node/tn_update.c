@@ -15,8 +15,14 @@
      | TN_NODE_FLAGS | TN_NODE_CAPS)
 
 
-/* upstream: peercap.Relay */
-#define TN_UPDATE_RELAY_CAP  "tailscale.com/cap/relay"
+/* upstream: peercap.Relay, peercap.RelayTarget, capVerIsRelayCapable */
+#define TN_UPDATE_RELAY_CAP      "tailscale.com/cap/relay"
+#define TN_UPDATE_TARGET_CAP     "tailscale.com/cap/relay-target"
+#define TN_UPDATE_RELAY_VERSION  121
+
+/* what the packet filter grants from a node to us */
+#define TN_UPDATE_RELAY          0x01       /* places on our peer relay */
+#define TN_UPDATE_TARGET         0x02       /* it has some for us */
 
 
 static tn_rc_t tn_update_peer(tn_update_peer_t *peer,
@@ -28,7 +34,7 @@ static tn_rc_t tn_update_all_caps(tn_update_t *update,
 static bool tn_update_names_caps(const tn_rules_t *rules);
 static bool tn_update_has_cap(void *data, const char *cap);
 static bool tn_update_names_relay(const tn_rules_t *rules);
-static bool tn_update_relay(const tn_rules_t *rules,
+static uint32_t tn_update_relay(const tn_rules_t *rules,
     const tn_netmap_node_t *self, const tn_netmap_node_t *peer);
 static void tn_update_relay_cap(void *data, const char *name,
     const char *json);
@@ -45,7 +51,7 @@ tn_update_create(const tn_netmap_t *netmap,
     const tn_netmap_changes_t *changes, bool accept_routes)
 {
     size_t              i, n;
-    uint32_t            what;
+    uint32_t            what, relay;
     tn_rules_t          none;
     tn_update_t        *update;
     const tn_rules_t   *given, *relays;
@@ -149,11 +155,16 @@ tn_update_create(const tn_netmap_t *netmap,
 
     for (i = 0; relays != NULL && i < update->npeers; i++) {
         node = tn_netmap_find_id(netmap, update->peers[i].id);
+        relay = node ? tn_update_relay(relays, netmap->self, node) : 0;
 
-        update->peers[i].relay = node != NULL
-                                 && tn_update_relay(relays, netmap->self,
-                                                    node);
+        update->peers[i].relay = (relay & TN_UPDATE_RELAY) != 0;
+        update->peers[i].relay_target = (relay & TN_UPDATE_TARGET) != 0;
     }
+
+    update->own_relay = relays != NULL
+                        && (tn_update_relay(relays, netmap->self,
+                                            netmap->self)
+                            & TN_UPDATE_TARGET);
 
     if ((what & TN_NETMAP_SELF) && netmap->self != NULL
         && tn_update_self(update, netmap->self) != TN_OK)
@@ -218,6 +229,7 @@ tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
     peer->expired = node->expired;
     peer->jailed = node->jailed;
     peer->wireguard_only = node->wireguard_only;
+    peer->relay_capable = node->cap_version >= TN_UPDATE_RELAY_VERSION;
 
     (void) tn_netmap_node_ip(node, true, &peer->own4);
     (void) tn_netmap_node_ip(node, false, &peer->own6);
@@ -259,7 +271,7 @@ static tn_rc_t
 tn_update_all_caps(tn_update_t *update, const tn_netmap_t *netmap,
     const tn_filter_rules_t *rules, const tn_rules_t *relays)
 {
-    bool               relay;
+    uint32_t           relay;
     uint64_t           caps;
     tn_netmap_node_t  *node;
 
@@ -278,11 +290,14 @@ tn_update_all_caps(tn_update_t *update, const tn_netmap_t *netmap,
     {
         caps = rules ? tn_filter_rules_caps(rules, tn_update_has_cap, node)
                      : 0;
-        relay = relays && tn_update_relay(relays, netmap->self, node);
+        relay = relays ? tn_update_relay(relays, netmap->self, node) : 0;
 
-        if (caps != 0 || relay) {
+        if (caps != 0 || relay != 0) {
             update->caps[update->ncaps].id = node->id;
-            update->caps[update->ncaps].relay = relay;
+            update->caps[update->ncaps].relay =
+                                             (relay & TN_UPDATE_RELAY) != 0;
+            update->caps[update->ncaps].relay_target =
+                                             (relay & TN_UPDATE_TARGET) != 0;
             update->caps[update->ncaps++].caps = caps;
         }
     }
@@ -329,7 +344,9 @@ tn_update_names_relay(const tn_rules_t *rules)
             grant = &rules->rule[i]->grants[j];
 
             for (k = 0; k < grant->ncaps; k++) {
-                if (strcmp(grant->caps[k].name, TN_UPDATE_RELAY_CAP) == 0) {
+                if (strcmp(grant->caps[k].name, TN_UPDATE_RELAY_CAP) == 0
+                    || strcmp(grant->caps[k].name, TN_UPDATE_TARGET_CAP) == 0)
+                {
                     return true;
                 }
             }
@@ -340,15 +357,23 @@ tn_update_names_relay(const tn_rules_t *rules)
 }
 
 
-/* granted from any address of the peer to one of ours, of one family */
-static bool
+/*
+ * Granted from any address of the peer to one of ours, of one family; nothing
+ * to a peer that tailnet lock does not cover.
+ */
+static uint32_t
 tn_update_relay(const tn_rules_t *rules, const tn_netmap_node_t *self,
     const tn_netmap_node_t *peer)
 {
-    bool    v4, granted;
-    size_t  i, j;
+    bool      v4;
+    size_t    i, j;
+    uint32_t  granted;
 
-    granted = false;
+    granted = 0;
+
+    if (peer->unsigned_peerapi_only) {
+        return 0;
+    }
 
     for (i = 0; i < peer->naddresses; i++) {
         v4 = tn_ip_is_v4(&peer->addresses[i].ip);
@@ -369,11 +394,16 @@ tn_update_relay(const tn_rules_t *rules, const tn_netmap_node_t *self,
 static void
 tn_update_relay_cap(void *data, const char *name, const char *json)
 {
-    bool *granted = data;
+    uint32_t *granted = data;
 
     (void) json;
 
-    *granted = *granted || strcmp(name, TN_UPDATE_RELAY_CAP) == 0;
+    if (strcmp(name, TN_UPDATE_RELAY_CAP) == 0) {
+        *granted |= TN_UPDATE_RELAY;
+
+    } else if (strcmp(name, TN_UPDATE_TARGET_CAP) == 0) {
+        *granted |= TN_UPDATE_TARGET;
+    }
 }
 
 
@@ -438,6 +468,8 @@ tn_update_knobs(tn_update_t *update, const tn_netmap_node_t *self)
     knobs->probe_lifetime = tn_netmap_node_cap(self, "probe-udp-lifetime")
                             != NULL;
     knobs->peer_mtu = tn_netmap_node_cap(self, "peer-mtu-enable") != NULL;
+    knobs->no_relay = tn_netmap_node_cap(self, "disable-relay-client")
+                      != NULL;
 
     update->random_port = tn_netmap_node_cap(self, "randomize-client-port")
                           != NULL;

@@ -31,6 +31,8 @@ typedef struct {
     bool           wireguard_only;
     uint64_t       caps;            /* of tn_filter_rules_caps() */
     bool           relay;           /* granted places on our peer relay */
+    bool           relay_target;    /* grants us places on its own */
+    bool           relay_capable;   /* knows of peer relays */
     tn_ip_t        own4;            /* first own addresses, or none */
     tn_ip_t        own6;
 } tn_update_peer_t;
@@ -41,6 +43,7 @@ typedef struct {
     int64_t        id;
     uint64_t       caps;
     bool           relay;
+    bool           relay_target;
 } tn_update_caps_t;
 
 
@@ -64,6 +67,8 @@ typedef struct {
     tn_filter_rules_t *rules;
     tn_update_caps_t  *caps;        /* new rules: all peers that have some */
     size_t             ncaps;
+    bool               own_relay;   /* with has_self or rules: granted places
+                                       on our own peer relay */
 
     tn_derpmap_t      *derpmap;     /* NULL: unchanged */
 } tn_update_t;

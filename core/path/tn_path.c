@@ -10,9 +10,9 @@
 
 #include "tn_path_private.h"
 
-#include "wire/tn_geneve.h"
 #include "wire/tn_stun.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 
@@ -51,6 +51,8 @@ tn_path_create(const tn_path_ops_t *ops, void *data,
     tn_hash_init(&path->pings, TN_DISCO_TXID);
     tn_list_init(&path->pings_fifo);
     tn_list_init(&path->calls);
+    tn_list_init(&path->servers);
+    tn_list_init(&path->places);
 
     tn_timer_init(&path->pings_timer, tn_path_pings_timer, path);
     tn_timer_init(&path->sweep, tn_path_sweep_timer, path);
@@ -152,13 +154,14 @@ tn_path_set_derpmap(tn_path_t *path, tn_ms_t now, const tn_derpmap_t *map)
 void
 tn_path_set_knobs(tn_path_t *path, tn_ms_t now, const tn_path_knobs_t *knobs)
 {
-    bool               udp, mtu, home;
+    bool               udp, mtu, home, relay;
     tn_hash_node_t    *link;
     tn_path_member_t  *peer;
 
     udp = knobs->only_tcp_443 != path->knobs.only_tcp_443;
     mtu = knobs->peer_mtu != path->knobs.peer_mtu;
     home = knobs->homeless != path->knobs.homeless;
+    relay = knobs->no_relay && !path->knobs.no_relay;
 
     path->knobs = *knobs;
 
@@ -172,7 +175,7 @@ tn_path_set_knobs(tn_path_t *path, tn_ms_t now, const tn_path_knobs_t *knobs)
         peer = tn_container(link, tn_path_member_t, link);
         tn_path_renew(peer);
 
-        if (udp || mtu) {
+        if (udp || mtu || (relay && peer->via_vni != 0)) {
             tn_path_peer_reset(peer, now, TN_PATH_WHY_NETWORK);
         }
 
@@ -228,6 +231,19 @@ tn_path_set_disco(tn_path_t *path, tn_ms_t now, const tn_keypair_t *disco)
 
         if (!peer->wireguard_only) {
             tn_path_pings_forget(peer);
+            tn_path_relay_forget(peer, false);
+            tn_path_peer_reset(peer, now, TN_PATH_WHY_NETWORK);
+        }
+    }
+
+    /* what they search for now is asked with the new key */
+
+    for (link = tn_hash_next(&path->peers, NULL); link != NULL;
+         link = tn_hash_next(&path->peers, link))
+    {
+        peer = tn_container(link, tn_path_member_t, link);
+
+        if (!peer->wireguard_only) {
             tn_path_peer_restart(peer, now);
         }
     }
@@ -289,6 +305,8 @@ tn_path_peer_add(tn_path_t *path, tn_ms_t now,
     peer->link.key = peer->node_key.b;
     tn_list_init(&peer->disco_link);
     tn_list_init(&peer->call_link);
+    tn_list_init(&peer->server_link);
+    tn_list_init(&peer->places);
     tn_path_peer_init(peer);
 
     if (tn_hash_insert(&path->peers, &peer->link) != TN_OK) {
@@ -314,9 +332,27 @@ tn_path_peer_update(tn_path_peer_t *peer, tn_ms_t now,
 
 
 void
-tn_path_peer_set_relay(tn_path_peer_t *pub, bool granted)
+tn_path_peer_set_relay(tn_path_peer_t *pub, bool client, bool server)
 {
-    tn_path_member(pub)->relay = granted;
+    tn_path_member_t  *peer;
+
+    peer = tn_path_member(pub);
+    peer->relay = client;
+
+    if (server != !tn_list_empty(&peer->server_link)) {
+        tn_list_remove(&peer->server_link);
+
+        if (server) {
+            tn_list_push(&pub->path->servers, &peer->server_link);
+        }
+    }
+}
+
+
+void
+tn_path_set_own_relay(tn_path_t *path, bool granted)
+{
+    path->own_relay = granted;
 }
 
 
@@ -343,6 +379,7 @@ tn_path_peer_set_disco(tn_path_peer_t *pub, tn_ms_t now, const tn_key_t *key)
     }
 
     tn_path_pings_forget(peer);
+    tn_path_relay_forget(peer, true);
     tn_path_disco_leave(path, peer);
     tn_path_disco_join(disco, peer);
     tn_path_peer_reset(peer, now, TN_PATH_WHY_PEER);
@@ -484,9 +521,28 @@ tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
         return true;
     }
 
-    /* through a peer relay; none is bound, so it is nobody's */
+    if (tn_geneve_parse(&geneve, bytes, len) != TN_OK
+        || geneve.protocol != TN_GENEVE_DISCO)
+    {
+        return false;
+    }
 
-    return tn_geneve_parse(&geneve, bytes, len) == TN_OK;
+    /* through a peer relay, or from the relay itself */
+
+    memset(&source, 0, sizeof(tn_path_from_t));
+    source.addr = *from;
+    source.vni = geneve.vni;
+    bytes += TN_GENEVE_HEADER;
+    len -= TN_GENEVE_HEADER;
+
+    if (geneve.control) {
+        tn_path_relay_control(path, now, &source, bytes, len);
+
+    } else {
+        tn_path_disco_input(path, now, &source, bytes, len);
+    }
+
+    return true;
 }
 
 
@@ -522,6 +578,9 @@ tn_rc_t
 tn_path_reply(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
     const uint8_t *bytes, size_t len)
 {
+    tn_writer_t  w;
+    tn_geneve_t  geneve;
+
     if (from->region != 0) {
         return tn_path_derp_send(path, now, NULL, from->region, &from->key,
                                  bytes, len);
@@ -529,6 +588,21 @@ tn_path_reply(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
 
     if (path->knobs.only_tcp_443) {
         return TN_REFUSED;
+    }
+
+    if (from->vni != 0) {
+
+        geneve.protocol = TN_GENEVE_WIREGUARD;
+        geneve.vni = from->vni;
+        geneve.control = false;
+
+        w = tn_writer(path->wrapped, sizeof(path->wrapped));
+        tn_geneve_write(&w, &geneve);
+        tn_write_bytes(&w, bytes, len);
+
+        return w.bad ? TN_REFUSED
+                     : path->ops->send_udp(path->data, &from->addr,
+                                           path->wrapped, tn_writer_len(&w));
     }
 
     return path->ops->send_udp(path->data, &from->addr, bytes, len);
@@ -546,7 +620,7 @@ tn_path_kind_e
 tn_path_kind(const tn_path_peer_t *peer, tn_ms_t now)
 {
     if (peer->best.port != 0 && now < peer->trust_until) {
-        return TN_PATH_DIRECT;
+        return peer->vni != 0 ? TN_PATH_RELAY : TN_PATH_DIRECT;
     }
 
     return peer->derp != 0 ? TN_PATH_DERP : TN_PATH_NONE;
@@ -572,13 +646,30 @@ tn_path_mtu(const tn_path_peer_t *pub)
 
     peer = tn_path_member((tn_path_peer_t *) pub);
 
-    for (i = 0; i < peer->ncandidates; i++) {
+    for (i = 0; i < peer->ncandidates && pub->vni == 0; i++) {
         if (tn_addr_equal(&peer->candidates[i].addr, &pub->best)) {
             return peer->candidates[i].mtu;
         }
     }
 
     return 0;
+}
+
+
+const char *
+tn_path_text(const tn_addr_t *addr, uint32_t vni, char text[TN_PATH_TEXT])
+{
+    size_t  len;
+
+    (void) tn_addr_text(addr, text);
+
+    if (vni != 0) {
+        len = strlen(text);
+        (void) snprintf(text + len, TN_PATH_TEXT - len, ":vni:%u",
+                        (unsigned int) vni);
+    }
+
+    return text;
 }
 
 
@@ -686,7 +777,8 @@ tn_path_stun_again(tn_path_t *path, tn_ms_t now)
 void
 tn_path_note(tn_path_member_t *peer, tn_ms_t now)
 {
-    char            key[8], addr[TN_ADDR_TEXT];
+    bool            udp, told_udp;
+    char            key[8], addr[TN_PATH_TEXT];
     tn_path_t      *path;
     tn_path_why_e   why;
     tn_path_kind_e  kind;
@@ -696,17 +788,19 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
     why = peer->why;
     peer->why = TN_PATH_WHY_NONE;
 
+    udp = kind == TN_PATH_DIRECT || kind == TN_PATH_RELAY;
+    told_udp = peer->told_kind == TN_PATH_DIRECT
+               || peer->told_kind == TN_PATH_RELAY;
+
     /* the relay of a peer that nobody talks to is no news */
 
-    if (kind != TN_PATH_DIRECT && peer->told_kind != TN_PATH_DIRECT
-        && !tn_timer_is_set(&peer->heartbeat))
-    {
+    if (!udp && !told_udp && !tn_timer_is_set(&peer->heartbeat)) {
         return;
     }
 
     if (kind == peer->told_kind
-        && (kind != TN_PATH_DIRECT
-            || tn_addr_equal(&peer->told_best, &peer->pub.best))
+        && (!udp || (tn_addr_equal(&peer->told_best, &peer->pub.best)
+                     && peer->told_vni == peer->pub.vni))
         && (kind != TN_PATH_DERP || peer->told_derp == peer->pub.derp))
     {
         return;
@@ -715,13 +809,14 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
     if (why == TN_PATH_WHY_NONE && kind == peer->told_kind) {
         why = TN_PATH_WHY_RELAY;
 
-    } else if (why == TN_PATH_WHY_NONE && peer->told_kind == TN_PATH_DIRECT) {
+    } else if (why == TN_PATH_WHY_NONE && told_udp) {
         why = TN_PATH_WHY_LOST;
     }
 
     tn_path_remember(peer, now, kind, why);
     peer->told_kind = kind;
     peer->told_best = peer->pub.best;
+    peer->told_vni = peer->pub.vni;
     peer->told_derp = peer->pub.derp;
 
     tn_key_short(&peer->node_key, key);
@@ -733,6 +828,14 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
                "path: peer %s is direct at %s, %u us (%s)", key,
                tn_addr_text(&peer->pub.best, addr), peer->best_us,
                tn_path_why_text(why));
+        break;
+
+    case TN_PATH_RELAY:
+        tn_log(path->log, TN_LOG_INFO,
+               "path: peer %s is reached through the peer relay %s, %u us "
+               "(%s)", key,
+               tn_path_text(&peer->pub.best, peer->pub.vni, addr),
+               peer->best_us, tn_path_why_text(why));
         break;
 
     case TN_PATH_DERP:
@@ -775,8 +878,9 @@ tn_path_remember(tn_path_member_t *peer, tn_ms_t now, tn_path_kind_e kind,
     change->kind = kind;
     change->why = why;
 
-    if (kind == TN_PATH_DIRECT) {
+    if (kind == TN_PATH_DIRECT || kind == TN_PATH_RELAY) {
         change->addr = peer->pub.best;
+        change->vni = peer->pub.vni;
         change->latency_us = peer->best_us;
 
     } else if (kind == TN_PATH_DERP) {
@@ -832,6 +936,7 @@ tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
 
     if (disco != peer->disco) {
         tn_path_pings_forget(peer);
+        tn_path_relay_forget(peer, true);
         tn_path_disco_leave(path, peer);
 
         if (disco != NULL) {
@@ -842,6 +947,7 @@ tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
     peer->home_derp = conf->home_derp;
     peer->expired = conf->expired;
     peer->wireguard_only = conf->wireguard_only;
+    peer->relay_capable = conf->relay_capable;
     peer->pub.drive_at = 0;
 
     tn_path_pick_derp(peer);
@@ -869,8 +975,10 @@ tn_path_peer_free(tn_path_member_t *peer)
     path = peer->pub.path;
 
     tn_path_pings_forget(peer);
+    tn_path_relay_forget(peer, true);
     tn_path_disco_leave(path, peer);
     tn_list_remove(&peer->call_link);
+    tn_list_remove(&peer->server_link);
     tn_path_peer_done(peer);
     tn_hash_remove(&path->peers, &peer->link);
     free(peer);

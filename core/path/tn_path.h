@@ -31,6 +31,7 @@ typedef struct {
     tn_addr_t          addr;        /* port 0: it came over DERP */
     uint32_t           region;      /* 0: it came over UDP */
     tn_key_t           key;         /* the source DERP asserts, not proven */
+    uint32_t           vni;         /* through the peer relay at addr, or 0 */
 } tn_path_from_t;
 
 
@@ -38,6 +39,8 @@ typedef struct {
 typedef struct {
     tn_addr_t          udp;         /* port 0: not over UDP */
     uint32_t           derp;        /* 0: not over DERP */
+    uint32_t           vni;         /* of a peer relay at udp: a Geneve header
+                                       stands before each message; or 0 */
 } tn_path_route_t;
 
 
@@ -132,6 +135,7 @@ typedef struct {
     bool               probe_lifetime;  /* of idle UDP paths */
     bool               peer_mtu;        /* search for path MTUs */
     bool               homeless;        /* no home region */
+    bool               no_relay;        /* no path through peer relays */
 } tn_path_knobs_t;
 
 
@@ -143,6 +147,7 @@ typedef struct {
     uint32_t           home_derp;   /* 0: none known */
     bool               expired;     /* no path at all, in or out */
     bool               wireguard_only;
+    bool               relay_capable;   /* new enough for peer relays */
 } tn_path_peer_conf_t;
 
 #define TN_PATH_ENDPOINTS_MAX  64
@@ -159,6 +164,7 @@ struct tn_path_peer_s {
     tn_ms_t            last_sent;   /* payload or handshake, either path */
     tn_ms_t            last_received;   /* proven by WireGuard, any path */
     tn_addr_t          best;        /* port 0: none */
+    uint32_t           vni;         /* best is a peer relay's, 0: direct */
     uint32_t           derp;        /* region for this peer, 0: none */
     uint32_t           renew_ms;    /* payload proves best that early */
     tn_path_t         *path;
@@ -178,6 +184,7 @@ static inline void
 tn_path_route(const tn_path_peer_t *peer, tn_ms_t now, tn_path_route_t *route)
 {
     route->udp = peer->best;
+    route->vni = peer->vni;
     route->derp = now < peer->trust_until ? 0 : peer->derp;
 }
 
@@ -203,7 +210,7 @@ void tn_path_heard(tn_path_peer_t *peer, tn_ms_t now, const tn_addr_t *from);
 
 /*
  * A message from this peer was authenticated by WireGuard.  `from` is NULL
- * when it came over DERP.
+ * when it came over DERP or through a peer relay.
  */
 static inline void
 tn_path_received(tn_path_peer_t *peer, tn_ms_t now, const tn_addr_t *from)
@@ -289,8 +296,14 @@ void tn_path_peer_remove(tn_path_peer_t *peer);
 tn_rc_t tn_path_peer_set_disco(tn_path_peer_t *peer, tn_ms_t now,
     const tn_key_t *disco);
 
-/* the packet filter grants it places on this node's relay */
-void tn_path_peer_set_relay(tn_path_peer_t *peer, bool granted);
+/*
+ * What the packet filter grants: `client` that it gets places on this node's
+ * relay, `server` that this node gets places on its relay.
+ */
+void tn_path_peer_set_relay(tn_path_peer_t *peer, bool client, bool server);
+
+/* the packet filter grants this node places on its own relay */
+void tn_path_set_own_relay(tn_path_t *path, bool granted);
 
 tn_path_peer_t *tn_path_peer_find(const tn_path_t *path,
     const tn_key_t *node_key);
@@ -317,7 +330,7 @@ void tn_path_network_changed(tn_path_t *path, tn_ms_t now);
 
 /*
  * A datagram from the WireGuard socket.  True when it was disco or STUN and
- * is consumed; false when it is WireGuard's.
+ * is consumed; false when it is WireGuard's, bare or behind a Geneve header.
  */
 bool tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
     const uint8_t *bytes, size_t len);
@@ -371,7 +384,8 @@ bool tn_path_derp_is_up(const tn_path_t *path, uint32_t region);
 typedef enum {
     TN_PATH_NONE = 0,
     TN_PATH_DERP,
-    TN_PATH_DIRECT
+    TN_PATH_DIRECT,
+    TN_PATH_RELAY               /* through a peer relay */
 } tn_path_kind_e;
 
 tn_path_kind_e tn_path_kind(const tn_path_peer_t *peer, tn_ms_t now);
@@ -410,9 +424,10 @@ typedef struct {
     tn_ms_t            at;
     tn_path_kind_e     kind;
     tn_path_why_e      why;
-    tn_addr_t          addr;        /* direct */
+    tn_addr_t          addr;        /* direct, or of the peer relay */
+    uint32_t           vni;         /* there */
     uint32_t           derp;        /* over DERP */
-    uint32_t           latency_us;  /* direct */
+    uint32_t           latency_us;  /* not over DERP */
 } tn_path_change_t;
 
 /* the last changes of a peer's way, oldest first; returns their number */
@@ -426,7 +441,14 @@ typedef struct {
     uint32_t           latency_us;
     tn_addr_t          addr;        /* port 0: it was answered over DERP */
     uint32_t           region;
+    uint32_t           vni;         /* of the peer relay at addr, or 0 */
 } tn_path_pong_t;
+
+/* "ADDRESS", or "ADDRESS:vni:N" of a peer relay, as upstream writes it */
+#define TN_PATH_TEXT  (TN_ADDR_TEXT + 16)
+
+const char *tn_path_text(const tn_addr_t *addr, uint32_t vni,
+    char text[TN_PATH_TEXT]);
 
 /* `data` as given; never called inside of tn_path_ping() */
 typedef void (*tn_path_pong_pt)(void *data, tn_ms_t now,
@@ -456,6 +478,8 @@ typedef struct {
     uint64_t           reports;         /* of netcheck */
     uint64_t           demoted;         /* direct paths, slow or flapping */
     uint64_t           recovered;
+    uint64_t           relay_asked;     /* places on peer relays */
+    uint64_t           relay_bound;     /* of these, and of those offered */
 } tn_path_counters_t;
 
 const tn_path_counters_t *tn_path_counters(const tn_path_t *path);

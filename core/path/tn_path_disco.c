@@ -43,15 +43,13 @@ static void tn_path_disco_pong(tn_path_t *path, tn_ms_t now,
     const tn_disco_msg_t *pong);
 static void tn_path_disco_allocate(tn_path_t *path, tn_ms_t now,
     tn_path_member_t *peer, uint32_t region, const tn_disco_msg_t *request);
+static bool tn_path_disco_is_dead(const tn_path_disco_t *disco);
 static void tn_path_relay_addr(tn_disco_addrs_t *addrs, const tn_ip_t *ip,
     const uint16_t port[2]);
-static size_t tn_path_disco_make(tn_path_t *path, tn_path_disco_t *disco,
-    const tn_disco_msg_t *msg);
-static uint64_t tn_path_us(const tn_path_t *path, tn_ms_t now);
 static tn_path_ping_t *tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to, uint32_t region, uint32_t mtu, size_t *len);
 static tn_rc_t tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now,
-    const tn_addr_t *to, tn_path_asked_t *asked, uint32_t mtu,
+    const tn_addr_t *to, uint32_t vni, tn_path_asked_t *asked, uint32_t mtu,
     bool lifetime);
 static void tn_path_asked_answer(tn_path_asked_t *asked, tn_ms_t now,
     const tn_path_pong_t *pong);
@@ -202,7 +200,29 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
 
         break;
 
-    default:    /* no other relay is asked for, so nothing is due */
+    case TN_DISCO_ALLOCATE_RESPONSE:
+        peer = from->region ? tn_path_disco_member(disco, path, &from->key)
+                            : NULL;
+
+        if (peer != NULL) {
+            tn_path_relay_given(path, now, peer, &msg);
+        }
+
+        break;
+
+    case TN_DISCO_CALL_ME_MAYBE_VIA:
+        peer = from->region ? tn_path_disco_member(disco, path, &from->key)
+                            : NULL;
+
+        if (peer != NULL
+            && tn_path_disco_take(disco, now, TN_PATH_DISCO_CALL))
+        {
+            tn_path_relay_called(peer, now, &msg);
+        }
+
+        break;
+
+    default:    /* between a relay and its clients, by tn_path_relay_control */
         break;
     }
 }
@@ -210,16 +230,16 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
 
 tn_rc_t
 tn_path_probe(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
-    tn_path_asked_t *asked)
+    uint32_t vni, tn_path_asked_t *asked)
 {
-    return tn_path_ping_udp(peer, now, to, asked, 0, false);
+    return tn_path_ping_udp(peer, now, to, vni, asked, 0, false);
 }
 
 
 tn_rc_t
 tn_path_probe_lifetime(tn_path_member_t *peer, tn_ms_t now)
 {
-    return tn_path_ping_udp(peer, now, &peer->pub.best, NULL, 0, true);
+    return tn_path_ping_udp(peer, now, &peer->pub.best, 0, NULL, 0, true);
 }
 
 
@@ -229,7 +249,8 @@ tn_path_probe_mtu(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to)
     size_t  i;
 
     for (i = 0; i < tn_nelems(tn_path_mtus); i++) {
-        (void) tn_path_ping_udp(peer, now, to, NULL, tn_path_mtus[i], false);
+        (void) tn_path_ping_udp(peer, now, to, 0, NULL, tn_path_mtus[i],
+                                false);
     }
 }
 
@@ -301,7 +322,7 @@ tn_path_ping(tn_path_peer_t *pub, tn_ms_t now, tn_path_pong_pt fn, void *data)
     tn_path_route(pub, now, &route);
 
     if (route.udp.port != 0) {
-        (void) tn_path_probe(peer, now, &route.udp, asked);
+        (void) tn_path_probe(peer, now, &route.udp, route.vni, asked);
     }
 
     if (route.derp != 0) {
@@ -340,6 +361,7 @@ void
 tn_path_pings_timer(void *data, tn_ms_t now)
 {
     bool               udp;
+    uint32_t           vni;
     tn_addr_t          to;
     tn_path_t         *path;
     tn_path_ping_t    *ping;
@@ -357,6 +379,7 @@ tn_path_pings_timer(void *data, tn_ms_t now)
 
         peer = ping->peer;
         to = ping->to;
+        vni = ping->vni;
         udp = ping->region == 0 && ping->size == 0 && !ping->lifetime;
         asked = ping->asked;
 
@@ -364,7 +387,7 @@ tn_path_pings_timer(void *data, tn_ms_t now)
         tn_path_ping_free(path, ping);
 
         if (udp) {
-            tn_path_peer_ping_lost(peer, now, &to);
+            tn_path_peer_ping_lost(peer, now, &to, vni);
         }
 
         tn_path_asked_release(asked, now, TN_AGAIN);
@@ -521,6 +544,26 @@ tn_path_disco_ping(tn_path_t *path, tn_ms_t now, tn_path_disco_t *disco,
         return;
     }
 
+    /* its place on the relay is one whether we know of it or not */
+
+    if (from->vni != 0) {
+        if (tn_path_disco_is_dead(disco)) {
+            return;
+        }
+
+        pong.src = from->addr;
+        len = tn_path_disco_make(path, disco, &pong);
+
+        if (len != 0) {
+            path->counters.pongs_sent++;
+            (void) tn_path_disco_send(path, &from->addr, from->vni, false,
+                                      len);
+        }
+
+        tn_path_relay_pinged(path, now, disco, from);
+        return;
+    }
+
     /* its node key tells nodes apart that share a disco key */
 
     peer = tn_path_disco_member(disco, path, &ping->key);
@@ -572,14 +615,22 @@ tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
     link = tn_hash_find(&path->pings, pong->txid);
 
     if (link == NULL) {
+        if (from->vni != 0) {
+            tn_path_relay_pong(path, now, disco, from, pong);
+        }
+
         return;
     }
 
     ping = *tn_container(link, tn_path_ping_t, link);
 
-    /* the answer of another peer proves nothing, nor does one by DERP */
+    /*
+     * The answer of another peer proves nothing, nor does one by DERP or
+     * through another relay.
+     */
 
-    if (ping.peer->disco != disco
+    if (ping.peer->disco != disco || ping.vni != from->vni
+        || (ping.vni != 0 && !tn_addr_equal(&ping.to, &from->addr))
         || (ping.region == 0) != (from->region == 0)
         || (ping.region != 0
             && !tn_key_equal(&ping.peer->node_key, &from->key)))
@@ -596,7 +647,10 @@ tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
     tn_path_ping_free(path, tn_container(link, tn_path_ping_t, link));
 
     if (ping.region == 0) {
-        tn_path_peer_seen(ping.peer, now, &ping.to, &pong->src);
+        if (ping.vni == 0) {
+            tn_path_peer_seen(ping.peer, now, &ping.to, &pong->src);
+        }
+
         tn_path_peer_pong(ping.peer, now, &ping, (uint32_t) rtt);
 
     } else {
@@ -608,6 +662,7 @@ tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
         answer.rc = TN_OK;
         answer.latency_us = (uint32_t) rtt;
         answer.addr = ping.to;
+        answer.vni = ping.vni;
         answer.region = ping.region;
 
         tn_path_asked_answer(ping.asked, now, &answer);
@@ -621,11 +676,9 @@ static void
 tn_path_disco_allocate(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
     uint32_t region, const tn_disco_msg_t *request)
 {
-    size_t                len;
-    uint32_t              i;
-    uint16_t              port[2];
-    tn_disco_msg_t        msg;
-    const tn_endpoint_t  *endpoint;
+    size_t          len;
+    uint16_t        port[2];
+    tn_disco_msg_t  msg;
 
     if (path->ops->relay_allocate == NULL || path->knobs.only_tcp_443) {
         return;
@@ -642,8 +695,30 @@ tn_path_disco_allocate(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
         return;
     }
 
+    tn_path_relay_addrs(path, port, &msg.addrs);
+
+    if (msg.addrs.n == 0) {
+        return;
+    }
+
+    len = tn_path_disco_make(path, peer->disco, &msg);
+
+    if (len != 0) {
+        (void) tn_path_derp_send(path, now, peer, region, &peer->node_key,
+                                 path->out, len);
+    }
+}
+
+
+void
+tn_path_relay_addrs(const tn_path_t *path, const uint16_t port[2],
+    tn_disco_addrs_t *addrs)
+{
+    uint32_t              i;
+    const tn_endpoint_t  *endpoint;
+
     for (i = 0; i < path->nlocal; i++) {
-        tn_path_relay_addr(&msg.addrs, &path->local[i].ip, port);
+        tn_path_relay_addr(addrs, &path->local[i].ip, port);
     }
 
     /*
@@ -658,19 +733,8 @@ tn_path_disco_allocate(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
             || (endpoint->type == TN_ENDPOINT_STUN
                 && path->netinfo.mapping_varies_by_dest_ip != TN_YES))
         {
-            tn_path_relay_addr(&msg.addrs, &endpoint->addr.ip, port);
+            tn_path_relay_addr(addrs, &endpoint->addr.ip, port);
         }
-    }
-
-    if (msg.addrs.n == 0) {
-        return;
-    }
-
-    len = tn_path_disco_make(path, peer->disco, &msg);
-
-    if (len != 0) {
-        (void) tn_path_derp_send(path, now, peer, region, &peer->node_key,
-                                 path->out, len);
     }
 }
 
@@ -704,7 +768,7 @@ tn_path_relay_addr(tn_disco_addrs_t *addrs, const tn_ip_t *ip,
 /* `mtu` is the length of the IP packet it makes, 0: not padded */
 static tn_rc_t
 tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
-    tn_path_asked_t *asked, uint32_t mtu, bool lifetime)
+    uint32_t vni, tn_path_asked_t *asked, uint32_t mtu, bool lifetime)
 {
     tn_rc_t          rc;
     size_t           len;
@@ -725,7 +789,8 @@ tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
         return TN_NOMEM;
     }
 
-    rc = path->ops->send_udp(path->data, to, path->out, len);
+    ping->vni = vni;
+    rc = tn_path_disco_send(path, to, vni, false, len);
 
     if (rc != TN_OK) {
         tn_path_ping_free(path, ping);
@@ -744,7 +809,7 @@ tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
 }
 
 
-static uint64_t
+uint64_t
 tn_path_us(const tn_path_t *path, tn_ms_t now)
 {
     return path->ops->now_us ? path->ops->now_us(path->data) : now * 1000;
@@ -843,22 +908,69 @@ tn_path_asked_release(tn_path_asked_t *asked, tn_ms_t now, tn_rc_t rc)
 }
 
 
-/* a message to this key in path->out; returns its length, 0 on failure */
-static size_t
+size_t
 tn_path_disco_make(tn_path_t *path, tn_path_disco_t *disco,
+    const tn_disco_msg_t *msg)
+{
+    return tn_path_disco_box(path, disco)
+           ? tn_path_disco_make_box(path, &disco->box, msg) : 0;
+}
+
+
+size_t
+tn_path_disco_make_box(tn_path_t *path, const tn_box_key_t *box,
     const tn_disco_msg_t *msg)
 {
     size_t  len;
 
-    if (!tn_path_disco_box(path, disco)
-        || tn_disco_seal(&disco->box, &path->disco.pub, msg, path->plain,
-                         path->out, sizeof(path->out), &len)
-           != TN_OK)
-    {
-        return 0;
+    return tn_disco_seal(box, &path->disco.pub, msg, path->plain, path->out,
+                         sizeof(path->out), &len)
+           == TN_OK ? len : 0;
+}
+
+
+tn_rc_t
+tn_path_disco_send(tn_path_t *path, const tn_addr_t *to, uint32_t vni,
+    bool control, size_t len)
+{
+    tn_writer_t  w;
+    tn_geneve_t  geneve;
+
+    if (path->knobs.only_tcp_443) {
+        return TN_REFUSED;
     }
 
-    return len;
+    if (vni == 0) {
+        return path->ops->send_udp(path->data, to, path->out, len);
+    }
+
+    geneve.protocol = TN_GENEVE_DISCO;
+    geneve.vni = vni;
+    geneve.control = control;
+
+    w = tn_writer(path->wrapped, sizeof(path->wrapped));
+    tn_geneve_write(&w, &geneve);
+    tn_write_bytes(&w, path->out, len);
+
+    return w.bad ? TN_NOMEM
+                 : path->ops->send_udp(path->data, to, path->wrapped,
+                                       tn_writer_len(&w));
+}
+
+
+/* no peer with this key may be talked to */
+static bool
+tn_path_disco_is_dead(const tn_path_disco_t *disco)
+{
+    tn_link_t  *link;
+
+    tn_list_each(link, &disco->members) {
+        if (!tn_container(link, tn_path_member_t, disco_link)->expired) {
+            return false;
+        }
+    }
+
+    return true;
 }
 
 

@@ -33,7 +33,7 @@ tn_path_lifetime_idle(tn_path_member_t *peer, tn_ms_t now)
 
     path = peer->pub.path;
 
-    if (!path->knobs.probe_lifetime || peer->pub.best.port == 0
+    if (!path->knobs.probe_lifetime || !tn_path_is_direct(peer)
         || peer->disco == NULL || peer->wireguard_only
         || memcmp(path->disco.pub.b, peer->disco->key.b, TN_KEY_LEN) >= 0
         || (peer->cycle_at != 0 && now - peer->cycle_at < TN_PATH_CYCLE_MS))
@@ -58,7 +58,7 @@ tn_path_lifetime_timer(void *data, tn_ms_t now)
 
     /* it is active again, or cannot be probed: the next idle time will do */
 
-    if (tn_timer_is_set(&peer->heartbeat) || peer->pub.best.port == 0
+    if (tn_timer_is_set(&peer->heartbeat) || !tn_path_is_direct(peer)
         || !peer->pub.path->knobs.probe_lifetime)
     {
         peer->cycle_at = 0;

@@ -32,6 +32,10 @@
  * direct path, or each 60 s in search of a better one if best takes over
  * 5 ms.  An idle peer has no timer.
  *
+ * A place on a peer relay (tn_path_relay.c) is best while no address of the
+ * peer's own is: it is pinged and trusted alike, and rounds go on.  The last
+ * one that worked is pinged again when the direct path is lost.
+ *
  * The fast path knows this machine by one number: `drive_at`, when a send
  * must call tn_path_drive().  It is 0 for an idle peer, the end of trust for
  * a trusted one, the time of the next round for the others.
@@ -49,6 +53,13 @@ static tn_path_candidate_t *tn_path_peer_add_candidate(
 static uint32_t tn_path_peer_sources(const tn_path_member_t *peer);
 static bool tn_path_peer_is_wanted(const tn_path_candidate_t *candidate,
     tn_ms_t now);
+static tn_path_candidate_t *tn_path_peer_best(tn_path_member_t *peer);
+static bool tn_path_peer_is_via(const tn_path_member_t *peer,
+    const tn_addr_t *addr, uint32_t vni);
+static void tn_path_peer_use(tn_path_member_t *peer, const tn_addr_t *addr,
+    uint32_t vni);
+static void tn_path_peer_via_pong(tn_path_member_t *peer, tn_ms_t now,
+    const tn_path_ping_t *ping, uint32_t rtt_us);
 static void tn_path_peer_prune(tn_path_member_t *peer, tn_ms_t now);
 static bool tn_path_peer_is_usable(const tn_addr_t *addr);
 static void tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now,
@@ -134,6 +145,12 @@ tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now, tn_path_why_e why)
         peer->candidates[i].pinged = 0;
         tn_path_rtt_forget(&peer->candidates[i]);
     }
+
+    /* a place is bound to the address that we had */
+
+    tn_path_relay_forget(peer, false);
+    peer->searched = 0;
+    peer->via_vni = 0;
 
     peer->derp_us = 0;
     tn_path_peer_clear_best(peer, now, why);
@@ -236,7 +253,7 @@ tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
     {
         candidate->pinged = now;
         candidate->pinged_back = now;
-        (void) tn_path_probe(peer, now, from, NULL);
+        (void) tn_path_probe(peer, now, from, 0, NULL);
     }
 
     return true;
@@ -288,6 +305,11 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
     tn_quality_t          pong, best;
     tn_path_candidate_t  *candidate, *former;
 
+    if (ping->vni != 0) {
+        tn_path_peer_via_pong(peer, now, ping, rtt_us);
+        return;
+    }
+
     candidate = tn_path_peer_candidate(peer, &ping->to);
 
     if (candidate == NULL || peer->expired) {
@@ -313,9 +335,10 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
     pong.addr = ping->to;
     pong.latency_us = candidate->average_us;
     best.addr = peer->pub.best;
+    best.vni = peer->pub.vni;
     best.latency_us = peer->best_us;
 
-    former = tn_path_peer_candidate(peer, &peer->pub.best);
+    former = tn_path_peer_best(peer);
 
     if (!tn_path_peer_may_use(peer, candidate, now)) {
 
@@ -333,7 +356,7 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
             peer->why = recovered ? TN_PATH_WHY_RECOVERED
                                   : TN_PATH_WHY_ANSWERED;
 
-            peer->pub.best = ping->to;
+            tn_path_peer_use(peer, &ping->to, 0);
         }
 
     } else if (candidate->demoted == TN_PATH_WHY_NONE
@@ -341,10 +364,10 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
                    || tn_quality_better(&pong, &best)))
     {
         peer->why = recovered ? TN_PATH_WHY_RECOVERED : TN_PATH_WHY_BETTER;
-        peer->pub.best = ping->to;
+        tn_path_peer_use(peer, &ping->to, 0);
     }
 
-    if (tn_addr_equal(&peer->pub.best, &ping->to)) {
+    if (tn_path_peer_best(peer) == candidate) {
         peer->best_us = candidate->average_us;
         peer->pub.trust_until = now + TN_PATH_TRUST_MS;
 
@@ -368,7 +391,7 @@ tn_path_peer_derp_pong(tn_path_member_t *peer, tn_ms_t now, uint32_t rtt_us)
     peer->derp_us = rtt_us;
     peer->derp_at = now;
 
-    candidate = tn_path_peer_candidate(peer, &peer->pub.best);
+    candidate = tn_path_peer_best(peer);
 
     if (candidate != NULL && !tn_path_peer_may_use(peer, candidate, now)) {
         tn_path_peer_clear_best(peer, now, candidate->demoted);
@@ -379,9 +402,25 @@ tn_path_peer_derp_pong(tn_path_member_t *peer, tn_ms_t now, uint32_t rtt_us)
 
 void
 tn_path_peer_ping_lost(tn_path_member_t *peer, tn_ms_t now,
-    const tn_addr_t *to)
+    const tn_addr_t *to, uint32_t vni)
 {
     tn_path_candidate_t  *candidate;
+
+    if (vni != 0) {
+        if (!tn_path_peer_is_via(peer, to, vni)
+            || (peer->pub.vni != 0 && tn_path_is_trusted(peer, now)))
+        {
+            return;
+        }
+
+        peer->via_vni = 0;
+
+        if (peer->pub.vni != 0) {
+            tn_path_peer_clear_best(peer, now, TN_PATH_WHY_LOST);
+        }
+
+        return;
+    }
 
     candidate = tn_path_peer_candidate(peer, to);
 
@@ -389,7 +428,9 @@ tn_path_peer_ping_lost(tn_path_member_t *peer, tn_ms_t now,
         candidate->good = 0;
     }
 
-    if (!tn_addr_equal(&peer->pub.best, to) || tn_path_is_trusted(peer, now)) {
+    if (peer->pub.vni != 0 || !tn_addr_equal(&peer->pub.best, to)
+        || tn_path_is_trusted(peer, now))
+    {
         return;
     }
 
@@ -429,7 +470,7 @@ tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
     /* WireGuard alone: it is where it was heard last */
 
     if (peer->wireguard_only) {
-        pub->best = *from;
+        tn_path_peer_use(peer, from, 0);
         pub->trust_until = now + TN_PATH_PLAIN_TRUST_MS;
         pub->drive_at = pub->trust_until;
         tn_path_note(peer, now);
@@ -442,7 +483,7 @@ tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
         candidate->heard = now;
     }
 
-    if (tn_addr_equal(&pub->best, from)) {
+    if (pub->vni == 0 && tn_addr_equal(&pub->best, from)) {
 
         if (pub->renew_ms != 0) {
             pub->trust_until = now + TN_PATH_TRUST_MS;
@@ -471,7 +512,7 @@ tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
 
     candidate->got_ping = now;
     candidate->heard = now;
-    pub->best = *from;
+    tn_path_peer_use(peer, from, 0);
     pub->drive_at = 0;
 }
 
@@ -517,8 +558,10 @@ tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
 
     /* it may call because it has moved: best has to prove itself anew */
 
-    peer->pub.trust_until = tn_min(peer->pub.trust_until,
-                                   now + TN_PATH_DOUBT_MS);
+    if (tn_path_is_direct(peer)) {
+        peer->pub.trust_until = tn_min(peer->pub.trust_until,
+                                       now + TN_PATH_DOUBT_MS);
+    }
 
     tn_path_peer_round(peer, now, false);
     tn_path_peer_schedule(peer, now);
@@ -537,12 +580,13 @@ tn_path_peer_plain(tn_path_member_t *peer, tn_ms_t now)
         || peer->ncandidates == 0)
     {
         memset(&peer->pub.best, 0, sizeof(tn_addr_t));
+        peer->pub.vni = 0;
         peer->pub.trust_until = 0;
 
     } else if (tn_path_peer_candidate(peer, &peer->pub.best) == NULL
                && !tn_path_is_trusted(peer, now))
     {
-        peer->pub.best = peer->candidates[0].addr;
+        tn_path_peer_use(peer, &peer->candidates[0].addr, 0);
         peer->pub.drive_at = 0;
     }
 }
@@ -573,7 +617,7 @@ tn_path_peer_next(tn_path_member_t *peer, tn_ms_t now)
         candidate->pinged = 0;
         candidate = &peer->candidates[(i + 1) % peer->ncandidates];
         candidate->pinged = now;
-        peer->pub.best = candidate->addr;
+        tn_path_peer_use(peer, &candidate->addr, 0);
     }
 }
 
@@ -597,9 +641,114 @@ tn_path_unreachable(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *addr)
         tn_path_rtt_forget(candidate);
     }
 
+    if (peer->via_vni != 0 && tn_addr_equal(&peer->via, addr)) {
+        peer->via_vni = 0;
+    }
+
     if (tn_addr_equal(&pub->best, addr)) {
         tn_path_peer_clear_best(peer, now, TN_PATH_WHY_UNREACHABLE);
     }
+}
+
+
+void
+tn_path_peer_relayed(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *addr, uint32_t vni, const tn_key_t *server,
+    uint32_t rtt_us)
+{
+    bool          trusted, same;
+    tn_quality_t  place, best;
+
+    if (peer->expired) {
+        return;
+    }
+
+    memset(&place, 0, sizeof(tn_quality_t));
+    memset(&best, 0, sizeof(tn_quality_t));
+
+    place.addr = *addr;
+    place.vni = vni;
+    place.latency_us = rtt_us;
+    best.addr = peer->pub.best;
+    best.vni = peer->pub.vni;
+    best.latency_us = peer->best_us;
+
+    /* of one relay the newer place counts: it drops what comes by the other */
+
+    trusted = tn_path_is_trusted(peer, now);
+    same = peer->pub.vni != 0 && tn_key_equal(server, &peer->via_server);
+
+    if (trusted && !same && !tn_quality_better(&place, &best)) {
+        return;
+    }
+
+    peer->via = *addr;
+    peer->via_vni = vni;
+    peer->via_us = rtt_us;
+    peer->via_server = *server;
+    peer->via_pinged = now;
+
+    peer->why = trusted ? TN_PATH_WHY_BETTER : TN_PATH_WHY_ANSWERED;
+    tn_path_peer_use(peer, addr, vni);
+    peer->best_us = rtt_us;
+    peer->pub.trust_until = now + TN_PATH_TRUST_MS;
+
+    tn_path_peer_schedule(peer, now);
+    tn_path_note(peer, now);
+}
+
+
+static void
+tn_path_peer_via_pong(tn_path_member_t *peer, tn_ms_t now,
+    const tn_path_ping_t *ping, uint32_t rtt_us)
+{
+    bool  used;
+
+    if (peer->expired || !tn_path_peer_is_via(peer, &ping->to, ping->vni)) {
+        return;
+    }
+
+    peer->via_us = (peer->via_us * 3 + rtt_us) / 4;
+    used = peer->pub.vni != 0;
+
+    if (!used && !tn_path_is_trusted(peer, now)) {
+        peer->why = TN_PATH_WHY_ANSWERED;
+        tn_path_peer_use(peer, &peer->via, peer->via_vni);
+        used = true;
+    }
+
+    if (used) {
+        peer->best_us = peer->via_us;
+        peer->pub.trust_until = now + TN_PATH_TRUST_MS;
+    }
+
+    tn_path_peer_schedule(peer, now);
+    tn_path_note(peer, now);
+}
+
+
+static bool
+tn_path_peer_is_via(const tn_path_member_t *peer, const tn_addr_t *addr,
+    uint32_t vni)
+{
+    return peer->via_vni == vni && tn_addr_equal(&peer->via, addr);
+}
+
+
+static void
+tn_path_peer_use(tn_path_member_t *peer, const tn_addr_t *addr, uint32_t vni)
+{
+    peer->pub.best = *addr;
+    peer->pub.vni = vni;
+}
+
+
+/* of the best address, NULL when there is none or it is a relay's */
+static tn_path_candidate_t *
+tn_path_peer_best(tn_path_member_t *peer)
+{
+    return tn_path_is_direct(peer)
+           ? tn_path_peer_candidate(peer, &peer->pub.best) : NULL;
 }
 
 
@@ -690,7 +839,8 @@ tn_path_peer_prune(tn_path_member_t *peer, tn_ms_t now)
 
     for (i = 0, n = 0; i < peer->ncandidates; i++) {
         candidate = &peer->candidates[i];
-        best = tn_addr_equal(&candidate->addr, &peer->pub.best);
+        best = tn_path_is_direct(peer)
+               && tn_addr_equal(&candidate->addr, &peer->pub.best);
 
         /* what is proven to work stays, whatever it came from */
 
@@ -751,7 +901,7 @@ tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now, bool call)
         candidate->pinged = now;
         any = true;
 
-        (void) tn_path_probe(peer, now, &candidate->addr, NULL);
+        (void) tn_path_probe(peer, now, &candidate->addr, 0, NULL);
 
         if (peer->pub.path->knobs.peer_mtu) {
             tn_path_probe_mtu(peer, now, &candidate->addr);
@@ -773,13 +923,24 @@ tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now, bool call)
         peer->called = now;
         tn_path_call(peer, now);
     }
+
+    if (peer->via_vni != 0 && !tn_path_is_trusted(peer, now)
+        && now - peer->via_pinged >= TN_PATH_PING_EVERY_MS)
+    {
+        peer->via_pinged = now;
+        (void) tn_path_probe(peer, now, &peer->via, peer->via_vni, NULL);
+    }
+
+    tn_path_relay_search(peer, now);
 }
 
 
 static bool
 tn_path_peer_wants_round(const tn_path_member_t *peer, tn_ms_t now)
 {
-    if (!tn_path_is_trusted(peer, now) || peer->full_ping == 0) {
+    if (!tn_path_is_trusted(peer, now) || peer->full_ping == 0
+        || peer->pub.vni != 0)
+    {
         return true;
     }
 
@@ -861,6 +1022,7 @@ tn_path_peer_clear_best(tn_path_member_t *peer, tn_ms_t now,
     peer->why = why;
 
     memset(&peer->pub.best, 0, sizeof(tn_addr_t));
+    peer->pub.vni = 0;
     peer->pub.trust_until = 0;
     peer->pub.drive_at = 0;
     peer->best_us = 0;
@@ -922,13 +1084,17 @@ tn_path_peer_heartbeat(void *data, tn_ms_t now)
     }
 
     if (peer->pub.best.port != 0) {
-        candidate = tn_path_peer_candidate(peer, &peer->pub.best);
+        candidate = tn_path_peer_best(peer);
 
         if (candidate != NULL) {
             candidate->pinged = now;
+
+        } else if (peer->pub.vni != 0) {
+            peer->via_pinged = now;
         }
 
-        (void) tn_path_probe(peer, now, &peer->pub.best, NULL);
+        (void) tn_path_probe(peer, now, &peer->pub.best, peer->pub.vni,
+                             NULL);
     }
 
     if (tn_path_peer_wants_round(peer, now)) {

@@ -20,6 +20,8 @@
 #include "tn_netcheck.h"
 #include "tn_quality.h"
 
+#include "wire/tn_geneve.h"
+
 
 /* upstream: magicsock */
 
@@ -41,6 +43,12 @@
 #define TN_PATH_DERP_BACKOFF_MS   5000
 #define TN_PATH_DERP_QUEUE        32        /* packets while connecting */
 #define TN_PATH_DERP_PROBE_MS     3000
+#define TN_PATH_RELAY_EVERY_MS    30000     /* search for peer relays */
+#define TN_PATH_RELAY_UPGRADE_MS  60000     /* when one is in use */
+#define TN_PATH_RELAY_ASK_MS      10000     /* an allocation may take */
+#define TN_PATH_RELAY_RETRY_MS    3000      /* then it is asked again */
+#define TN_PATH_RELAY_BIND_MS     30000     /* a handshake may take */
+#define TN_PATH_RELAY_PINGS       10        /* of one handshake */
 
 /* our own */
 
@@ -72,6 +80,11 @@
 #define TN_PATH_DERP_STALE_MS     3000      /* of a packet that waited */
 #define TN_PATH_MTU_MAX           9000
 #define TN_PATH_DISCO_OUT         TN_PATH_MTU_MAX
+#define TN_PATH_RELAY_AGAIN_MS    1000      /* a bind, then each 2 s */
+#define TN_PATH_RELAY_TRIES       8
+#define TN_PATH_RELAY_ADDRS       16        /* of one relay, the rest lost */
+#define TN_PATH_RELAY_PEER_MAX    8         /* places sought for a peer */
+#define TN_PATH_RELAY_MAX         256       /* for all */
 #define TN_PATH_RENEW_MS          5000      /* silent: of the end of trust */
 #define TN_PATH_PLAIN_TRUST_MS    15000     /* WireGuard alone was heard */
 #define TN_PATH_PLAIN_TRY_MS      5000      /* then its next address */
@@ -80,6 +93,7 @@
 typedef struct tn_path_disco_s   tn_path_disco_t;
 typedef struct tn_path_region_s  tn_path_region_t;
 typedef struct tn_path_member_s  tn_path_member_t;
+typedef struct tn_path_place_s   tn_path_place_t;
 
 /* a disco key of peers; several nodes may share one (node sharing) */
 struct tn_path_disco_s {
@@ -132,6 +146,17 @@ struct tn_path_member_s {
     bool                 expired;
     bool                 wireguard_only;
     bool                 relay;         /* it may use ours */
+    bool                 relay_capable;
+
+    /* through peer relays, see tn_path_relay.c */
+    tn_link_t            server_link;   /* in path->servers: we may use its */
+    tn_link_t            places;        /* sought */
+    tn_ms_t              searched;      /* last, 0: never */
+    tn_addr_t            via;           /* the last that was proven, port 0: */
+    uint32_t             via_vni;       /*     none */
+    uint32_t             via_us;
+    tn_key_t             via_server;
+    tn_ms_t              via_pinged;
 
     tn_path_candidate_t *candidates;
     uint32_t             ncandidates;
@@ -156,6 +181,7 @@ struct tn_path_member_s {
     uint32_t             nchanges;      /* all there ever were */
     tn_path_kind_e       told_kind;
     tn_addr_t            told_best;
+    uint32_t             told_vni;
     uint32_t             told_derp;
 };
 
@@ -172,6 +198,7 @@ typedef struct {
     uint8_t              txid[TN_DISCO_TXID];
     tn_path_member_t    *peer;
     tn_addr_t            to;
+    uint32_t             vni;       /* through the peer relay there, or 0 */
     uint32_t             region;    /* 0: over UDP to `to` */
     tn_ms_t              at;
     uint64_t             at_us;
@@ -205,6 +232,32 @@ struct tn_path_region_s {
     tn_timer_t              timer;
 };
 
+/* a place on a peer relay that is sought for one peer */
+struct tn_path_place_s {
+    tn_link_t            link;      /* in path->places */
+    tn_link_t            peer_link; /* in peer->places */
+    tn_path_member_t    *peer;
+    tn_path_member_t    *server;    /* asked; NULL: it has been given */
+    uint32_t             generation;
+    uint32_t             tries;
+    tn_ms_t              until;
+    tn_timer_t           timer;
+
+    /* once given */
+    tn_disco_relay_t     relay;
+    tn_addr_t            addrs[TN_PATH_RELAY_ADDRS];
+    uint32_t             naddrs;
+    tn_box_key_t         box;
+
+    /* once challenged */
+    tn_addr_t            from;      /* port 0: not yet */
+    uint8_t              challenge[TN_DISCO_CHALLENGE];
+
+    uint32_t             npings;
+    uint8_t              txids[TN_PATH_RELAY_PINGS][TN_DISCO_TXID];
+    uint64_t             sent_us[TN_PATH_RELAY_PINGS];
+};
+
 typedef struct {
     tn_endpoint_t        endpoint;
     tn_ms_t              until;
@@ -228,6 +281,13 @@ struct tn_path_s {
     tn_hash_t            pings;
     tn_link_t            pings_fifo;
     tn_timer_t           pings_timer;
+
+    tn_link_t            servers;   /* peers whose relays may be used */
+    bool                 own_relay; /* so may our own */
+    tn_link_t            places;    /* that are sought */
+    uint32_t             nplaces;
+    uint32_t             asks;      /* generations of requests */
+    uint32_t             binds;     /* and of handshakes */
 
     tn_derpmap_t        *map;       /* NULL: none yet */
     tn_path_region_t   **regions;   /* in the order of the map */
@@ -267,6 +327,7 @@ struct tn_path_s {
     tn_path_counters_t   counters;
 
     uint8_t              out[TN_PATH_DISCO_OUT];
+    uint8_t              wrapped[TN_PATH_DISCO_OUT + TN_GENEVE_HEADER];
     uint8_t              plain[TN_PATH_DISCO_OUT];
     uint8_t              scratch[64 << 10];
 };
@@ -282,6 +343,13 @@ static inline bool
 tn_path_is_trusted(const tn_path_member_t *peer, tn_ms_t now)
 {
     return now < peer->pub.trust_until;
+}
+
+/* the best address is one of the peer's own */
+static inline bool
+tn_path_is_direct(const tn_path_member_t *peer)
+{
+    return peer->pub.best.port != 0 && peer->pub.vni == 0;
 }
 
 
@@ -325,7 +393,12 @@ void tn_path_peer_seen(tn_path_member_t *peer, tn_ms_t now,
 void tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
     const tn_path_ping_t *ping, uint32_t rtt_us);
 void tn_path_peer_ping_lost(tn_path_member_t *peer, tn_ms_t now,
-    const tn_addr_t *to);
+    const tn_addr_t *to, uint32_t vni);
+
+/* through a place on a relay the peer was reached; the way may be it now */
+void tn_path_peer_relayed(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *addr, uint32_t vni, const tn_key_t *server,
+    uint32_t rtt_us);
 
 /* the relay of a peer answered a ping */
 void tn_path_peer_derp_pong(tn_path_member_t *peer, tn_ms_t now,
@@ -367,9 +440,9 @@ void tn_path_disco_leave(tn_path_t *path, tn_path_member_t *peer);
 void tn_path_disco_input(tn_path_t *path, tn_ms_t now,
     const tn_path_from_t *from, const uint8_t *bytes, size_t len);
 
-/* sends a ping and remembers it; asked may be NULL */
+/* sends a ping, through a relay or not, and remembers it; asked may be NULL */
 tn_rc_t tn_path_probe(tn_path_member_t *peer, tn_ms_t now,
-    const tn_addr_t *to, tn_path_asked_t *asked);
+    const tn_addr_t *to, uint32_t vni, tn_path_asked_t *asked);
 tn_rc_t tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
     tn_path_asked_t *asked);
 
@@ -382,9 +455,56 @@ tn_rc_t tn_path_probe_lifetime(tn_path_member_t *peer, tn_ms_t now);
 void tn_path_pings_forget(tn_path_member_t *peer);
 void tn_path_pings_timer(void *data, tn_ms_t now);
 
+/* a message in path->out for this disco key; its length, 0 on failure */
+size_t tn_path_disco_make(tn_path_t *path, tn_path_disco_t *disco,
+    const tn_disco_msg_t *msg);
+
+/* the same by a key that no peer has */
+size_t tn_path_disco_make_box(tn_path_t *path, const tn_box_key_t *box,
+    const tn_disco_msg_t *msg);
+
+/* what was made: over UDP, through the relay there when vni is not 0 */
+tn_rc_t tn_path_disco_send(tn_path_t *path, const tn_addr_t *to,
+    uint32_t vni, bool control, size_t len);
+
+/* the clock of round trips */
+uint64_t tn_path_us(const tn_path_t *path, tn_ms_t now);
+
+/* where a relay of ours is reached that has these ports, see relay_allocate */
+void tn_path_relay_addrs(const tn_path_t *path, const uint16_t port[2],
+    tn_disco_addrs_t *addrs);
+
 /* CallMeMaybe, as soon as own endpoints are fresh */
 void tn_path_call(tn_path_member_t *peer, tn_ms_t now);
 void tn_path_call_all(tn_path_t *path, tn_ms_t now);
+
+
+/* tn_path_relay.c: places on peer relays, as their client */
+
+/* starts a search unless the path is direct, or there was one lately */
+void tn_path_relay_search(tn_path_member_t *peer, tn_ms_t now);
+
+/* ends what is sought for it; and, with `asked`, from it */
+void tn_path_relay_forget(tn_path_member_t *peer, bool asked);
+
+/* a server has answered a request, by DERP */
+void tn_path_relay_given(tn_path_t *path, tn_ms_t now,
+    const tn_path_member_t *server, const tn_disco_msg_t *msg);
+
+/* CallMeMaybeVia */
+void tn_path_relay_called(tn_path_member_t *peer, tn_ms_t now,
+    const tn_disco_msg_t *msg);
+
+/* disco between a relay and its clients */
+void tn_path_relay_control(tn_path_t *path, tn_ms_t now,
+    const tn_path_from_t *from, const uint8_t *bytes, size_t len);
+
+/* a ping, or the pong for one that the table does not have, of this key */
+void tn_path_relay_pinged(tn_path_t *path, tn_ms_t now,
+    const tn_path_disco_t *disco, const tn_path_from_t *from);
+void tn_path_relay_pong(tn_path_t *path, tn_ms_t now,
+    const tn_path_disco_t *disco, const tn_path_from_t *from,
+    const tn_disco_msg_t *pong);
 
 
 /* tn_path_derp.c: regions and their connections */

@@ -498,7 +498,7 @@ check_allocate(void)
     derp(a, &b->node.pub, &packet);
     is_int(allocated, 0, "a place for a peer that is not granted any");
 
-    tn_path_peer_set_relay(a->peers[1], true);
+    tn_path_peer_set_relay(a->peers[1], true, false);
     udp(a, &b->addr, &packet);
     is_int(allocated, 0, "asked for over UDP");
     derp(a, &c->node.pub, &packet);

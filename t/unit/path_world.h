@@ -12,6 +12,7 @@
 
 #include "path/tn_path.h"
 #include "path/tn_path_private.h"
+#include "path/tn_relay_server.h"
 #include "wire/tn_derp.h"
 
 #include <stdarg.h>
@@ -25,6 +26,7 @@
 #define WORLD_OPENINGS   32
 #define WORLD_NAT_MS     30000      /* an idle mapping lives that long */
 #define WORLD_PORT       41641
+#define WORLD_RELAY      7777       /* the port of a node's peer relay */
 
 typedef enum {
     NAT_NONE = 0,       /* a public address, no firewall */
@@ -102,11 +104,15 @@ struct node_s {
     unsigned           udp_sent;        /* all datagrams */
     unsigned           got_udp;         /* answers to requests, by way */
     unsigned           got_derp;
+    unsigned           got_relay;
     tn_ms_t            last_answer;
     tn_ms_t            worst_gap;
     tn_ms_t            direct_at;       /* first trusted direct path */
     char               relay[64];       /* name of the last relay dialled */
     char               asked[64];       /* last name to resolve */
+    tn_relay_server_t *server;          /* NULL: none */
+    bool               relay_dead;
+    unsigned           relay_got;       /* datagrams */
 };
 
 typedef struct {
@@ -132,6 +138,7 @@ struct world_s {
     bool               verbose;
     bool               resolve;         /* names of STUN hosts answer */
     tn_path_ops_t      ops;             /* of nodes made from now on */
+    bool               apart;           /* no UDP but with relays and STUN */
     unsigned           mtu;             /* of the internet, 0: any */
     tn_ms_t            nat_ms;          /* life of a mapping */
 };
@@ -374,7 +381,7 @@ world_send_udp(void *data, const tn_addr_t *to, const uint8_t *bytes,
 
     dst = world_node_at(world, to);
 
-    if (dst == NULL) {
+    if (dst == NULL || (world->apart && to->port != WORLD_RELAY)) {
         return TN_OK;
     }
 
@@ -426,6 +433,35 @@ world_payload(node_t *node, const tn_path_from_t *from, const uint8_t *bytes,
     size_t len);
 
 
+/* a peer relay's socket */
+static inline void
+world_relay(node_t *node, const tn_addr_t *from, const tn_addr_t *to,
+    const uint8_t *bytes, size_t len)
+{
+    node_t         *dst;
+    world_t        *world;
+    tn_addr_t       next;
+    const uint8_t  *out;
+
+    world = node->world;
+    node->relay_got++;
+
+    if (node->relay_dead) {
+        return;
+    }
+
+    len = tn_relay_server_input(node->server, world->now, from, bytes, len,
+                                &out, &next);
+    dst = len != 0 ? world_node_at(world, &next) : NULL;
+
+    if (dst != NULL && world_random(world, 100) >= world->loss) {
+        world_post(world, EVENT_UDP,
+                   world->now + node->latency + dst->latency, to, &next, NULL,
+                   out, len, NULL, 0);
+    }
+}
+
+
 static inline void
 world_udp_arrives(event_t *event)
 {
@@ -434,6 +470,7 @@ world_udp_arrives(event_t *event)
     unsigned    i;
     world_t    *world;
     mapping_t  *mapping;
+    tn_geneve_t     geneve;
     tn_path_from_t  source;
 
     world = event->world;
@@ -449,6 +486,11 @@ world_udp_arrives(event_t *event)
     node = world_node_at(world, &event->to);
 
     if (node == NULL || node->nat == NAT_BLOCKED || node->cut) {
+        return;
+    }
+
+    if (event->to.port == WORLD_RELAY && node->server != NULL) {
+        world_relay(node, &event->from, &event->to, event->bytes, event->len);
         return;
     }
 
@@ -486,254 +528,19 @@ world_udp_arrives(event_t *event)
 
     memset(&source, 0, sizeof(source));
     source.addr = event->from;
+
+    if (tn_geneve_parse(&geneve, event->bytes, event->len) == TN_OK) {
+        source.vni = geneve.vni;
+        world_payload(node, &source, event->bytes + TN_GENEVE_HEADER,
+                      event->len - TN_GENEVE_HEADER);
+        return;
+    }
+
     world_payload(node, &source, event->bytes, event->len);
 }
 
 
-/* --- DERP servers */
-
-static inline void
-world_derp_reply(derp_conn_t *conn, const void *head, size_t head_len,
-    const void *body, size_t body_len)
-{
-    tn_ms_t    at;
-    world_t   *world;
-
-    world = conn->node->world;
-    at = world->now + conn->node->latency
-         + world->regions[conn->region].latency;
-    at = tn_max(at, conn->last_out + 1);
-    conn->last_out = at;
-
-    world_post(world, EVENT_DERP_OUT, at, NULL, NULL, conn, head, head_len,
-               body, body_len);
-}
-
-
-static inline void
-world_derp_frame(derp_conn_t *conn, uint8_t type, const uint8_t *payload,
-    size_t len)
-{
-    uint8_t        head[TN_DERP_HEAD + TN_KEY_LEN], info[256];
-    node_t        *node;
-    region_t      *region;
-    unsigned       i;
-    derp_conn_t   *other;
-    tn_key_t       key;
-    tn_box_key_t   box;
-
-    static const char  json[] = "{\"version\":2}";
-
-    node = conn->node;
-    region = &node->world->regions[conn->region];
-
-    switch (type) {
-
-    case TN_DERP_CLIENT_INFO:
-        memcpy(key.b, payload, TN_KEY_LEN);
-
-        if (tn_box_key(&box, &key, &region->key.priv) != TN_OK
-            || tn_box_open(&box, payload + TN_KEY_LEN, len - TN_KEY_LEN, info)
-               != TN_OK)
-        {
-            abort();
-        }
-
-        conn->login = true;
-        (void) tn_box_seal(&box, (const uint8_t *) json, sizeof(json) - 1,
-                           info);
-        tn_derp_head_write(head, TN_DERP_SERVER_INFO,
-                           TN_BOX_NONCE + TN_BOX_TAG + sizeof(json) - 1);
-        world_derp_reply(conn, head, TN_DERP_HEAD, info,
-                         TN_BOX_NONCE + TN_BOX_TAG + sizeof(json) - 1);
-        world_post(node->world, EVENT_DERP_KEEP_ALIVE,
-                   node->world->now + 60000, NULL, NULL, conn, NULL, 0, NULL,
-                   0);
-        break;
-
-    case TN_DERP_SEND_PACKET:
-        memcpy(key.b, payload, TN_KEY_LEN);
-
-        for (i = 0; i < node->world->nnodes; i++) {
-            other = &node->world->nodes[i]->conns[conn->region];
-
-            if (other->login
-                && tn_key_equal(&other->node->node.pub, &key))
-            {
-                tn_derp_head_write(head, TN_DERP_RECV_PACKET, (uint32_t) len);
-                memcpy(head + TN_DERP_HEAD, node->node.pub.b, TN_KEY_LEN);
-                world_derp_reply(other, head, sizeof(head),
-                                 payload + TN_KEY_LEN, len - TN_KEY_LEN);
-                return;
-            }
-        }
-
-        tn_derp_head_write(head, TN_DERP_PEER_GONE, TN_KEY_LEN + 1);
-        memcpy(head + TN_DERP_HEAD, key.b, TN_KEY_LEN);
-        world_derp_reply(conn, head, sizeof(head), "\1", 1);
-        break;
-
-    case TN_DERP_PING_FRAME:
-        tn_derp_head_write(head, TN_DERP_PONG_FRAME, TN_DERP_PING);
-        world_derp_reply(conn, head, TN_DERP_HEAD, payload, len);
-        break;
-
-    default:
-        break;
-    }
-}
-
-
-static inline void
-world_derp_input(derp_conn_t *conn)
-{
-    static const char  response[] =
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: DERP\r\n\r\n";
-
-    uint8_t    type, greeting[TN_DERP_HEAD + 40], *end;
-    size_t     n;
-    uint32_t   len;
-    region_t  *region;
-
-    region = &conn->node->world->regions[conn->region];
-
-    if (region->frozen) {
-        conn->len = 0;
-        return;
-    }
-
-    if (!conn->upgraded) {
-        end = memmem(conn->buf, conn->len, "\r\n\r\n", 4);
-
-        if (end == NULL) {
-            return;
-        }
-
-        n = (size_t) (end + 4 - conn->buf);
-        conn->upgraded = true;
-        tn_derp_head_write(greeting, TN_DERP_SERVER_KEY, 40);
-        memcpy(greeting + TN_DERP_HEAD, "DERP\xf0\x9f\x94\x91", 8);
-        memcpy(greeting + TN_DERP_HEAD + 8, region->key.pub.b, TN_KEY_LEN);
-
-        if (memmem(conn->buf, n, "Fast-Start", 10) == NULL) {
-            world_derp_reply(conn, response, sizeof(response) - 1, greeting,
-                             sizeof(greeting));
-        } else {
-            world_derp_reply(conn, greeting, sizeof(greeting), NULL, 0);
-        }
-
-        memmove(conn->buf, conn->buf + n, conn->len - n);
-        conn->len -= n;
-    }
-
-    while (conn->len >= TN_DERP_HEAD) {
-
-        if (tn_derp_head_read(conn->buf, &type, &len) != TN_OK) {
-            abort();
-        }
-
-        n = TN_DERP_HEAD + len;
-
-        if (conn->len < n) {
-            return;
-        }
-
-        world_derp_frame(conn, type, conn->buf + TN_DERP_HEAD, len);
-        memmove(conn->buf, conn->buf + n, conn->len - n);
-        conn->len -= n;
-    }
-}
-
-
-static void
-world_derp_open(void *data, uint32_t id, const tn_derpmap_node_t *relay)
-{
-    bool          dead;
-    node_t       *node = data;
-    tn_ms_t       rtt;
-    world_t      *world;
-    region_t     *region;
-    derp_conn_t  *conn;
-
-    world = node->world;
-    region = &world->regions[id];
-    conn = &node->conns[id];
-
-    if (conn->open) {
-        abort();
-    }
-
-    snprintf(node->relay, sizeof(node->relay), "%s", relay->name);
-
-    conn->node = node;
-    conn->region = id;
-    conn->open = true;
-    conn->upgraded = false;
-    conn->login = false;
-    conn->len = 0;
-    conn->generation++;
-    conn->last_in = 0;
-    conn->last_out = 0;
-
-    dead = region->dead || strcmp(region->dead_node, relay->name) == 0;
-    rtt = 2 * (node->latency + region->latency);
-
-    world_post(world, dead ? EVENT_DERP_CLOSED : EVENT_DERP_OPENED,
-               world->now + rtt, NULL, NULL, conn, NULL, 0, NULL, 0);
-}
-
-
-static tn_rc_t
-world_derp_write(void *data, uint32_t id, const uint8_t *head,
-    size_t head_len, const uint8_t *body, size_t body_len)
-{
-    node_t       *node = data;
-    tn_ms_t       at;
-    derp_conn_t  *conn;
-
-    conn = &node->conns[id];
-
-    if (!conn->open) {
-        abort();
-    }
-
-    at = node->world->now + node->latency + node->world->regions[id].latency;
-    at = tn_max(at, conn->last_in + 1);
-    conn->last_in = at;
-    world_post(node->world, EVENT_DERP_IN, at, NULL, NULL, conn, head,
-               head_len, body, body_len);
-
-    return TN_OK;
-}
-
-
-static void
-world_derp_close(void *data, uint32_t id)
-{
-    node_t  *node = data;
-
-    node->conns[id].open = false;
-    node->conns[id].login = false;
-    node->conns[id].generation++;
-}
-
-
-/* the server ends a connection */
-static inline void
-world_derp_kill(node_t *node, uint32_t id)
-{
-    derp_conn_t  *conn;
-
-    conn = &node->conns[id];
-
-    if (conn->open) {
-        conn->open = false;
-        conn->login = false;
-        conn->generation++;
-        tn_path_derp_closed(node->path, node->world->now, id,
-                            "connection reset");
-    }
-}
+#include "path_world_derp.h"
 
 
 static void
@@ -875,6 +682,23 @@ world_changed(void *data, tn_ms_t now, tn_path_peer_t *peer)
 }
 
 
+static tn_rc_t
+world_relay_allocate(void *data, tn_ms_t now, const tn_key_t *asker,
+    const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2])
+{
+    node_t  *node = data;
+
+    if (node->server == NULL || node->relay_dead) {
+        return TN_NOTFOUND;
+    }
+
+    port[0] = WORLD_RELAY;
+    port[1] = 0;
+
+    return tn_relay_server_allocate(node->server, now, asker, client, relay);
+}
+
+
 static const tn_path_ops_t  world_ops = {
     .send_udp = world_send_udp,
     .derp_open = world_derp_open,
@@ -884,7 +708,8 @@ static const tn_path_ops_t  world_ops = {
     .resolve = world_resolve,
     .endpoints = world_endpoints,
     .netinfo = world_netinfo,
-    .changed = world_changed
+    .changed = world_changed,
+    .relay_allocate = world_relay_allocate
 };
 
 
@@ -908,12 +733,16 @@ world_log(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
 static inline void
 world_send(node_t *node, unsigned to, uint8_t kind)
 {
-    uint8_t           bytes[64];
+    size_t            head;
+    uint8_t          *bytes, datagram[TN_GENEVE_HEADER + 64];
+    tn_writer_t       w;
+    tn_geneve_t       geneve;
     tn_path_peer_t   *peer;
     tn_path_route_t   route;
 
     peer = node->peers[to];
-    memset(bytes, 0, sizeof(bytes));
+    memset(datagram, 0, sizeof(datagram));
+    bytes = datagram + TN_GENEVE_HEADER;
     bytes[0] = 4;
     bytes[4] = kind;
     bytes[5] = (uint8_t) node->id;
@@ -921,12 +750,23 @@ world_send(node_t *node, unsigned to, uint8_t kind)
     tn_path_route(peer, node->world->now, &route);
 
     if (route.udp.port != 0) {
-        (void) world_send_udp(node, &route.udp, bytes, sizeof(bytes));
+        head = 0;
+
+        if (route.vni != 0) {
+            geneve.protocol = TN_GENEVE_WIREGUARD;
+            geneve.vni = route.vni;
+            geneve.control = false;
+            head = TN_GENEVE_HEADER;
+            w = tn_writer(datagram, head);
+            tn_geneve_write(&w, &geneve);
+        }
+
+        (void) world_send_udp(node, &route.udp, bytes - head, head + 64);
     }
 
     if (route.derp != 0) {
         (void) tn_path_send_derp(peer, node->world->now, route.derp, bytes,
-                                 sizeof(bytes));
+                                 64);
     }
 
     tn_path_sent(peer, node->world->now);
@@ -945,14 +785,16 @@ world_payload(node_t *node, const tn_path_from_t *from, const uint8_t *bytes,
 
     now = node->world->now;
     tn_path_received(node->peers[bytes[5]], now,
-                     from->region == 0 ? &from->addr : NULL);
+                     from->region == 0 && from->vni == 0 ? &from->addr
+                                                         : NULL);
 
     if (bytes[4] == 'Q') {
         world_send(node, bytes[5], 'R');
         return;
     }
 
-    node->got_udp += from->region == 0;
+    node->got_udp += from->region == 0 && from->vni == 0;
+    node->got_relay += from->vni != 0;
     node->got_derp += from->region != 0;
     node->worst_gap = tn_max(node->worst_gap, now - node->last_answer);
     node->last_answer = now;
@@ -1067,6 +909,7 @@ world_conf(const node_t *peer)
     conf.endpoints = addrs;
     conf.nendpoints = peer->nendpoints;
     conf.home_derp = peer->netinfo.preferred_derp;
+    conf.relay_capable = true;
 
     for (i = 0; i < peer->nendpoints; i++) {
         addrs[i] = peer->endpoints[i].addr;
@@ -1091,6 +934,27 @@ world_know(node_t *node, const node_t *peer)
 
     node->peers[peer->id] = tn_path_peer_add(node->path, node->world->now,
                                              &conf, NULL);
+}
+
+
+/* `server` becomes a relay that `node` may use */
+static inline void
+world_serve(node_t *node, node_t *server)
+{
+    tn_keypair_t  disco;
+
+    if (server->server == NULL) {
+        tn_curve_keypair(&disco);
+        server->server = tn_relay_server_create(&disco, TN_RELAY_SESSIONS_MAX);
+    }
+
+    if (server == node) {
+        tn_path_set_own_relay(node->path, true);
+        return;
+    }
+
+    tn_path_peer_set_relay(node->peers[server->id], false, true);
+    tn_path_peer_set_relay(server->peers[node->id], true, false);
 }
 
 
@@ -1120,6 +984,7 @@ world_talk(world_t *world, node_t *from, const node_t *to, tn_ms_t ms,
     until = world->now + ms;
     from->got_udp = 0;
     from->got_derp = 0;
+    from->got_relay = 0;
     from->worst_gap = 0;
     from->last_answer = world->now;
 
@@ -1159,6 +1024,7 @@ world_free(world_t *world)
     }
 
     for (k = 0; k < world->nnodes; k++) {
+        tn_relay_server_destroy(world->nodes[k]->server);
         free(world->nodes[k]);
     }
 
