@@ -16,17 +16,28 @@
 typedef struct {
     ngx_http_upstream_init_peer_pt   init;      /* the balancer's */
     ngx_tailnet_conf_t              *conf;
+    ngx_uint_t                       dense;     /* unsigned dense:1 */
 } ngx_http_tailnet_srv_conf_t;
 
 
 static ngx_int_t ngx_http_tailnet_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_tailnet_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_tailnet_init_module(ngx_cycle_t *cycle);
 static void *ngx_http_tailnet_create_srv_conf(ngx_conf_t *cf);
 
 static char *ngx_http_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static void ngx_http_tailnet_server_order(
+    ngx_http_upstream_srv_conf_t *uscf);
+static char *ngx_http_tailnet_hash(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static char *ngx_http_tailnet_ip_hash(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_tailnet_groups(ngx_cycle_t *cycle);
+static ngx_int_t ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
+    ngx_http_upstream_rr_peers_t *peers, ngx_uint_t dense);
 static ngx_uint_t ngx_http_tailnet_upstream(
     ngx_http_upstream_srv_conf_t *uscf);
 static ngx_int_t ngx_http_tailnet_init_peer(ngx_http_request_t *r,
@@ -35,6 +46,8 @@ static ngx_int_t ngx_http_tailnet_init_peer(ngx_http_request_t *r,
 
 static ngx_tailnet_set_pt  ngx_http_tailnet_stock_listen;
 static ngx_tailnet_set_pt  ngx_http_tailnet_stock_server;
+static ngx_tailnet_set_pt  ngx_http_tailnet_stock_hash;
+static ngx_tailnet_set_pt  ngx_http_tailnet_stock_ip_hash;
 
 
 static ngx_http_module_t  ngx_http_tailnet_module_ctx = {
@@ -58,7 +71,7 @@ ngx_module_t  ngx_http_tailnet_module = {
     NULL,                                  /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_http_tailnet_init_module,          /* init module */
     NULL,                                  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -81,6 +94,15 @@ ngx_http_tailnet_wrap_stock(void)
     ngx_http_tailnet_stock_server = ngx_tailnet_wrap(&ngx_http_upstream_module,
                                                 "server",
                                                 ngx_http_tailnet_server);
+
+    ngx_http_tailnet_stock_hash = ngx_tailnet_wrap_named(
+                                            "ngx_http_upstream_hash_module",
+                                            "hash", ngx_http_tailnet_hash);
+
+    ngx_http_tailnet_stock_ip_hash = ngx_tailnet_wrap_named(
+                                            "ngx_http_upstream_ip_hash_module",
+                                            "ip_hash",
+                                            ngx_http_tailnet_ip_hash);
 }
 
 
@@ -135,20 +157,104 @@ ngx_http_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     rv = ngx_tailnet_server(cf, cmd, conf, ngx_http_tailnet_stock_server,
                             NGX_HTTP_TAILNET_PORT, &name, &addr);
 
-    if (rv != NGX_CONF_OK || name.len == 0) {
+    if (rv != NGX_CONF_OK) {
         return rv;
     }
 
-    us = uscf->servers->elts;
-    us += uscf->servers->nelts - 1;
+    if (name.len) {
+        us = uscf->servers->elts;
+        us += uscf->servers->nelts - 1;
 
-    us->name = name;
+        us->name = name;
 
-    if (us->naddrs) {
-        us->addrs[0].name = addr;
+        if (us->naddrs) {
+            us->addrs[0].name = addr;
+        }
+
+        if (us->naddrs
+            && ngx_tailnet_is_group(cf->cycle, us->addrs[0].sockaddr)
+            && ngx_tailnet_members_addrs(cf, &us->addrs, &us->naddrs)
+               != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
     }
 
+    ngx_http_tailnet_server_order(uscf);
+
     return NGX_CONF_OK;
+}
+
+
+/* the last server goes before those of groups, see ngx_tailnet_members.c */
+
+static void
+ngx_http_tailnet_server_order(ngx_http_upstream_srv_conf_t *uscf)
+{
+    ngx_uint_t                   i;
+    ngx_http_upstream_server_t  *us, last;
+
+    us = uscf->servers->elts;
+    i = uscf->servers->nelts - 1;
+
+    if (us[i].naddrs == TN_IPC_MEMBERS_MAX
+        && ngx_tailnet_is_target(us[i].addrs[0].sockaddr))
+    {
+        return;
+    }
+
+    for (last = us[i]; i > 0; i--) {
+
+        if (us[i - 1].naddrs != TN_IPC_MEMBERS_MAX
+            || !ngx_tailnet_is_target(us[i - 1].addrs[0].sockaddr))
+        {
+            break;
+        }
+
+        us[i] = us[i - 1];
+    }
+
+    us[i] = last;
+}
+
+
+/* what goes by the total weight finds no slot that is down if they are last */
+
+static char *
+ngx_http_tailnet_hash(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char                         *rv;
+    ngx_http_tailnet_srv_conf_t  *tscf;
+
+    rv = ngx_http_tailnet_stock_hash(cf, cmd, conf);
+
+    if (rv == NGX_CONF_OK && ngx_tailnet_get_conf(cf->cycle)) {
+        tscf = ngx_http_conf_get_module_srv_conf(cf,
+                                         ngx_http_tailnet_module);
+
+        /* "consistent" counts the points of all servers */
+
+        tscf->dense = (cf->args->nelts == 2);
+    }
+
+    return rv;
+}
+
+
+static char *
+ngx_http_tailnet_ip_hash(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char                         *rv;
+    ngx_http_tailnet_srv_conf_t  *tscf;
+
+    rv = ngx_http_tailnet_stock_ip_hash(cf, cmd, conf);
+
+    if (rv == NGX_CONF_OK && ngx_tailnet_get_conf(cf->cycle)) {
+        tscf = ngx_http_conf_get_module_srv_conf(cf, ngx_http_tailnet_module);
+        tscf->dense = 1;
+    }
+
+    return rv;
 }
 
 
@@ -183,6 +289,21 @@ ngx_http_tailnet_postconfiguration(ngx_conf_t *cf)
 }
 
 
+static ngx_int_t
+ngx_http_tailnet_init_module(ngx_cycle_t *cycle)
+{
+    ngx_tailnet_conf_t  *tcf;
+
+    tcf = ngx_tailnet_get_conf(cycle);
+
+    if (tcf == NULL) {
+        return NGX_OK;
+    }
+
+    return ngx_http_tailnet_groups(cycle);
+}
+
+
 static ngx_uint_t
 ngx_http_tailnet_upstream(ngx_http_upstream_srv_conf_t *uscf)
 {
@@ -208,6 +329,104 @@ ngx_http_tailnet_upstream(ngx_http_upstream_srv_conf_t *uscf)
 }
 
 
+/* after zones have their copies of the servers */
+
+static ngx_int_t
+ngx_http_tailnet_groups(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                      i;
+    ngx_http_tailnet_srv_conf_t     *tscf;
+    ngx_http_upstream_rr_peers_t    *peers;
+    ngx_http_upstream_srv_conf_t   **uscfp;
+    ngx_http_upstream_main_conf_t   *umcf;
+
+    if (cycle->conf_ctx[ngx_http_module.index] == NULL) {
+        return NGX_OK;
+    }
+
+    umcf = ngx_http_cycle_get_module_main_conf(cycle,
+                                            ngx_http_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (!ngx_http_tailnet_upstream(uscfp[i])) {
+            continue;
+        }
+
+        tscf = ngx_http_conf_upstream_srv_conf(uscfp[i],
+                                            ngx_http_tailnet_module);
+
+        for (peers = uscfp[i]->peer.data; peers; peers = peers->next) {
+
+            if (ngx_http_tailnet_list(tscf->conf, peers, tscf->dense)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
+    ngx_http_upstream_rr_peers_t *peers, ngx_uint_t dense)
+{
+    ngx_tailnet_slot_t           *slot;
+    ngx_tailnet_group_t           group;
+    ngx_tailnet_target_t         *target;
+    ngx_http_upstream_rr_peer_t  *peer;
+
+    ngx_memzero(&group, sizeof(ngx_tailnet_group_t));
+
+    for (peer = peers->peer; peer; peer = peer->next) {
+
+        target = ngx_tailnet_target(tcf, peer->sockaddr);
+
+        if (target != group.target || group.nslots == TN_IPC_MEMBERS_MAX) {
+
+            if (ngx_tailnet_members_group(tcf, &group) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            ngx_memzero(&group, sizeof(ngx_tailnet_group_t));
+        }
+
+        if (target == NULL || !target->group) {
+            continue;
+        }
+
+        group.conf = tcf;
+        group.target = target;
+        group.tries = &peers->tries;
+
+#if (NGX_HTTP_UPSTREAM_ZONE)
+        group.lock = peers->shpool ? &peers->rwlock : NULL;
+#endif
+
+        slot = &group.slots[group.nslots++];
+
+        slot->sockaddr = peer->sockaddr;
+        slot->down = &peer->down;
+        slot->fails = &peer->fails;
+        slot->accessed = &peer->accessed;
+        slot->checked = &peer->checked;
+        slot->current_weight = &peer->current_weight;
+        slot->effective_weight = &peer->effective_weight;
+        slot->weight = peer->weight;
+    }
+
+    /* the last ones */
+
+    group.total_weight = dense ? &peers->total_weight : NULL;
+
+    return ngx_tailnet_members_group(tcf, &group);
+}
+
+
 static ngx_int_t
 ngx_http_tailnet_init_peer(ngx_http_request_t *r,
     ngx_http_upstream_srv_conf_t *us)
@@ -226,7 +445,7 @@ ngx_http_tailnet_init_peer(ngx_http_request_t *r,
         return NGX_ERROR;
     }
 
-    ngx_tailnet_peer_init(peer, tscf->conf, &r->upstream->peer);
+    ngx_tailnet_peer_init(peer, tscf->conf, &r->upstream->peer, r->pool);
 
     return NGX_OK;
 }

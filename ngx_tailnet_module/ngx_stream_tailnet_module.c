@@ -15,6 +15,7 @@
 typedef struct {
     ngx_stream_upstream_init_peer_pt   init;    /* the balancer's */
     ngx_tailnet_conf_t                *conf;
+    ngx_uint_t                         dense;   /* unsigned dense:1 */
 } ngx_stream_tailnet_srv_conf_t;
 
 
@@ -30,6 +31,13 @@ static char *ngx_stream_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_stream_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static void ngx_stream_tailnet_server_order(
+    ngx_stream_upstream_srv_conf_t *uscf);
+static char *ngx_stream_tailnet_hash(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_stream_tailnet_groups(ngx_cycle_t *cycle);
+static ngx_int_t ngx_stream_tailnet_list(ngx_tailnet_conf_t *tcf,
+    ngx_stream_upstream_rr_peers_t *peers, ngx_uint_t dense);
 static ngx_uint_t ngx_stream_tailnet_upstream(
     ngx_stream_upstream_srv_conf_t *uscf);
 static ngx_int_t ngx_stream_tailnet_init_peer(ngx_stream_session_t *s,
@@ -38,6 +46,7 @@ static ngx_int_t ngx_stream_tailnet_init_peer(ngx_stream_session_t *s,
 
 static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_listen;
 static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_server;
+static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_hash;
 
 
 static ngx_stream_module_t  ngx_stream_tailnet_module_ctx = {
@@ -82,6 +91,10 @@ ngx_stream_tailnet_wrap_stock(void)
                                                 &ngx_stream_upstream_module,
                                                 "server",
                                                 ngx_stream_tailnet_server);
+
+    ngx_stream_tailnet_stock_hash = ngx_tailnet_wrap_named(
+                                            "ngx_stream_upstream_hash_module",
+                                            "hash", ngx_stream_tailnet_hash);
 }
 
 
@@ -166,7 +179,7 @@ ngx_stream_tailnet_init_module(ngx_cycle_t *cycle)
         }
     }
 
-    return NGX_OK;
+    return ngx_stream_tailnet_groups(cycle);
 }
 
 
@@ -249,20 +262,87 @@ ngx_stream_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     rv = ngx_tailnet_server(cf, cmd, conf, ngx_stream_tailnet_stock_server, 0,
                             &name, &addr);
 
-    if (rv != NGX_CONF_OK || name.len == 0) {
+    if (rv != NGX_CONF_OK) {
         return rv;
     }
 
-    us = uscf->servers->elts;
-    us += uscf->servers->nelts - 1;
+    if (name.len) {
+        us = uscf->servers->elts;
+        us += uscf->servers->nelts - 1;
 
-    us->name = name;
+        us->name = name;
 
-    if (us->naddrs) {
-        us->addrs[0].name = addr;
+        if (us->naddrs) {
+            us->addrs[0].name = addr;
+        }
+
+        if (us->naddrs
+            && ngx_tailnet_is_group(cf->cycle, us->addrs[0].sockaddr)
+            && ngx_tailnet_members_addrs(cf, &us->addrs, &us->naddrs)
+               != NGX_OK)
+        {
+            return NGX_CONF_ERROR;
+        }
     }
 
+    ngx_stream_tailnet_server_order(uscf);
+
     return NGX_CONF_OK;
+}
+
+
+/* the last server goes before those of groups, see ngx_tailnet_members.c */
+
+static void
+ngx_stream_tailnet_server_order(ngx_stream_upstream_srv_conf_t *uscf)
+{
+    ngx_uint_t                     i;
+    ngx_stream_upstream_server_t  *us, last;
+
+    us = uscf->servers->elts;
+    i = uscf->servers->nelts - 1;
+
+    if (us[i].naddrs == TN_IPC_MEMBERS_MAX
+        && ngx_tailnet_is_target(us[i].addrs[0].sockaddr))
+    {
+        return;
+    }
+
+    for (last = us[i]; i > 0; i--) {
+
+        if (us[i - 1].naddrs != TN_IPC_MEMBERS_MAX
+            || !ngx_tailnet_is_target(us[i - 1].addrs[0].sockaddr))
+        {
+            break;
+        }
+
+        us[i] = us[i - 1];
+    }
+
+    us[i] = last;
+}
+
+
+/* what goes by the total weight finds no slot that is down if they are last */
+
+static char *
+ngx_stream_tailnet_hash(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char                           *rv;
+    ngx_stream_tailnet_srv_conf_t  *tscf;
+
+    rv = ngx_stream_tailnet_stock_hash(cf, cmd, conf);
+
+    if (rv == NGX_CONF_OK && ngx_stream_tailnet_loaded(cf->cycle)) {
+        tscf = ngx_stream_conf_get_module_srv_conf(cf,
+                                           ngx_stream_tailnet_module);
+
+        /* "consistent" counts the points of all servers */
+
+        tscf->dense = (cf->args->nelts == 2);
+    }
+
+    return rv;
 }
 
 
@@ -323,6 +403,104 @@ ngx_stream_tailnet_upstream(ngx_stream_upstream_srv_conf_t *uscf)
 }
 
 
+/* after zones have their copies of the servers */
+
+static ngx_int_t
+ngx_stream_tailnet_groups(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                        i;
+    ngx_stream_tailnet_srv_conf_t     *tscf;
+    ngx_stream_upstream_rr_peers_t    *peers;
+    ngx_stream_upstream_srv_conf_t   **uscfp;
+    ngx_stream_upstream_main_conf_t   *umcf;
+
+    if (cycle->conf_ctx[ngx_stream_module.index] == NULL) {
+        return NGX_OK;
+    }
+
+    umcf = ngx_stream_cycle_get_module_main_conf(cycle,
+                                            ngx_stream_upstream_module);
+    uscfp = umcf->upstreams.elts;
+
+    for (i = 0; i < umcf->upstreams.nelts; i++) {
+
+        if (!ngx_stream_tailnet_upstream(uscfp[i])) {
+            continue;
+        }
+
+        tscf = ngx_stream_conf_upstream_srv_conf(uscfp[i],
+                                            ngx_stream_tailnet_module);
+
+        for (peers = uscfp[i]->peer.data; peers; peers = peers->next) {
+
+            if (ngx_stream_tailnet_list(tscf->conf, peers, tscf->dense)
+                != NGX_OK)
+            {
+                return NGX_ERROR;
+            }
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_tailnet_list(ngx_tailnet_conf_t *tcf,
+    ngx_stream_upstream_rr_peers_t *peers, ngx_uint_t dense)
+{
+    ngx_tailnet_slot_t             *slot;
+    ngx_tailnet_group_t             group;
+    ngx_tailnet_target_t           *target;
+    ngx_stream_upstream_rr_peer_t  *peer;
+
+    ngx_memzero(&group, sizeof(ngx_tailnet_group_t));
+
+    for (peer = peers->peer; peer; peer = peer->next) {
+
+        target = ngx_tailnet_target(tcf, peer->sockaddr);
+
+        if (target != group.target || group.nslots == TN_IPC_MEMBERS_MAX) {
+
+            if (ngx_tailnet_members_group(tcf, &group) != NGX_OK) {
+                return NGX_ERROR;
+            }
+
+            ngx_memzero(&group, sizeof(ngx_tailnet_group_t));
+        }
+
+        if (target == NULL || !target->group) {
+            continue;
+        }
+
+        group.conf = tcf;
+        group.target = target;
+        group.tries = &peers->tries;
+
+#if (NGX_STREAM_UPSTREAM_ZONE)
+        group.lock = peers->shpool ? &peers->rwlock : NULL;
+#endif
+
+        slot = &group.slots[group.nslots++];
+
+        slot->sockaddr = peer->sockaddr;
+        slot->down = &peer->down;
+        slot->fails = &peer->fails;
+        slot->accessed = &peer->accessed;
+        slot->checked = &peer->checked;
+        slot->current_weight = &peer->current_weight;
+        slot->effective_weight = &peer->effective_weight;
+        slot->weight = peer->weight;
+    }
+
+    /* the last ones */
+
+    group.total_weight = dense ? &peers->total_weight : NULL;
+
+    return ngx_tailnet_members_group(tcf, &group);
+}
+
+
 static ngx_int_t
 ngx_stream_tailnet_init_peer(ngx_stream_session_t *s,
     ngx_stream_upstream_srv_conf_t *us)
@@ -341,7 +519,8 @@ ngx_stream_tailnet_init_peer(ngx_stream_session_t *s,
         return NGX_ERROR;
     }
 
-    ngx_tailnet_peer_init(peer, tscf->conf, &s->upstream->peer);
+    ngx_tailnet_peer_init(peer, tscf->conf, &s->upstream->peer,
+                          s->connection->pool);
 
     return NGX_OK;
 }

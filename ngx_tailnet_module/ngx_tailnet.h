@@ -72,16 +72,49 @@ typedef struct {
 } ngx_tailnet_opened_t;
 
 
+typedef struct ngx_tailnet_members_s  ngx_tailnet_members_t;
+
+
 /* where "server ... tailnet" leads */
 
 typedef struct {
     ngx_tailnet_node_t             *node;
     ngx_str_t                       host;
     in_port_t                       port;
+    unsigned                        group:1;    /* "tag:name": many peers */
+    ngx_tailnet_members_t          *members;    /* of a group that is used */
 } ngx_tailnet_target_t;
 
 
+/* what there is to change of a server of a balancer, of http or stream */
+
 typedef struct {
+    struct sockaddr                *sockaddr;
+    ngx_uint_t                     *down;
+    ngx_uint_t                     *fails;
+    time_t                         *accessed;
+    time_t                         *checked;
+    ngx_int_t                      *current_weight;
+    ngx_int_t                      *effective_weight;
+    ngx_int_t                       weight;
+} ngx_tailnet_slot_t;
+
+
+/* the servers that one target has in one list of a balancer */
+
+typedef struct {
+    struct ngx_tailnet_conf_s      *conf;
+    ngx_tailnet_target_t           *target;
+    ngx_tailnet_slot_t              slots[TN_IPC_MEMBERS_MAX];
+    ngx_uint_t                      nslots;
+    ngx_uint_t                      up;
+    ngx_uint_t                     *tries;      /* of the list */
+    ngx_uint_t                     *total_weight;   /* or NULL: to be left */
+    ngx_atomic_t                   *lock;       /* NULL without a zone */
+} ngx_tailnet_group_t;
+
+
+typedef struct ngx_tailnet_conf_s {
     ngx_cycle_t                    *cycle;
     ngx_str_t                       core;       /* of tailnet_core */
     ngx_str_t                       program;    /* the core's program */
@@ -90,6 +123,8 @@ typedef struct {
     ngx_array_t                     nodes;      /* ngx_tailnet_node_t * */
     ngx_array_t                     listens;    /* ngx_tailnet_listen_t */
     ngx_array_t                     targets;    /* ngx_tailnet_target_t */
+
+    ngx_array_t                     groups;     /* ngx_tailnet_group_t */
 
     ngx_array_t                     opened;     /* ngx_tailnet_opened_t */
 
@@ -110,7 +145,9 @@ typedef struct {
 
 typedef struct {
     ngx_tailnet_conf_t             *conf;
+    ngx_pool_t                     *pool;
     ngx_tailnet_target_t           *target;     /* of the last get */
+    ngx_str_t                       host;       /* whom to dial */
 
     void                           *data;
     ngx_event_get_peer_pt           get;
@@ -125,6 +162,7 @@ typedef struct {
     ngx_peer_connection_t          *pc;
     struct sockaddr                *sockaddr;   /* the stand-in, or NULL */
     socklen_t                       socklen;
+    struct sockaddr_un              standin;    /* a copy, of a group */
 
     ngx_tailnet_dial_t              dial;
 } ngx_tailnet_peer_t;
@@ -140,6 +178,10 @@ ngx_tailnet_conf_t *ngx_tailnet_get_conf(ngx_cycle_t *cycle);
  * NULL when the module has no such directive.
  */
 ngx_tailnet_set_pt ngx_tailnet_wrap(ngx_module_t *module, char *name,
+    ngx_tailnet_set_pt set);
+
+/* the same of a module that may not be there, by its name */
+ngx_tailnet_set_pt ngx_tailnet_wrap_named(char *module, char *name,
     ngx_tailnet_set_pt set);
 
 /* calls the handler with `first` for the first argument and without `skip` */
@@ -215,9 +257,44 @@ char *ngx_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
 /* whether this address is a stand-in that ngx_tailnet_server() made */
 ngx_uint_t ngx_tailnet_is_target(struct sockaddr *sockaddr);
 
+/* whether that stand-in is of a "tag:name" */
+ngx_uint_t ngx_tailnet_is_group(ngx_cycle_t *cycle,
+    struct sockaddr *sockaddr);
+
+/* the target that a stand-in is of, or NULL */
+ngx_tailnet_target_t *ngx_tailnet_target(ngx_tailnet_conf_t *tcf,
+    struct sockaddr *sockaddr);
+
+/* the peer that a slot's stand-in names, or 0 */
+int64_t ngx_tailnet_target_id(struct sockaddr *sockaddr);
+void ngx_tailnet_target_name(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_target_t *target, int64_t id, struct sockaddr *sockaddr);
+
 /* puts a zeroed peer between pc and its balancer, after peer.init */
 void ngx_tailnet_peer_init(ngx_tailnet_peer_t *peer,
-    ngx_tailnet_conf_t *tcf, ngx_peer_connection_t *pc);
+    ngx_tailnet_conf_t *tcf, ngx_peer_connection_t *pc, ngx_pool_t *pool);
+
+
+/* ngx_tailnet_members.c */
+
+/* for the server of a group: the addresses of its slots */
+ngx_int_t ngx_tailnet_members_addrs(ngx_conf_t *cf, ngx_addr_t **addrs,
+    ngx_uint_t *naddrs);
+
+/*
+ * Takes the slots that a target has in a list over, which are its last
+ * servers; in the master, before workers are made.
+ */
+ngx_int_t ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_group_t *group);
+
+/* in a worker: keeps the slots up to date */
+void ngx_tailnet_members_start(ngx_tailnet_conf_t *tcf);
+void ngx_tailnet_members_stop(ngx_tailnet_conf_t *tcf);
+
+/* the name of a peer in a slot, or that of the target: whom to ask for */
+ngx_str_t *ngx_tailnet_members_host(ngx_tailnet_target_t *target, int64_t id,
+    ngx_str_t *host);
 
 
 extern ngx_module_t  ngx_tailnet_module;

@@ -193,6 +193,22 @@ ngx_tailnet_wrap(ngx_module_t *module, char *name, ngx_tailnet_set_pt set)
 }
 
 
+ngx_tailnet_set_pt
+ngx_tailnet_wrap_named(char *module, char *name, ngx_tailnet_set_pt set)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; ngx_module_names[i]; i++) {
+
+        if (ngx_strcmp(ngx_module_names[i], module) == 0) {
+            return ngx_tailnet_wrap(ngx_modules[i], name, set);
+        }
+    }
+
+    return NULL;
+}
+
+
 char *
 ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
     ngx_tailnet_set_pt set, ngx_str_t *first, ngx_str_t *skip)
@@ -254,6 +270,9 @@ ngx_tailnet_create_conf(ngx_cycle_t *cycle)
            != NGX_OK
         || ngx_array_init(&tcf->targets, cycle->pool, 4,
                           sizeof(ngx_tailnet_target_t))
+           != NGX_OK
+        || ngx_array_init(&tcf->groups, cycle->pool, 1,
+                          sizeof(ngx_tailnet_group_t))
            != NGX_OK
         || ngx_array_init(&tcf->opened, cycle->pool, 4,
                           sizeof(ngx_tailnet_opened_t))

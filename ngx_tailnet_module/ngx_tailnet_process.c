@@ -378,8 +378,14 @@ ngx_tailnet_init_process(ngx_cycle_t *cycle)
 
     if (tcf == NULL
         || !tcf->client.open
-        || ngx_process != NGX_PROCESS_SINGLE)
+        || ngx_process == NGX_PROCESS_HELPER)
     {
+        return NGX_OK;
+    }
+
+    ngx_tailnet_members_start(tcf);
+
+    if (ngx_process != NGX_PROCESS_SINGLE) {
         return NGX_OK;
     }
 
@@ -468,7 +474,13 @@ ngx_tailnet_exit_process(ngx_cycle_t *cycle)
 
     tcf = ngx_tailnet_get_conf(cycle);
 
-    if (tcf == NULL || !ngx_tailnet_threaded) {
+    if (tcf == NULL) {
+        return;
+    }
+
+    ngx_tailnet_members_stop(tcf);
+
+    if (!ngx_tailnet_threaded) {
         return;
     }
 
@@ -492,5 +504,6 @@ ngx_tailnet_cleanup(void *data)
 {
     ngx_tailnet_conf_t *tcf = data;
 
+    ngx_tailnet_members_stop(tcf);
     tn_client_close(&tcf->client);
 }

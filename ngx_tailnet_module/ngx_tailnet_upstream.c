@@ -38,9 +38,8 @@ static ngx_int_t ngx_tailnet_server_host(ngx_conf_t *cf, ngx_str_t *url,
     in_port_t default_port, ngx_tailnet_target_t *target);
 static ngx_int_t ngx_tailnet_server_name(ngx_conf_t *cf, ngx_str_t *url,
     ngx_tailnet_target_t *target, ngx_str_t *addr);
-static ngx_tailnet_target_t *ngx_tailnet_target(ngx_tailnet_conf_t *tcf,
-    struct sockaddr *sockaddr);
 
+static ngx_int_t ngx_tailnet_peer_name(ngx_tailnet_peer_t *peer);
 static ngx_int_t ngx_tailnet_peer_get(ngx_peer_connection_t *pc, void *data);
 static void ngx_tailnet_peer_free(ngx_peer_connection_t *pc, void *data,
     ngx_uint_t state);
@@ -121,6 +120,8 @@ ngx_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
         return NGX_CONF_ERROR;
     }
 
+    ngx_memzero(target, sizeof(ngx_tailnet_target_t));
+
     target->node = node;
 
     if (ngx_tailnet_server_host(cf, &value[1], default_port, target) != NGX_OK
@@ -152,7 +153,7 @@ ngx_tailnet_server_host(ngx_conf_t *cf, ngx_str_t *url,
     in_port_t default_port, ngx_tailnet_target_t *target)
 {
     char       *err;
-    u_char     *p, *last;
+    u_char     *p, *last, *name;
     tn_ip_t     ip;
     ngx_int_t   port;
 
@@ -184,6 +185,16 @@ ngx_tailnet_server_host(ngx_conf_t *cf, ngx_str_t *url,
     } else {
         target->host.data = p;
 
+        target->group = (url->len > 4 && ngx_strncmp(p, "tag:", 4) == 0);
+
+        if (target->group
+            || (url->len > 4 && ngx_strncmp(p, "svc:", 4) == 0))
+        {
+            p += 4;
+        }
+
+        name = p;
+
         p = ngx_strlchr(p, last, ':');
         if (p == NULL) {
             p = last;
@@ -191,7 +202,7 @@ ngx_tailnet_server_host(ngx_conf_t *cf, ngx_str_t *url,
 
         target->host.len = p - target->host.data;
 
-        if (!ngx_tailnet_is_word(target->host.data, target->host.len, ".-_")
+        if (!ngx_tailnet_is_word(name, p - name, ".-_")
             || target->host.len >= TN_IPC_HOST)
         {
             goto failed;
@@ -282,11 +293,23 @@ ngx_tailnet_is_target(struct sockaddr *sockaddr)
 }
 
 
-static ngx_tailnet_target_t *
+ngx_uint_t
+ngx_tailnet_is_group(ngx_cycle_t *cycle, struct sockaddr *sockaddr)
+{
+    ngx_tailnet_target_t  *target;
+
+    target = ngx_tailnet_target(ngx_tailnet_get_conf(cycle), sockaddr);
+
+    return target && target->group;
+}
+
+
+/* "/tailnet/N", of a slot of a group "/tailnet/N.ID" */
+
+ngx_tailnet_target_t *
 ngx_tailnet_target(ngx_tailnet_conf_t *tcf, struct sockaddr *sockaddr)
 {
-    u_char               *p;
-    size_t                len;
+    u_char               *p, *last, *dot;
     ngx_int_t             n;
     struct sockaddr_un   *saun;
 
@@ -297,9 +320,12 @@ ngx_tailnet_target(ngx_tailnet_conf_t *tcf, struct sockaddr *sockaddr)
     saun = (struct sockaddr_un *) sockaddr;
 
     p = (u_char *) saun->sun_path + NGX_TAILNET_TARGET_LEN;
-    len = ngx_strnlen(p, sizeof(saun->sun_path) - NGX_TAILNET_TARGET_LEN);
+    last = p + ngx_strnlen(p, sizeof(saun->sun_path)
+                              - NGX_TAILNET_TARGET_LEN);
 
-    n = ngx_atoi(p, len);
+    dot = ngx_strlchr(p, last, '.');
+
+    n = ngx_atoi(p, (dot ? dot : last) - p);
 
     if (n == NGX_ERROR || (ngx_uint_t) n >= tcf->targets.nelts) {
 
@@ -312,12 +338,58 @@ ngx_tailnet_target(ngx_tailnet_conf_t *tcf, struct sockaddr *sockaddr)
 }
 
 
+int64_t
+ngx_tailnet_target_id(struct sockaddr *sockaddr)
+{
+    u_char               *p, *last;
+    off_t                 id;
+    struct sockaddr_un   *saun;
+
+    saun = (struct sockaddr_un *) sockaddr;
+
+    p = (u_char *) saun->sun_path;
+    last = p + ngx_strnlen(p, sizeof(saun->sun_path));
+
+    p = ngx_strlchr(p, last, '.');
+    if (p == NULL) {
+        return 0;
+    }
+
+    p++;
+    id = ngx_atoof(p, last - p);
+
+    return (id == NGX_ERROR) ? 0 : (int64_t) id;
+}
+
+
+void
+ngx_tailnet_target_name(ngx_tailnet_conf_t *tcf, ngx_tailnet_target_t *target,
+    int64_t id, struct sockaddr *sockaddr)
+{
+    ngx_uint_t           n;
+    struct sockaddr_un  *saun;
+
+    saun = (struct sockaddr_un *) sockaddr;
+
+    n = target - (ngx_tailnet_target_t *) tcf->targets.elts;
+
+    /* to the end: keepalive compares all of it */
+
+    ngx_memzero(saun->sun_path, sizeof(saun->sun_path));
+
+    (void) ngx_snprintf((u_char *) saun->sun_path, sizeof(saun->sun_path) - 1,
+                        id ? NGX_TAILNET_TARGET "%ui.%L"
+                           : NGX_TAILNET_TARGET "%ui", n, id);
+}
+
+
 void
 ngx_tailnet_peer_init(ngx_tailnet_peer_t *peer, ngx_tailnet_conf_t *tcf,
-    ngx_peer_connection_t *pc)
+    ngx_peer_connection_t *pc, ngx_pool_t *pool)
 {
     peer->conf = tcf;
     peer->pc = pc;
+    peer->pool = pool;
 
     peer->data = pc->data;
     peer->get = pc->get;
@@ -370,6 +442,12 @@ ngx_tailnet_peer_get(ngx_peer_connection_t *pc, void *data)
 
     peer->sockaddr = pc->sockaddr;
     peer->socklen = pc->socklen;
+    peer->host = peer->target->host;
+
+    if (peer->target->group && ngx_tailnet_peer_name(peer) != NGX_OK) {
+        peer->sockaddr = NULL;
+        return NGX_ERROR;
+    }
 
     pc->sockaddr = (struct sockaddr *) &ngx_tailnet_any;
     pc->socklen = sizeof(struct sockaddr_in);
@@ -397,6 +475,52 @@ ngx_tailnet_peer_get(ngx_peer_connection_t *pc, void *data)
     pc->connection = peer->dial.connection;
 
     return NGX_AGAIN;
+}
+
+
+/*
+ * The peer that is in the slot now: others may have the slot before this
+ * connection is done with it.
+ */
+
+static ngx_int_t
+ngx_tailnet_peer_name(ngx_tailnet_peer_t *peer)
+{
+    ngx_str_t              *name, host;
+    ngx_peer_connection_t  *pc;
+
+    pc = peer->pc;
+
+    ngx_memcpy(&peer->standin, pc->sockaddr, sizeof(struct sockaddr_un));
+
+    peer->sockaddr = (struct sockaddr *) &peer->standin;
+    peer->socklen = sizeof(struct sockaddr_un);
+
+    ngx_tailnet_members_host(peer->target,
+                             ngx_tailnet_target_id(peer->sockaddr), &host);
+
+    /* each attempt of a request shows its own */
+
+    name = ngx_palloc(peer->pool, sizeof(ngx_str_t));
+    if (name == NULL) {
+        return NGX_ERROR;
+    }
+
+    name->data = ngx_pnalloc(peer->pool, host.len + sizeof(":65535"));
+    if (name->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    name->len = ngx_sprintf(name->data, "%V:%ui", &host,
+                            (ngx_uint_t) peer->target->port)
+                - name->data;
+
+    peer->host.data = name->data;
+    peer->host.len = host.len;
+
+    pc->name = name;
+
+    return NGX_OK;
 }
 
 
@@ -471,7 +595,7 @@ ngx_tailnet_dial(ngx_tailnet_peer_t *peer)
     tn_ipc_init(&msg, TN_IPC_DIAL);
 
     ngx_memcpy(msg.node, target->node->name.data, target->node->name.len);
-    ngx_memcpy(msg.host, target->host.data, target->host.len);
+    ngx_memcpy(msg.host, peer->host.data, peer->host.len);
 
     msg.port = target->port;
     msg.proto = (pc->type == SOCK_DGRAM) ? TN_IPC_UDP : TN_IPC_TCP;

@@ -634,3 +634,47 @@ tn_client_dial_reply(int fd, tn_ipc_dial_reply_t *reply, int *socket)
 
     return reply->rc;
 }
+
+
+tn_rc_t
+tn_client_watch(const char *dir, const tn_ipc_watch_t *request, int *fd)
+{
+    *fd = tn_ipc_connect(dir, TN_IPC_DIAL_SOCK);
+
+    if (*fd == -1) {
+        return TN_CLOSED;
+    }
+
+    if (tn_ipc_send(*fd, request, NULL, 0) != TN_OK) {
+        tn_ipc_close(fd, 1);
+        return TN_CLOSED;
+    }
+
+    return TN_OK;
+}
+
+
+tn_rc_t
+tn_client_members(int fd, tn_ipc_members_t *members)
+{
+    int           fds[TN_IPC_FDS];
+    size_t        n;
+    tn_rc_t       rc;
+    tn_ipc_msg_t  msg;
+
+    rc = tn_ipc_recv(fd, &msg, fds, &n);
+
+    if (rc != TN_OK) {
+        return rc;
+    }
+
+    tn_ipc_close(fds, n);
+
+    if (msg.head.type != TN_IPC_MEMBERS) {
+        return TN_MALFORMED;
+    }
+
+    *members = msg.members;
+
+    return TN_OK;
+}

@@ -115,5 +115,18 @@ tn_rc_t tn_client_dial(const char *dir, const tn_ipc_dial_t *dial, int *fd,
  */
 tn_rc_t tn_client_dial_reply(int fd, tn_ipc_dial_reply_t *reply, int *socket);
 
+/*
+ * Asks from a worker to be told who stands behind a name.  TN_OK and a
+ * descriptor like that of tn_client_dial(), or TN_CLOSED.
+ */
+tn_rc_t tn_client_watch(const char *dir, const tn_ipc_watch_t *request,
+    int *fd);
+
+/*
+ * What it says, when it is readable.  TN_OK; TN_AGAIN: no more for now; else
+ * the core went away: ask again.  *members is written with TN_OK alone.
+ */
+tn_rc_t tn_client_members(int fd, tn_ipc_members_t *members);
+
 
 #endif /* TN_CLIENT_H_INCLUDED_ */

@@ -18,6 +18,7 @@
 #include "host/tn_logfile.h"
 #include "host/tn_node.h"
 #include "host/tn_lwnet.h"
+#include "host/tn_members.h"
 #include "host/tn_pool.h"
 #include "host/tn_tool.h"
 
@@ -25,6 +26,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+
+/* until a netmap from the disk is shown to those who may know better */
+#define CORE_SETTLE_MS  10000
 
 
 typedef struct {
@@ -47,6 +52,7 @@ typedef struct {
     tn_lwnet_table_t   *lwip;       /* or NULL: it never had that stack */
     bool                by_lwip;    /* it has it now */
     bool                stack;      /* there is a TUN */
+    tn_ms_t             settled;    /* when an old netmap counts */
     core_order_t       *next;       /* to become, when `node` has ended */
     tn_defer_t          reap;
 } core_slot_t;
@@ -58,6 +64,8 @@ struct core_s {
     tn_log_t           *log;
     tn_resolver_t      *resolver;
     tn_dial_t          *dial;
+    tn_members_t       *members;
+    tn_timer_t          settle;
     tn_tools_t         *tools;
     tn_watch_t          ctl;
     tn_link_t           slots;
@@ -85,6 +93,7 @@ static void core_end(core_t *core);
 
 static void core_node_addresses(void *data, tn_node_t *node,
     const tn_ip_t *ips, size_t n);
+static void core_node_peers(void *data, tn_node_t *node);
 static void core_node_ended(void *data, tn_node_t *node);
 
 static bool core_tool_node(void *data, size_t i, const char **name,
@@ -92,10 +101,15 @@ static bool core_tool_node(void *data, size_t i, const char **name,
 
 static tn_pool_t *core_dial_resolve(void *data, const tn_ipc_dial_t *request,
     tn_ip_t *ips, size_t *n, bool *wait, int *err, char *text);
+static bool core_is_settled(core_slot_t *slot);
+static bool core_members(void *data, const tn_ipc_watch_t *request,
+    tn_ipc_members_t *msg);
+static void core_settled(void *data, tn_ms_t now);
 
 
 static const tn_node_ops_t  core_node_ops = {
     core_node_addresses,
+    core_node_peers,
     core_node_ended
 };
 
@@ -130,8 +144,12 @@ tn_core_run(int ctl_fd)
 
     core->tools = tn_tools_create(&core->loop, core_tool_node, core);
 
-    if (core->dial != NULL && core->tools != NULL) {
+    tn_timer_init(&core->settle, core_settled, core);
+    core->members = tn_members_create(&core->loop, core_members, core);
+
+    if (core->dial != NULL && core->tools != NULL && core->members != NULL) {
         tn_dial_tools(core->dial, tn_tools_take, core->tools);
+        tn_dial_watches(core->dial, tn_members_take, core->members);
     }
 
     core->ctl.fd = ctl_fd;
@@ -140,6 +158,7 @@ tn_core_run(int ctl_fd)
     core->ctl.data = core;
 
     if (core->resolver != NULL && core->dial != NULL && core->tools != NULL
+        && core->members != NULL
         && tn_loop_watch(&core->loop, &core->ctl) == TN_OK
         && tn_loop_run(&core->loop) == TN_OK)
     {
@@ -152,6 +171,12 @@ tn_core_run(int ctl_fd)
 
     if (core->dial != NULL) {
         tn_dial_destroy(core->dial);
+    }
+
+    tn_timer_cancel(&core->loop.timers, &core->settle);
+
+    if (core->members != NULL) {
+        tn_members_destroy(core->members);
     }
 
     if (core->tools != NULL) {
@@ -433,6 +458,9 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.udp6 = order->udp6;
     conf.udp_offload = (order->msg.features & TN_IPC_TUN_USO) != 0;
 
+    slot->settled = core->loop.now + CORE_SETTLE_MS;
+    (void) tn_timer_set(&core->loop.timers, &core->settle, slot->settled);
+
     slot->node = tn_node_create(&conf);
 
     if (slot->node != NULL) {
@@ -598,6 +626,18 @@ core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
 
 
 static void
+core_node_peers(void *data, tn_node_t *node)
+{
+    core_slot_t *slot = data;
+
+    (void) node;
+
+    tn_members_changed(slot->core->members);
+    tn_dial_retry(slot->core->dial);
+}
+
+
+static void
 core_node_ended(void *data, tn_node_t *node)
 {
     core_slot_t *slot = data;
@@ -676,5 +716,69 @@ core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
 
     *n = tn_node_resolve(slot->node, request->host, ips, *n, wait, text);
 
-    return *n ? slot->pool : NULL;
+    if (*n == 0) {
+
+        /* who is not in the disk's netmap may be in the one to come */
+
+        *wait = *wait || !core_is_settled(slot);
+        return NULL;
+    }
+
+    return slot->pool;
+}
+
+
+/* false while all that is known is a netmap that control is to replace */
+static bool
+core_is_settled(core_slot_t *slot)
+{
+    tn_control_t  *control;
+
+    control = tn_node_control(slot->node);
+
+    return slot->core->ending || slot->core->loop.now >= slot->settled
+           || (control != NULL && tn_control_online(control));
+}
+
+
+/*
+ * While a node has no netmap, or only what the disk has and control may still
+ * say otherwise, the last word of the core before stands.
+ */
+static bool
+core_members(void *data, const tn_ipc_watch_t *request, tn_ipc_members_t *msg)
+{
+    core_t *core = data;
+
+    core_slot_t   *slot;
+    tn_control_t  *control;
+
+    slot = core_slot(core, request->node);
+    control = NULL;
+
+    if (slot != NULL && slot->node != NULL) {
+        control = tn_node_control(slot->node);
+    }
+
+    if (control == NULL || tn_control_netmap(control)->self == NULL
+        || !core_is_settled(slot))
+    {
+        return false;
+    }
+
+    tn_node_members(slot->node, request->host, msg);
+
+    return true;
+}
+
+
+static void
+core_settled(void *data, tn_ms_t now)
+{
+    core_t *core = data;
+
+    (void) now;
+
+    tn_members_changed(core->members);
+    tn_dial_retry(core->dial);
 }

@@ -66,6 +66,8 @@ struct tn_dial_s {
     void                *data;
     tn_dial_tool_pt      tool;
     void                *tool_data;
+    tn_dial_watch_pt     watcher;
+    void                *watcher_data;
     tn_watch_t           watch;         /* the listener; fd -1: none */
     tn_timer_t           pause;
     tn_link_t            requests;
@@ -79,8 +81,7 @@ static void tn_dial_resume(void *data, tn_ms_t now);
 static void tn_dial_start(tn_dial_t *dial, int fd);
 static void tn_dial_read(tn_watch_t *watch, uint32_t events);
 static void tn_dial_input(tn_dial_request_t *req);
-static void tn_dial_hand_over(tn_dial_request_t *req,
-    const tn_ipc_tool_t *tool);
+static int tn_dial_give_up(tn_dial_request_t *req);
 static void tn_dial_lookup(tn_dial_request_t *req);
 static void tn_dial_draw(tn_dial_request_t *req);
 static void tn_dial_drawn(tn_pool_waiter_t *waiter, int fd);
@@ -143,6 +144,14 @@ tn_dial_tools(tn_dial_t *dial, tn_dial_tool_pt tool, void *data)
 {
     dial->tool = tool;
     dial->tool_data = data;
+}
+
+
+void
+tn_dial_watches(tn_dial_t *dial, tn_dial_watch_pt watch, void *data)
+{
+    dial->watcher = watch;
+    dial->watcher_data = data;
 }
 
 
@@ -333,10 +342,19 @@ tn_dial_input(tn_dial_request_t *req)
         tn_ipc_close(fds, n);
     }
 
+    dial = req->dial;
+
     if (rc == TN_OK && req->state == TN_DIAL_READING
-        && msg.head.type == TN_IPC_TOOL && req->dial->tool != NULL)
+        && msg.head.type == TN_IPC_TOOL && dial->tool != NULL)
     {
-        tn_dial_hand_over(req, &msg.tool);
+        dial->tool(dial->tool_data, tn_dial_give_up(req), &msg.tool);
+        return;
+    }
+
+    if (rc == TN_OK && req->state == TN_DIAL_READING
+        && msg.head.type == TN_IPC_WATCH && dial->watcher != NULL)
+    {
+        dial->watcher(dial->watcher_data, tn_dial_give_up(req), &msg.watch);
         return;
     }
 
@@ -349,7 +367,6 @@ tn_dial_input(tn_dial_request_t *req)
         return;
     }
 
-    dial = req->dial;
     req->request = msg.dial;
 
     if (msg.dial.port == 0
@@ -376,21 +393,19 @@ tn_dial_input(tn_dial_request_t *req)
 }
 
 
-/* a tool's connection is not ours any more */
-static void
-tn_dial_hand_over(tn_dial_request_t *req, const tn_ipc_tool_t *tool)
+/* what asks for something else than a dial is not ours any more */
+static int
+tn_dial_give_up(tn_dial_request_t *req)
 {
-    int         fd;
-    tn_dial_t  *dial;
+    int  fd;
 
-    dial = req->dial;
     fd = req->watch.fd;
 
-    tn_loop_unwatch(dial->loop, &req->watch);
+    tn_loop_unwatch(req->dial->loop, &req->watch);
     req->watch.fd = -1;
     tn_dial_free(req);
 
-    dial->tool(dial->tool_data, fd, tool);
+    return fd;
 }
 
 

@@ -49,6 +49,12 @@ typedef void (*tn_dial_tool_pt)(void *data, int fd,
 
 void tn_dial_tools(tn_dial_t *dial, tn_dial_tool_pt tool, void *data);
 
+/* the same for those that watch who stands behind a name */
+typedef void (*tn_dial_watch_pt)(void *data, int fd,
+    const tn_ipc_watch_t *request);
+
+void tn_dial_watches(tn_dial_t *dial, tn_dial_watch_pt watch, void *data);
+
 /* takes the listening socket; replaces the one before */
 void tn_dial_listen(tn_dial_t *dial, int fd);
 

@@ -48,12 +48,15 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_KEEP_SOCKET] = sizeof(tn_ipc_keep_socket_t),
     [TN_IPC_KEEP_END] = sizeof(tn_ipc_name_t),
     [TN_IPC_KEEP_BYE] = sizeof(tn_ipc_name_t),
-    [TN_IPC_CORE_LISTEN] = sizeof(tn_ipc_listen_t)
+    [TN_IPC_CORE_LISTEN] = sizeof(tn_ipc_listen_t),
+    [TN_IPC_WATCH] = sizeof(tn_ipc_watch_t),
+    [TN_IPC_MEMBERS] = sizeof(tn_ipc_members_t)
 };
 
 
 static bool tn_ipc_texts(const tn_ipc_msg_t *msg);
 static bool tn_ipc_node_sound(const tn_ipc_node_t *node);
+static bool tn_ipc_members_sound(const tn_ipc_members_t *msg);
 static int tn_ipc_address(const char *dir, const char *name,
     struct sockaddr_un *un, int *dirfd);
 
@@ -340,6 +343,13 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
     case TN_IPC_KEEP_SUPER:
         return true;
 
+    case TN_IPC_WATCH:
+        return tn_ipc_terminated(msg->watch.node)
+               && tn_ipc_terminated(msg->watch.host);
+
+    case TN_IPC_MEMBERS:
+        return tn_ipc_members_sound(&msg->members);
+
     case TN_IPC_KEEP_NODE:
         return tn_ipc_terminated(msg->keep_node.name)
                && tn_ipc_node_sound(&msg->keep_node.node);
@@ -357,6 +367,25 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
     default:
         return tn_ipc_terminated(msg->name.name);
     }
+}
+
+
+static bool
+tn_ipc_members_sound(const tn_ipc_members_t *msg)
+{
+    size_t  i;
+
+    if (msg->count > TN_IPC_MEMBERS_MAX) {
+        return false;
+    }
+
+    for (i = 0; i < TN_IPC_MEMBERS_MAX; i++) {
+        if (!tn_ipc_terminated(msg->members[i].host)) {
+            return false;
+        }
+    }
+
+    return true;
 }
 
 

@@ -34,6 +34,7 @@
 
 #define TN_IPC_ADDRS    64          /* addresses of a node, at most */
 #define TN_IPC_STATIC   8           /* static endpoints of a node */
+#define TN_IPC_MEMBERS_MAX  32      /* peers that stand for a tag, at most */
 
 /* files in the run-time directory */
 #define TN_IPC_SUPER_SOCK  "super.sock"
@@ -97,6 +98,10 @@ typedef enum {
 
     /* supervisor -> core, no answer: where connections of a port go */
     TN_IPC_CORE_LISTEN,         /* tn_ipc_listen_t + nginx's listener */
+
+    /* nginx worker -> core, over dial.sock, one per connection */
+    TN_IPC_WATCH,               /* tn_ipc_watch_t */
+    TN_IPC_MEMBERS,             /* tn_ipc_members_t, at each change; core -> */
 
     TN_IPC_TYPES
 } tn_ipc_type_e;
@@ -371,6 +376,27 @@ typedef struct {
 } tn_ipc_keep_socket_t;
 
 
+typedef struct {
+    tn_ipc_head_t  head;
+    char           node[TN_IPC_NAME];
+    char           host[TN_IPC_HOST];   /* "tag:NAME" */
+} tn_ipc_watch_t;
+
+
+/* the peers behind a watched name, by ascending id */
+typedef struct {
+    int64_t        id;          /* of the peer in this tailnet, not 0 */
+    char           host[TN_IPC_HOST];   /* its MagicDNS name */
+} tn_ipc_member_t;
+
+typedef struct {
+    tn_ipc_head_t    head;
+    uint32_t         count;     /* 0 to TN_IPC_MEMBERS_MAX */
+    uint32_t         total;     /* more than count: some are left out */
+    tn_ipc_member_t  members[TN_IPC_MEMBERS_MAX];
+} tn_ipc_members_t;
+
+
 typedef union {
     tn_ipc_head_t        head;
     tn_ipc_reply_t       reply;
@@ -392,6 +418,8 @@ typedef union {
     tn_ipc_keep_lifeline_t  keep_lifeline;
     tn_ipc_keep_want_t   keep_want;
     tn_ipc_keep_socket_t  keep_socket;
+    tn_ipc_watch_t       watch;
+    tn_ipc_members_t     members;
 } tn_ipc_msg_t;
 
 

@@ -14,6 +14,7 @@
 #include "control/tn_http1.h"
 #include "crypto/tn_curve.h"
 #include "host/tn_conn.h"
+#include "host/tn_nodename.h"
 #include "host/tn_nodeping.h"
 #include "host/tn_nodestate.h"
 #include "host/tn_osinfo.h"
@@ -79,6 +80,7 @@ struct tn_node_s {
     tn_ip_t               ips[TN_IPC_ADDRS];
     size_t                nips;
     char                 *name;         /* last one logged */
+    uint32_t              turn;         /* of the peers of a tag */
 
     /* for people, as they were last reported */
     tn_endpoint_t         endpoints[TN_ENDPOINTS_MAX];
@@ -368,10 +370,8 @@ size_t
 tn_node_resolve(tn_node_t *node, const char *host, tn_ip_t *ips, size_t max,
     bool *wait, char *text)
 {
-    size_t              n;
     const char         *why;
     tn_netmap_t        *netmap;
-    tn_netmap_node_t   *peer;
     tn_control_state_e  state;
 
     *wait = false;
@@ -394,23 +394,19 @@ tn_node_resolve(tn_node_t *node, const char *host, tn_ip_t *ips, size_t max,
         return 0;
     }
 
-    n = tn_netmap_resolve(netmap, host, strlen(host), ips, max);
+    return tn_nodename_resolve(netmap, host, node->turn++, ips, max, text);
+}
 
-    if (n == 0) {
-        (void) snprintf(text, TN_IPC_TEXT, "no peer is called or routes "
-                        "\"%s\"", host);
-        return 0;
+
+void
+tn_node_members(tn_node_t *node, const char *host, tn_ipc_members_t *msg)
+{
+    if (node->control == NULL) {
+        tn_ipc_init(msg, TN_IPC_MEMBERS);
+        return;
     }
 
-    peer = tn_netmap_find_ip(netmap, &ips[0]);
-
-    if (peer != NULL && peer->expired) {
-        (void) snprintf(text, TN_IPC_TEXT, "the key of \"%s\" has expired",
-                        host);
-        return 0;
-    }
-
-    return n;
+    tn_nodename_members(tn_control_netmap(node->control), host, msg);
 }
 
 
@@ -946,6 +942,10 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
 
     if (changes->what & TN_NETMAP_SELF) {
         node_self(node, netmap);
+    }
+
+    if (changes->what & TN_NETMAP_PEERS) {
+        node->ops->peers(node->data, node);
     }
 }
 

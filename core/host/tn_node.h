@@ -26,6 +26,9 @@ typedef struct {
     void  (*addresses)(void *data, tn_node_t *node, const tn_ip_t *ips,
                        size_t n);
 
+    /* peers came, went or changed */
+    void  (*peers)(void *data, tn_node_t *node);
+
     /* what was begun by tn_node_end() is done; tn_node_free() may be called,
      * but not from inside */
     void  (*ended)(void *data, tn_node_t *node);
@@ -90,6 +93,10 @@ const char *tn_node_name(const tn_node_t *node);
  */
 size_t tn_node_resolve(tn_node_t *node, const char *host, tn_ip_t *ips,
     size_t max, bool *wait, char *text);
+
+/* the peers behind "tag:NAME", see tn_nodename_members(); none so far too */
+void tn_node_members(tn_node_t *node, const char *host,
+    tn_ipc_members_t *msg);
 
 /* own addresses */
 size_t tn_node_addresses(const tn_node_t *node, tn_ip_t *ips, size_t max);

@@ -1,0 +1,464 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Servers that are many peers.  "server tag:web:80 tailnet" becomes
+ * TN_IPC_MEMBERS_MAX stock servers, its slots, all but the first of them
+ * down.  Each worker has the core tell it which peers have the tag and are
+ * online, and puts them into the slots: a slot with a peer is up, one without
+ * is down, and the stand-in address of a slot has the id of its peer:
+ * "unix:/tailnet/N.ID".  A peer stays in its slot; when one goes the last one
+ * takes its place, so that those that are up always come first.
+ *
+ * Until the core has answered, and while no peer has the tag, the first slot
+ * is up without a peer: its connections go to whom the core finds for the tag
+ * at that moment, or fail with the core's reason.
+ *
+ * In a zone all workers make the same change of the same slots; the first one
+ * does it and the others find it done.
+ */
+
+#include "ngx_tailnet.h"
+
+
+#define NGX_TAILNET_RETRY_MS  500
+
+
+/* what a worker knows of the peers of one target */
+
+struct ngx_tailnet_members_s {
+    ngx_tailnet_conf_t    *conf;
+    ngx_tailnet_target_t  *target;
+    ngx_connection_t      *channel;
+    ngx_event_t            retry;
+    ngx_connection_t       dummy;       /* a timer wants one for its data */
+    tn_ipc_members_t       known;
+};
+
+
+static ngx_int_t ngx_tailnet_members_create(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_target_t *target);
+static void ngx_tailnet_members_open(ngx_tailnet_members_t *members);
+static void ngx_tailnet_members_lost(ngx_tailnet_members_t *members);
+static void ngx_tailnet_members_retry(ngx_event_t *ev);
+static void ngx_tailnet_members_read(ngx_event_t *ev);
+static void ngx_tailnet_members_write(ngx_event_t *ev);
+static void ngx_tailnet_members_apply(ngx_tailnet_members_t *members,
+    ngx_tailnet_group_t *group);
+static ngx_uint_t ngx_tailnet_members_index(tn_ipc_members_t *known,
+    int64_t id);
+static void ngx_tailnet_members_put(ngx_tailnet_group_t *group,
+    ngx_uint_t i, int64_t id);
+static void ngx_tailnet_members_up(ngx_tailnet_group_t *group, ngx_uint_t n);
+
+
+/* one address of a server that is a group becomes as many as it has slots */
+
+ngx_int_t
+ngx_tailnet_members_addrs(ngx_conf_t *cf, ngx_addr_t **addrs,
+    ngx_uint_t *naddrs)
+{
+    ngx_uint_t   i;
+    ngx_addr_t  *addr;
+
+    addr = ngx_palloc(cf->pool, TN_IPC_MEMBERS_MAX * sizeof(ngx_addr_t));
+    if (addr == NULL) {
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < TN_IPC_MEMBERS_MAX; i++) {
+
+        addr[i] = **addrs;
+
+        addr[i].sockaddr = ngx_pcalloc(cf->pool, sizeof(ngx_sockaddr_t));
+        if (addr[i].sockaddr == NULL) {
+            return NGX_ERROR;
+        }
+
+        ngx_memcpy(addr[i].sockaddr, (*addrs)->sockaddr, (*addrs)->socklen);
+    }
+
+    *addrs = addr;
+    *naddrs = TN_IPC_MEMBERS_MAX;
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
+{
+    ngx_tailnet_group_t  *g;
+
+    if (group->nslots == 0 || *group->slots[0].down) {
+
+        /* the configuration says "down" */
+
+        return NGX_OK;
+    }
+
+    g = ngx_array_push(&tcf->groups);
+    if (g == NULL) {
+        return NGX_ERROR;
+    }
+
+    *g = *group;
+    g->up = g->nslots;
+
+    ngx_tailnet_members_up(g, 1);
+
+    if (g->target->members == NULL) {
+        return ngx_tailnet_members_create(tcf, g->target);
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_tailnet_members_create(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_target_t *target)
+{
+    ngx_tailnet_members_t  *members;
+
+    members = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_tailnet_members_t));
+    if (members == NULL) {
+        return NGX_ERROR;
+    }
+
+    members->conf = tcf;
+    members->target = target;
+    members->dummy.fd = (ngx_socket_t) -1;
+    members->retry.data = &members->dummy;
+    members->dummy.data = members;
+    members->retry.handler = ngx_tailnet_members_retry;
+    members->retry.log = tcf->cycle->log;
+    members->retry.cancelable = 1;
+
+    target->members = members;
+
+    if (ngx_process == NGX_PROCESS_SINGLE
+        && !ngx_is_init_cycle(tcf->cycle->old_cycle))
+    {
+        /* a reload of a single process, which no init_process follows */
+
+        ngx_tailnet_members_open(members);
+    }
+
+    return NGX_OK;
+}
+
+
+void
+ngx_tailnet_members_start(ngx_tailnet_conf_t *tcf)
+{
+    ngx_uint_t             i;
+    ngx_tailnet_target_t  *target;
+
+    target = tcf->targets.elts;
+
+    for (i = 0; i < tcf->targets.nelts; i++) {
+        if (target[i].members) {
+            ngx_tailnet_members_open(target[i].members);
+        }
+    }
+}
+
+
+void
+ngx_tailnet_members_stop(ngx_tailnet_conf_t *tcf)
+{
+    ngx_uint_t              i;
+    ngx_tailnet_target_t   *target;
+    ngx_tailnet_members_t  *members;
+
+    target = tcf->targets.elts;
+
+    for (i = 0; i < tcf->targets.nelts; i++) {
+
+        members = target[i].members;
+
+        if (members == NULL) {
+            continue;
+        }
+
+        if (members->retry.timer_set) {
+            ngx_del_timer(&members->retry);
+        }
+
+        if (members->channel) {
+            ngx_close_connection(members->channel);
+            members->channel = NULL;
+        }
+    }
+}
+
+
+static void
+ngx_tailnet_members_open(ngx_tailnet_members_t *members)
+{
+    int                    fd;
+    ngx_log_t             *log;
+    tn_ipc_watch_t         msg;
+    ngx_connection_t      *c;
+    ngx_tailnet_target_t  *target;
+
+    target = members->target;
+    log = members->conf->cycle->log;
+
+    tn_ipc_init(&msg, TN_IPC_WATCH);
+
+    ngx_memcpy(msg.node, target->node->name.data, target->node->name.len);
+    ngx_memcpy(msg.host, target->host.data, target->host.len);
+
+    if (tn_client_watch((char *) members->conf->dir.data, &msg, &fd)
+        != TN_OK)
+    {
+        ngx_tailnet_members_lost(members);
+        return;
+    }
+
+    c = ngx_get_connection(fd, log);
+
+    if (c == NULL) {
+        if (ngx_close_socket(fd) == -1) {
+            ngx_log_error(NGX_LOG_ALERT, log, ngx_socket_errno,
+                          ngx_close_socket_n " failed");
+        }
+
+        ngx_tailnet_members_lost(members);
+        return;
+    }
+
+    c->data = members;
+    c->log = log;
+    c->read->log = log;
+    c->write->log = log;
+
+    c->read->handler = ngx_tailnet_members_read;
+    c->write->handler = ngx_tailnet_members_write;
+
+    members->channel = c;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_tailnet_members_lost(members);
+    }
+}
+
+
+/* what is known stays in force until there is a core again */
+
+static void
+ngx_tailnet_members_lost(ngx_tailnet_members_t *members)
+{
+    if (members->channel) {
+        ngx_close_connection(members->channel);
+        members->channel = NULL;
+    }
+
+    if (!ngx_exiting) {
+        ngx_add_timer(&members->retry, NGX_TAILNET_RETRY_MS);
+    }
+}
+
+
+static void
+ngx_tailnet_members_retry(ngx_event_t *ev)
+{
+    ngx_connection_t  *dummy;
+
+    dummy = ev->data;
+
+    if (!ngx_exiting) {
+        ngx_tailnet_members_open(dummy->data);
+    }
+}
+
+
+static void
+ngx_tailnet_members_read(ngx_event_t *ev)
+{
+    tn_rc_t                 rc;
+    ngx_uint_t              i;
+    ngx_connection_t       *c;
+    ngx_tailnet_conf_t     *tcf;
+    ngx_tailnet_group_t    *group;
+    ngx_tailnet_members_t  *members;
+
+    c = ev->data;
+    members = c->data;
+    tcf = members->conf;
+
+    while ((rc = tn_client_members(c->fd, &members->known)) == TN_OK) {
+
+        if (members->known.total > members->known.count) {
+            ngx_log_error(NGX_LOG_WARN, ev->log, 0,
+                          "%uD online peers of tailnet \"%V\" have \"%V\", "
+                          "%uD of them are used",
+                          members->known.total,
+                          &members->target->node->name,
+                          &members->target->host, members->known.count);
+        }
+
+        group = tcf->groups.elts;
+
+        for (i = 0; i < tcf->groups.nelts; i++) {
+            if (group[i].target == members->target) {
+                ngx_tailnet_members_apply(members, &group[i]);
+            }
+        }
+    }
+
+    if (rc != TN_AGAIN || ngx_handle_read_event(ev, 0) != NGX_OK) {
+        ngx_tailnet_members_lost(members);
+    }
+}
+
+
+static void
+ngx_tailnet_members_write(ngx_event_t *ev)
+{
+}
+
+
+static void
+ngx_tailnet_members_apply(ngx_tailnet_members_t *members,
+    ngx_tailnet_group_t *group)
+{
+    int64_t            id;
+    ngx_uint_t         i, k, n, up;
+    tn_ipc_members_t  *known;
+    u_char             placed[TN_IPC_MEMBERS_MAX];
+
+    known = &members->known;
+    n = ngx_min(known->count, group->nslots);
+
+    ngx_memzero(placed, sizeof(placed));
+
+    if (group->lock) {
+        ngx_rwlock_wlock(group->lock);
+    }
+
+    /* another worker may have been here: how many are up is in the slots */
+
+    for (up = 0; up < group->nslots && !*group->slots[up].down; up++) {
+        /* void */
+    }
+
+    group->up = up;
+
+    /* who stays, stays where it is */
+
+    for (i = 0; i < up; i++) {
+
+        id = ngx_tailnet_target_id(group->slots[i].sockaddr);
+        k = ngx_tailnet_members_index(known, id);
+
+        if (i < n && k < n && !placed[k]) {
+            placed[k] = 1;
+
+        } else {
+            ngx_tailnet_members_put(group, i, 0);
+        }
+    }
+
+    /* the others take the places that are free */
+
+    for (i = 0, k = 0; i < n; i++) {
+
+        if (i < up && ngx_tailnet_target_id(group->slots[i].sockaddr)) {
+            continue;
+        }
+
+        while (placed[k]) {
+            k++;
+        }
+
+        ngx_tailnet_members_put(group, i, known->members[k].id);
+        placed[k] = 1;
+    }
+
+    ngx_tailnet_members_up(group, ngx_max(n, 1));
+
+    if (group->lock) {
+        ngx_rwlock_unlock(group->lock);
+    }
+}
+
+
+static ngx_uint_t
+ngx_tailnet_members_index(tn_ipc_members_t *known, int64_t id)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < known->count; i++) {
+        if (known->members[i].id == id) {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
+/* a peer begins without the failures of the one before */
+
+static void
+ngx_tailnet_members_put(ngx_tailnet_group_t *group, ngx_uint_t i, int64_t id)
+{
+    ngx_tailnet_slot_t  *slot;
+
+    slot = &group->slots[i];
+
+    ngx_tailnet_target_name(group->conf, group->target, id, slot->sockaddr);
+
+    *slot->fails = 0;
+    *slot->accessed = 0;
+    *slot->checked = 0;
+    *slot->current_weight = 0;
+    *slot->effective_weight = slot->weight;
+}
+
+
+static void
+ngx_tailnet_members_up(ngx_tailnet_group_t *group, ngx_uint_t n)
+{
+    ngx_uint_t  i;
+
+    for (i = 0; i < group->nslots; i++) {
+        *group->slots[i].down = (i >= n);
+    }
+
+    *group->tries += n - group->up;
+
+    if (group->total_weight) {
+        *group->total_weight += (n - group->up) * group->slots[0].weight;
+    }
+
+    group->up = n;
+}
+
+
+ngx_str_t *
+ngx_tailnet_members_host(ngx_tailnet_target_t *target, int64_t id,
+    ngx_str_t *host)
+{
+    ngx_uint_t         i;
+    tn_ipc_members_t  *known;
+
+    *host = target->host;
+
+    if (target->members == NULL || id == 0) {
+        return host;
+    }
+
+    known = &target->members->known;
+    i = ngx_tailnet_members_index(known, id);
+
+    if (i < known->count) {
+        host->data = (u_char *) known->members[i].host;
+        host->len = ngx_strlen(host->data);
+    }
+
+    return host;
+}

@@ -1,0 +1,246 @@
+#!/usr/bin/perl
+
+# Servers that are all online peers with a tag: every stock balancer over
+# them, and peers that come, go and return without a reload of who asks. The
+# peers are nodes of one other nginx, which has several, each with its name.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+my $lab = Tailnet::Lab->new;
+my ($infra, $web, $farm) = map { $lab->host($_) } qw(infra web farm);
+my $derper = $lab->derper(host => $infra);
+my $control = $lab->headscale(host => $infra, derp => [$derper]);
+my $key = $control->auth_key;
+my $tagged = $control->auth_key(tags => ['tag:web']);
+
+# The nodes of the farm; d is without the tag.
+
+my $many = $lab->nginx(host => $farm, module => 1);
+
+sub grow {
+    my (@names) = @_;
+
+    $many->configure(
+        main => join('', map { $many->tailnet_block($control,
+            $_ eq 'd' ? $key : $tagged, name => $_, hostname => "n$_") } @names),
+        http => join('', map { <<"SERVER" } @names) || ' ');
+    server {
+        listen 81 tailnet=$_;
+        keepalive_timeout 1h;
+        location / { return 200 "$_\\n"; }
+        location /addr { return 200 "\$server_addr \$remote_addr\\n"; }
+        location /hold { proxy_pass http://127.0.0.1:8999; }
+    }
+SERVER
+}
+
+grow(qw(a b d));
+$many->start;
+
+my $nginx = $lab->nginx(host => $web, module => 1);
+
+my %upstream = (
+    plain  => 'server tag:web:81 tailnet;',
+    zone   => 'zone zone 64k; server tag:web:81 tailnet;',
+    keep   => 'zone keep 64k; server tag:web:81 tailnet; keepalive 8;',
+    least  => 'zone least 64k; least_conn; server tag:web:81 tailnet;',
+    random => 'random two; server tag:web:81 tailnet;',
+    zrandom => 'zone zrandom 64k; random; server tag:web:81 tailnet;',
+    hash   => 'hash $arg_k; server tag:web:81 tailnet;',
+    zhash  => 'zone zhash 64k; hash $arg_k; server tag:web:81 tailnet;',
+    chash  => 'zone chash 64k; hash $arg_k consistent; '
+              . 'server tag:web:81 tailnet;',
+    iphash => 'ip_hash; server tag:web:81 tailnet;',
+    weight => 'zone weight 64k; server tag:web:81 tailnet weight=2; '
+              . 'server 127.0.0.1:8001;',
+    backup => 'zone backup 64k; server 127.0.0.1:8002; '
+              . 'server tag:web:81 tailnet backup;',
+    mixed  => 'zone mixed 64k; hash $arg_k; server tag:web:81 tailnet; '
+              . 'server 127.0.0.1:8001;',
+    down   => 'server tag:web:81 tailnet down; server 127.0.0.1:8001;',
+    none   => 'server tag:none:81 tailnet;',
+    svc    => 'server svc:na:81 tailnet;',
+);
+my $upstreams = join "\n", map { "    upstream $_ { $upstream{$_} }" }
+    sort keys %upstream;
+my $locations = join "\n", map {
+    "        location /$_/ { proxy_pass http://$_/; }" } sort keys %upstream;
+
+$nginx->configure(
+    main => "worker_processes 2;\n" . $nginx->tailnet_block($control, $key),
+    http => <<"HTTP", stream => <<'STREAM');
+$upstreams
+    proxy_http_version    1.1;
+    proxy_set_header      Connection "";
+    proxy_connect_timeout 2s;
+    add_header            X-Upstream \$upstream_addr always;
+
+    server { listen 127.0.0.1:8001; return 200 "host\\n"; }
+    server { listen 8000; keepalive_timeout 0;
+$locations
+    }
+HTTP
+    upstream tag { hash $remote_port; server tag:web:81 tailnet; }
+    server { listen 8100; proxy_pass tag; }
+STREAM
+$nginx->start;
+
+my $proxy = 'http://' . $web->ip4;
+
+sub ask { return $infra->get("$proxy:8000/$_[0]") }
+
+sub tally {
+    my ($count, $uri) = @_;
+    my %seen;
+
+    for my $n (1 .. $count) {
+        my $reply = ask($uri =~ s/%/$n/r);
+        my $body = $reply->{body} =~ s/\n\z//r;
+        $seen{$reply->{status} == 200 ? $body : $reply->{status}}++;
+    }
+
+    return join ' ', map { "$_:$seen{$_}" } sort keys %seen;
+}
+
+# Until each worker knows these, asking all the time; everything that was not
+# an answer of a server counts.
+
+sub until_seen {
+    my ($seconds, $want, $uri) = @_;
+    my ($end, $bad, $asked, $got) = (time + $seconds, 0, 0, '');
+    my $count = split / /, $want;
+
+    until (time > $end) {
+        $got = tally(4 * $count, $uri) =~ s/:\d+//gr;
+        $asked += 4 * $count;
+        $bad++ if $got =~ /\d/;
+        last if $got eq $want && ++$count > 3 + split / /, $want;
+    }
+
+    is($got, $want, "$uri is $want");
+    return ($bad, $asked);
+}
+
+eval {
+    $lab->wait_for(20, 'both nodes', sub {
+        tally(8, 'zone/') eq 'a:4 b:4'
+    });
+};
+
+subtest 'balancers' => sub {
+    is(tally(8, 'zone/'), 'a:4 b:4', 'round robin')
+        or diag($nginx->error_log);
+    like(tally(12, 'plain/'), qr/^a:\d+ b:\d+$/, 'without a zone');
+    is(tally(6, 'keep/'), 'a:3 b:3', 'keepalive');
+    like(tally(8, 'least/'), qr/^a:\d+ b:\d+$/, 'least_conn');
+    like(tally(24, 'random/'), qr/^a:\d+ b:\d+$/, 'random two');
+    like(tally(24, 'zrandom/'), qr/^a:\d+ b:\d+$/, 'random in a zone');
+    like(tally(16, 'chash/?k=%'), qr/^a:\d+ b:\d+$/, 'consistent hash: turns');
+    like(tally(4, 'iphash/'), qr/^[ab]:4$/, 'ip_hash');
+    is(tally(10, 'weight/'), 'a:4 b:4 host:2', 'weight');
+    is(tally(4, 'backup/'), 'a:2 b:2', 'backup');
+    is(tally(4, 'down/'), 'host:4', 'down');
+
+    for my $hash (qw(hash zhash)) {
+        my %by = map { $_ => tally(3, "$hash/?k=$_") } 1 .. 16;
+        is(scalar(grep { /^[ab]:3$/ } values %by), 16,
+           "$hash: a key has its peer");
+        is(join(' ', sort keys %{{ reverse %by }}), 'a:3 b:3',
+           "$hash: both serve");
+    }
+
+    my %by = map { $_ => tally(2, "mixed/?k=$_") } 1 .. 24;
+    is(join(' ', sort keys %{{ reverse %by }}), 'a:2 b:2 host:2',
+       'hash over peers and a server of the host');
+
+    like(ask('zone/')->{headers}, qr/^X-Upstream: n[ab]:81\r$/m,
+         '$upstream_addr is the peer');
+
+    my %stream;
+    $stream{$infra->get("$proxy:8100/")->{body}}++ for 1 .. 24;
+    is(join('', sort keys %stream), "a\nb\n", 'stream');
+
+    is(tally(2, 'svc/'), 'a:2', 'svc: is looked up like a name');
+};
+
+subtest 'nobody' => sub {
+    my $count = () = $nginx->errors(qr/no online peer has "tag:none"/);
+
+    is(ask('none/')->{status}, 502, 'a tag that nobody has: 502');
+
+    my @lines = $nginx->errors(qr/no online peer has "tag:none"/);
+    is(@lines - $count, 1, 'one line says why');
+};
+
+subtest 'several nodes in one nginx' => sub {
+    my %addr = map { tally(1, 'plain/addr') => 1 } 1 .. 8;
+
+    is(keys %addr, 2, 'each has its address');
+    is(keys %{{ map { (split)[1] => 1 } keys %addr }}, 1, 'who asks is one');
+};
+
+subtest 'peers come and go' => sub {
+    grow(qw(a b c d));
+    $many->reload;
+    my ($bad, $asked) = until_seen(25, 'a b c', 'zone/');
+    is($bad, 0, 'one more: all were answered');
+    is(tally(9, 'zone/'), 'a:3 b:3 c:3', 'in turn');
+    ($bad) = until_seen(10, 'a b c', 'plain/');
+    is($bad, 0, 'without a zone too');
+    until_seen(10, 'a b c', "$_/?k=%") for qw(hash zhash random keep);
+
+    my %before = map { $_ => tally(1, "zhash/?k=$_") } 1 .. 12;
+
+    grow(qw(b c d));
+    $many->reload;
+    ($bad, $asked) = until_seen(40, 'b c', 'zone/');
+    is($bad, 0, 'one less: all were answered by the others')
+        or diag($nginx->error_log);
+    is(tally(6, 'zone/'), 'b:3 c:3', 'in turn');
+    until_seen(10, 'b c', "$_/?k=%") for qw(hash zhash random keep plain);
+
+    my %after = map { $_ => tally(1, "zhash/?k=$_") } 1 .. 12;
+    my @moved = grep { $before{$_} eq 'b:1' && $after{$_} ne 'b:1' } 1 .. 12;
+    note("keys of b that moved: @moved");
+};
+
+subtest 'the core and a worker killed' => sub {
+    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
+        $nginx->pids;
+    kill 'KILL', $core;
+    is(tally(6, 'zone/') =~ s/\d+//gr, 'b: c:', 'core: all served')
+        or diag($nginx->error_log);
+
+    my ($worker) = $nginx->workers;
+    kill 'KILL', $worker;
+    $lab->wait_for(5, 'another worker', sub {
+        2 == grep { $_ != $worker } $nginx->workers
+    });
+    is(tally(6, 'zone/'), 'b:3 c:3', 'worker: its successor agrees')
+        or diag($nginx->error_log);
+
+    $nginx->reload;
+    is(tally(8, 'zone/') =~ s/\d+//gr, 'b: c:', 'reload: all served');
+};
+
+subtest 'the end' => sub {
+    is($nginx->quit, 0, 'nginx quits');
+    is(join("\n", grep { !/(?:ended|exited) on signal 9/ }
+            $nginx->errors(qr/\[(?:alert|emerg|crit)\]/)), '',
+       'nothing alarming in the log');
+    $many->quit;
+};
+
+done_testing();
