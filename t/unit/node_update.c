@@ -148,7 +148,7 @@ test_relay(void)
         RELAY_RULE("100.64.0.3", "100.64.0.9/32", "tailscale.com/cap/relay"),
         RELAY_RULE("100.64.0.9", "100.64.0.1/32", "tailscale.com/cap/relay"),
         RELAY_RULE("100.64.0.3", "100.64.0.1/32",
-                   "tailscale.com/cap/relay-target"),
+                   "tailscale.com/cap/relay-targets"),
         RELAY_RULE("*", "fd7a:115c:a1e0::1/128", "tailscale.com/cap/relay")
     };
 
@@ -170,6 +170,48 @@ test_relay(void)
         ok(update->rules != NULL && update->ncaps == 0, "grants it nothing");
         tn_update_free(update);
     }
+
+    ok(apply(RELAY_RULE("100.64.0.3", "100.64.0.1/32",
+                        "tailscale.com/cap/relay-target")),
+       "we are granted places on the relay of a peer");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->ncaps == 1 && update->caps[0].id == 3
+       && update->caps[0].relay_target && !update->caps[0].relay
+       && !update->own_relay, "which is told with the rules");
+    tn_update_free(update);
+
+    update = tn_update_create(netmap, NULL, false);
+    ok(find(update, 3)->relay_target && !find(update, 3)->relay
+       && !find(update, 3)->relay_capable, "and with the peer");
+    tn_update_free(update);
+
+    ok(apply("{\"PeersChangedPatch\":[{\"NodeID\":3,\"Cap\":121}]}"),
+       "its version is one that knows of relays");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->npeers == 1 && update->peers[0].relay_capable
+       && update->peers[0].relay_target, "which is told too");
+    tn_update_free(update);
+
+    ok(apply(RELAY_RULE("100.64.0.1", "100.64.0.1/32",
+                        "tailscale.com/cap/relay-target")),
+       "and on our own");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->own_relay && update->ncaps == 0, "which is told");
+    tn_update_free(update);
+
+    ok(apply("{\"PeersChanged\":[{\"ID\":3,\"Name\":\"b.t.\",\"Key\":\"" KEY_B
+             "\",\"Addresses\":[\"100.64.0.3/32\"],"
+             "\"UnsignedPeerAPIOnly\":true}]}")
+       && apply(RELAY_RULE("100.64.0.3", "100.64.0.1/32",
+                           "tailscale.com/cap/relay-target")),
+       "a peer that tailnet lock does not cover");
+    update = tn_update_create(netmap, NULL, false);
+    ok(!find(update, 3)->relay_target, "is granted nothing");
+    tn_update_free(update);
+
+    ok(apply("{\"PeersChanged\":[{\"ID\":3,\"Name\":\"b.t.\",\"Key\":\"" KEY_B
+             "\",\"HomeDERP\":7,\"Addresses\":[\"100.64.0.3/32\"],"
+             "\"AllowedIPs\":[\"100.64.0.3/32\"]}]}"), "it is as it was");
 }
 
 
