@@ -26,11 +26,13 @@
  * buffer that holds the longest packet.  Longer frames up to 1 MiB are
  * skipped, beyond that the stream is taken for broken.
  *
- * One timer: the login must be done in 10 s, after that each 120 s of silence
- * or an unanswered probe ends the client.  Bytes only note the time; the
- * timer finds out that it is too early and sets itself anew.  A packet that
- * went out while nothing is heard for 10 s has the server pinged: a relay that
- * hangs is left 15 s after the first packet it has swallowed.
+ * One timer: the login must be done in 10 s, after that an unanswered probe
+ * ends the client.  Bytes only note the time; the timer finds out that it is
+ * too early and sets itself anew.  A packet that went out while nothing is
+ * heard for 10 s has the server pinged: a relay that hangs is left 15 s after
+ * the first packet it has swallowed.  So does silence for 30 s, which is half
+ * of the server's KeepAlive: an idle relay that hangs is left within 35 s
+ * (upstream: 120 s), since nobody could reach us while we wait.
  *
  * Sending obeys the token bucket of ServerInfo if there is one, and never
  * waits: what does not pass is dropped, as DERP is a datagram service.
@@ -52,6 +54,7 @@
 
 #define TN_DERP_CLIENT_WS_PING_MS  25000
 #define TN_DERP_CLIENT_QUIET_MS    10000    /* with a packet out: ping */
+#define TN_DERP_CLIENT_IDLE_MS     30000    /* without: the same */
 #define TN_DERP_CLIENT_PONG_MS     5000
 
 /* derper's library refuses messages over 32 KiB: longer frames take several */
@@ -91,6 +94,7 @@ struct tn_derp_client_s {
     tn_ms_t                      written;   /* last packet */
     tn_ms_t                      watched;   /* silent since? 0: none is out */
     tn_ms_t                      probe_until;   /* 0: none is out */
+    bool                         hung;          /* a probe was in vain */
     uint8_t                      probe[TN_DERP_PING];
 
     bool                         info;      /* ServerInfo came */
@@ -456,6 +460,13 @@ tn_derp_client_is_upgraded(const tn_derp_client_t *client)
 
 
 bool
+tn_derp_client_is_hung(const tn_derp_client_t *client)
+{
+    return client->hung;
+}
+
+
+bool
 tn_derp_client_is_proven(const tn_derp_client_t *client)
 {
     return client->info;
@@ -787,7 +798,7 @@ tn_derp_client_info(tn_derp_client_t *client, tn_ms_t now,
 
     tn_derp_client_arm(client, now + (client->ws
                                       ? TN_DERP_CLIENT_WS_PING_MS
-                                      : TN_DERP_CLIENT_READ_TIMEOUT_MS));
+                                      : TN_DERP_CLIENT_IDLE_MS));
 
     return TN_OK;
 }
@@ -863,6 +874,7 @@ tn_derp_client_timer(void *data, tn_ms_t now)
     }
 
     if (client->probe_until != 0 && now >= client->probe_until) {
+        client->hung = true;
         (void) tn_derp_client_fail(client, now, "no answer to a ping");
         return;
     }
@@ -880,11 +892,11 @@ tn_derp_client_timer(void *data, tn_ms_t now)
         }
     }
 
-    next = client->heard + TN_DERP_CLIENT_READ_TIMEOUT_MS;
+    next = client->heard + TN_DERP_CLIENT_IDLE_MS;
 
     if (now >= next) {
-        (void) tn_derp_client_fail(client, now, "silent for too long");
-        return;
+        tn_derp_client_probe(client, now, TN_DERP_CLIENT_PONG_MS);
+        next = client->probe_until;
     }
 
     if (client->ws != NULL) {

@@ -15,7 +15,6 @@
 #include "base/tn_timer.h"
 
 
-#define TN_DERP_CLIENT_READ_TIMEOUT_MS   120000
 #define TN_DERP_CLIENT_LOGIN_TIMEOUT_MS  10000
 
 typedef struct tn_derp_client_s  tn_derp_client_t;
@@ -105,6 +104,9 @@ bool tn_derp_client_is_upgraded(const tn_derp_client_t *client);
 
 /* the server has taken our login */
 bool tn_derp_client_is_proven(const tn_derp_client_t *client);
+
+/* in failed(): it did not answer to a ping */
+bool tn_derp_client_is_hung(const tn_derp_client_t *client);
 
 /* when the last frame came, 0 before the first */
 tn_ms_t tn_derp_client_heard(const tn_derp_client_t *client);

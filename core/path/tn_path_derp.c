@@ -13,7 +13,9 @@
  * sent there in the last 60 s, which a sweep each 15 s looks after.  The
  * relays of a region are tried in the order of the map, each for 10 s, for
  * 4 s when there is another; after a round of all the wait doubles up to 5 s.
- * A connection that was good for 10 s starts anew without a wait.
+ * A connection that was good for 10 s starts anew without a wait, with the
+ * first relay, or with the next one when its own hung: that would still take
+ * a connection, and upstream never leaves such a one.
  *
  * A relay that was connected to but did not take the upgrade is tried again
  * at once by WebSocket, which proxies know (upstream has that for browsers
@@ -620,7 +622,7 @@ static void
 tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
     const char *reason)
 {
-    bool                     was_ready, blocked;
+    bool                     was_ready, blocked, hung, round;
     tn_ms_t                  wait;
     tn_path_t               *path;
     const tn_derpmap_node_t *next;
@@ -634,6 +636,7 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
 
     blocked = region->client != NULL
               && !tn_derp_client_is_upgraded(region->client);
+    hung = region->client != NULL && tn_derp_client_is_hung(region->client);
 
     tn_derp_client_destroy(region->client);
     region->client = NULL;
@@ -659,9 +662,10 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
     }
 
     wait = 0;
+    round = false;
 
     if (was_ready) {
-        region->relay = 0;
+        region->relay = hung ? region->relay + 1 : 0;
         region->failures = 0;
         wait = region->restart_in;
         region->restart_in = 0;
@@ -682,16 +686,25 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
             wait = tn_min(wait, (tn_ms_t) TN_PATH_DERP_BACKOFF_MS);
             wait = wait / 2 + tn_random_below((uint32_t) wait / 2);
             region->failures++;
+            round = true;
         }
     }
 
     region->state = TN_PATH_REGION_WAITING;
     tn_path_region_arm(region, now + wait);
 
+    if (region->id != path->home || region->relay != 0) {
+        return;
+    }
+
     /* STUN finds another home; where it is blocked the next race does */
 
-    if (region->id == path->home && region->relay == 0 && !path->udp
-        && path->control_up && region->failures >= TN_PATH_DERP_LOST)
+    if (round && region->failures <= TN_PATH_DERP_LOST) {
+        tn_path_restun(path, now, false);
+    }
+
+    if (!path->udp && path->control_up
+        && region->failures >= TN_PATH_DERP_LOST)
     {
         tn_path_race(path, now);
     }
@@ -802,10 +815,11 @@ tn_path_region_write(void *data, const uint8_t *head, size_t head_len,
 static void
 tn_path_region_ready(void *data, tn_ms_t now)
 {
-    tn_path_t         *path;
-    tn_link_t         *link;
-    tn_path_region_t  *region, *home;
-    tn_path_queued_t  *packet;
+    tn_path_t                *path;
+    tn_link_t                *link;
+    tn_path_region_t         *region, *home;
+    tn_path_queued_t         *packet;
+    const tn_derpmap_node_t  *node;
 
     region = data;
     path = region->path;
@@ -815,8 +829,11 @@ tn_path_region_ready(void *data, tn_ms_t now)
     region->session++;
     tn_timer_cancel(path->timers, &region->timer);
 
-    tn_log(path->log, TN_LOG_INFO, "path: DERP region %u is connected",
-           region->id);
+    node = tn_derpmap_relay(tn_derpmap_find(path->map, region->id),
+                            region->relay);
+
+    tn_log(path->log, TN_LOG_INFO, "path: DERP region %u is connected: %s",
+           region->id, node ? node->hostname : "?");
 
     tn_list_each(link, &region->queue) {
         packet = tn_container(link, tn_path_queued_t, link);

@@ -348,14 +348,35 @@ check_times(void)
     n = unhex(bytes, derp_server_info);
     feed(world, 1000, bytes, n, n);
 
+    tn_timers_run(&world->timers, 31000);
+    tn_timers_run(&world->timers, 36000);
+    is_str(world->reason, "no answer to a ping", "silent for 35 s: dead");
+    world_free(world);
+
+    world = world_create();
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
+                                &world->server.pub);
+    n = unhex(bytes, derp_server_info);
+    feed(world, 1000, bytes, n, n);
     n = unhex(bytes, derp_keep_alive);
-    feed(world, 61000, bytes, n, n);
-    tn_timers_run(&world->timers, 121000);
-    ok(world->client != NULL, "alive 60 s after a KeepAlive");
-    is_int((long long) tn_timers_next(&world->timers), 181000,
-           "until 120 s after it");
-    tn_timers_run(&world->timers, 181000);
-    is_str(world->reason, "silent for too long", "then it is dead");
+    feed(world, 21000, bytes, n, n);
+    world->nsent = 0;
+    tn_timers_run(&world->timers, 50999);
+    is_int((long long) world->nsent, 0, "30 s after a KeepAlive: quiet");
+    tn_timers_run(&world->timers, 51000);
+    is_int(world->sent[0], TN_DERP_PING_FRAME, "then a ping");
+    ok(!tn_derp_client_is_hung(world->client), "no reason yet to leave");
+    world->sent[0] = TN_DERP_PONG_FRAME;
+    feed(world, 55999, world->sent, world->nsent, 100);
+    world->nsent = 0;
+    tn_timers_run(&world->timers, 85998);
+    is_int((long long) world->nsent, 0, "answered: quiet for 30 s more");
+    tn_timers_run(&world->timers, 85999);
+    is_int(world->sent[0], TN_DERP_PING_FRAME, "then a ping again");
+    tn_timers_run(&world->timers, 90998);
+    ok(world->client != NULL, "alive 4.999 s later");
+    tn_timers_run(&world->timers, 90999);
+    is_str(world->reason, "no answer to a ping", "then it is dead");
     world_free(world);
 
     world = world_create();
@@ -401,8 +422,10 @@ check_times(void)
     is_int(world->sent[0], TN_DERP_PING_FRAME, "silence for 10 s: a ping");
     world->sent[0] = TN_DERP_PONG_FRAME;
     feed(world, 54000, world->sent, world->nsent, 100);
-    tn_timers_run(&world->timers, 90000);
+    tn_timers_run(&world->timers, 80000);
     ok(world->client != NULL, "answered: alive");
+    n = unhex(bytes, derp_keep_alive);
+    feed(world, 80000, bytes, n, n);
 
     (void) tn_derp_client_send(world->client, 91000, &world->server.pub,
                                bytes, 10);

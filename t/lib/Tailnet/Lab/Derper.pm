@@ -1,6 +1,6 @@
 package Tailnet::Lab::Derper;
 
-# A real derper with STUN: one DERP region of the lab.
+# A real derper with STUN: a DERP region of the lab, or one node of it.
 
 use strict;
 use warnings;
@@ -12,6 +12,9 @@ use JSON::PP ();
 # new($lab, host => $host, region => 901, code => 'lab', tls => 1, port => ...)
 #   tls: a certificate of the lab's CA; 0 for plain http, for which tailscaled
 #        must be started with derp_http => 1
+#   node: 'b' for the second of a region, and so on
+#   mesh => [$name, ...]: the names of all nodes of the region, that is
+#        name($code, $node); the hosts have to know their addresses
 
 sub new {
     my ($class, $lab, %opt) = @_;
@@ -25,10 +28,13 @@ sub new {
     }, $class;
 
     $self->{code} = $opt{code} // 'lab' . ($self->{region} - 900);
-    $self->{name} = "$self->{code}.derp.test";
+    $self->{node} = $opt{node} // 'a';
+    $self->{mesh} = $opt{mesh};
+    $self->{name} = name(@{$self}{qw(code node)});
     $self->{port} = $opt{port} // ($self->{tls} ? 443 : 3340);
     $self->{stun_port} = $opt{stun_port} // 3478;
-    $self->{dir} = $lab->path("derper-$self->{code}");
+    $self->{process_name} = 'derper-' . $self->{name} =~ s/\..*//r;
+    $self->{dir} = $lab->path($self->{process_name});
 
     mkdir $self->{dir} or croak "$self->{dir}: $!";
 
@@ -41,6 +47,12 @@ sub new {
 }
 
 
+sub name {
+    my ($code, $node) = @_;
+    return $code . ($node eq 'a' ? '' : $node) . '.derp.test';
+}
+
+
 sub start {
     my ($self) = @_;
     my $dir = $self->{dir};
@@ -48,11 +60,16 @@ sub start {
     my @tls = $self->{tls}
         ? ('--certmode=manual', "--certdir=$dir") : ();
 
-    $self->{process} = $self->{host}->start("derper-$self->{code}",
+    push @tls, '--mesh-with=' . join(',', @{$self->{mesh}}),
+        '--mesh-psk-file=' . $self->{lab}->write_file("$dir/mesh.key",
+                                                      'ab' x 32)
+        if $self->{mesh};
+
+    $self->{process} = $self->{host}->start($self->{process_name},
         [$self->{lab}->bin('derper'), "--hostname=$self->{name}", @tls,
          '-a', ":$self->{port}", '-c', "$dir/derper.key", '--http-port=-1',
          '--stun', "--stun-port=$self->{stun_port}", '--home=blank'],
-        env => { HOME => $dir });
+        env => { HOME => $dir, SSL_CERT_FILE => $self->{lab}->ca->cert });
 
     $self->{process}->wait_until(10, 'the port',
         sub { $self->{host}->accepts($self->{port}) });
@@ -75,7 +92,7 @@ sub derp_region {
         RegionCode => $self->{code},
         RegionName => "Lab $self->{code}",
         Nodes      => [{
-            Name     => "$self->{region}a",
+            Name     => "$self->{region}$self->{node}",
             RegionID => $self->{region} + 0,
             HostName => $self->{name},
             IPv4     => $self->{host}->ip4,
@@ -91,7 +108,16 @@ sub derp_region {
 
 sub derp_map {
     my (@derpers) = @_;
-    return { Regions => { map { $_->region => $_->derp_region } @derpers } };
+    my %regions;
+
+    for my $derper (@derpers) {
+        my $region = $derper->derp_region;
+        my $first = $regions{$derper->region} //= $region;
+
+        push @{$first->{Nodes}}, @{$region->{Nodes}} if $first != $region;
+    }
+
+    return { Regions => \%regions };
 }
 
 
