@@ -282,6 +282,16 @@ subtest 'orders' => sub {
         $reports > $first->{reports} }) }, 'makes new reports')
         or diag("$reports after $first->{reports}");
 
+    # nothing has changed that control would be told
+
+    my $age = $report->()->{age_seconds};
+    ok(eval { $lab->wait_for(15, 'a young report', sub {
+        tool_quiet('restun');
+        my $now = $report->()->{age_seconds};
+        my $younger = $now < $age;
+        $age = $now;
+        return $younger }) }, 'netcheck tells the age of the last one');
+
     my $code = $report->()->{home_derp}{code};
     is((tool('home', $code))[0], 0, 'home is there by order');
     is((tool('home', 'auto'))[0], 0, 'and is chosen again');

@@ -90,7 +90,7 @@ typedef struct {
     void (*endpoints)(void *data, tn_ms_t now,
         const tn_endpoint_t *endpoints, size_t n);
 
-    /* called only on a change worth telling (not on latency alone) */
+    /* after each report, and when the home is another one */
     void (*netinfo)(void *data, tn_ms_t now, const tn_netinfo_t *netinfo);
 
     /*

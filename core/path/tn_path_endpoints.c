@@ -42,8 +42,6 @@ static void tn_path_cache_endpoint(tn_path_t *path, tn_ms_t now,
     const tn_endpoint_t *endpoint);
 static bool tn_path_same_endpoints(const tn_path_t *path,
     const tn_endpoint_t *list, uint32_t n);
-static bool tn_path_same_netinfo(const tn_netinfo_t *a,
-    const tn_netinfo_t *b);
 
 
 const tn_netcheck_ops_t  tn_path_netcheck_ops = {
@@ -121,10 +119,7 @@ tn_path_tell_netinfo(tn_path_t *path, tn_ms_t now)
         return;
     }
 
-    if (path->netinfo_told
-        && tn_path_same_netinfo(&netinfo, &path->netinfo)
-        && path->netinfo.preferred_derp == path->home)
-    {
+    if (path->netinfo_told && path->netinfo.preferred_derp == path->home) {
         return;
     }
 
@@ -307,10 +302,7 @@ tn_path_report_netinfo(tn_path_t *path, const tn_netcheck_report_t *report)
 
     netinfo.preferred_derp = path->netinfo.preferred_derp;
 
-    if (!tn_path_same_netinfo(&netinfo, &path->netinfo)) {
-        path->netinfo_told = false;
-    }
-
+    path->netinfo_told = false;
     path->netinfo = netinfo;
 }
 
@@ -522,18 +514,4 @@ tn_path_same_endpoints(const tn_path_t *path, const tn_endpoint_t *list,
     }
 
     return true;
-}
-
-
-/* latencies alone are not worth a message */
-static bool
-tn_path_same_netinfo(const tn_netinfo_t *a, const tn_netinfo_t *b)
-{
-    return a->mapping_varies_by_dest_ip == b->mapping_varies_by_dest_ip
-           && a->working_ipv6 == b->working_ipv6
-           && a->os_has_ipv6 == b->os_has_ipv6
-           && a->working_udp == b->working_udp
-           && a->upnp == b->upnp
-           && a->pmp == b->pmp
-           && a->pcp == b->pcp;
 }
