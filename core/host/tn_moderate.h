@@ -16,7 +16,7 @@
 #define TN_MODERATE_PAUSE_US     150
 #define TN_MODERATE_WINDOW_US    5000
 #define TN_MODERATE_TURNS        40         /* of a window, to begin */
-#define TN_MODERATE_PACKETS      4          /* of a turn, to go on */
+#define TN_MODERATE_PACKETS      6          /* of a turn, to go on */
 #define TN_MODERATE_BACKOFF_US   100000     /* first; doubled up to the next */
 #define TN_MODERATE_BACKOFF_MAX  3200000
 

@@ -1,8 +1,9 @@
 package Bench::Server;
 
 # One of those who compete: nginx on a host of its own, reached by the client
-# through our module, through a tailscaled beside it, or without a tunnel. All
-# have the same nginx.conf but for the listener.
+# through our module (on either stack), through a tailscaled beside it, or
+# without a tunnel; or a Go program with tsnet inside. All nginx have the same
+# nginx.conf but for the listeners and the upstream.
 
 use strict;
 use warnings;
@@ -14,12 +15,22 @@ use Bench::Usage;
 
 my %KINDS = (
     ours       => { host => 'web',   title => 'ngx_tailnet' },
+    lwip       => { host => 'lwip',  title => 'ngx_tailnet, lwip' },
     tailscaled => { host => 'rival', title => 'tailscaled + nginx' },
+    tsnet      => { host => 'tsnet', title => 'tsnet' },
     plain      => { host => 'plain', title => 'nginx, no tunnel' },
 );
 
+my $PROXY_PORT = 8080;      # on the host: leads to the peer's web server
 
-sub kinds { return qw(ours tailscaled plain) }
+
+sub kinds { return qw(ours lwip tailscaled tsnet plain) }
+
+
+sub title_of {
+    my ($class, $kind) = @_;
+    return ($KINDS{$kind} // croak "there is no $kind to compare")->{title};
+}
 
 
 # start($kind, lab => $lab, tailnet => what small_tailnet() returned,
@@ -38,53 +49,116 @@ sub start {
         client => $tailnet->{peer},
     }, $class;
 
-    my $host = $what->{host} eq 'web' ? $tailnet->{web}
+    $self->{on} = $what->{host} eq 'web' ? $tailnet->{web}
         : $lab->host($what->{host});
-
-    my $nginx = $lab->nginx(host => $host, module => $kind eq 'ours',
-                            level => 'notice');
-    $self->{nginx} = $nginx;
-
-    my $main = "worker_processes 1;\n";
-    my $listen = '80';
-
-    if ($kind eq 'ours') {
-        $main .= $nginx->tailnet_block($tailnet->{control},
-                                       $tailnet->{auth_key});
-        $listen = '80 tailnet=home';
-    }
-
-    $nginx->configure(main => $main, http => <<"HTTP");
-    sendfile           on;
-    tcp_nopush         on;
-    open_file_cache    max=16;
-    keepalive_requests 1000000000;
-    keepalive_timeout  600s;
-
-    server {
-        listen     $listen;
-        root       $opt{root};
-        access_log off;
-    }
-HTTP
-    $nginx->start;
+    $self->{cert} = [$lab->ca->issue($lab->dir, "$what->{host}.bench")];
 
     if ($kind eq 'tailscaled') {
-        $self->{tunnel} = $lab->tailscaled(host => $host);
+        $self->{tunnel} = $lab->tailscaled(host => $self->{on});
         $self->{tunnel}->up(control  => $tailnet->{control},
                             auth_key => $tailnet->{auth_key});
     }
 
-    $self->{address} = $kind eq 'plain' ? $host->ip4 : $self->tailnet_ip4;
+    $kind eq 'tsnet' ? $self->start_tsnet : $self->start_nginx;
+
+    $self->{address} = $kind eq 'plain' ? $self->{on}->ip4
+        : $self->tailnet_ip4;
     $self->wait_page(30);
 
     return $self;
 }
 
 
+sub is_module { return $_[0]{kind} eq 'ours' || $_[0]{kind} eq 'lwip' }
+
+
+sub start_nginx {
+    my ($self) = @_;
+    my ($lab, $tailnet, $kind) = @{$self}{qw(lab tailnet kind)};
+    my $listen = $self->is_module ? 'tailnet=home' : '';
+    my $peer = $tailnet->{peer};
+    my $main = "worker_processes 1;\n";
+
+    my $nginx = $lab->nginx(host => $self->{on}, module => $self->is_module,
+                            level => 'notice');
+    $self->{nginx} = $nginx;
+
+    $main .= $nginx->tailnet_block($tailnet->{control}, $tailnet->{auth_key},
+        hostname => $self->{host},
+        extra    => $kind eq 'lwip' ? 'stack lwip;' : '') if $self->is_module;
+
+    # A name that a part of these cannot dial yet must not stop the rest.
+
+    my $upstream = $self->is_module ? 'server peer:80 tailnet=home;'
+        : 'server ' . ($kind eq 'plain' ? $peer->host->ip4 : $peer->ip4)
+          . ':80;';
+
+    $nginx->configure(main => $main, http => <<"HTTP");
+    sendfile            on;
+    tcp_nopush          on;
+    open_file_cache     max=16;
+    keepalive_requests  1000000000;
+    keepalive_timeout   600s;
+    access_log          off;
+    ssl_protocols       TLSv1.3;
+    ssl_session_tickets off;
+
+    upstream peer {
+        $upstream
+        keepalive 64;
+    }
+
+    server {
+        listen              80 $listen;
+        listen              443 ssl $listen;
+        ssl_certificate     $self->{cert}[0];
+        ssl_certificate_key $self->{cert}[1];
+        root                $self->{root};
+    }
+
+    server {
+        listen              $PROXY_PORT;
+
+        location / {
+            proxy_pass               http://peer;
+            proxy_http_version       1.1;
+            proxy_set_header         Connection "";
+            proxy_max_temp_file_size 0;
+        }
+    }
+HTTP
+    $nginx->start;
+}
+
+
+sub start_tsnet {
+    my ($self) = @_;
+    my ($lab, $tailnet) = @{$self}{qw(lab tailnet)};
+    my $dir = $lab->path('tsnet');
+    my $key = $lab->write_file($lab->path('tsnet.key'), $tailnet->{auth_key},
+                               0600);
+
+    mkdir $dir, 0700 or croak "$dir: $!";
+
+    $self->{tunnel_process} = $self->{on}->start('tsnet',
+        [$lab->bin('tsnetd'), '-dir', $dir, '-key', $key,
+         '-control', $tailnet->{control}->url, '-hostname', $self->{host},
+         '-root', $self->{root}, '-cert', $self->{cert}[0],
+         '-cert-key', $self->{cert}[1], '-proxy', ":$PROXY_PORT",
+         '-upstream', $tailnet->{peer}->ip4 . ':80'],
+        env => {
+            HOME                  => $dir,
+            SSL_CERT_FILE         => $lab->ca->cert,
+            TS_NO_LOGS_NO_SUPPORT => 'true',
+        });
+}
+
+
 sub kind { return $_[0]{kind} }
 sub title { return $_[0]{title} }
 sub address { return $_[0]{address} }
+sub host { return $_[0]{on} }
+sub proxy_port { return $PROXY_PORT }
 sub tunnelled { return $_[0]{kind} ne 'plain' }
 
 
@@ -104,7 +178,8 @@ sub wait_page {
     return if $r && $r->{status} == 200;
 
     croak "no page from $self->{title}: " . ($r ? $r->{error} : '')
-        . "\n" . $self->{nginx}->error_log;
+        . "\n" . ($self->{nginx} ? $self->{nginx}->error_log
+                  : $self->{tunnel_process}->log);
 }
 
 
@@ -112,11 +187,12 @@ sub wait_page {
 # "derp-CODE"; nothing without a tunnel.
 
 sub path {
-    my ($self, $seconds) = @_;
+    my ($self, $seconds, $wanted) = @_;
 
     return unless $self->tunnelled;
 
-    eval { $self->{client}->wait_path($self->{address}, qr/direct/, $seconds) };
+    eval { $self->{client}->wait_path($self->{address}, $wanted // qr/direct/,
+                                      $seconds) };
 
     my $pong = $self->{client}->ping($self->{address});
 
@@ -124,22 +200,24 @@ sub path {
 }
 
 
-# Processes: nginx's own, and those of the tunnel.
+# Processes: nginx's own, and those of the tunnel. A tsnet program is both.
 
 sub nginx_pids {
     my ($self) = @_;
-    return ($self->{nginx}->pid, $self->{nginx}->workers);
+    my $nginx = $self->{nginx} // return;
+
+    return ($nginx->pid, $nginx->workers);
 }
 
 
 sub tunnel_pids {
     my ($self) = @_;
 
-    return Bench::Usage::running($self->{lab}->path('modules',
-                                                    'ngx_tailnet_core'))
-        if $self->{kind} eq 'ours';
+    return Bench::Usage::of_host($self->{on}, $self->{lab}->path('modules',
+        'ngx_tailnet_core')) if $self->is_module;
 
-    return $self->{tunnel} ? $self->{tunnel}->process->pid : ();
+    return map { $_->process->pid } $self->{tunnel} if $self->{tunnel};
+    return $self->{tunnel_process} ? $self->{tunnel_process}->pid : ();
 }
 
 
@@ -162,7 +240,7 @@ sub carrier_pid {
     my @pids = $self->tunnel_pids;
 
     @pids = grep { Bench::Usage::name_of($_) eq 'tailnet-core' } @pids
-        if $self->{kind} eq 'ours';
+        if $self->is_module;
 
     croak "$self->{title} has " . @pids . ' processes to kill'
         if @pids != 1;

@@ -71,6 +71,23 @@ sub running {
 }
 
 
+# Those of a host of the lab: in its namespace, or children of such a process
+# (the holder of a node's namespace is in that one).
+
+sub of_host {
+    my ($host, $program) = @_;
+    my %here = map { $_ => 1 } $host->pids;
+
+    return grep { $here{$_} || $here{parent_of($_)} } running($program);
+}
+
+
+sub parent_of {
+    my ($pid) = @_;
+    return slurp("/proc/$pid/stat") =~ /^\d+ \(.*\) \S (\d+)/ ? $1 : 0;
+}
+
+
 sub name_of {
     my ($pid) = @_;
     return slurp("/proc/$pid/comm") =~ s/\n//r;
