@@ -21,7 +21,7 @@ my @TUNNELS = qw(ours lwip tailscaled tsnet);
 
 sub all {
     my (%size) = @_;
-    my ($mb, $wan, $derp) = @size{qw(big_mb wan_mb derp_mb)};
+    my ($mb, $far, $derp) = @size{qw(big_mb far_s derp_mb)};
     my ($n, $tls) = @size{qw(conns tls)};
 
     return (
@@ -75,11 +75,11 @@ sub all {
               [tls_rate  => '  rate', 'conn/s', '%.0f'],
           ] },
         { name => 'wan', network => 'wan', of => \@ALL,
-          run  => sub { far(@_, 'wan') },
-          rows => [[wan_rate => "$wan MB, 40 ms, 200 Mbit/s: rate", 'Mbit/s',
+          run  => sub { far(@_, 'wan', %size) },
+          rows => [[wan_rate => "$far s of 40 ms, 200 Mbit/s: rate", 'Mbit/s',
                     '%.0f']] },
         { name => 'lossy', network => 'lossy', of => \@ALL,
-          run  => sub { far(@_, 'lossy') },
+          run  => sub { far(@_, 'lossy', %size) },
           rows => [[lossy_rate => '  with 0.5% loss', 'Mbit/s', '%.0f']] },
         { name => 'derp', network => 'derp', of => \@TUNNELS,
           run  => sub { proxy(@_, 'derp') },
@@ -197,9 +197,9 @@ sub tls {
 
 
 sub far {
-    my ($network, $server, $as) = @_;
-    my $r = $network->measure($server, ['load', '-t', 120, $server->address,
-        80, '/big']);
+    my ($network, $server, $as, %size) = @_;
+    my $r = $network->measure($server, ['load', '-t', $size{far_s},
+        $server->address, 80, '/big'], partial => 1);
 
     return ("${as}_rate" => $r->{bytes} * 8 / 1e6 / $r->{seconds});
 }
