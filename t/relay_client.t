@@ -111,23 +111,30 @@ $other->process->signal('CONT');
 ok(use_relay($nginx), 'it thaws and is used again');
 
 
-# Another nginx is the relay.
-
-my $place = way($nginx)->{address};
+# Another nginx is the relay, behind a router that forwards another port to it.
 
 $other->cli('set', '--relay-server-port=');
 
-my $second = $lab->host('second');
+my $router = $lab->router('r-second', kind => 'easy');
+my $second = $lab->host('second', behind => $router);
+
+$router->nft(sprintf <<"RULES", $second->ip4, $second->ip4);
+table ip lab_forward {
+    chain before { type nat hook prerouting priority dstnat - 1;
+                   iifname "eth0" udp dport 9999 dnat to %s:$PORT; }
+    chain after { type nat hook postrouting priority srcnat - 1;
+                  ip saddr %s udp sport $PORT masquerade to :9999; }
+}
+RULES
+
 my $relay = node('second', $second, "peer_relay_port $PORT;");
 
 ok(eval {
     $lab->wait_for(90, 'the relay of nginx', sub {
         $web->get('http://127.0.0.1:8000/index.html', timeout => 5);
-        my $now = way($nginx)->{address} // '';
-        grep { $now =~ /^\Q$_\E:$PORT:vni:/ } $second->ip4,
-            '[' . $second->ip6 . ']';
+        (way($nginx)->{address} // '') =~ /^\Q@{[$router->ip4]}\E:9999:vni:/;
     });
-}, "through nginx's relay") or diag($@, $nginx->error_log, $relay->error_log);
+}, "through nginx's relay, at the port that STUN servers see") or diag($@, $nginx->error_log, $relay->error_log);
 
 moves_data('of nginx', $second);
 

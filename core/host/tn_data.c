@@ -90,8 +90,7 @@ tn_data_start(const tn_data_conf_t *conf)
     }
 
     if (conf->relay_port != 0) {
-        data->relay = tn_data_relay_create(&data->loop, conf->relay_port,
-                                           conf->log);
+        data->relay = tn_data_relay_create(data, conf->relay_port);
         if (data->relay == NULL) {
             tn_log(conf->log, TN_LOG_ERR, "no memory for the peer relay");
             goto failed;
@@ -304,6 +303,7 @@ tn_data_local(tn_data_t *data)
 
     tn_path_set_local(tn_plane_path(data->plane), data->loop.now, addrs, n,
                       port4, port6);
+    tn_data_relay_local(data->relay);
 }
 
 

@@ -59,6 +59,7 @@ const tn_plane_ops_t  tn_data_plane_ops = {
     data_dont_fragment,
     data_https_probe,
     tn_data_relay_allocate,
+    tn_data_relay_send,
     data_capture
 };
 

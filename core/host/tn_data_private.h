@@ -104,15 +104,19 @@ void tn_data_say_network(tn_data_t *data);
 /* tn_data_relay.c: the peer relay of this node, with sockets of its own */
 
 /* NULL when out of memory; a port in use is waited for */
-tn_data_relay_t *tn_data_relay_create(tn_loop_t *loop, uint16_t port,
-    tn_log_t *log);
+tn_data_relay_t *tn_data_relay_create(tn_data_t *data, uint16_t port);
 
 /* NULL is allowed */
 void tn_data_relay_destroy(tn_data_relay_t *relay);
 
+/* tells the path machine of its sockets; NULL is allowed */
+void tn_data_relay_local(tn_data_relay_t *relay);
+
 /* see tn_path_ops_t */
 tn_rc_t tn_data_relay_allocate(void *arg, tn_ms_t now, const tn_key_t *asker,
-    const tn_key_t client[2], tn_disco_relay_t *place, uint16_t port[2]);
+    const tn_key_t client[2], tn_disco_relay_t *place);
+tn_rc_t tn_data_relay_send(void *arg, const tn_addr_t *to,
+    const uint8_t *bytes, size_t len);
 
 
 /* tn_data_ops.c */

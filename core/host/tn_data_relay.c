@@ -11,6 +11,7 @@
 
 #include "crypto/tn_curve.h"
 #include "path/tn_relay_server.h"
+#include "wire/tn_stun.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 
 
 struct tn_data_relay_s {
+    tn_data_t          *data;
     tn_loop_t          *loop;
     tn_log_t           *log;
     tn_relay_server_t  *server;
@@ -47,7 +49,7 @@ static const tn_udp_ops_t  data_relay_ops = {
 
 
 tn_data_relay_t *
-tn_data_relay_create(tn_loop_t *loop, uint16_t port, tn_log_t *log)
+tn_data_relay_create(tn_data_t *data, uint16_t port)
 {
     tn_keypair_t      disco;
     tn_data_relay_t  *relay;
@@ -57,8 +59,9 @@ tn_data_relay_create(tn_loop_t *loop, uint16_t port, tn_log_t *log)
         return NULL;
     }
 
-    relay->loop = loop;
-    relay->log = log;
+    relay->data = data;
+    relay->loop = &data->loop;
+    relay->log = data->log;
     relay->port = port;
     tn_timer_init(&relay->timer, data_relay_timer, relay);
 
@@ -68,7 +71,8 @@ tn_data_relay_create(tn_loop_t *loop, uint16_t port, tn_log_t *log)
     relay->server = tn_relay_server_create(&disco, TN_RELAY_SESSIONS_MAX);
     tn_wipe(&disco, sizeof(tn_keypair_t));
 
-    relay->udp = tn_udp_create(loop, &data_relay_ops, relay, log);
+    relay->udp = tn_udp_create(relay->loop, &data_relay_ops, relay,
+                               relay->log);
 
     if (relay->server == NULL || relay->udp == NULL) {
         tn_data_relay_destroy(relay);
@@ -78,7 +82,7 @@ tn_data_relay_create(tn_loop_t *loop, uint16_t port, tn_log_t *log)
     relay->errs[0] = -1;
     relay->errs[1] = -1;
     data_relay_bind(relay);
-    data_relay_arm(relay, loop->now);
+    data_relay_arm(relay, relay->loop->now);
 
     return relay;
 }
@@ -100,23 +104,47 @@ tn_data_relay_destroy(tn_data_relay_t *relay)
 
 tn_rc_t
 tn_data_relay_allocate(void *arg, tn_ms_t now, const tn_key_t *asker,
-    const tn_key_t client[2], tn_disco_relay_t *place, uint16_t port[2])
+    const tn_key_t client[2], tn_disco_relay_t *place)
 {
     tn_data_t *data = arg;
 
-    if (data->relay == NULL) {
-        return TN_NOTFOUND;
-    }
-
-    port[0] = tn_udp_port(data->relay->udp, false);
-    port[1] = tn_udp_port(data->relay->udp, true);
-
-    if (port[0] == 0 && port[1] == 0) {
+    if (data->relay == NULL
+        || (tn_udp_port(data->relay->udp, false) == 0
+            && tn_udp_port(data->relay->udp, true) == 0))
+    {
         return TN_NOTFOUND;
     }
 
     return tn_relay_server_allocate(data->relay->server, now, asker, client,
                                     place);
+}
+
+
+tn_rc_t
+tn_data_relay_send(void *arg, const tn_addr_t *to, const uint8_t *bytes,
+    size_t len)
+{
+    tn_data_t *data = arg;
+
+    if (data->relay == NULL) {
+        return TN_ERROR;
+    }
+
+    return tn_udp_send(data->relay->udp, to, bytes, len);
+}
+
+
+void
+tn_data_relay_local(tn_data_relay_t *relay)
+{
+    if (relay == NULL || relay->data->plane == NULL) {
+        return;
+    }
+
+    tn_path_set_relay_ports(tn_plane_path(relay->data->plane),
+                            relay->loop->now,
+                            tn_udp_port(relay->udp, false),
+                            tn_udp_port(relay->udp, true));
 }
 
 
@@ -176,7 +204,11 @@ data_relay_timer(void *arg, tn_ms_t now)
 {
     tn_data_relay_t *relay = arg;
 
-    data_relay_bind(relay);
+    if (relay->errs[0] == EADDRINUSE || relay->errs[1] == EADDRINUSE) {
+        data_relay_bind(relay);
+        tn_data_relay_local(relay);
+    }
+
     tn_relay_server_sweep(relay->server, now);
     data_relay_arm(relay, now);
 }
@@ -191,6 +223,15 @@ data_relay_received(void *arg, const tn_addr_t *from, uint8_t *bytes,
     uint8_t        *room;
     tn_addr_t       to;
     const uint8_t  *out;
+
+    if (tn_unlikely(tn_stun_is_binding(bytes, len))) {
+        if (relay->data->plane != NULL) {
+            tn_path_relay_stun(tn_plane_path(relay->data->plane),
+                               relay->loop->now, bytes, len);
+        }
+
+        return;
+    }
 
     len = tn_relay_server_input(relay->server, relay->loop->now, from, bytes,
                                 len, &out, &to);

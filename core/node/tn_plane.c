@@ -42,8 +42,9 @@ static void plane_path_dont_fragment(void *data, bool on);
 static void plane_path_https(void *data, uint32_t id, uint32_t region,
     const tn_derpmap_node_t *node);
 static tn_rc_t plane_path_relay(void *data, tn_ms_t now,
-    const tn_key_t *asker, const tn_key_t client[2], tn_disco_relay_t *relay,
-    uint16_t port[2]);
+    const tn_key_t *asker, const tn_key_t client[2], tn_disco_relay_t *relay);
+static tn_rc_t plane_path_relay_send(void *data, const tn_addr_t *to,
+    const uint8_t *bytes, size_t len);
 
 
 static const tn_wg_ops_t  plane_wg_ops = {
@@ -66,7 +67,8 @@ static const tn_path_ops_t  plane_path_ops = {
     plane_path_us,
     plane_path_dont_fragment,
     plane_path_https,
-    plane_path_relay
+    plane_path_relay,
+    plane_path_relay_send
 };
 
 
@@ -423,7 +425,7 @@ plane_path_https(void *data, uint32_t id, uint32_t region,
 
 static tn_rc_t
 plane_path_relay(void *data, tn_ms_t now, const tn_key_t *asker,
-    const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2])
+    const tn_key_t client[2], tn_disco_relay_t *relay)
 {
     tn_plane_t *plane = data;
 
@@ -431,6 +433,15 @@ plane_path_relay(void *data, tn_ms_t now, const tn_key_t *asker,
         return TN_NOTFOUND;
     }
 
-    return plane->ops->relay_allocate(plane->data, now, asker, client, relay,
-                                      port);
+    return plane->ops->relay_allocate(plane->data, now, asker, client, relay);
+}
+
+
+static tn_rc_t
+plane_path_relay_send(void *data, const tn_addr_t *to, const uint8_t *bytes,
+    size_t len)
+{
+    tn_plane_t *plane = data;
+
+    return plane->ops->relay_send(plane->data, to, bytes, len);
 }

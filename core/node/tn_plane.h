@@ -61,7 +61,9 @@ typedef struct {
     void (*https_probe)(void *data, uint32_t id, uint32_t region,
         const tn_derpmap_node_t *node);
     tn_rc_t (*relay_allocate)(void *data, tn_ms_t now, const tn_key_t *asker,
-        const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2]);
+        const tn_key_t client[2], tn_disco_relay_t *relay);
+    tn_rc_t (*relay_send)(void *data, const tn_addr_t *to,
+        const uint8_t *bytes, size_t len);
 
     /* a packet in the clear, see tn_plane_set_capture() */
     void (*capture)(void *data, bool out, const uint8_t *packet, size_t len);

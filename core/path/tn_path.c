@@ -57,11 +57,14 @@ tn_path_create(const tn_path_ops_t *ops, void *data,
     tn_timer_init(&path->pings_timer, tn_path_pings_timer, path);
     tn_timer_init(&path->sweep, tn_path_sweep_timer, path);
     tn_timer_init(&path->restun, tn_path_restun_timer, path);
+    tn_timer_init(&path->own_timer, tn_path_own_timer, path);
 
     path->netcheck = tn_netcheck_create(&tn_path_netcheck_ops, path, timers,
                                         log);
 
-    if (path->netcheck == NULL) {
+    path->own_check = tn_netcheck_create(&tn_path_own_ops, path, timers, log);
+
+    if (path->netcheck == NULL || path->own_check == NULL) {
         tn_path_destroy(path);
         return NULL;
     }
@@ -84,11 +87,13 @@ tn_path_destroy(tn_path_t *path)
     }
 
     tn_netcheck_destroy(path->netcheck);
+    tn_netcheck_destroy(path->own_check);
     tn_path_regions_done(path);
 
     tn_timer_cancel(path->timers, &path->pings_timer);
     tn_timer_cancel(path->timers, &path->sweep);
     tn_timer_cancel(path->timers, &path->restun);
+    tn_timer_cancel(path->timers, &path->own_timer);
 
     tn_hash_done(&path->peers);
     tn_hash_done(&path->discos);
@@ -147,6 +152,8 @@ tn_path_set_derpmap(tn_path_t *path, tn_ms_t now, const tn_derpmap_t *map)
         tn_path_restun(path, now, true);
     }
 
+    tn_path_own_restart(path, now);
+
     return TN_OK;
 }
 
@@ -196,6 +203,10 @@ tn_path_set_knobs(tn_path_t *path, tn_ms_t now, const tn_path_knobs_t *knobs)
 
     if (udp || home) {
         tn_path_restun(path, now, true);
+    }
+
+    if (udp) {
+        tn_path_own_restart(path, now);
     }
 }
 
@@ -461,6 +472,7 @@ tn_path_set_local(tn_path_t *path, tn_ms_t now, const tn_addr_t *addrs,
         }
     }
 
+    tn_path_own_restart(path, now);
     tn_path_restun(path, now, true);
 }
 
@@ -487,6 +499,7 @@ tn_path_network_changed(tn_path_t *path, tn_ms_t now)
 
     path->endpoints_at = 0;
 
+    tn_path_own_restart(path, now);
     tn_path_regions_probe(path, now);
     tn_path_restun(path, now, true);
 
@@ -557,7 +570,9 @@ void
 tn_path_resolved(tn_path_t *path, tn_ms_t now, uint32_t id,
     const tn_ip_t *ips, size_t n)
 {
-    tn_netcheck_resolved(path->netcheck, now, id, ips, n);
+    if (!tn_path_own_resolved(path, now, id, ips, n)) {
+        tn_netcheck_resolved(path->netcheck, now, id, ips, n);
+    }
 }
 
 

@@ -120,11 +120,15 @@ typedef struct {
 
     /*
      * A peer that may do so asks for a place on this node's own relay, see
-     * tn_relay_server_allocate(); port[0] is the relay's for IPv4, port[1]
-     * for IPv6, 0: none.  Anything but TN_OK is not answered.  May be NULL.
+     * tn_relay_server_allocate().  Anything but TN_OK is not answered.  May
+     * be NULL.
      */
     tn_rc_t (*relay_allocate)(void *data, tn_ms_t now, const tn_key_t *asker,
-        const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2]);
+        const tn_key_t client[2], tn_disco_relay_t *relay);
+
+    /* as send_udp, from the socket of that relay; may be NULL */
+    tn_rc_t (*relay_send)(void *data, const tn_addr_t *to,
+        const uint8_t *bytes, size_t len);
 } tn_path_ops_t;
 
 
@@ -304,6 +308,17 @@ void tn_path_peer_set_relay(tn_path_peer_t *peer, bool client, bool server);
 
 /* the packet filter grants this node places on its own relay */
 void tn_path_set_own_relay(tn_path_t *path, bool granted);
+
+/*
+ * The ports of its sockets, 0: none of that family.  Where they are seen from
+ * outside is asked from then on.
+ */
+void tn_path_set_relay_ports(tn_path_t *path, tn_ms_t now, uint16_t port4,
+    uint16_t port6);
+
+/* a STUN message that came there */
+void tn_path_relay_stun(tn_path_t *path, tn_ms_t now, const uint8_t *bytes,
+    size_t len);
 
 tn_path_peer_t *tn_path_peer_find(const tn_path_t *path,
     const tn_key_t *node_key);

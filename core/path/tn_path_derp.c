@@ -121,7 +121,9 @@ tn_path_regions_set(tn_path_t *path, const tn_derpmap_t *map)
         }
     }
 
-    if (tn_netcheck_set_derpmap(path->netcheck, copy) != TN_OK) {
+    if (tn_netcheck_set_derpmap(path->netcheck, copy) != TN_OK
+        || tn_netcheck_set_derpmap(path->own_check, copy) != TN_OK)
+    {
 
         /* its former map goes with this call either way */
 
@@ -172,6 +174,7 @@ failed_netcheck:
 
     if (path->map != NULL) {
         (void) tn_netcheck_set_derpmap(path->netcheck, path->map);
+        (void) tn_netcheck_set_derpmap(path->own_check, path->map);
     }
 
 failed:

@@ -44,8 +44,6 @@ static void tn_path_disco_pong(tn_path_t *path, tn_ms_t now,
 static void tn_path_disco_allocate(tn_path_t *path, tn_ms_t now,
     tn_path_member_t *peer, uint32_t region, const tn_disco_msg_t *request);
 static bool tn_path_disco_is_dead(const tn_path_disco_t *disco);
-static void tn_path_relay_addr(tn_disco_addrs_t *addrs, const tn_ip_t *ip,
-    const uint16_t port[2]);
 static tn_path_ping_t *tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to, uint32_t region, uint32_t mtu, size_t *len);
 static tn_rc_t tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now,
@@ -677,7 +675,6 @@ tn_path_disco_allocate(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
     uint32_t region, const tn_disco_msg_t *request)
 {
     size_t          len;
-    uint16_t        port[2];
     tn_disco_msg_t  msg;
 
     if (path->ops->relay_allocate == NULL || path->knobs.only_tcp_443) {
@@ -689,13 +686,13 @@ tn_path_disco_allocate(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
     msg.generation = request->generation;
 
     if (path->ops->relay_allocate(path->data, now, &peer->disco->key,
-                                  request->client, &msg.relay, port)
+                                  request->client, &msg.relay)
         != TN_OK)
     {
         return;
     }
 
-    tn_path_relay_addrs(path, port, &msg.addrs);
+    tn_path_own_addrs(path, &msg.addrs);
 
     if (msg.addrs.n == 0) {
         return;
@@ -707,61 +704,6 @@ tn_path_disco_allocate(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
         (void) tn_path_derp_send(path, now, peer, region, &peer->node_key,
                                  path->out, len);
     }
-}
-
-
-void
-tn_path_relay_addrs(const tn_path_t *path, const uint16_t port[2],
-    tn_disco_addrs_t *addrs)
-{
-    uint32_t              i;
-    const tn_endpoint_t  *endpoint;
-
-    for (i = 0; i < path->nlocal; i++) {
-        tn_path_relay_addr(addrs, &path->local[i].ip, port);
-    }
-
-    /*
-     * Other addresses of ours are those of routers, which are taken to map
-     * the relay's port to itself; one whose mapping varies does not.
-     */
-
-    for (i = 0; i < path->nendpoints; i++) {
-        endpoint = &path->endpoints[i];
-
-        if (endpoint->type == TN_ENDPOINT_EXPLICIT
-            || (endpoint->type == TN_ENDPOINT_STUN
-                && path->netinfo.mapping_varies_by_dest_ip != TN_YES))
-        {
-            tn_path_relay_addr(addrs, &endpoint->addr.ip, port);
-        }
-    }
-}
-
-
-static void
-tn_path_relay_addr(tn_disco_addrs_t *addrs, const tn_ip_t *ip,
-    const uint16_t port[2])
-{
-    uint32_t   i;
-    tn_addr_t  addr;
-
-    addr.ip = *ip;
-    addr.port = port[!tn_ip_is_v4(ip)];
-
-    if (addr.port == 0 || tn_ip_is_loopback(ip)
-        || addrs->n == TN_DISCO_ADDRS_MAX)
-    {
-        return;
-    }
-
-    for (i = 0; i < addrs->n; i++) {
-        if (tn_addr_equal(&addrs->addr[i], &addr)) {
-            return;
-        }
-    }
-
-    addrs->addr[addrs->n++] = addr;
 }
 
 

@@ -284,6 +284,10 @@ struct tn_path_s {
 
     tn_link_t            servers;   /* peers whose relays may be used */
     bool                 own_relay; /* so may our own */
+    uint16_t             own_ports[2];  /* of our own, IPv4 and IPv6 */
+    tn_netcheck_t       *own_check;     /* through its sockets */
+    tn_netcheck_report_t own_report;    /* the last */
+    tn_timer_t           own_timer;
     tn_link_t            places;    /* that are sought */
     uint32_t             nplaces;
     uint32_t             asks;      /* generations of requests */
@@ -470,10 +474,6 @@ tn_rc_t tn_path_disco_send(tn_path_t *path, const tn_addr_t *to,
 /* the clock of round trips */
 uint64_t tn_path_us(const tn_path_t *path, tn_ms_t now);
 
-/* where a relay of ours is reached that has these ports, see relay_allocate */
-void tn_path_relay_addrs(const tn_path_t *path, const uint16_t port[2],
-    tn_disco_addrs_t *addrs);
-
 /* CallMeMaybe, as soon as own endpoints are fresh */
 void tn_path_call(tn_path_member_t *peer, tn_ms_t now);
 void tn_path_call_all(tn_path_t *path, tn_ms_t now);
@@ -505,6 +505,21 @@ void tn_path_relay_pinged(tn_path_t *path, tn_ms_t now,
 void tn_path_relay_pong(tn_path_t *path, tn_ms_t now,
     const tn_path_disco_t *disco, const tn_path_from_t *from,
     const tn_disco_msg_t *pong);
+
+
+/* tn_path_relay_own.c: our own peer relay's addresses */
+
+extern const tn_netcheck_ops_t  tn_path_own_ops;
+
+void tn_path_own_addrs(const tn_path_t *path, tn_disco_addrs_t *addrs);
+
+/* what was seen of it was so on another network, by another map or knob */
+void tn_path_own_restart(tn_path_t *path, tn_ms_t now);
+
+/* false: the resolution is none of its */
+bool tn_path_own_resolved(tn_path_t *path, tn_ms_t now, uint32_t id,
+    const tn_ip_t *ips, size_t n);
+void tn_path_own_timer(void *data, tn_ms_t now);
 
 
 /* tn_path_derp.c: regions and their connections */

@@ -342,7 +342,6 @@ tn_path_place_ask(tn_path_member_t *peer, tn_ms_t now,
 static void
 tn_path_place_ask_own(tn_path_member_t *peer, tn_ms_t now)
 {
-    uint16_t          port[2];
     tn_key_t          client[2];
     tn_path_t        *path;
     tn_disco_addrs_t  addrs;
@@ -354,7 +353,7 @@ tn_path_place_ask_own(tn_path_member_t *peer, tn_ms_t now)
 
     if (path->ops->relay_allocate == NULL
         || path->ops->relay_allocate(path->data, now, &path->disco.pub,
-                                     client, &relay, port)
+                                     client, &relay)
            != TN_OK)
     {
         return;
@@ -362,7 +361,7 @@ tn_path_place_ask_own(tn_path_member_t *peer, tn_ms_t now)
 
     path->counters.relay_asked++;
     memset(&addrs, 0, sizeof(tn_disco_addrs_t));
-    tn_path_relay_addrs(path, port, &addrs);
+    tn_path_own_addrs(path, &addrs);
     tn_path_place_offered(peer, now, &relay, &addrs, true);
 }
 

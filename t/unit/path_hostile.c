@@ -451,7 +451,7 @@ static unsigned  allocated;
 
 static tn_rc_t
 allocate(void *data, tn_ms_t now, const tn_key_t *asker,
-    const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2])
+    const tn_key_t client[2], tn_disco_relay_t *relay)
 {
     (void) data;
     (void) now;
@@ -461,8 +461,6 @@ allocate(void *data, tn_ms_t now, const tn_key_t *asker,
     relay->client[1] = client[1];
     relay->server = *asker;
     relay->vni = 1;
-    port[0] = 7777;
-    port[1] = 0;
 
     return TN_OK;
 }
@@ -499,6 +497,7 @@ check_allocate(void)
     is_int(allocated, 0, "a place for a peer that is not granted any");
 
     tn_path_peer_set_relay(a->peers[1], true, false);
+    tn_path_set_relay_ports(a->path, world->now, WORLD_RELAY, 0);
     udp(a, &b->addr, &packet);
     is_int(allocated, 0, "asked for over UDP");
     derp(a, &c->node.pub, &packet);

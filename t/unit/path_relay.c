@@ -197,6 +197,50 @@ check_own(void)
 }
 
 
+/* the relay's own socket tells where it is seen, not the node's */
+static void
+check_behind(void)
+{
+    node_t            *peer;
+    tn_disco_addrs_t   addrs;
+
+    set_up(6, NAT_EASY, NAT_HARD);
+    peer = world_add(world, NAT_FULL_CONE);
+    peer->relay_port = 9999;
+    world_run(world, 5000);
+    world_know(ann, peer);
+    world_know(peer, ann);
+    world_serve(ann, peer);
+    world_run(world, 1000);
+
+    memset(&addrs, 0, sizeof(addrs));
+    tn_path_own_addrs(peer->path, &addrs);
+    ok(addrs.n == 2 && tn_ip_equal(&addrs.addr[0].ip, &peer->addr.ip)
+       && addrs.addr[0].port == WORLD_RELAY
+       && tn_ip_equal(&addrs.addr[1].ip, &peer->public_ip)
+       && addrs.addr[1].port == 9999, "a relay behind a NAT: its address "
+       "there, and where STUN servers see its socket");
+
+    (void) talk_until(ann, bob, TN_PATH_RELAY, 10000);
+    is_int(kind(ann, bob), TN_PATH_RELAY, "it is reached");
+    is_int(ann->peers[bob->id]->best.port, 9999, "there");
+
+    peer->relay_port = 8888;
+    world_run(world, 30000);
+    memset(&addrs, 0, sizeof(addrs));
+    tn_path_own_addrs(peer->path, &addrs);
+    ok(addrs.n == 2 && addrs.addr[1].port == 8888,
+       "the NAT gives another port: known within 30 s");
+
+    tn_path_set_relay_ports(peer->path, world->now, 0, 0);
+    memset(&addrs, 0, sizeof(addrs));
+    tn_path_own_addrs(peer->path, &addrs);
+    is_int(addrs.n, 0, "without sockets it is nowhere");
+
+    world_free(world);
+}
+
+
 static void
 check_loss(void)
 {
@@ -663,6 +707,7 @@ main(void)
     check_way();
     check_death();
     check_own();
+    check_behind();
     check_loss();
     check_who();
     check_hostile();

@@ -13,6 +13,7 @@
 #include "path/tn_path.h"
 #include "path/tn_path_private.h"
 #include "path/tn_relay_server.h"
+#include "wire/tn_stun.h"
 #include "wire/tn_derp.h"
 
 #include <stdarg.h>
@@ -112,6 +113,7 @@ struct node_s {
     char               asked[64];       /* last name to resolve */
     tn_relay_server_t *server;          /* NULL: none */
     bool               relay_dead;
+    uint16_t           relay_port;      /* of it, as seen from outside */
     unsigned           relay_got;       /* datagrams */
 };
 
@@ -381,7 +383,7 @@ world_send_udp(void *data, const tn_addr_t *to, const uint8_t *bytes,
 
     dst = world_node_at(world, to);
 
-    if (dst == NULL || (world->apart && to->port != WORLD_RELAY)) {
+    if (dst == NULL || (world->apart && to->port != dst->relay_port)) {
         return TN_OK;
     }
 
@@ -444,6 +446,12 @@ world_relay(node_t *node, const tn_addr_t *from, const tn_addr_t *to,
     const uint8_t  *out;
 
     world = node->world;
+
+    if (tn_stun_is_binding(bytes, len)) {
+        tn_path_relay_stun(node->path, world->now, bytes, len);
+        return;
+    }
+
     node->relay_got++;
 
     if (node->relay_dead) {
@@ -489,7 +497,7 @@ world_udp_arrives(event_t *event)
         return;
     }
 
-    if (event->to.port == WORLD_RELAY && node->server != NULL) {
+    if (event->to.port == node->relay_port && node->server != NULL) {
         world_relay(node, &event->from, &event->to, event->bytes, event->len);
         return;
     }
@@ -682,18 +690,42 @@ world_changed(void *data, tn_ms_t now, tn_path_peer_t *peer)
 }
 
 
+/* STUN requests alone; the NAT forwards the port, maybe from another one */
+static tn_rc_t
+world_relay_send(void *data, const tn_addr_t *to, const uint8_t *bytes,
+    size_t len)
+{
+    node_t     *node = data;
+    unsigned    i;
+    region_t   *region;
+    tn_addr_t   from;
+
+    from.ip = node->public_ip;
+    from.port = node->relay_port;
+
+    for (i = 1; i <= node->world->nregions && node->nat != NAT_BLOCKED; i++) {
+        region = &node->world->regions[i];
+
+        if (tn_ip_equal(&region->ip, &to->ip)) {
+            world_post(node->world, EVENT_UDP,
+                       node->world->now + node->latency + region->latency,
+                       &from, to, NULL, bytes, len, NULL, 0);
+        }
+    }
+
+    return TN_OK;
+}
+
+
 static tn_rc_t
 world_relay_allocate(void *data, tn_ms_t now, const tn_key_t *asker,
-    const tn_key_t client[2], tn_disco_relay_t *relay, uint16_t port[2])
+    const tn_key_t client[2], tn_disco_relay_t *relay)
 {
     node_t  *node = data;
 
     if (node->server == NULL || node->relay_dead) {
         return TN_NOTFOUND;
     }
-
-    port[0] = WORLD_RELAY;
-    port[1] = 0;
 
     return tn_relay_server_allocate(node->server, now, asker, client, relay);
 }
@@ -709,7 +741,8 @@ static const tn_path_ops_t  world_ops = {
     .endpoints = world_endpoints,
     .netinfo = world_netinfo,
     .changed = world_changed,
-    .relay_allocate = world_relay_allocate
+    .relay_allocate = world_relay_allocate,
+    .relay_send = world_relay_send
 };
 
 
@@ -865,6 +898,7 @@ world_add(world_t *world, nat_e nat)
     node->id = world->nnodes++;
     node->nat = nat;
     node->latency = 5;
+    node->relay_port = WORLD_RELAY;
     world->nodes[node->id] = node;
 
     snprintf(text, sizeof(text), "203.0.113.%u", node->id + 1);
@@ -946,6 +980,8 @@ world_serve(node_t *node, node_t *server)
     if (server->server == NULL) {
         tn_curve_keypair(&disco);
         server->server = tn_relay_server_create(&disco, TN_RELAY_SESSIONS_MAX);
+        tn_path_set_relay_ports(server->path, node->world->now, WORLD_RELAY,
+                                0);
     }
 
     if (server == node) {
