@@ -200,7 +200,7 @@ peers: deps
 
 .PHONY: test
 test: deps peers
-	$(MAKE) -j2 all units $(LAB_PROGRAMS)
+	$(MAKE) -j2 all units $(LAB_PROGRAMS) $(BUILD)/t/bench/cost
 	BUILD=$(BUILD) t/lab/tests
 
 .PHONY: run

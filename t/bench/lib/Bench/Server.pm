@@ -124,6 +124,9 @@ sub start_nginx {
             proxy_http_version       1.1;
             proxy_set_header         Connection "";
             proxy_max_temp_file_size 0;
+            proxy_buffer_size        64k;
+            proxy_buffers            16 64k;
+            proxy_busy_buffers_size  256k;
         }
     }
 HTTP
