@@ -9,6 +9,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use JSON::PP ();
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -107,6 +108,25 @@ my (undef, $rules) = $tailnet->{web}->capture('nft', 'list', 'table', 'inet',
 my ($bytes) = $rules =~ /counter packets \d+ bytes (\d+)/;
 cmp_ok($bytes // 0, '>', $size, 'passed the relay');
 like(place(), qr/:$PORT:vni:\d+$/, 'and the path is the same');
+
+
+# What it carries is counted.
+
+my @tool = ($lab->path('modules') . '/ngx_tailnet_core', 'status', '--run',
+            $nginx->prefix . '/logs/nginx.pid.tailnet');
+my (undef, $status) = Tailnet::Lab::capture(@tool, '--json');
+
+# There may be more than the one: of each peer with nginx itself.
+
+my $relay = JSON::PP->new->decode($status)->{nodes}[0]{peer_relay};
+is($relay->{port}, $PORT, 'status tells of the relay') or diag($status);
+ok($relay->{sessions} >= 1 && $relay->{sessions} <= 3, 'of its sessions')
+    or diag($status);
+cmp_ok($relay->{places}, '>=', $relay->{sessions}, 'and of its places');
+
+(undef, $status) = Tailnet::Lab::capture(@tool);
+like($status, qr/^  peer relay port $PORT, sessions [123] of \d+ places$/m,
+     'in words, too');
 
 
 done_testing();

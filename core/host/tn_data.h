@@ -81,12 +81,20 @@ void tn_data_identity(tn_data_t *data, const tn_keypair_t *node);
 
 void tn_data_control_up(tn_data_t *data, bool up);
 
+/* what a peer relay of this node carries */
+typedef struct {
+    uint16_t                 port;      /* 0: there is none */
+    uint32_t                 sessions;  /* places given */
+    uint32_t                 bound;     /* of these in use by both peers */
+} tn_data_relay_status_t;
+
 /*
  * Asks how the peers are reached: `fn` is called on the control loop with
  * the statuses of the ids that are there.  TN_OK or TN_NOMEM.
  */
 typedef void (*tn_data_status_pt)(void *data,
-    const tn_plane_peer_status_t *status, size_t n);
+    const tn_plane_peer_status_t *status, size_t n,
+    const tn_data_relay_status_t *relay);
 
 tn_rc_t tn_data_status(tn_data_t *data, const int64_t *ids, size_t n,
     tn_data_status_pt fn, void *fn_data);

@@ -109,6 +109,10 @@ tn_data_relay_t *tn_data_relay_create(tn_data_t *data, uint16_t port);
 /* NULL is allowed */
 void tn_data_relay_destroy(tn_data_relay_t *relay);
 
+/* NULL is allowed */
+void tn_data_relay_status(tn_data_relay_t *relay,
+    tn_data_relay_status_t *status);
+
 /* tells the path machine of its sockets; NULL is allowed */
 void tn_data_relay_local(tn_data_relay_t *relay);
 

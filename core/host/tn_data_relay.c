@@ -148,6 +148,23 @@ tn_data_relay_local(tn_data_relay_t *relay)
 }
 
 
+void
+tn_data_relay_status(tn_data_relay_t *relay, tn_data_relay_status_t *status)
+{
+    memset(status, 0, sizeof(tn_data_relay_status_t));
+
+    if (relay == NULL) {
+        return;
+    }
+
+    tn_relay_server_sweep(relay->server, relay->loop->now);
+
+    status->port = relay->port;
+    status->sessions = tn_relay_server_sessions(relay->server);
+    status->bound = tn_relay_server_bound(relay->server);
+}
+
+
 /* the former core, or the former run of this node, may still hold the port */
 static void
 data_relay_bind(tn_data_relay_t *relay)

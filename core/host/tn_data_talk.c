@@ -42,6 +42,7 @@ typedef struct {
     size_t                 n;
     size_t                 found;
     tn_data_gate_t        *gate;
+    tn_data_relay_status_t  relay;
     int64_t               *ids;
     tn_plane_peer_status_t  status[];
 } data_question_t;
@@ -454,6 +455,7 @@ data_on_question(void *arg)
         }
     }
 
+    tn_data_relay_status(data->relay, &question->relay);
     question->post.fn = data_on_answer;
 
     if (tn_loop_post_item(data->control, &question->post) != TN_OK) {
@@ -470,7 +472,8 @@ data_on_answer(void *arg)
     data_question_t *question = arg;
 
     if (question->gate->owner != NULL) {
-        question->fn(question->fn_data, question->status, question->found);
+        question->fn(question->fn_data, question->status, question->found,
+                     &question->relay);
     }
 
     tn_data_gate_release(question->gate);

@@ -54,8 +54,8 @@ typedef struct {
     tn_tools_t     *tools;
     tool_request_t *request;        /* NULL: gone */
     tn_node_t      *node;
-    json_t         *shown;          /* the list of peers, or the one pinged */
-    int64_t        *ids;            /* of the list */
+    json_t         *shown;          /* the node, or the peer pinged */
+    int64_t        *ids;            /* of the node's list of peers */
     size_t          n;
     bool            history;        /* of the way to one peer */
 } tool_ticket_t;
@@ -91,7 +91,7 @@ static tool_ticket_t *tool_ticket(tool_request_t *req, tn_node_t *node,
     json_t *shown);
 static void tool_ponged(void *data, const tn_path_pong_t *pong);
 static void tool_answered(void *data, const tn_plane_peer_status_t *status,
-    size_t n);
+    size_t n, const tn_data_relay_status_t *relay);
 static void tool_ticket_free(tool_ticket_t *ticket);
 static void tool_complete(tool_request_t *req);
 static void tool_answer(tool_request_t *req, tn_rc_t rc, char *text);
@@ -398,7 +398,7 @@ tool_ask_peers(tool_request_t *req, json_t *shown, tn_node_t *node)
         return;
     }
 
-    ticket = tool_ticket(req, node, peers);
+    ticket = tool_ticket(req, node, shown);
     if (ticket == NULL) {
         free(ids);
         return;
@@ -656,15 +656,22 @@ tool_ticket(tool_request_t *req, tn_node_t *node, json_t *shown)
 
 
 static void
-tool_answered(void *data, const tn_plane_peer_status_t *status, size_t n)
+tool_answered(void *data, const tn_plane_peer_status_t *status, size_t n,
+    const tn_data_relay_status_t *relay)
 {
     tool_ticket_t *ticket = data;
 
     size_t           i, peer;
+    json_t          *peers;
     tool_request_t  *req;
 
     req = ticket->request;
+    peers = json_object_get(ticket->shown, "peers");
     peer = 0;
+
+    if (req != NULL) {
+        tn_toolshow_relay(ticket->shown, relay);
+    }
 
     /* the order is that of the question, peers that are gone left out */
 
@@ -678,7 +685,7 @@ tool_answered(void *data, const tn_plane_peer_status_t *status, size_t n)
             break;
         }
 
-        tn_toolshow_path(json_array_get(ticket->shown, peer), ticket->node,
+        tn_toolshow_path(json_array_get(peers, peer), ticket->node,
                          &status[i], ticket->tools->loop->now);
     }
 

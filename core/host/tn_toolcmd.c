@@ -509,6 +509,15 @@ toolcmd_status(const json_t *node)
         toolcmd_say("  home relay %s\n", toolcmd_derp(node, "home_derp"));
     }
 
+    item = json_object_get(node, "peer_relay");
+
+    if (item != NULL) {
+        (void) printf("  peer relay port %lld, sessions %lld of %lld places\n",
+            (long long) json_integer_value(json_object_get(item, "port")),
+            (long long) json_integer_value(json_object_get(item, "sessions")),
+            (long long) json_integer_value(json_object_get(item, "places")));
+    }
+
     json_array_foreach(json_object_get(node, "messages"), i, item) {
         toolcmd_say("  ! %s\n", json_string_value(item));
     }

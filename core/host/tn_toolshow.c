@@ -607,6 +607,24 @@ tn_toolshow_path(json_t *peer, tn_node_t *node,
 }
 
 
+void
+tn_toolshow_relay(json_t *node, const tn_data_relay_status_t *relay)
+{
+    json_t  *shown;
+
+    if (relay->port == 0) {
+        return;
+    }
+
+    shown = json_object();
+
+    show_set(shown, "port", json_integer(relay->port));
+    show_set(shown, "places", json_integer(relay->sessions));
+    show_set(shown, "sessions", json_integer(relay->bound));
+    show_set(node, "peer_relay", shown);
+}
+
+
 /* --- parts; without memory a field is left out */
 
 static void

@@ -300,6 +300,26 @@ tn_relay_server_sessions(const tn_relay_server_t *server)
 }
 
 
+uint32_t
+tn_relay_server_bound(const tn_relay_server_t *server)
+{
+    uint32_t             n;
+    tn_hash_node_t      *node;
+    tn_relay_session_t  *session;
+
+    n = 0;
+
+    for (node = tn_hash_next(&server->by_vni, NULL); node;
+         node = tn_hash_next(&server->by_vni, node))
+    {
+        session = tn_container(node, tn_relay_session_t, by_vni);
+        n += session->leg[0].addr.port != 0 && session->leg[1].addr.port != 0;
+    }
+
+    return n;
+}
+
+
 static size_t
 relay_control(tn_relay_server_t *server, tn_ms_t now,
     tn_relay_session_t *session, const tn_addr_t *from, const uint8_t *bytes,

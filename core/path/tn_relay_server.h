@@ -51,5 +51,8 @@ void tn_relay_server_sweep(tn_relay_server_t *server, tn_ms_t now);
 
 uint32_t tn_relay_server_sessions(const tn_relay_server_t *server);
 
+/* those through which packets pass, as both clients have bound */
+uint32_t tn_relay_server_bound(const tn_relay_server_t *server);
+
 
 #endif /* TN_RELAY_SERVER_H_INCLUDED_ */

@@ -293,6 +293,7 @@ test_lifetimes(void)
 
     tn_relay_server_sweep(server, now + TN_RELAY_BIND_MS);
     is_int(tn_relay_server_sessions(server), 2, "is kept to be bound");
+    is_int(tn_relay_server_bound(server), 1, "but not counted as bound");
     tn_relay_server_sweep(server, now + TN_RELAY_BIND_MS + 1);
     is_int(tn_relay_server_sessions(server), 1, "and for 30 s alone");
 
