@@ -144,12 +144,12 @@ HTTP
 
     $control->call(POST => "/ping?node=$from->{Key}",
                    { URL => 'http://control/machine/pong',
-                     Types => 'disco,TSMP', IP => $ip });
+                     Types => 'disco,TSMP,ICMP,peerapi', IP => $ip });
 
     my %pong;
     $lab->wait_for(20, 'the answers', sub {
         %pong = map { $_->{Type} => $_ } @{$control->call(GET => '/pongs')};
-        $pong{disco} && $pong{TSMP};
+        4 == keys %pong;
     });
 
     ok(!$pong{disco}{Err} && $pong{disco}{LatencySeconds} > 0,
@@ -158,7 +158,9 @@ HTTP
               'from b');
     like($pong{disco}{Endpoint},
          qr/^(?:\Q@{[$b->ip4]}\E|\[\Q@{[$b->ip6]}\E\]):\d+$/, 'directly');
-    like($pong{TSMP}{Err}, qr/not supported/, 'TSMP: not supported');
+    ok(!$pong{$_}{Err} && $pong{$_}{LatencySeconds} > 0, "$_: an answer")
+        or diag(explain(\%pong)) for qw(TSMP ICMP);
+    like($pong{peerapi}{Err}, qr/not supported/, 'peerapi: not supported');
 };
 
 done_testing();

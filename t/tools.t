@@ -221,9 +221,50 @@ subtest 'ping' => sub {
     is((tool('ping', '--tsmp', 'gone'))[0], 1, 'not when it is offline');
     is((tool('status', '--tsmp'))[0], 2, 'an option of ping only');
 
+    ($pinged) = @{tool_json('ping', '--icmp', 'peer')->{nodes}};
+    $pong = $pinged->{pong} // {};
+
+    is($pong->{kind}, 'direct', 'its kernel answers ICMP');
+    cmp_ok($pong->{latency_ms} // 1e9, '<', 1000, 'soon');
+    is((tool('ping', '--icmp', 'gone'))[0], 1, 'not when it is offline');
+
     is((tool('ping', 'gone'))[0], 1, 'one that is offline does not answer');
     is((tool('ping', 'web'))[0], 1, 'nor does this node itself');
     is((tool('ping', 'nobody'))[0], 1, 'nor does nobody');
+};
+
+subtest 'connections' => sub {
+    tool('conns');
+
+    my $got = $peer->get('http://web/', args => ['--local-port', '45678']);
+    is($got->{body}, "page\n", 'a request');
+
+    my ($node) = @{tool_json('conns')->{nodes}};
+    my ($ip) = grep { !/:/ } @{$peer->peer('web')->{TailscaleIPs}};
+    my ($conn) = grep { ($_->{dst} // '') =~ /:45678$/ }
+        @{$node->{virtualTraffic}};
+
+    ok($conn, 'is counted') or diag(explain($node));
+    is($conn->{proto}, 'tcp', 'as TCP');
+    is($conn->{src}, "$ip:80", 'to our port');
+    like($conn->{peer}, qr/^peer\b/, 'of the peer');
+    cmp_ok($conn->{rxPkts}, '>=', 4, 'packets in');
+    cmp_ok($conn->{rxBytes}, '>', 4 * 52, 'and their bytes');
+    cmp_ok($conn->{txPkts}, '>=', 3, 'packets out');
+    cmp_ok($conn->{txBytes}, '>', 3 * 52 + 100, 'and theirs');
+
+    my ($way) = grep { ($_->{dst} // '') =~ /:41641$/ }
+        @{$node->{physicalTraffic}};
+
+    ok($way, 'with the way it went') or diag(explain($node));
+    is($way->{src}, $peer->ip4, 'to the peer');
+    cmp_ok($way->{rxBytes}, '>=', $conn->{rxBytes} + 32 * $conn->{rxPkts},
+           "with WireGuard's part");
+    is($node->{left_out}, 0, 'nothing left out');
+
+    my ($status, $output) = tool('conns', '--seconds', 1);
+    is($status, 0, 'as text, after a second');
+    like($output, qr/^  tcp   \Q$ip\E:80 - \S+:45678 \(peer/m, 'the same');
 };
 
 subtest 'pinged by tailscaled' => sub {

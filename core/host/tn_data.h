@@ -107,8 +107,14 @@ tn_rc_t tn_data_status(tn_data_t *data, const int64_t *ids, size_t n,
  */
 typedef void (*tn_data_pong_pt)(void *data, const tn_path_pong_t *pong);
 
-tn_rc_t tn_data_ping(tn_data_t *data, const tn_key_t *peer, bool tsmp,
-    tn_data_pong_pt fn, void *fn_data);
+typedef enum {
+    TN_DATA_PING_DISCO = 0,
+    TN_DATA_PING_TSMP,
+    TN_DATA_PING_ICMP
+} tn_data_ping_e;
+
+tn_rc_t tn_data_ping(tn_data_t *data, const tn_key_t *peer,
+    tn_data_ping_e kind, tn_data_pong_pt fn, void *fn_data);
 
 
 typedef enum {
@@ -117,7 +123,8 @@ typedef enum {
     TN_DATA_BREAK,          /* the connection to the relay of `region` */
     TN_DATA_RESTUN,         /* a full network report and own endpoints anew */
     TN_DATA_REBIND,         /* other UDP sockets */
-    TN_DATA_POKE            /* as when the host's network changes */
+    TN_DATA_POKE,           /* as when the host's network changes */
+    TN_DATA_TALLY           /* see tn_plane_tally() */
 } tn_data_act_e;
 
 typedef struct {
@@ -125,6 +132,12 @@ typedef struct {
     uint64_t          reports;  /* of netcheck, finished until now */
     size_t            n;
     tn_path_change_t  changes[TN_PATH_HISTORY];     /* oldest first */
+
+    /* of TN_DATA_TALLY, good until the call returns */
+    tn_tally_count_t *counts;
+    size_t            ncounts;
+    uint64_t          left_out;
+    tn_ms_t           since;
 } tn_data_done_t;
 
 typedef void (*tn_data_done_pt)(void *data, const tn_data_done_t *done);

@@ -53,7 +53,7 @@ typedef struct {
     tn_data_t             *data;
     tn_data_gate_t        *gate;
     tn_key_t               key;
-    bool                   tsmp;
+    tn_data_ping_e         kind;
     tn_path_pong_t         pong;
     tn_data_pong_pt        fn;
     void                  *fn_data;
@@ -101,6 +101,7 @@ static void data_on_pong(void *arg);
 static void data_on_act(void *arg);
 static tn_rc_t data_do(tn_data_t *data, data_act_t *act);
 static void data_on_acted(void *arg);
+static void data_act_free(data_act_t *act);
 static data_word_t *data_word(tn_data_t *data,
     void (*tell)(tn_data_t *data, void *word));
 static void data_say(tn_data_t *data, data_word_t *word);
@@ -213,7 +214,7 @@ tn_data_status(tn_data_t *data, const int64_t *ids, size_t n,
 
 
 tn_rc_t
-tn_data_ping(tn_data_t *data, const tn_key_t *peer, bool tsmp,
+tn_data_ping(tn_data_t *data, const tn_key_t *peer, tn_data_ping_e kind,
     tn_data_pong_pt fn, void *fn_data)
 {
     data_ping_t  *ping;
@@ -226,7 +227,7 @@ tn_data_ping(tn_data_t *data, const tn_key_t *peer, bool tsmp,
     ping->data = data;
     ping->gate = data->gate;
     ping->key = *peer;
-    ping->tsmp = tsmp;
+    ping->kind = kind;
     ping->fn = fn;
     ping->fn_data = fn_data;
     ping->post.fn = data_on_ping;
@@ -501,8 +502,10 @@ data_on_ping(void *arg)
     memset(&none, 0, sizeof(none));
     none.rc = TN_NOTFOUND;
 
-    if (peer != NULL && ping->tsmp) {
+    if (peer != NULL && ping->kind != TN_DATA_PING_DISCO) {
         none.rc = tn_plane_ping(data->plane, data->loop.now, &ping->key,
+                                ping->kind == TN_DATA_PING_ICMP
+                                ? TN_PLANE_PING_ICMP : TN_PLANE_PING_TSMP,
                                 data_ponged, ping);
 
     } else if (peer != NULL) {
@@ -560,8 +563,7 @@ data_on_act(void *arg)
     act->post.fn = data_on_acted;
 
     if (tn_loop_post_item(data->control, &act->post) != TN_OK) {
-        tn_data_gate_release(act->gate);
-        free(act);
+        data_act_free(act);
     }
 }
 
@@ -604,6 +606,13 @@ data_do(tn_data_t *data, data_act_t *act)
     case TN_DATA_POKE:
         tn_data_net_changed(data, true);
         return TN_OK;
+
+    case TN_DATA_TALLY:
+        act->done.counts = tn_plane_tally(data->plane, data->loop.now,
+                                          &act->done.ncounts,
+                                          &act->done.left_out,
+                                          &act->done.since);
+        return act->done.counts ? TN_OK : TN_NOMEM;
     }
 
     return TN_ERROR;
@@ -619,7 +628,15 @@ data_on_acted(void *arg)
         act->fn(act->fn_data, &act->done);
     }
 
+    data_act_free(act);
+}
+
+
+static void
+data_act_free(data_act_t *act)
+{
     tn_data_gate_release(act->gate);
+    free(act->done.counts);
     free(act);
 }
 

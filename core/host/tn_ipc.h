@@ -236,7 +236,9 @@ typedef enum {
     TN_IPC_TOOL_PING_TSMP,      /* argument: as of whois */
     TN_IPC_TOOL_LOGOUT,         /* of one node, like the next two */
     TN_IPC_TOOL_LOGIN,
-    TN_IPC_TOOL_RENEW           /* a new node key */
+    TN_IPC_TOOL_RENEW,          /* a new node key */
+    TN_IPC_TOOL_PING_ICMP,      /* argument: as of whois */
+    TN_IPC_TOOL_CONNS           /* counted since the first time it is asked */
 } tn_ipc_tool_e;
 
 typedef struct {

@@ -59,9 +59,21 @@ nodeping_start(tn_node_t *node, tn_link_t *pings,
     size_t                   n;
     tn_link_t               *link;
     nodeping_t              *started;
+    tn_data_ping_e           kind;
     const tn_netmap_node_t  *peer;
 
-    if (strcmp(ping->type, "disco") != 0) {
+    /* upstream's spelling of each */
+
+    if (strcmp(ping->type, "disco") == 0) {
+        kind = TN_DATA_PING_DISCO;
+
+    } else if (strcmp(ping->type, "TSMP") == 0) {
+        kind = TN_DATA_PING_TSMP;
+
+    } else if (strcmp(ping->type, "ICMP") == 0) {
+        kind = TN_DATA_PING_ICMP;
+
+    } else {
         return "not supported by this node";
     }
 
@@ -97,7 +109,7 @@ nodeping_start(tn_node_t *node, tn_link_t *pings,
     started->ip = ping->ip;
     memcpy(started->label, peer->label, sizeof(started->label));
 
-    if (tn_data_ping(tn_node_data(node), &peer->key, false, nodeping_done,
+    if (tn_data_ping(tn_node_data(node), &peer->key, kind, nodeping_done,
                      started)
         != TN_OK)
     {

@@ -22,6 +22,7 @@
 #include "host/tn_tool.h"
 
 #include "host/tn_toolcap.h"
+#include "host/tn_toolconns.h"
 #include "host/tn_toolshow.h"
 
 #include <errno.h>
@@ -58,6 +59,7 @@ typedef struct {
     int64_t        *ids;            /* of the node's list of peers */
     size_t          n;
     bool            history;        /* of the way to one peer */
+    bool            counts;         /* of connections */
 } tool_ticket_t;
 
 
@@ -234,13 +236,14 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
     tools = req->tools;
 
     if (request->command < TN_IPC_TOOL_STATUS
-        || request->command > TN_IPC_TOOL_RENEW)
+        || request->command > TN_IPC_TOOL_CONNS)
     {
         tool_answer(req, TN_MALFORMED, strdup("no such command"));
         return;
     }
 
-    if (request->command >= TN_IPC_TOOL_LOGOUT && request->node[0] == '\0'
+    if (request->command >= TN_IPC_TOOL_LOGOUT
+        && request->command <= TN_IPC_TOOL_RENEW && request->node[0] == '\0'
         && tools->node(tools->data, 1, &name, &node))
     {
         tool_answer(req, TN_REFUSED, strdup("there are several nodes, say "
@@ -250,6 +253,7 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
 
     if ((request->command == TN_IPC_TOOL_PING
          || request->command == TN_IPC_TOOL_PING_TSMP
+         || request->command == TN_IPC_TOOL_PING_ICMP
          || request->command == TN_IPC_TOOL_LOGOUT)
         && tn_timer_set(&tools->loop->timers, &req->timer,
                         tools->loop->now + TN_TOOL_PING_MS)
@@ -311,6 +315,7 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
 
     case TN_IPC_TOOL_PING:
     case TN_IPC_TOOL_PING_TSMP:
+    case TN_IPC_TOOL_PING_ICMP:
         shown = tn_toolshow_whois(name, node, request->argument);
 
         if (shown != NULL) {
@@ -333,6 +338,7 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
     case TN_IPC_TOOL_RESTUN:
     case TN_IPC_TOOL_REBIND:
     case TN_IPC_TOOL_POKE:
+    case TN_IPC_TOOL_CONNS:
         shown = json_pack("{s:s}", "node", name);
 
         if (shown != NULL) {
@@ -422,7 +428,19 @@ tool_ask_pong(tool_request_t *req, const tn_ipc_tool_t *request,
 {
     bool                     routed;
     tool_ticket_t           *ticket;
+    tn_data_ping_e           kind;
     const tn_netmap_node_t  *peer;
+
+    switch (request->command) {
+    case TN_IPC_TOOL_PING_TSMP:
+        kind = TN_DATA_PING_TSMP;
+        break;
+    case TN_IPC_TOOL_PING_ICMP:
+        kind = TN_DATA_PING_ICMP;
+        break;
+    default:
+        kind = TN_DATA_PING_DISCO;
+    }
 
     peer = tn_toolshow_find(node, request->argument, &routed);
 
@@ -433,9 +451,8 @@ tool_ask_pong(tool_request_t *req, const tn_ipc_tool_t *request,
     ticket = tool_ticket(req, node, shown);
 
     if (ticket != NULL
-        && tn_data_ping(tn_node_data(node), &peer->key,
-                        request->command == TN_IPC_TOOL_PING_TSMP,
-                        tool_ponged, ticket)
+        && tn_data_ping(tn_node_data(node), &peer->key, kind, tool_ponged,
+                        ticket)
            != TN_OK)
     {
         tool_ticket_free(ticket);
@@ -481,7 +498,8 @@ tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
         [TN_IPC_TOOL_BREAK] = TN_DATA_BREAK,
         [TN_IPC_TOOL_RESTUN] = TN_DATA_RESTUN,
         [TN_IPC_TOOL_REBIND] = TN_DATA_REBIND,
-        [TN_IPC_TOOL_POKE] = TN_DATA_POKE
+        [TN_IPC_TOOL_POKE] = TN_DATA_POKE,
+        [TN_IPC_TOOL_CONNS] = TN_DATA_TALLY
     };
 
     memset(&none, 0, sizeof(none));
@@ -515,6 +533,7 @@ tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
     }
 
     ticket->history = key != NULL;
+    ticket->counts = request->command == TN_IPC_TOOL_CONNS;
 
     if (tn_data_act(tn_node_data(node), acts[request->command], region, key,
                     tool_acted, ticket)
@@ -540,7 +559,11 @@ tool_acted(void *data, const tn_data_done_t *done)
 
     req = ticket->request;
 
-    if (req != NULL) {
+    if (req != NULL && ticket->counts) {
+        tn_toolconns_show(ticket->shown, ticket->node, done,
+                          ticket->tools->loop->now);
+
+    } else if (req != NULL) {
         tn_toolshow_done(ticket->shown, ticket->node, done, ticket->history,
                          ticket->tools->loop->now);
     }

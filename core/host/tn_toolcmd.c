@@ -10,6 +10,7 @@
 
 #include "host/tn_capture.h"
 #include "host/tn_ipc.h"
+#include "host/tn_toolconns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +50,7 @@ static void toolcmd_netcheck(const json_t *node);
 static void toolcmd_ping(const json_t *peer);
 static void toolcmd_path(const json_t *peer);
 static void toolcmd_done(const json_t *node);
+static void toolcmd_conns(const json_t *node);
 static bool toolcmd_ponged(const json_t *root);
 static bool toolcmd_is_done(const json_t *root);
 static void toolcmd_tristate(const json_t *node, const char *label,
@@ -72,6 +74,7 @@ static const toolcmd_t  toolcmds[] = {
     { "restun", TN_IPC_TOOL_RESTUN, NULL, toolcmd_done },
     { "rebind", TN_IPC_TOOL_REBIND, NULL, toolcmd_done },
     { "poke", TN_IPC_TOOL_POKE, NULL, toolcmd_done },
+    { "conns", TN_IPC_TOOL_CONNS, NULL, toolcmd_conns },
     { "capture", TN_IPC_TOOL_CAPTURE, "FILE", NULL },
     { "logout", TN_IPC_TOOL_LOGOUT, NULL, toolcmd_done },
     { "login", TN_IPC_TOOL_LOGIN, NULL, toolcmd_done },
@@ -119,6 +122,7 @@ tn_toolcmd_main(int argc, char **argv)
         { "node", required_argument, NULL, 'n' },
         { "json", no_argument,       NULL, 'j' },
         { "tsmp", no_argument,       NULL, 't' },
+        { "icmp", no_argument,       NULL, 'i' },
         { "seconds", required_argument, NULL, 's' },
         { NULL, 0, NULL, 0 }
     };
@@ -151,11 +155,13 @@ tn_toolcmd_main(int argc, char **argv)
             break;
 
         case 't':
+        case 'i':
             if (cmd->command != TN_IPC_TOOL_PING) {
                 return toolcmd_usage();
             }
 
-            request.command = TN_IPC_TOOL_PING_TSMP;
+            request.command = c == 't' ? TN_IPC_TOOL_PING_TSMP
+                                       : TN_IPC_TOOL_PING_ICMP;
             break;
 
         case 's':
@@ -193,6 +199,13 @@ tn_toolcmd_main(int argc, char **argv)
     }
 
     text = toolcmd_ask(dir, &request, &len);
+
+    if (text != NULL && cmd->command == TN_IPC_TOOL_CONNS && seconds != 0) {
+        free(text);
+        (void) sleep((unsigned) seconds);
+        text = toolcmd_ask(dir, &request, &len);
+    }
+
     if (text == NULL) {
         return 1;
     }
@@ -228,18 +241,20 @@ toolcmd_usage(void)
         "usage: ngx_tailnet_core status [OPTIONS]\n"
         "       ngx_tailnet_core whois [OPTIONS] ADDRESS\n"
         "       ngx_tailnet_core netcheck [OPTIONS]\n"
-        "       ngx_tailnet_core ping [--tsmp] [OPTIONS] PEER\n"
+        "       ngx_tailnet_core ping [--tsmp|--icmp] [OPTIONS] PEER\n"
         "       ngx_tailnet_core path [OPTIONS] PEER\n"
         "       ngx_tailnet_core home [OPTIONS] REGION|auto\n"
         "       ngx_tailnet_core break [OPTIONS] REGION\n"
         "       ngx_tailnet_core restun|rebind|poke [OPTIONS]\n"
+        "       ngx_tailnet_core conns [OPTIONS]\n"
         "       ngx_tailnet_core capture [OPTIONS] FILE|-\n"
         "       ngx_tailnet_core logout|login|renew [OPTIONS]\n"
         "  --run DIR    nginx's pid file with .tailnet appended\n"
         "               (default: " TN_TOOLCMD_RUN_DIR ")\n"
         "  --node NAME  only this tailnet block\n"
         "  --json       for programs\n"
-        "  --seconds N  capture ends then (default: when it is killed)\n");
+        "  --seconds N  capture ends then (default: when it is killed), conns\n"
+        "               is shown then\n");
 
     return 2;
 }
@@ -725,6 +740,13 @@ toolcmd_done(const json_t *node)
     toolcmd_say("tailnet \"%s\": %s\n", toolcmd_text(node, "node"),
                 json_is_true(json_object_get(node, "done"))
                 ? "done" : toolcmd_text(node, "error"));
+}
+
+
+static void
+toolcmd_conns(const json_t *node)
+{
+    tn_toolconns_print(node, toolcmd_say);
 }
 
 

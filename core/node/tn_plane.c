@@ -33,6 +33,7 @@ static void plane_path_wireguard(void *data, tn_ms_t now,
 static void plane_path_resolve(void *data, uint32_t id, const char *host);
 static void plane_path_endpoints(void *data, tn_ms_t now,
     const tn_endpoint_t *endpoints, size_t n);
+static void plane_tally_end(void *data, tn_ms_t now);
 static void plane_path_netinfo(void *data, tn_ms_t now,
     const tn_netinfo_t *netinfo);
 static void plane_path_changed(void *data, tn_ms_t now,
@@ -90,6 +91,7 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->packet_in = conf->packet_in;
     tn_hash_init(&plane->peers, sizeof(int64_t));
     tn_list_init(&plane->met);
+    tn_timer_init(&plane->tally_timer, plane_tally_end, plane);
 
     memset(&wg, 0, sizeof(wg));
     wg.ops = &plane_wg_ops;
@@ -149,6 +151,7 @@ tn_plane_destroy(tn_plane_t *plane)
     }
 
     tn_wg_destroy(plane->wg);
+    plane_tally_end(plane, 0);
     free(plane);
 }
 
@@ -164,6 +167,50 @@ void
 tn_plane_set_capture(tn_plane_t *plane, bool on)
 {
     plane->capture = on;
+}
+
+
+tn_tally_count_t *
+tn_plane_tally(tn_plane_t *plane, tn_ms_t now, size_t *n, uint64_t *left_out,
+    tn_ms_t *since)
+{
+    if (plane->tally == NULL) {
+        plane->tally = tn_tally_create(now);
+    }
+
+    if (plane->tally == NULL
+        || tn_timer_set(plane->timers, &plane->tally_timer,
+                        now + TN_PLANE_TALLY_MS)
+           != TN_OK)
+    {
+        plane_tally_end(plane, now);
+        return NULL;
+    }
+
+    return tn_tally_copy(plane->tally, n, left_out, since);
+}
+
+
+static void
+plane_tally_end(void *data, tn_ms_t now)
+{
+    tn_plane_t *plane = data;
+
+    (void) now;
+
+    tn_timer_cancel(plane->timers, &plane->tally_timer);
+    tn_tally_destroy(plane->tally);
+    plane->tally = NULL;
+}
+
+
+void
+tn_plane_tally_message(tn_plane_peer_t *peer, const tn_addr_t *addr,
+    uint32_t region, bool out, size_t len)
+{
+    tn_tally_message(peer->plane->tally,
+                     tn_ip_is_none(&peer->own4) ? &peer->own6 : &peer->own4,
+                     addr, region, out, len);
 }
 
 

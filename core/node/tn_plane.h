@@ -12,6 +12,7 @@
 
 #include "base/tn_log.h"
 #include "base/tn_timer.h"
+#include "node/tn_tally.h"
 #include "node/tn_update.h"
 #include "path/tn_path.h"
 #include "wg/tn_wg.h"
@@ -133,19 +134,31 @@ void tn_plane_tun_done(tn_plane_t *plane);
 void tn_plane_unreachable(tn_plane_t *plane, tn_ms_t now,
     const tn_addr_t *addr);
 
+typedef enum {
+    TN_PLANE_PING_TSMP = 0,     /* answered by the peer's data path */
+    TN_PLANE_PING_ICMP          /* an echo request: by its stack */
+} tn_plane_ping_e;
+
 /*
- * A TSMP ping through the tunnel to the peer of this node key; fn and the
- * answer as of tn_path_ping(), the way in it being the present one.  TN_OK, or
+ * A ping through the tunnel to the peer of this node key; fn and the answer
+ * as of tn_path_ping(), the way in it being the present one.  TN_OK, or
  * TN_NOTFOUND, TN_NOMEM, TN_AGAIN (too many), and then fn is not called.
  */
 tn_rc_t tn_plane_ping(tn_plane_t *plane, tn_ms_t now, const tn_key_t *key,
-    tn_path_pong_pt fn, void *data);
+    tn_plane_ping_e kind, tn_path_pong_pt fn, void *data);
 
 /*
  * While on, ops->capture is called with what was decrypted, before the
  * filter, and with what is about to be encrypted, behind it, in segments.
  */
 void tn_plane_set_capture(tn_plane_t *plane, bool on);
+
+/*
+ * Counts for each connection from the first call on, until five minutes
+ * after the last one; the answer as of tn_tally_copy().  NULL: no memory.
+ */
+tn_tally_count_t *tn_plane_tally(tn_plane_t *plane, tn_ms_t now, size_t *n,
+    uint64_t *left_out, tn_ms_t *since);
 
 const tn_plane_stats_t *tn_plane_stats(const tn_plane_t *plane);
 

@@ -8,12 +8,14 @@
  * one message a batch, because its bytes are gone when the call returns.
  *
  * TSMP never reaches the stack: pings are answered here, refused connections
- * are told to their openers.
+ * are told to their openers.  Nor do the answers to our own echo requests.
  */
 
 #include "tn_plane_private.h"
 
 
+static void plane_tally(tn_plane_peer_t *peer, const tn_addr_t *udp,
+    const tn_path_from_t *from, size_t len);
 static void plane_packet(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, uint8_t *bytes, size_t len);
 static void plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
@@ -102,6 +104,10 @@ tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
             peer = tn_wg_peer_data(packet.peer);
             tn_path_received(peer->path, now, udp);
 
+            if (tn_unlikely(plane->tally != NULL)) {
+                plane_tally(peer, udp, from, len);
+            }
+
             if (rc == TN_OK && packet.len != 0) {
                 plane_packet(plane, now, peer, packet.data, packet.len);
             }
@@ -126,7 +132,23 @@ tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     if (tn_wg_input(plane->wg, now, &source, bytes, len, &wg) == TN_OK) {
         peer = tn_wg_peer_data(wg);
         tn_path_received(peer->path, now, udp);
+
+        if (tn_unlikely(plane->tally != NULL)) {
+            plane_tally(peer, udp, from, len);
+        }
     }
+}
+
+
+static void
+plane_tally(tn_plane_peer_t *peer, const tn_addr_t *udp,
+    const tn_path_from_t *from, size_t len)
+{
+    if (udp == NULL && from->region == 0) {
+        udp = &from->addr;
+    }
+
+    tn_plane_tally_message(peer, udp, udp ? 0 : from->region, false, len);
 }
 
 
@@ -172,6 +194,16 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     if (tn_unlikely(p.proto == TN_PROTO_TSMP)) {
         plane_tsmp(plane, now, peer, bytes, &p);
         return;
+    }
+
+    if (tn_unlikely(plane->echos != 0)
+        && tn_plane_ping_echo(peer, now, bytes, &p))
+    {
+        return;
+    }
+
+    if (tn_unlikely(plane->tally != NULL)) {
+        tn_tally_packet(plane->tally, &p, false, 1, p.total_len);
     }
 
     plane->stats.in_packets++;

@@ -17,6 +17,8 @@
 
 
 static void plane_emit(void *data, uint8_t *packet, size_t len);
+static void plane_tally_out(tn_plane_peer_t *peer,
+    const tn_path_route_t *route, size_t len);
 static void plane_geneve(uint8_t *header, uint32_t vni);
 static void plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
     const tn_packet_t *p);
@@ -65,6 +67,11 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
     n = tn_split(&vnet, packet, len, plane_emit, plane);
 
     if (n > 0) {
+        if (tn_unlikely(plane->tally != NULL)) {
+            tn_tally_packet(plane->tally, &p, true, (size_t) n,
+                            len + (size_t) (n - 1) * p.data_offset);
+        }
+
         plane->stats.out_packets += (uint64_t) n;
         plane->stats.out_bytes += len;
     }
@@ -133,6 +140,24 @@ plane_emit(void *data, uint8_t *packet, size_t len)
 
     if (room != plane->sealed) {
         plane->ops->udp_add(plane->data);
+    }
+
+    if (tn_unlikely(plane->tally != NULL)) {
+        plane_tally_out(peer, &plane->route, size);
+    }
+}
+
+
+static void
+plane_tally_out(tn_plane_peer_t *peer, const tn_path_route_t *route,
+    size_t len)
+{
+    if (route->udp.port != 0) {
+        tn_plane_tally_message(peer, &route->udp, 0, true, len);
+    }
+
+    if (route->derp != 0) {
+        tn_plane_tally_message(peer, NULL, route->derp, true, len);
     }
 }
 
@@ -231,6 +256,10 @@ tn_plane_send(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
 
     if (route.derp != 0) {
         (void) tn_path_send_derp(peer->path, now, route.derp, msg, len);
+    }
+
+    if (tn_unlikely(plane->tally != NULL)) {
+        plane_tally_out(peer, &route, len);
     }
 
     tn_path_sent(peer->path, now);

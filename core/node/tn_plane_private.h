@@ -40,18 +40,21 @@ typedef struct {
 } tn_plane_peer_t;
 
 
-#define TN_PLANE_PINGS    8         /* TSMP, at a time */
+#define TN_PLANE_PINGS    8         /* at a time */
 #define TN_PLANE_PING_MS  5000
 
 typedef struct {
     tn_timer_t        timer;
     tn_plane_peer_t  *peer;         /* NULL: not in use */
+    tn_plane_ping_e   kind;
     uint64_t          sent_us;
     uint8_t           token[TN_TSMP_TOKEN_LEN];
     tn_path_pong_pt   fn;
     void             *data;
 } tn_plane_ping_t;
 
+
+#define TN_PLANE_TALLY_MS  300000
 
 #define TN_PLANE_SYNS     256
 
@@ -85,7 +88,10 @@ struct tn_plane_s {
     bool                   capture;
 
     tn_plane_stats_t       stats;
+    tn_tally_t            *tally;   /* NULL: nobody wants to know */
+    tn_timer_t             tally_timer;
     tn_plane_ping_t        pings[TN_PLANE_PINGS];
+    unsigned               echos;   /* of them by ICMP */
     tn_plane_syn_t         syns[TN_PLANE_SYNS];
 
     /* the frame being cut up */
@@ -116,10 +122,14 @@ void tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     const tn_path_from_t *from, uint8_t *bytes, size_t len);
 
 
-/* --- TSMP pings (tn_plane_ping.c) */
+/* --- pings (tn_plane_ping.c) */
 
 void tn_plane_ping_pong(tn_plane_peer_t *peer, tn_ms_t now,
     const uint8_t *token);
+
+/* an ICMP packet: true when it answers an echo request of ours */
+bool tn_plane_ping_echo(tn_plane_peer_t *peer, tn_ms_t now,
+    const uint8_t *packet, const tn_packet_t *p);
 
 /* the peer goes: its pings end with TN_CLOSED */
 void tn_plane_ping_forget(tn_plane_peer_t *peer);
@@ -133,6 +143,12 @@ void tn_plane_syn_sent(tn_plane_t *plane, const uint8_t *packet,
 /* resets the stack's connection; false when none is being opened */
 bool tn_plane_syn_refused(tn_plane_t *plane, const tn_addr_t *src,
     const tn_addr_t *dst);
+
+
+/* --- counters (tn_plane.c) */
+
+void tn_plane_tally_message(tn_plane_peer_t *peer, const tn_addr_t *addr,
+    uint32_t region, bool out, size_t len);
 
 
 /* --- out (tn_plane_out.c) */

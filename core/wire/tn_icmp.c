@@ -111,6 +111,72 @@ tn_icmp_echo_reply(uint8_t *packet, const tn_packet_t *p)
 
 
 size_t
+tn_icmp_echo_request(uint8_t *buf, size_t size, const tn_ip_t *src,
+    const tn_ip_t *dst, uint16_t id, uint16_t seq, const uint8_t *data,
+    size_t len)
+{
+    bool         v4;
+    size_t       header;
+    uint16_t     sum;
+    tn_writer_t  w;
+
+    v4 = tn_ip_is_v4(src);
+    header = tn_packet_header(buf, size, v4 ? TN_PROTO_ICMP : TN_PROTO_ICMP6,
+                              src, dst, TN_ICMP_BODY_OFFSET + len);
+
+    w = tn_writer(buf + header, size - header);
+    tn_write_u8(&w, v4 ? TN_ICMP4_ECHO_REQUEST : TN_ICMP6_ECHO_REQUEST);
+    tn_write_u8(&w, 0);
+    tn_write_u16(&w, 0);
+    tn_write_u16(&w, id);
+    tn_write_u16(&w, seq);
+    tn_write_bytes(&w, data, len);
+
+    if (header == 0 || w.bad) {
+        return 0;
+    }
+
+    len = header + tn_writer_len(&w);
+    sum = tn_checksum_finish(tn_icmp_sum(buf, header, len));
+    memcpy(buf + header + 2, &sum, 2);
+
+    return len;
+}
+
+
+const uint8_t *
+tn_icmp_echo_data(const uint8_t *packet, const tn_packet_t *p, uint16_t id,
+    uint16_t seq, size_t *len)
+{
+    uint16_t         got_id, got_seq;
+    tn_cursor_t      c;
+
+    if (!tn_icmp_is(p) || p->frag != TN_PACKET_WHOLE || p->icmp_code != 0
+        || p->icmp_type != (p->version == 4 ? TN_ICMP4_ECHO_REPLY
+                                            : TN_ICMP6_ECHO_REPLY))
+    {
+        return NULL;
+    }
+
+    c = tn_cursor(packet + p->header_len + 4, 4);
+    got_id = tn_read_u16(&c);
+    got_seq = tn_read_u16(&c);
+
+    if (got_id != id || got_seq != seq
+        || tn_checksum_finish(tn_icmp_sum(packet, p->header_len,
+                                          p->total_len))
+           != 0)
+    {
+        return NULL;
+    }
+
+    *len = (size_t) p->total_len - p->header_len - TN_ICMP_BODY_OFFSET;
+
+    return packet + p->header_len + TN_ICMP_BODY_OFFSET;
+}
+
+
+size_t
 tn_icmp_error(uint8_t *buf, size_t size, tn_icmp_error_t error,
     uint32_t mtu, const tn_ip_t *from, const uint8_t *packet,
     const tn_packet_t *p)

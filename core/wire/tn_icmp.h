@@ -38,6 +38,18 @@ bool tn_icmp_is_answer(const tn_packet_t *p);
 tn_rc_t tn_icmp_echo_reply(uint8_t *packet, const tn_packet_t *p);
 
 /*
+ * Writes an echo request with this data; both addresses are of one family.
+ * Returns the length, or 0 when it does not fit.
+ */
+size_t tn_icmp_echo_request(uint8_t *buf, size_t size, const tn_ip_t *src,
+    const tn_ip_t *dst, uint16_t id, uint16_t seq, const uint8_t *data,
+    size_t len);
+
+/* the data of a whole echo reply of this id and seq, or NULL */
+const uint8_t *tn_icmp_echo_data(const uint8_t *packet, const tn_packet_t *p,
+    uint16_t id, uint16_t seq, size_t *len);
+
+/*
  * Writes the error about a packet that `from` could not pass on, to be sent
  * to the packet's source.  mtu: for TN_ICMP_TOO_BIG, otherwise 0.  Returns
  * the length, or 0 when none may be sent (RFC 1122 3.2.2, RFC 4443 2.4(e):

@@ -45,6 +45,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             }
         }
 
+        (void) tn_icmp_echo_data(packet, &p, 0, 0, &len);
         (void) tn_icmp_echo_reply(packet, &p);
     }
 

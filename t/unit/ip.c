@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "packets.h"
+#include "wire/tn_icmp.h"
 #include "wire/tn_ip.h"
 
 
@@ -270,9 +271,55 @@ test_header_writing(void)
 }
 
 
+/* our echo request, answered as a stack would, is recognized */
+static void
+test_echo(void)
+{
+    size_t          i, n, len;
+    uint8_t         packet[128];
+    tn_ip_t         src, dst;
+    tn_packet_t     p;
+    const uint8_t  *data;
+    const char     *addrs[][2] = {
+        { "100.64.0.1", "100.64.0.2" }, { "fd7a::1", "fd7a::2" }
+    };
+
+    for (i = 0; i < 2; i++) {
+        (void) tn_ip_parse(&src, addrs[i][0], strlen(addrs[i][0]));
+        (void) tn_ip_parse(&dst, addrs[i][1], strlen(addrs[i][1]));
+
+        n = tn_icmp_echo_request(packet, sizeof(packet), &src, &dst, 0x1234,
+                                 7, (const uint8_t *) "token", 5);
+        is_int(tn_packet_parse(&p, packet, n), TN_OK, "an echo request");
+        ok(p.total_len == n && tn_ip_equal(&p.dst, &dst)
+           && tn_icmp_is_echo_request(&p), "to whom it is for");
+        ok(tn_icmp_echo_data(packet, &p, 0x1234, 7, &len) == NULL,
+           "is no reply");
+
+        is_int(tn_icmp_echo_reply(packet, &p), TN_OK,
+               "its checksum is right, it is answered");
+        (void) tn_packet_parse(&p, packet, n);
+
+        data = tn_icmp_echo_data(packet, &p, 0x1234, 7, &len);
+        ok(data != NULL && len == 5 && memcmp(data, "token", 5) == 0,
+           "the reply has the data");
+        ok(tn_icmp_echo_data(packet, &p, 0x1235, 7, &len) == NULL
+           && tn_icmp_echo_data(packet, &p, 0x1234, 8, &len) == NULL,
+           "of that id and sequence number only");
+        packet[n - 1] ^= 1;
+        ok(tn_icmp_echo_data(packet, &p, 0x1234, 7, &len) == NULL,
+           "not with a wrong checksum");
+        is_int((long) tn_icmp_echo_request(packet, n - 1, &src, &dst, 1, 1,
+                                           (const uint8_t *) "token", 5),
+               0, "no room");
+    }
+}
+
+
 int
 main(void)
 {
+    test_echo();
     test_fields();
     test_headers();
     test_header_writing();
