@@ -107,7 +107,6 @@ typedef struct {
     ngx_tailnet_target_t           *target;
     ngx_tailnet_slot_t              slots[TN_IPC_MEMBERS_MAX];
     ngx_uint_t                      nslots;
-    ngx_uint_t                      up;
     ngx_uint_t                     *tries;      /* of the list */
     ngx_uint_t                     *total_weight;   /* or NULL: to be left */
     ngx_atomic_t                   *lock;       /* NULL without a zone */

@@ -53,6 +53,10 @@ static ngx_tailnet_listen_t *ngx_tailnet_listen_of(ngx_tailnet_conf_t *tcf,
     struct sockaddr *sockaddr);
 static ngx_int_t ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_listen_t *tl, ngx_listening_t *ls);
+#if (nginx_version >= 1025000)
+static void ngx_tailnet_listen_quic(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_listen_t *tl, int fd);
+#endif
 static ngx_int_t ngx_tailnet_listen_layout(ngx_cycle_t *cycle,
     ngx_listening_t *ls);
 static void ngx_tailnet_listen_accepted(ngx_connection_t *c);
@@ -191,8 +195,7 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
 
     for (i = 2; i < cf->args->nelts; i++) {
 
-        if (ngx_strcmp(value[i].data, "quic") == 0
-            || ngx_strcmp(value[i].data, "multipath") == 0
+        if (ngx_strcmp(value[i].data, "multipath") == 0
             || ngx_strncmp(value[i].data, "setfib=", 7) == 0)
         {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -209,7 +212,9 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
             opt->families |= NGX_TAILNET_IPV4;
         }
 
-        if (ngx_strcmp(value[i].data, "udp") == 0) {
+        if (ngx_strcmp(value[i].data, "udp") == 0
+            || ngx_strcmp(value[i].data, "quic") == 0)
+        {
             opt->udp = 1;
         }
     }
@@ -421,6 +426,15 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     ls->open = 1;
 
     if (ls->type == SOCK_DGRAM) {
+
+#if (nginx_version >= 1025000)
+
+        if (ls->quic) {
+            ngx_tailnet_listen_quic(tcf, tl, fd);
+        }
+
+#endif
+
         return NGX_OK;
     }
 
@@ -450,6 +464,40 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
 
     return NGX_OK;
 }
+
+
+#if (nginx_version >= 1025000)
+
+/*
+ * RFC 9000, 14: datagrams are not fragmented.  nginx asks for that by the
+ * family of the address, which is not that of a socket yet.
+ */
+
+static void
+ngx_tailnet_listen_quic(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
+    int fd)
+{
+    int  rc, value;
+
+    if (tl->family == 4) {
+        value = IP_PMTUDISC_DO;
+        rc = setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER,
+                        (const void *) &value, sizeof(int));
+
+    } else {
+        value = IPV6_PMTUDISC_DO;
+        rc = setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER,
+                        (const void *) &value, sizeof(int));
+    }
+
+    if (rc == -1) {
+        ngx_log_error(NGX_LOG_ALERT, tcf->cycle->log, ngx_socket_errno,
+                      "setsockopt(IP_MTU_DISCOVER) for %V failed, ignored",
+                      &tl->path);
+    }
+}
+
+#endif
 
 
 static void

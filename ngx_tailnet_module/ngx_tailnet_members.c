@@ -7,8 +7,13 @@
  * down.  Each worker has the core tell it which peers have the tag and are
  * online, and puts them into the slots: a slot with a peer is up, one without
  * is down, and the stand-in address of a slot has the id of its peer:
- * "unix:/tailnet/N.ID".  A peer stays in its slot; when one goes the last one
- * takes its place, so that those that are up always come first.
+ * "unix:/tailnet/N.ID".
+ *
+ * A peer stays in its slot, as requests under way know by its place which
+ * server they have tried; for the same reason a new one takes a slot that was
+ * not used of late.  Balancers that draw lots by the total weight ("dense")
+ * have it cut after the last slot that is up: there a new peer takes the
+ * first slot that is free, and peers move only when three of four are.
  *
  * Until the core has answered, and while no peer has the tag, the first slot
  * is up without a peer: its connections go to whom the core finds for the tag
@@ -49,7 +54,11 @@ static ngx_uint_t ngx_tailnet_members_index(tn_ipc_members_t *known,
     int64_t id);
 static void ngx_tailnet_members_put(ngx_tailnet_group_t *group,
     ngx_uint_t i, int64_t id);
-static void ngx_tailnet_members_up(ngx_tailnet_group_t *group, ngx_uint_t n);
+static void ngx_tailnet_members_up(ngx_tailnet_group_t *group);
+static ngx_uint_t ngx_tailnet_members_extent(ngx_tailnet_group_t *group);
+static ngx_uint_t ngx_tailnet_members_free(ngx_tailnet_group_t *group);
+static void ngx_tailnet_members_close_up(ngx_tailnet_group_t *group,
+    ngx_uint_t n);
 
 
 /* one address of a server that is a group becomes as many as it has slots */
@@ -103,9 +112,8 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
     }
 
     *g = *group;
-    g->up = g->nslots;
 
-    ngx_tailnet_members_up(g, 1);
+    ngx_tailnet_members_up(g);
 
     if (g->target->members == NULL) {
         return ngx_tailnet_members_create(tcf, g->target);
@@ -326,12 +334,11 @@ ngx_tailnet_members_apply(ngx_tailnet_members_t *members,
     ngx_tailnet_group_t *group)
 {
     int64_t            id;
-    ngx_uint_t         i, k, n, up;
+    ngx_uint_t         i, k;
     tn_ipc_members_t  *known;
     u_char             placed[TN_IPC_MEMBERS_MAX];
 
     known = &members->known;
-    n = ngx_min(known->count, group->nslots);
 
     ngx_memzero(placed, sizeof(placed));
 
@@ -339,22 +346,17 @@ ngx_tailnet_members_apply(ngx_tailnet_members_t *members,
         ngx_rwlock_wlock(group->lock);
     }
 
-    /* another worker may have been here: how many are up is in the slots */
-
-    for (up = 0; up < group->nslots && !*group->slots[up].down; up++) {
-        /* void */
-    }
-
-    group->up = up;
-
-    /* who stays, stays where it is */
-
-    for (i = 0; i < up; i++) {
+    for (i = 0; i < group->nslots; i++) {
 
         id = ngx_tailnet_target_id(group->slots[i].sockaddr);
+
+        if (id == 0) {
+            continue;
+        }
+
         k = ngx_tailnet_members_index(known, id);
 
-        if (i < n && k < n && !placed[k]) {
+        if (k < known->count && !placed[k]) {
             placed[k] = 1;
 
         } else {
@@ -362,26 +364,88 @@ ngx_tailnet_members_apply(ngx_tailnet_members_t *members,
         }
     }
 
-    /* the others take the places that are free */
+    for (k = 0; k < known->count; k++) {
 
-    for (i = 0, k = 0; i < n; i++) {
+        if (!placed[k]) {
+            i = ngx_tailnet_members_free(group);
 
-        if (i < up && ngx_tailnet_target_id(group->slots[i].sockaddr)) {
-            continue;
+            if (i < group->nslots) {
+                ngx_tailnet_members_put(group, i, known->members[k].id);
+            }
         }
-
-        while (placed[k]) {
-            k++;
-        }
-
-        ngx_tailnet_members_put(group, i, known->members[k].id);
-        placed[k] = 1;
     }
 
-    ngx_tailnet_members_up(group, ngx_max(n, 1));
+    if (group->total_weight) {
+        ngx_tailnet_members_close_up(group, known->count);
+    }
+
+    ngx_tailnet_members_up(group);
 
     if (group->lock) {
         ngx_rwlock_unlock(group->lock);
+    }
+}
+
+
+/* the slots up to the last one that has a peer */
+
+static ngx_uint_t
+ngx_tailnet_members_extent(ngx_tailnet_group_t *group)
+{
+    ngx_uint_t  i;
+
+    for (i = group->nslots; i > 0; i--) {
+        if (ngx_tailnet_target_id(group->slots[i - 1].sockaddr)) {
+            break;
+        }
+    }
+
+    return i;
+}
+
+
+static ngx_uint_t
+ngx_tailnet_members_free(ngx_tailnet_group_t *group)
+{
+    ngx_uint_t  i, k, first;
+
+    first = group->total_weight ? 0 : ngx_tailnet_members_extent(group);
+
+    for (k = 0; k < group->nslots; k++) {
+
+        i = (first + k) % group->nslots;
+
+        if (ngx_tailnet_target_id(group->slots[i].sockaddr) == 0) {
+            return i;
+        }
+    }
+
+    return group->nslots;
+}
+
+
+static void
+ngx_tailnet_members_close_up(ngx_tailnet_group_t *group, ngx_uint_t n)
+{
+    int64_t     id;
+    ngx_uint_t  i, last;
+
+    if (n * 4 > ngx_tailnet_members_extent(group)) {
+        return;
+    }
+
+    for ( ;; ) {
+        i = ngx_tailnet_members_free(group);
+        last = ngx_tailnet_members_extent(group);
+
+        if (i >= last) {
+            return;
+        }
+
+        id = ngx_tailnet_target_id(group->slots[last - 1].sockaddr);
+
+        ngx_tailnet_members_put(group, last - 1, 0);
+        ngx_tailnet_members_put(group, i, id);
     }
 }
 
@@ -420,22 +484,41 @@ ngx_tailnet_members_put(ngx_tailnet_group_t *group, ngx_uint_t i, int64_t id)
 }
 
 
+/* those with a peer, or else the first one */
+
 static void
-ngx_tailnet_members_up(ngx_tailnet_group_t *group, ngx_uint_t n)
+ngx_tailnet_members_up(ngx_tailnet_group_t *group)
 {
-    ngx_uint_t  i;
+    ngx_uint_t           i, down, extent, before, after;
+    ngx_tailnet_slot_t  *slot;
+
+    extent = ngx_tailnet_members_extent(group);
+    before = 0;
+    after = 0;
 
     for (i = 0; i < group->nslots; i++) {
-        *group->slots[i].down = (i >= n);
-    }
 
-    *group->tries += n - group->up;
+        slot = &group->slots[i];
+
+        if (!*slot->down) {
+            before = i + 1;
+            (*group->tries)--;
+        }
+
+        down = (extent == 0) ? (i != 0)
+                             : (ngx_tailnet_target_id(slot->sockaddr) == 0);
+
+        *slot->down = down;
+
+        if (!down) {
+            after = i + 1;
+            (*group->tries)++;
+        }
+    }
 
     if (group->total_weight) {
-        *group->total_weight += (n - group->up) * group->slots[0].weight;
+        *group->total_weight += (after - before) * group->slots[0].weight;
     }
-
-    group->up = n;
 }
 
 

@@ -15,11 +15,12 @@ use Tailnet::Lab::Process;
 
 # new($lab, host => $host, name => 'nginx', main => '...', http => '...',
 #     stream => '...', level => 'info', env => {...}, module => 1,
-#     user => 'www-data')
+#     user => 'www-data', binary => '/path/nginx', build => '/path')
 #   main: text of the main context; http, stream: text of those blocks
 #   module: load ours
 #   user: the whole of nginx runs as this user, with a /dev/net/tun of its own
 #     that everybody may open
+#   binary, build: another nginx, and the directory with modules for it
 # In the texts %%PREFIX%% stands for the prefix, %%STATE%% for a directory that
 # belongs to nginx's user, %%CA%% for the lab's root certificate.
 
@@ -35,7 +36,8 @@ sub new {
         env    => $opt{env} // {},
         module => $opt{module},
         user   => $opt{user},
-        binary => $ENV{TEST_NGINX_BINARY}
+        build  => $opt{build},
+        binary => $opt{binary} // $ENV{TEST_NGINX_BINARY}
                   // Tailnet::Lab::find_program('nginx'),
     }, $class;
 
@@ -73,14 +75,14 @@ sub module_file {
 # must not change the program under a running test.
 
 sub install_module {
-    my ($dir) = @_;
+    my ($dir, $from) = @_;
 
     make_path($dir);
 
     for my $name (qw(ngx_tailnet_module.so ngx_stream_tailnet_module.so
                      ngx_tailnet_core))
     {
-        my $file = Tailnet::Lab->build($name);
+        my $file = $from ? "$from/$name" : Tailnet::Lab->build($name);
         next unless -e $file && !-e "$dir/$name";
 
         copy($file, "$dir/$name") or croak "$file: $!";
@@ -159,7 +161,7 @@ sub load_modules {
 
     if ($stream) {
         my (undef, $build) = Tailnet::Lab::capture($self->{binary}, '-V');
-        my ($dir) = $build =~ /--modules-path=(\S+)/;
+        my $dir = $self->{build} // ($build =~ /--modules-path=(\S+)/)[0];
 
         $config .= "load_module $dir/ngx_stream_module.so;\n"
             if $build =~ /--with-stream=dynamic/;
@@ -167,7 +169,10 @@ sub load_modules {
 
     return $config unless $self->{module};
 
-    my $ours = install_module($self->{lab}->path('modules'));
+    my $ours = $self->{build}
+        ? install_module($self->{lab}->path("modules-$self->{name}"),
+                         $self->{build})
+        : install_module($self->{lab}->path('modules'));
 
     $config .= "load_module $ours;\n";
     $config .= 'load_module '

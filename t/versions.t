@@ -1,0 +1,284 @@
+#!/usr/bin/perl
+
+# Other nginxes than the installed one, each with our module built for it: that
+# of Debian 13, the newest of Debian or a source tree named by
+# TAILNET_NGINX_SOURCE, one without stream; HTTP/3; two nodes in one nginx; the
+# module unloaded and loaded again by reloads; and beside njs.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use File::Path qw(make_path);
+use Test::More;
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+my $lab = Tailnet::Lab->new;
+my $script = "$FindBin::Bin/lab/nginx";
+
+$ENV{TAILNET_BUILD} //= "$FindBin::Bin/../build";
+
+# (a name, arguments of the script, what has to be there)
+
+my @versions = (
+    ['of Debian 13', 'trixie', 'dynamic'],
+    ['the newest', $ENV{TAILNET_NGINX_SOURCE} // 'sid', 'static'],
+    ['without stream', 'trixie', 'http'],
+);
+
+my ($tailnet, $peer, $tagged, $crt, $key);
+
+sub tailnet {
+    return if $tailnet;
+
+    $tailnet = $lab->small_tailnet;
+    $peer = $tailnet->{peer};
+    $tagged = $tailnet->{control}->auth_key(tags => ['tag:web']);
+}
+
+
+# A HTTP/3 client: the body.
+
+sub get3 {
+    my ($ip, $uri) = @_;
+    my $dir = $lab->path('got3');
+
+    make_path($dir);
+    unlink "$dir/page";
+
+    my ($status, $output) = $peer->host->capture('timeout', 20, 'gtlsclient',
+        '-q', '--exit-on-all-streams-close', "--download=$dir",
+        '--sni=web.lab.test', $ip, 443, "https://web.lab.test/$uri");
+
+    return $lab->read_file("$dir/" . $uri =~ s{.*/}{}r) || $output;
+}
+
+
+sub config {
+    my ($nginx, $name, %opt) = @_;
+    my ($stream, $newer, $quic) = @opt{qw(stream newer quic)};
+
+    my $h3 = $quic ? 'listen 443 quic reuseport tailnet=home;' : '';
+    my $h2 = $newer ? 'http2 on;' : '';
+
+    return (
+        main => "worker_processes 2;\n" . ($opt{main} // '')
+            . $nginx->tailnet_block($tailnet->{control},
+                $tailnet->{auth_key}, hostname => $name)
+            . $nginx->tailnet_block($tailnet->{control}, $tagged,
+                name => 'farm', hostname => "$name-farm"),
+        http => ($opt{http} // '') . <<"HTTP",
+    upstream keep  { zone keep 64k; server peer:80 tailnet=home;
+                     keepalive 4; }
+    upstream farm  { zone farm 64k; least_conn;
+                     server tag:web:81 tailnet=home; }
+    upstream hash  { hash \$arg_k; server tag:web:81 tailnet=home; }
+    upstream none  { server nobody:81 tailnet=home; }
+    proxy_http_version 1.1;
+    proxy_set_header   Connection "";
+
+    # the node of the version before is online for control for a while
+    proxy_connect_timeout 1s;
+
+    ssl_certificate     $crt;
+    ssl_certificate_key $key;
+
+    server {
+        listen 80 tailnet=home so_keepalive=on deferred fastopen=16;
+        listen 443 ssl tailnet=home reuseport rcvbuf=64k sndbuf=64k;
+        $h3
+        $h2
+        location / { return 200 "\$server_protocol \$remote_addr\\n"; }
+        location /html/ { root %%PREFIX%%; }
+        location /keep/ { proxy_pass http://keep/; }
+        location /farm/ { proxy_pass http://farm/; }
+        location /hash/ { proxy_pass http://hash/; }
+        location /none/ { proxy_pass http://none/; }
+        $opt{location}
+    }
+    server { listen 81 tailnet=farm; return 200 "farm \$remote_addr\\n"; }
+    server { listen 80; return 200 "host\\n"; }
+HTTP
+        $stream ? (stream => <<'STREAM') : ());
+    upstream peer { zone peer 64k; server peer:80 tailnet=home; }
+    server { listen 5000-5001 tailnet=home; proxy_pass peer; }
+    server { listen 5000 udp tailnet=home; return "udp $remote_addr\n"; }
+STREAM
+}
+
+
+sub udp {
+    my ($ip) = @_;
+    my $code = 'use IO::Socket::IP; $s = IO::Socket::IP->new(Proto => "udp", '
+        . 'PeerHost => shift, PeerPort => 5000); $s->send("x"); alarm 3; '
+        . '$s->recv($_, 99); print';
+
+    return ($peer->host->capture('perl', '-e', $code, $ip))[1];
+}
+
+
+sub serves {
+    my ($when, $name, $web4, $web6, %opt) = @_;
+    my @six = (args => ['--connect-to', "::[$web6]:"]);
+    my ($peer4, $peer6) = ($peer->ip4, $peer->ip6);
+    my $ca = $lab->ca->cert;
+    my $url = 'https://web.lab.test';
+    my @at = (cacert => $ca, resolve => "web.lab.test:443:$web4");
+
+    is($peer->wait_get("http://$web4/", seconds => 15)->{body},
+       "HTTP/1.1 $peer4\n", "$when: IPv4");
+    is($peer->get("http://$name/", @six)->{body}, "HTTP/1.1 $peer6\n",
+       "$when: IPv6");
+    is($peer->get("$url/", @at)->{body}, "HTTP/2.0 $peer4\n",
+       "$when: HTTP/2") if $opt{newer};
+    like($peer->wait_get("http://$web4/keep/")->{body}, qr/^Hello/,
+         "$when: an upstream by name");
+
+    my $farm = $peer->wait_get("http://$web4/farm/")->{body};
+    is($farm, "farm $web4\n", "$when: an upstream by tag, another node");
+    for my $n (1 .. 2) {
+        my $reply = $peer->get("http://$web4/hash/?k=$n");
+        is($reply->{body}, $farm, "$when: by hash")
+            or diag(explain($reply), $opt{nginx}->error_log);
+    }
+    is($peer->get("http://$web4/none/")->{status}, 502, "$when: nobody");
+
+    if ($opt{stream}) {
+        like($peer->get("http://$web4:5001/")->{body}, qr/^Hello/,
+             "$when: stream");
+        is(udp($web4), "udp $peer4\n", "$when: UDP");
+        is(udp($web6), "udp $peer6\n", "$when: UDP, IPv6");
+    }
+
+    if ($opt{quic}) {
+        is(get3($web4, 'page'), "HTTP/3.0 $peer4\n", "$when: HTTP/3");
+        is(get3($web6, 'page'), "HTTP/3.0 $peer6\n", "$when: HTTP/3, IPv6");
+    }
+}
+
+
+sub exercise {
+    my ($version, $nginx, $name, %opt) = @_;
+
+    ($crt, $key) = $lab->ca->issue($nginx->prefix, 'web.lab.test');
+
+    my @config = config($nginx, $name, %opt);
+
+    $nginx->configure(@config);
+    make_path($nginx->prefix . '/html');
+    $nginx->start;
+
+    my $self = eval { $peer->wait_peer($name, 20) };
+    ok($self, "$version joins") or diag($nginx->error_log), return;
+
+    my ($web4) = grep { /\./ } @{$self->{TailscaleIPs}};
+    my ($web6) = grep { /:/ } @{$self->{TailscaleIPs}};
+
+    $opt{nginx} = $nginx;
+    serves('started', $name, $web4, $web6, %opt);
+
+    if ($opt{quic}) {
+        my $big = join '', map { chr(33 + $_ % 90) } 1 .. 3_000_000;
+
+        $nginx->write('html/big', $big);
+        is(length get3($web4, 'html/big'), length $big,
+           'HTTP/3: a large answer is complete');
+    }
+
+    # out and in again, three times
+
+    for my $time (1 .. 3) {
+        $nginx->write('conf/nginx.conf', join("\n", grep({ /^load_module .*_js_/ }
+            split /\n/, $nginx->config), "events { }\n",
+            "http { access_log off; server { listen 80; "
+            . 'return 200 "plain\n"; } }'));
+        $nginx->reload;
+
+        # old workers accept until they know better
+
+        ok(eval { $lab->wait_for(10, 'the plain one', sub {
+            $tailnet->{infra}->get('http://' . $nginx->host->ip4 . '/')
+                ->{body} eq "plain\n"
+        }) }, "unloaded, $time");
+
+        $nginx->configure(@config);
+        $nginx->reload;
+        is($peer->wait_get("http://$web4/", seconds => 20)->{status}, 200,
+           "loaded again, $time") or diag($nginx->error_log);
+    }
+
+    serves('loaded again', $name, $web4, $web6, %opt);
+    $nginx->reload for 1 .. 2;
+    serves('reloaded', $name, $web4, $web6, %opt);
+
+    is($nginx->quit, 0, 'nginx quits');
+    is(join("\n", $nginx->errors(qr/\[(?:alert|emerg|crit)\]/)), '',
+       'nothing alarming in the log');
+}
+
+
+for my $case (@versions) {
+    my ($name, @args) = @$case;
+    my $out = $lab->path('nginx-' . $name =~ s/\W+/-/gr);
+
+    subtest $name => sub {
+        my ($status, $said) = Tailnet::Lab::capture($script, @args, $out);
+        chomp $said;
+
+        plan skip_all => $said if $status == 2;
+        is($status, 0, "built: $said") or return;
+
+        tailnet();
+
+        my $host = 'v' . $said =~ s/\W//gr . $args[1];
+        my $nginx = $lab->nginx(host => $tailnet->{web}, module => 1,
+                                name => $host, build => $out,
+                                binary => "$out/nginx");
+
+        exercise("nginx $said", $nginx, $host, newer => 1, location => '',
+                 stream => $args[1] ne 'http',
+                 quic => -x '/usr/bin/gtlsclient');
+    };
+}
+
+
+subtest 'beside njs' => sub {
+    my ($modules) = (Tailnet::Lab::capture(Tailnet::Lab::find_program('nginx'),
+                                   '-V'))[1] =~ /--modules-path=(\S+)/;
+    my $njs = "$modules/ngx_http_js_module.so";
+
+    plan skip_all => "there is no $njs" unless -e $njs;
+
+    tailnet();
+
+    my $nginx = $lab->nginx(host => $tailnet->{web}, module => 1,
+                            name => 'njs');
+
+    $nginx->write('conf/hello.js', <<'JS');
+async function hello(r) {
+    let reply = await r.subrequest('/keep/');
+    r.return(200, `js ${r.remoteAddress} ${reply.responseText}`);
+}
+export default { hello };
+JS
+    my @njs = (main => "load_module $njs;\n", stream => 1, location =>
+               'location /js { js_content main.hello; }',
+               http => "    js_import main from %%PREFIX%%/conf/hello.js;\n");
+
+    exercise('nginx with njs', $nginx, 'njs', @njs);
+
+    $nginx->configure(config($nginx, 'njs', @njs));
+    $nginx->start;
+    like($peer->wait_get('http://' . (grep { /\./ } @{$peer->wait_peer('njs',
+         20)->{TailscaleIPs}})[0] . '/js', seconds => 15)->{body},
+         qr/^js \Q@{[$peer->ip4]}\E Hello/, 'a script over the tailnet');
+    is($nginx->quit, 0, 'nginx quits');
+};
+
+done_testing();
