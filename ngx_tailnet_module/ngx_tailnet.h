@@ -17,6 +17,7 @@
 
 #include "host/tn_client.h"
 #include "host/tn_proxy.h"
+#include "node/tn_directory.h"
 
 
 /* the context of the directives inside of tailnet {} */
@@ -46,6 +47,8 @@ typedef struct {
     tn_addr_t                       endpoints[TN_IPC_STATIC];
     ngx_uint_t                      nendpoints;
     ngx_int_t                       relay_port;     /* 0: no peer relay */
+
+    tn_directory_t                  directory;  /* mem NULL: none */
 
     unsigned                        failed:1;   /* no listeners this cycle */
 } ngx_tailnet_node_t;

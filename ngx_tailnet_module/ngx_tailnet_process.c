@@ -11,6 +11,7 @@
 
 #include "base/tn_log.h"
 #include "host/tn_core.h"
+#include "host/tn_share.h"
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -29,6 +30,8 @@ static ngx_int_t ngx_tailnet_start(ngx_tailnet_conf_t *tcf);
 static ngx_int_t ngx_tailnet_open(ngx_tailnet_conf_t *tcf);
 static void ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_node_t *node);
+static void ngx_tailnet_open_share(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_node_t *node, int fd);
 static ngx_int_t ngx_tailnet_paths(ngx_tailnet_conf_t *tcf);
 static ngx_int_t ngx_tailnet_program(ngx_tailnet_conf_t *tcf);
 static void ngx_tailnet_copy(char *dst, ngx_str_t *src);
@@ -177,6 +180,7 @@ ngx_tailnet_open(ngx_tailnet_conf_t *tcf)
 static void
 ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
 {
+    int            share;
     char           text[TN_IPC_TEXT];
     tn_ipc_node_t  msg;
 
@@ -201,15 +205,40 @@ ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
                node->nendpoints * sizeof(tn_addr_t));
     msg.log_level = (uint8_t) ngx_tailnet_log_level(tcf->cycle->log);
 
-    if (tn_client_node(&tcf->client, &msg, text) != TN_OK) {
+    if (tn_client_node(&tcf->client, &msg, &share, text) != TN_OK) {
         ngx_log_error(NGX_LOG_ERR, tcf->cycle->log, 0,
                       "tailnet \"%V\": %s, its listeners are left out",
                       &node->name, text);
 
         node->failed = 1;
+
+    } else {
+        ngx_tailnet_open_share(tcf, node, share);
     }
 
     ngx_explicit_memzero(&msg, sizeof(tn_ipc_node_t));
+}
+
+
+/* workers inherit it; without it nobody has an identity */
+
+static void
+ngx_tailnet_open_share(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node,
+    int fd)
+{
+    if (fd != -1) {
+        node->directory.mem = tn_share_map(fd, false);
+    }
+
+    if (node->directory.mem == NULL) {
+        ngx_log_error(NGX_LOG_ERR, tcf->cycle->log, fd != -1 ? ngx_errno : 0,
+                      "tailnet \"%V\": no memory shared with the core, its "
+                      "peers are without an identity", &node->name);
+    }
+
+    if (fd != -1) {
+        (void) close(fd);
+    }
 }
 
 
@@ -504,6 +533,16 @@ ngx_tailnet_cleanup(void *data)
 {
     ngx_tailnet_conf_t *tcf = data;
 
+    ngx_uint_t            i;
+    ngx_tailnet_node_t  **node;
+
     ngx_tailnet_members_stop(tcf);
     tn_client_close(&tcf->client);
+
+    node = tcf->nodes.elts;
+
+    for (i = 0; i < tcf->nodes.nelts; i++) {
+        tn_share_unmap((void *) node[i]->directory.mem);
+        node[i]->directory.mem = NULL;
+    }
 }

@@ -389,7 +389,7 @@ subtest 'lifelines' => sub {
     unlike($one->log_text, qr/"second"/, 'not in force before the commit');
 
     is($two->say('commit'), 'ok', 'committed');
-    ok($one->wait_log(qr/node home mask 39 hostname "second"/), 'now it is');
+    ok($one->wait_log(qr/node home mask 239 hostname "second"/), 'now it is');
 
     # the socket of worker 1 is closed here, but in nobody else's hands
 
@@ -595,10 +595,10 @@ subtest 'trouble' => sub {
     like(join(' ', $c->listen('home', 80)), qr{^fail .*open\("/dev/net/tun"\)},
          'no listening socket');
     is($c->say('commit'), 'ok', 'nginx starts all the same');
-    ok($c->wait_log(qr{small core: node home mask 30 .*open\("/dev/net/tun"}),
+    ok($c->wait_log(qr{small core: node home mask 230 .*open\("/dev/net/tun"}),
        'the core knows why');
     chmod 0666, '/dev/net/tun';
-    ok($c->wait_log(qr{small core: node home mask 39 .*text ""}),
+    ok($c->wait_log(qr{small core: node home mask 239 .*text ""}),
        'it heals by itself');
     ($fd) = $c->listen('home', 80);
     ok($c->talk_soon($fd, 80), 'and works');

@@ -340,9 +340,9 @@ tn_client_hello(tn_client_t *client, const tn_client_conf_t *conf,
 
 
 tn_rc_t
-tn_client_node(tn_client_t *client, const tn_ipc_node_t *node, char *text)
+tn_client_node(tn_client_t *client, const tn_ipc_node_t *node, int *share,
+    char *text)
 {
-    int             fd;
     tn_rc_t         rc;
     tn_ipc_msg_t    msg;
     tn_ipc_reply_t  reply;
@@ -351,7 +351,7 @@ tn_client_node(tn_client_t *client, const tn_ipc_node_t *node, char *text)
     msg.node.node = *node;
 
     rc = tn_client_call(client, &msg, -1,
-                        tn_ipc_now() + TN_CLIENT_REQUEST_MS, &reply, &fd,
+                        tn_ipc_now() + TN_CLIENT_REQUEST_MS, &reply, share,
                         text);
 
     tn_wipe(&msg, sizeof(msg));

@@ -63,9 +63,10 @@ tn_rc_t tn_client_open(tn_client_t *client, const tn_client_conf_t *conf,
  * Announces a node of this cycle.  Failure (say, no permission for a
  * namespace) leaves the lifeline usable: the core runs the node without a
  * stack and says so, and TN_IPC_LISTEN on it fails with the same text.
+ * *share is for tn_share_map(), the caller's, or -1.
  */
 tn_rc_t tn_client_node(tn_client_t *client, const tn_ipc_node_t *node,
-    char *text);
+    int *share, char *text);
 
 /*
  * A listening (TCP) or bound (UDP) socket of the node, close-on-exec and

@@ -171,9 +171,11 @@ tn_core_command(int argc, char **argv)
         return 1;
     }
 
-    if (tn_client_node(&client, &node, text) != TN_OK) {
+    if (tn_client_node(&client, &node, &fd, text) != TN_OK) {
         (void) fprintf(stderr, "%s\n", text);
     }
+
+    tn_ipc_close(&fd, 1);
 
     tn_wipe(node.auth_key, sizeof(node.auth_key));
     tn_wipe(node.proxy, sizeof(node.proxy));

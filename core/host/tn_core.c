@@ -38,6 +38,7 @@ typedef struct {
     int                 holder;
     int                 udp4;
     int                 udp6;
+    int                 share;
 } core_order_t;
 
 
@@ -326,6 +327,7 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     order->holder = core_take(fds, count, msg->mask, TN_IPC_FD_HOLDER);
     order->udp4 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP4);
     order->udp6 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP6);
+    order->share = core_take(fds, count, msg->mask, TN_IPC_FD_SHARE);
 
     slot = core_slot(core, msg->node.name);
 
@@ -456,6 +458,7 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.lwip = slot->by_lwip ? slot->lwip : NULL;
     conf.udp4 = order->udp4;
     conf.udp6 = order->udp6;
+    conf.share = order->share;
     conf.udp_offload = (order->msg.features & TN_IPC_TUN_USO) != 0;
 
     slot->settled = core->loop.now + CORE_SETTLE_MS;
@@ -467,6 +470,7 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
         order->tun = -1;
         order->udp4 = -1;
         order->udp6 = -1;
+        order->share = -1;
 
     } else {
         tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
@@ -535,7 +539,7 @@ core_slot_free(core_slot_t *slot)
 static void
 core_order_free(core_order_t *order)
 {
-    int  fds[4];
+    int  fds[5];
 
     if (order == NULL) {
         return;
@@ -545,8 +549,9 @@ core_order_free(core_order_t *order)
     fds[1] = order->holder;
     fds[2] = order->udp4;
     fds[3] = order->udp6;
+    fds[4] = order->share;
 
-    tn_ipc_close(fds, 4);
+    tn_ipc_close(fds, 5);
     tn_wipe(order, sizeof(core_order_t));
     free(order);
 }

@@ -30,6 +30,10 @@ typedef struct {
 
     /* interfaces or routes of the host are not what they were */
     void  (*network_changed)(void *data);
+
+    /* how a peer is reached; derp: the region, when it is by one */
+    void  (*path_changed)(void *data, int64_t id, tn_path_kind_e kind,
+                          uint32_t derp);
 } tn_data_ops_t;
 
 

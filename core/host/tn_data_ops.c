@@ -60,7 +60,8 @@ const tn_plane_ops_t  tn_data_plane_ops = {
     data_https_probe,
     tn_data_relay_allocate,
     tn_data_relay_send,
-    data_capture
+    data_capture,
+    tn_data_say_path
 };
 
 const tn_udp_ops_t  tn_data_udp_ops = {

@@ -99,6 +99,8 @@ void tn_data_say_endpoints(void *arg, const tn_endpoint_t *endpoints,
     size_t n);
 void tn_data_say_netinfo(void *arg, const tn_netinfo_t *netinfo);
 void tn_data_say_network(tn_data_t *data);
+void tn_data_say_path(void *arg, int64_t id, tn_path_kind_e kind,
+    uint32_t derp);
 
 
 /* tn_data_relay.c: the peer relay of this node, with sockets of its own */

@@ -84,6 +84,11 @@ typedef struct {
             size_t         n;
             tn_endpoint_t  list[TN_ENDPOINTS_MAX];
         } endpoints;
+        struct {
+            int64_t         id;
+            tn_path_kind_e  kind;
+            uint32_t        derp;
+        } path;
     } u;
 } data_word_t;
 
@@ -109,6 +114,7 @@ static void data_on_word(void *arg);
 static void data_tell_endpoints(tn_data_t *data, void *word);
 static void data_tell_netinfo(tn_data_t *data, void *word);
 static void data_tell_network(tn_data_t *data, void *word);
+static void data_tell_path(tn_data_t *data, void *word);
 
 
 void
@@ -696,6 +702,27 @@ tn_data_say_network(tn_data_t *data)
 }
 
 
+void
+tn_data_say_path(void *arg, int64_t id, tn_path_kind_e kind, uint32_t derp)
+{
+    tn_data_t *data = arg;
+
+    data_word_t  *word;
+
+    word = data_word(data, data_tell_path);
+
+    if (word == NULL) {
+        return;
+    }
+
+    word->u.path.id = id;
+    word->u.path.kind = kind;
+    word->u.path.derp = derp;
+
+    data_say(data, word);
+}
+
+
 static data_word_t *
 data_word(tn_data_t *data, void (*tell)(tn_data_t *data, void *word))
 {
@@ -767,4 +794,14 @@ data_tell_network(tn_data_t *data, void *arg)
     (void) arg;
 
     data->ops->network_changed(data->data);
+}
+
+
+static void
+data_tell_path(tn_data_t *data, void *arg)
+{
+    data_word_t *word = arg;
+
+    data->ops->path_changed(data->data, word->u.path.id, word->u.path.kind,
+                            word->u.path.derp);
 }

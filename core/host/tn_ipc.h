@@ -52,7 +52,7 @@ typedef enum {
 
     /* nginx master -> supervisor, over super.sock: a lifeline */
     TN_IPC_HELLO,               /* tn_ipc_hello_t + log descriptor if any */
-    TN_IPC_NODE,                /* tn_ipc_node_msg_t */
+    TN_IPC_NODE,                /* tn_ipc_node_msg_t; REPLY has its share */
     TN_IPC_LISTEN,              /* tn_ipc_listen_t; REPLY has the socket */
     TN_IPC_COMMIT,              /* tn_ipc_name_t, name unused */
 
@@ -274,6 +274,7 @@ typedef struct {
 #define TN_IPC_FD_LOG     0x40
 #define TN_IPC_FD_DIAL    0x80
 #define TN_IPC_FD_SUPER   0x100
+#define TN_IPC_FD_SHARE   0x200   /* see host/tn_share.h */
 
 /* how the stack came out; `features` of a node */
 #define TN_IPC_TUN_USO       0x01   /* the TUN splits UDP too */
@@ -316,7 +317,7 @@ typedef struct {
 
 typedef struct {
     tn_ipc_head_t  head;
-    uint32_t       mask;        /* TUN, HOLDER, UDP4, UDP6 */
+    uint32_t       mask;        /* TUN, HOLDER, UDP4, UDP6, SHARE */
     uint32_t       features;
     tn_ipc_node_t  node;
     char           text[TN_IPC_TEXT];   /* why there is no TUN, or empty */
@@ -341,7 +342,7 @@ typedef struct {
 
 typedef struct {
     tn_ipc_head_t  head;
-    uint32_t       mask;        /* TUN, NETNS, USERNS, UDP4, UDP6 */
+    uint32_t       mask;        /* TUN, NETNS, USERNS, UDP4, UDP6, SHARE */
     uint32_t       features;
     char           name[TN_IPC_NAME];
     tn_ipc_node_t  node;        /* what is in force, if running */

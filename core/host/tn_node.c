@@ -18,6 +18,7 @@
 #include "host/tn_nodeping.h"
 #include "host/tn_nodestate.h"
 #include "host/tn_osinfo.h"
+#include "host/tn_share.h"
 #include "host/tn_tls.h"
 
 #include <errno.h>
@@ -64,6 +65,7 @@ struct tn_node_s {
     tn_proxies_t         *proxies;
     tn_control_t         *control;
     tn_data_t            *path;
+    tn_share_t           *share;        /* or NULL */
     tn_link_t             conns;
     tn_link_t             pings;        /* control asked for */
     uint32_t              nconns;
@@ -135,6 +137,8 @@ static void node_endpoints(void *data, const tn_endpoint_t *endpoints,
     size_t n);
 static void node_netinfo(void *data, const tn_netinfo_t *netinfo);
 static void node_network(void *data);
+static void node_path(void *data, int64_t id, tn_path_kind_e kind,
+    uint32_t derp);
 
 
 static const tn_control_ops_t  node_control_ops = {
@@ -161,7 +165,8 @@ static const tn_conn_ops_t  node_conn_ops = {
 static const tn_data_ops_t  node_data_ops = {
     node_endpoints,
     node_netinfo,
-    node_network
+    node_network,
+    node_path
 };
 
 
@@ -189,6 +194,7 @@ tn_node_create(const tn_node_conf_t *conf)
     node->udp4 = conf->udp4;
     node->udp6 = conf->udp6;
     node->udp_offload = conf->udp_offload;
+    node->share = tn_share_open(conf->share, &node->log);
 
     tn_list_init(&node->conns);
     tn_list_init(&node->pings);
@@ -296,6 +302,7 @@ tn_node_free(tn_node_t *node)
 
     tn_proxies_free(node->proxies);
     tn_nodestate_close(node->state);
+    tn_share_close(node->share);
 
     if (node->tun != -1) {
         (void) close(node->tun);
@@ -931,6 +938,9 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
         return;
     }
 
+    /* who may come is known to nginx before the first packet */
+
+    tn_share_update(node->share, netmap, changes);
     tn_data_update(node->path, update);
 
     up = tn_control_online(node->control);
@@ -1184,4 +1194,44 @@ node_network(void *data)
     }
 
     tn_control_wake(node->control);
+}
+
+
+static void
+node_path(void *data, int64_t id, tn_path_kind_e kind, uint32_t derp)
+{
+    tn_node_t *node = data;
+
+    char                        text[32];
+    const tn_netmap_t          *netmap;
+    const tn_derpmap_region_t  *region;
+
+    if (node->control == NULL) {
+        return;
+    }
+
+    netmap = tn_control_netmap(node->control);
+    region = netmap->derpmap ? tn_derpmap_find(netmap->derpmap, derp) : NULL;
+
+    switch (kind) {
+
+    case TN_PATH_DIRECT:
+        (void) snprintf(text, sizeof(text), "direct");
+        break;
+
+    case TN_PATH_DERP:
+        if (region != NULL && region->code != NULL) {
+            (void) snprintf(text, sizeof(text), "derp-%s", region->code);
+
+        } else {
+            (void) snprintf(text, sizeof(text), "derp-%u", (unsigned) derp);
+        }
+
+        break;
+
+    default:
+        text[0] = '\0';
+    }
+
+    tn_share_path(node->share, netmap, id, text);
 }

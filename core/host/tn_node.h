@@ -50,6 +50,7 @@ typedef struct {
     int                   udp4;
     int                   udp6;
     bool                  udp_offload;
+    int                   share;    /* of tn_share_create() */
 } tn_node_conf_t;
 
 

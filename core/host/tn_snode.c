@@ -5,6 +5,7 @@
 
 #include "host/tn_snode.h"
 #include "host/tn_holder.h"
+#include "host/tn_share.h"
 #include "host/tn_spawn.h"
 #include "host/tn_udp.h"
 
@@ -51,10 +52,25 @@ tn_snode_create(const char *name)
     node->user_fd = -1;
     node->udp_fd[0] = -1;
     node->udp_fd[1] = -1;
+    node->share_fd = -1;
+    node->share_ro_fd = -1;
     tn_list_init(&node->link);
     tn_list_init(&node->listeners);
 
+    tn_snode_share(node, tn_share_create());
+
     return node;
+}
+
+
+void
+tn_snode_share(tn_snode_t *node, int fd)
+{
+    tn_ipc_close(&node->share_fd, 1);
+    tn_ipc_close(&node->share_ro_fd, 1);
+
+    node->share_fd = fd;
+    node->share_ro_fd = fd != -1 ? tn_share_read_only(fd) : -1;
 }
 
 
@@ -81,6 +97,8 @@ tn_snode_destroy(tn_snode_t *node)
     tn_ipc_close(&node->net_fd, 1);
     tn_ipc_close(&node->user_fd, 1);
     tn_ipc_close(node->udp_fd, 2);
+    tn_ipc_close(&node->share_fd, 1);
+    tn_ipc_close(&node->share_ro_fd, 1);
 
     tn_wipe(&node->config, sizeof(node->config));
     free(node);

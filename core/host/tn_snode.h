@@ -54,6 +54,9 @@ typedef struct {
 
     uint8_t        disco[32];   /* private key, only passed on */
 
+    int            share_fd;    /* who is who, for nginx; -1: none */
+    int            share_ro_fd; /* the same, not to be written */
+
     int            udp_fd[2];   /* IPv4, IPv6 */
     uint16_t       udp_port;    /* as configured */
 
@@ -64,6 +67,9 @@ typedef struct {
 
 /* NULL when out of memory */
 tn_snode_t *tn_snode_create(const char *name);
+
+/* that of a former supervisor, taken over, in place of the node's own */
+void tn_snode_share(tn_snode_t *node, int fd);
 
 /* ends the holder and closes everything */
 void tn_snode_destroy(tn_snode_t *node);

@@ -56,7 +56,7 @@
 
 static bool tn_super_hello(tn_super_t *super, tn_super_lifeline_t *lifeline,
     const tn_ipc_hello_t *msg, int *fds, size_t count, tn_ipc_reply_t *reply);
-static void tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
+static int tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
     const tn_ipc_node_t *conf, tn_ipc_reply_t *reply);
 static tn_super_want_t *tn_super_wanted(tn_super_lifeline_t *lifeline,
     const char *name);
@@ -221,7 +221,7 @@ tn_super_request(tn_super_t *super, tn_super_lifeline_t *lifeline,
             break;
 
         case TN_IPC_NODE:
-            tn_super_node(super, lifeline, &msg->node.node, reply);
+            *fd = tn_super_node(super, lifeline, &msg->node.node, reply);
             break;
 
         case TN_IPC_LISTEN:
@@ -274,7 +274,8 @@ tn_super_hello(tn_super_t *super, tn_super_lifeline_t *lifeline,
 }
 
 
-static void
+/* what its share is to be read by, or -1 */
+static int
 tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
     const tn_ipc_node_t *conf, tn_ipc_reply_t *reply)
 {
@@ -284,7 +285,7 @@ tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
     if (conf->name[0] == '\0' || conf->state_dir[0] != '/') {
         tn_super_reply(reply, TN_MALFORMED, "a node needs a name and an "
                        "absolute state directory");
-        return;
+        return -1;
     }
 
     want = tn_super_wanted(lifeline, conf->name);
@@ -294,7 +295,7 @@ tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
 
         if (node == NULL && super->n_nodes == TN_SUPER_NODES) {
             tn_super_reply(reply, TN_NOMEM, "too many nodes");
-            return;
+            return -1;
         }
 
         want = calloc(1, sizeof(*want));
@@ -311,7 +312,7 @@ tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
         if (want == NULL || node == NULL) {
             free(want);
             tn_super_reply(reply, TN_NOMEM, "out of memory");
-            return;
+            return -1;
         }
 
         want->node = node;
@@ -323,7 +324,10 @@ tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
 
     if (tn_super_stack(super, want->node, conf) != TN_OK) {
         tn_super_reply(reply, TN_REFUSED, want->node->text);
+        return -1;
     }
+
+    return want->node->share_ro_fd;
 }
 
 
@@ -807,7 +811,7 @@ tn_super_core_setup(tn_super_t *super, bool dial)
 static void
 tn_super_core_node(tn_super_t *super, tn_snode_t *node)
 {
-    int                 channel, fds[4];
+    int                 channel, fds[5];
     size_t              n;
     tn_link_t          *link;
     tn_ipc_core_node_t  msg;
@@ -855,6 +859,11 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
     if (node->udp_fd[1] != -1) {
         msg.mask |= TN_IPC_FD_UDP6;
         fds[n++] = node->udp_fd[1];
+    }
+
+    if (node->share_fd != -1) {
+        msg.mask |= TN_IPC_FD_SHARE;
+        fds[n++] = node->share_fd;
     }
 
     tn_super_core_send(super, &msg, fds, n);

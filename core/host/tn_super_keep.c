@@ -129,7 +129,7 @@ tn_super_save_mark(int fd, tn_ipc_type_e type)
 static tn_rc_t
 tn_super_save_node(int fd, tn_snode_t *node)
 {
-    int                   fds[5];
+    int                   fds[6];
     size_t                n;
     tn_rc_t               rc;
     tn_link_t            *link;
@@ -152,6 +152,7 @@ tn_super_save_node(int fd, tn_snode_t *node)
     tn_super_keep_fd(node->user_fd, TN_IPC_FD_USERNS, &msg.mask, fds, &n);
     tn_super_keep_fd(node->udp_fd[0], TN_IPC_FD_UDP4, &msg.mask, fds, &n);
     tn_super_keep_fd(node->udp_fd[1], TN_IPC_FD_UDP6, &msg.mask, fds, &n);
+    tn_super_keep_fd(node->share_fd, TN_IPC_FD_SHARE, &msg.mask, fds, &n);
 
     rc = tn_super_put(fd, &msg, fds, n);
 
@@ -338,6 +339,7 @@ static tn_rc_t
 tn_super_take_node(tn_super_t *super, const tn_ipc_keep_node_t *msg, int *fds,
     size_t count)
 {
+    int          share;
     tn_snode_t  *node;
 
     if (super->n_nodes == TN_SUPER_NODES
@@ -370,6 +372,11 @@ tn_super_take_node(tn_super_t *super, const tn_ipc_keep_node_t *msg, int *fds,
                                        TN_IPC_FD_UDP4);
     node->udp_fd[1] = tn_super_take_fd(fds, count, msg->mask,
                                        TN_IPC_FD_UDP6);
+    share = tn_super_take_fd(fds, count, msg->mask, TN_IPC_FD_SHARE);
+
+    if (share != -1) {
+        tn_snode_share(node, share);
+    }
 
     return TN_OK;
 }

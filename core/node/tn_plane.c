@@ -439,6 +439,11 @@ plane_path_changed(void *data, tn_ms_t now, tn_path_peer_t *path)
         plane->now = now;
         tn_list_push(&plane->met, &peer->met);
     }
+
+    if (plane->ops->path_changed != NULL) {
+        plane->ops->path_changed(plane->data, peer->id,
+                                 tn_path_kind(path, now), path->derp);
+    }
 }
 
 

@@ -68,6 +68,10 @@ typedef struct {
 
     /* a packet in the clear, see tn_plane_set_capture() */
     void (*capture)(void *data, bool out, const uint8_t *packet, size_t len);
+
+    /* NULL: nobody asks; derp: the region, when it is by one */
+    void (*path_changed)(void *data, int64_t id, tn_path_kind_e kind,
+        uint32_t derp);
 } tn_plane_ops_t;
 
 

@@ -232,11 +232,14 @@ tn_snapshot_create(void *mem, size_t size, uint64_t seed)
 
     snapshot_begin(writer);
 
+    if (head->magic == TN_SNAPSHOT_MAGIC) {
+        memset(head->used, 0, sizeof(head->used));
+        memset(snapshot_slots(writer), 0, slots * sizeof(snapshot_slot_t));
+    }
+
     head->magic = TN_SNAPSHOT_MAGIC;
     head->size = size;
     head->seed = seed;
-    memset(head->used, 0, sizeof(head->used));
-    memset(snapshot_slots(writer), 0, slots * sizeof(snapshot_slot_t));
 
     /* also when the one before ended between two numbers */
 
@@ -637,11 +640,16 @@ snapshot_try(const tn_snapshot_t *snapshot, const tn_ip_t *ip,
         return TN_MALFORMED;
     }
 
-    memcpy(buf, pos + sizeof(record), len);
-
     peer->id = record.id;
     peer->since = record.since;
     used = 0;
+
+    if (buf == NULL) {
+        memset(peer->field, 0, sizeof(peer->field));
+        return TN_OK;
+    }
+
+    memcpy(buf, pos + sizeof(record), len);
 
     for (i = 0; i < TN_SNAPSHOT_NFIELDS; i++) {
         peer->field[i].data = buf + used;

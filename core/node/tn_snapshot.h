@@ -28,6 +28,8 @@ typedef enum {
     TN_SNAPSHOT_DISPLAY,
     TN_SNAPSHOT_PICTURE,
     TN_SNAPSHOT_CAPS,               /* JSON object: name to array of values */
+    TN_SNAPSHOT_CAPS6,              /* the same, for its IPv6 addresses */
+    TN_SNAPSHOT_ADDRESSES,          /* joined by commas */
     TN_SNAPSHOT_PATH,
     TN_SNAPSHOT_NFIELDS
 } tn_snapshot_field_e;
@@ -44,9 +46,9 @@ typedef struct tn_snapshot_writer_s  tn_snapshot_writer_t;
 
 /*
  * Makes an empty snapshot of `size` bytes (64 KiB to 4 GiB, aligned to 64)
- * in `mem`, which stays the caller's, over whatever was there: its
- * generation goes on from there, so that readers of the one before notice.
- * NULL when out of memory or with another size.
+ * in `mem`, which stays the caller's: zeroed, or with one of this size in it,
+ * whose generation goes on, so that readers of it notice.  Of zeroed memory
+ * only the header is touched.  NULL when out of memory or with another size.
  */
 tn_snapshot_writer_t *tn_snapshot_create(void *mem, size_t size,
     uint64_t seed);
@@ -82,7 +84,8 @@ uint64_t tn_snapshot_generation(const tn_snapshot_t *snapshot);
 
 /*
  * The peer whose address this is or who has the longest prefix of it, copied
- * to buf of TN_SNAPSHOT_RECORD_MAX bytes, where peer->field will point.
+ * to buf of TN_SNAPSHOT_RECORD_MAX bytes, where peer->field will point; with
+ * NULL for buf only id and since are told.
  * TN_OK; TN_NOTFOUND; TN_AGAIN: the writer died while it wrote, or writes all
  * the time; TN_MALFORMED: what it wrote makes no sense.
  */

@@ -417,6 +417,7 @@ do_open(char **arg, int n)
 static void
 do_node(char **arg)
 {
+    int            share;
     char           text[TN_IPC_TEXT];
     tn_rc_t        rc;
     tn_ipc_node_t  node;
@@ -429,7 +430,8 @@ do_node(char **arg)
     node.stack = atoi(arg[5]);
     node.udp_port = atoi(arg[6]);
 
-    rc = tn_client_node(&lifeline, &node, text);
+    rc = tn_client_node(&lifeline, &node, &share, text);
+    tn_ipc_close(&share, 1);
     say_rc(rc, text);
 }
 

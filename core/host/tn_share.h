@@ -1,0 +1,57 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The memory in which a node's core tells nginx's workers who is who: a
+ * sealed memfd that the supervisor makes and keeps, written by the core, read
+ * only for nginx.  What is in it: node/tn_directory.h.
+ */
+
+#ifndef TN_SHARE_H_INCLUDED_
+#define TN_SHARE_H_INCLUDED_
+
+#include "base/tn_log.h"
+#include "node/tn_directory.h"
+
+
+/*
+ * A new one that cannot change its size: nobody who maps it can be made to
+ * fault.  -1 with errno set.
+ */
+int tn_share_create(void);
+
+/* the same file, another descriptor by which it cannot be written, or -1 */
+int tn_share_read_only(int fd);
+
+/*
+ * TN_DIRECTORY_SIZE bytes, for as long as they are mapped whatever happens
+ * to fd; NULL with errno set, also for a file that is none of
+ * tn_share_create().
+ */
+void *tn_share_map(int fd, bool write);
+
+/* NULL is allowed */
+void tn_share_unmap(void *mem);
+
+
+/* --- the core's end of it */
+
+typedef struct tn_share_s  tn_share_t;
+
+/*
+ * Closes fd, -1 for none.  Never fails: without memory nginx is not told, and
+ * the log says so.
+ */
+tn_share_t *tn_share_open(int fd, tn_log_t *log);
+
+/* each: NULL is allowed; see tn_directory_update(), tn_directory_path() */
+void tn_share_update(tn_share_t *share, const tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes);
+void tn_share_path(tn_share_t *share, const tn_netmap_t *netmap, int64_t id,
+    const char *path);
+
+/* the node ends: nobody is known until it comes back */
+void tn_share_close(tn_share_t *share);
+
+
+#endif /* TN_SHARE_H_INCLUDED_ */
