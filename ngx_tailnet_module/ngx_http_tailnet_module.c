@@ -2,28 +2,25 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * http: parameter "tailnet" of "listen" and of "server" in upstream {}.
+ * http: the module, and parameter "tailnet" of "listen" and of "server" in
+ * upstream {}.
  */
 
-#include "ngx_tailnet.h"
-
-#include <ngx_http.h>
+#include "ngx_http_tailnet.h"
 
 
 #define NGX_HTTP_TAILNET_PORT  80
-
-
-typedef struct {
-    ngx_http_upstream_init_peer_pt   init;      /* the balancer's */
-    ngx_tailnet_conf_t              *conf;
-    ngx_uint_t                       dense;     /* unsigned dense:1 */
-} ngx_http_tailnet_srv_conf_t;
 
 
 static ngx_int_t ngx_http_tailnet_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_tailnet_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_http_tailnet_init_module(ngx_cycle_t *cycle);
 static void *ngx_http_tailnet_create_srv_conf(ngx_conf_t *cf);
+static char *ngx_http_tailnet_merge_srv_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static void *ngx_http_tailnet_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_tailnet_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
 
 static char *ngx_http_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
@@ -50,6 +47,42 @@ static ngx_tailnet_set_pt  ngx_http_tailnet_stock_hash;
 static ngx_tailnet_set_pt  ngx_http_tailnet_stock_ip_hash;
 
 
+static ngx_command_t  ngx_http_tailnet_commands[] = {
+
+    { ngx_string("tailnet_allow"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
+                        |NGX_HTTP_LMT_CONF|NGX_CONF_1MORE,
+      ngx_http_tailnet_allow,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("tailnet_deny"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF
+                        |NGX_HTTP_LMT_CONF|NGX_CONF_1MORE,
+      ngx_http_tailnet_allow,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("tailnet_capability"),
+      NGX_HTTP_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_http_tailnet_capability,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("tailnet_headers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_SRV_CONF_OFFSET,
+      offsetof(ngx_http_tailnet_srv_conf_t, headers),
+      NULL },
+
+      ngx_null_command
+};
+
+
 static ngx_http_module_t  ngx_http_tailnet_module_ctx = {
     ngx_http_tailnet_preconfiguration,     /* preconfiguration */
     ngx_http_tailnet_postconfiguration,    /* postconfiguration */
@@ -58,17 +91,17 @@ static ngx_http_module_t  ngx_http_tailnet_module_ctx = {
     NULL,                                  /* init main configuration */
 
     ngx_http_tailnet_create_srv_conf,      /* create server configuration */
-    NULL,                                  /* merge server configuration */
+    ngx_http_tailnet_merge_srv_conf,       /* merge server configuration */
 
-    NULL,                                  /* create location configuration */
-    NULL                                   /* merge location configuration */
+    ngx_http_tailnet_create_loc_conf,      /* create location configuration */
+    ngx_http_tailnet_merge_loc_conf        /* merge location configuration */
 };
 
 
 ngx_module_t  ngx_http_tailnet_module = {
     NGX_MODULE_V1,
     &ngx_http_tailnet_module_ctx,          /* module context */
-    NULL,                                  /* module directives */
+    ngx_http_tailnet_commands,             /* module directives */
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     ngx_http_tailnet_init_module,          /* init module */
@@ -118,7 +151,7 @@ ngx_http_tailnet_preconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    return NGX_OK;
+    return ngx_http_tailnet_add_variables(cf);
 }
 
 
@@ -133,8 +166,63 @@ ngx_http_tailnet_create_srv_conf(ngx_conf_t *cf)
     }
 
     tscf->conf = ngx_tailnet_get_conf(cf->cycle);
+    tscf->headers = NGX_CONF_UNSET;
 
     return tscf;
+}
+
+
+static char *
+ngx_http_tailnet_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_tailnet_srv_conf_t *prev = parent;
+    ngx_http_tailnet_srv_conf_t *conf = child;
+
+    ngx_conf_merge_value(conf->headers, prev->headers, 0);
+
+    return NGX_CONF_OK;
+}
+
+
+static void *
+ngx_http_tailnet_create_loc_conf(ngx_conf_t *cf)
+{
+    return ngx_pcalloc(cf->pool, sizeof(ngx_http_tailnet_loc_conf_t));
+}
+
+
+static char *
+ngx_http_tailnet_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_tailnet_loc_conf_t *prev = parent;
+    ngx_http_tailnet_loc_conf_t *conf = child;
+
+    if (conf->rules == NULL) {
+        conf->rules = prev->rules;
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_http_tailnet_ctx_t *
+ngx_http_tailnet_ctx(ngx_http_request_t *r)
+{
+    ngx_http_tailnet_ctx_t  *ctx;
+
+    r = r->main;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_tailnet_module);
+
+    if (ctx == NULL) {
+        ctx = ngx_pcalloc(r->pool, sizeof(ngx_http_tailnet_ctx_t));
+
+        if (ctx) {
+            ngx_http_set_ctx(r, ctx, ngx_http_tailnet_module);
+        }
+    }
+
+    return ctx;
 }
 
 
@@ -285,7 +373,7 @@ ngx_http_tailnet_postconfiguration(ngx_conf_t *cf)
         uscfp[i]->peer.init = ngx_http_tailnet_init_peer;
     }
 
-    return NGX_OK;
+    return ngx_http_tailnet_identity_init(cf);
 }
 
 

@@ -2,26 +2,20 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * stream: parameter "tailnet" of "listen" and of "server" in upstream {}.
+ * stream: the module, and parameter "tailnet" of "listen" and of "server" in
+ * upstream {}.
  * An object of its own, as stream may be one: what it shares with http comes
  * from ngx_tailnet_module.so, which nginx has to load before.
  */
 
-#include "ngx_tailnet.h"
-
-#include <ngx_stream.h>
-
-
-typedef struct {
-    ngx_stream_upstream_init_peer_pt   init;    /* the balancer's */
-    ngx_tailnet_conf_t                *conf;
-    ngx_uint_t                         dense;   /* unsigned dense:1 */
-} ngx_stream_tailnet_srv_conf_t;
+#include "ngx_stream_tailnet.h"
 
 
 static ngx_int_t ngx_stream_tailnet_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf);
 static void *ngx_stream_tailnet_create_srv_conf(ngx_conf_t *cf);
+static char *ngx_stream_tailnet_merge_srv_conf(ngx_conf_t *cf, void *parent,
+    void *child);
 static ngx_int_t ngx_stream_tailnet_init_module(ngx_cycle_t *cycle);
 
 static ngx_uint_t ngx_stream_tailnet_loaded(ngx_cycle_t *cycle);
@@ -49,6 +43,33 @@ static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_server;
 static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_hash;
 
 
+static ngx_command_t  ngx_stream_tailnet_commands[] = {
+
+    { ngx_string("tailnet_allow"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_stream_tailnet_allow,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("tailnet_deny"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_1MORE,
+      ngx_stream_tailnet_allow,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("tailnet_capability"),
+      NGX_STREAM_MAIN_CONF|NGX_CONF_TAKE2,
+      ngx_stream_tailnet_capability,
+      0,
+      0,
+      NULL },
+
+      ngx_null_command
+};
+
+
 static ngx_stream_module_t  ngx_stream_tailnet_module_ctx = {
     ngx_stream_tailnet_preconfiguration,   /* preconfiguration */
     ngx_stream_tailnet_postconfiguration,  /* postconfiguration */
@@ -57,14 +78,14 @@ static ngx_stream_module_t  ngx_stream_tailnet_module_ctx = {
     NULL,                                  /* init main configuration */
 
     ngx_stream_tailnet_create_srv_conf,    /* create server configuration */
-    NULL                                   /* merge server configuration */
+    ngx_stream_tailnet_merge_srv_conf      /* merge server configuration */
 };
 
 
 ngx_module_t  ngx_stream_tailnet_module = {
     NGX_MODULE_V1,
     &ngx_stream_tailnet_module_ctx,        /* module context */
-    NULL,                                  /* module directives */
+    ngx_stream_tailnet_commands,           /* module directives */
     NGX_STREAM_MODULE,                     /* module type */
     NULL,                                  /* init master */
     ngx_stream_tailnet_init_module,        /* init module */
@@ -111,7 +132,7 @@ ngx_stream_tailnet_preconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
-    return NGX_OK;
+    return ngx_stream_tailnet_add_variables(cf);
 }
 
 
@@ -128,6 +149,20 @@ ngx_stream_tailnet_create_srv_conf(ngx_conf_t *cf)
     tscf->conf = ngx_tailnet_get_conf(cf->cycle);
 
     return tscf;
+}
+
+
+static char *
+ngx_stream_tailnet_merge_srv_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_stream_tailnet_srv_conf_t *prev = parent;
+    ngx_stream_tailnet_srv_conf_t *conf = child;
+
+    if (conf->rules == NULL) {
+        conf->rules = prev->rules;
+    }
+
+    return NGX_CONF_OK;
 }
 
 
@@ -374,7 +409,7 @@ ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf)
         uscfp[i]->peer.init = ngx_stream_tailnet_init_peer;
     }
 
-    return NGX_OK;
+    return ngx_stream_tailnet_identity_init(cf);
 }
 
 

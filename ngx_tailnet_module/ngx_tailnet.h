@@ -71,7 +71,9 @@ typedef struct {
 
 typedef struct {
     ngx_uint_t                      index;      /* in cycle->listening */
-    ngx_connection_handler_pt       handler;    /* nginx's, with lwip */
+    ngx_connection_handler_pt       handler;    /* nginx's */
+    ngx_tailnet_node_t             *node;
+    unsigned                        lwip:1;
 } ngx_tailnet_opened_t;
 
 

@@ -21,7 +21,7 @@
  *                 cycles and newer binaries inherit
  */
 
-#include "ngx_tailnet.h"
+#include "ngx_tailnet_identity.h"
 
 #include <ngx_http.h>
 
@@ -60,6 +60,7 @@ static void ngx_tailnet_listen_quic(ngx_tailnet_conf_t *tcf,
 static ngx_int_t ngx_tailnet_listen_layout(ngx_cycle_t *cycle,
     ngx_listening_t *ls);
 static void ngx_tailnet_listen_accepted(ngx_connection_t *c);
+static ngx_tailnet_opened_t *ngx_tailnet_listen_opened(ngx_listening_t *ls);
 static ngx_int_t ngx_tailnet_listen_names(ngx_connection_t *c);
 static void ngx_tailnet_listen_move(ngx_listening_t *dst,
     ngx_listening_t *src);
@@ -371,6 +372,7 @@ ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf)
 
             opened->index = n;
             opened->handler = NULL;
+            opened->node = tl->node;
         }
 
         if (n != i) {
@@ -577,10 +579,9 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
 
         ls->ignore = 1;
 
-        if (tl->lwip) {
-            opened[i].handler = ls->handler;
-            ls->handler = ngx_tailnet_listen_accepted;
-        }
+        opened[i].handler = ls->handler;
+        opened[i].lwip = tl->lwip;
+        ls->handler = ngx_tailnet_listen_accepted;
     }
 
     return NGX_OK;
@@ -622,33 +623,19 @@ ngx_tailnet_listen_layout(ngx_cycle_t *cycle, ngx_listening_t *ls)
 }
 
 
-/*
- * A connection of the core: the name of its socket is "peer own serial", and
- * nginx shall see these addresses.
- */
-
 static void
 ngx_tailnet_listen_accepted(ngx_connection_t *c)
 {
-    ngx_uint_t             i;
-    ngx_listening_t       *ls;
-    ngx_tailnet_conf_t    *tcf;
     ngx_tailnet_opened_t  *opened;
 
-    tcf = ngx_tailnet_get_conf((ngx_cycle_t *) ngx_cycle);
+    opened = ngx_tailnet_listen_opened(c->listening);
 
-    if (tcf && ngx_tailnet_listen_names(c) == NGX_OK) {
-
-        ls = ngx_cycle->listening.elts;
-        opened = tcf->opened.elts;
-
-        for (i = 0; i < tcf->opened.nelts; i++) {
-
-            if (&ls[opened[i].index] == c->listening) {
-                opened[i].handler(c);
-                return;
-            }
-        }
+    if (opened
+        && (!opened->lwip || ngx_tailnet_listen_names(c) == NGX_OK)
+        && ngx_tailnet_caller_note(c, opened->node) == NGX_OK)
+    {
+        opened->handler(c);
+        return;
     }
 
     if (c->pool) {
@@ -662,6 +649,51 @@ ngx_tailnet_listen_accepted(ngx_connection_t *c)
     ngx_close_connection(c);
 }
 
+
+/* they are in the order of the cycle's listeners */
+
+static ngx_tailnet_opened_t *
+ngx_tailnet_listen_opened(ngx_listening_t *ls)
+{
+    ngx_uint_t             index, first, last, i;
+    ngx_tailnet_conf_t    *tcf;
+    ngx_tailnet_opened_t  *opened;
+
+    tcf = ngx_tailnet_get_conf((ngx_cycle_t *) ngx_cycle);
+
+    if (tcf == NULL) {
+        return NULL;
+    }
+
+    index = ls - (ngx_listening_t *) ngx_cycle->listening.elts;
+    opened = tcf->opened.elts;
+
+    first = 0;
+    last = tcf->opened.nelts;
+
+    while (first < last) {
+        i = (first + last) / 2;
+
+        if (opened[i].index == index) {
+            return &opened[i];
+        }
+
+        if (opened[i].index < index) {
+            first = i + 1;
+
+        } else {
+            last = i;
+        }
+    }
+
+    return NULL;
+}
+
+
+/*
+ * A connection of the core: the name of its socket is "peer own serial", and
+ * nginx shall see these addresses.
+ */
 
 static ngx_int_t
 ngx_tailnet_listen_names(ngx_connection_t *c)

@@ -272,6 +272,39 @@ my @bad = (
           . 'server { listen 80 tailnet default_server; }'),
      'a duplicate default server for unix:tailnet/home/0.0.0.0:80', 5],
 
+    # identity
+
+    (map { my $d = $_; (
+        ["$d: nothing", server("$d;"),
+         "invalid number of arguments in \"$d\" directive", 5],
+        ["$d: a word", server("$d user:a everybody;"),
+         "invalid parameter \"everybody\" of \"$d\", \"user:\", \"tag:\", "
+         . '"node:" or "cap:" with a value, "all" or "funnel" expected', 5],
+        ["$d: no value", server("$d tag:;"),
+         "invalid parameter \"tag:\" of \"$d\", \"user:\", \"tag:\", "
+         . '"node:" or "cap:" with a value, "all" or "funnel" expected', 5],
+        ["$d: no expression", server("$d user:~*;"),
+         "empty regular expression in \"$d\"", 5],
+    ) } qw(tailnet_allow tailnet_deny)),
+    ['tailnet_allow: in main', "tailnet_allow all;\n",
+     '"tailnet_allow" directive is not allowed here', 2],
+    ['tailnet_headers: a word', server('tailnet_headers yes;'),
+     'invalid value "yes" in "tailnet_headers" directive, it must be "on" or '
+     . '"off"', 5],
+    ['tailnet_headers: twice',
+     server('tailnet_headers on; tailnet_headers on;'),
+     '"tailnet_headers" directive is duplicate', 5],
+    ['tailnet_headers: in a location',
+     server('location / { tailnet_headers on; }'),
+     '"tailnet_headers" directive is not allowed here', 5],
+    ['tailnet_capability: no variable', http('tailnet_capability x a/b;'),
+     'invalid variable name "x"', 5],
+    ['tailnet_capability: no name', http('tailnet_capability $x "";'),
+     'empty capability in "tailnet_capability"', 5],
+    ['tailnet_capability: a variable of nginx',
+     http('tailnet_capability $host a/b;'), 'the duplicate "host" variable',
+     5],
+
     # server
 
     ['server: no block', upstream('server web tailnet;', ''),

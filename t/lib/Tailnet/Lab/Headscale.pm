@@ -187,6 +187,17 @@ sub cli {
 }
 
 
+# A user with what identity providers tell: user('alice', 'display-name' =>
+# 'Alice', email => ..., 'picture-url' => ...). Returns the id.
+
+sub user {
+    my ($self, $name, %opt) = @_;
+
+    return $self->{users}{$name} //= $self->cli('users', 'create', $name,
+        map { ("--$_", $opt{$_}) } sort keys %opt)->{id};
+}
+
+
 # auth_key(user => 'lab', reusable => 1, ephemeral => 0, tags => ['tag:web'],
 #          expiration => '1h')
 
@@ -194,8 +205,7 @@ sub auth_key {
     my ($self, %opt) = @_;
     my $user = $opt{user} // 'lab';
 
-    my $id = $self->{users}{$user} //=
-        $self->cli('users', 'create', $user)->{id};
+    my $id = $self->user($user);
 
     my @args = ('--expiration', $opt{expiration} // '1h');
     push @args, '--reusable' if $opt{reusable} // 1;
