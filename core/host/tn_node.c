@@ -1219,6 +1219,10 @@ node_path(void *data, int64_t id, tn_path_kind_e kind, uint32_t derp)
         (void) snprintf(text, sizeof(text), "direct");
         break;
 
+    case TN_PATH_RELAY:
+        (void) snprintf(text, sizeof(text), "relay");
+        break;
+
     case TN_PATH_DERP:
         if (region != NULL && region->code != NULL) {
             (void) snprintf(text, sizeof(text), "derp-%s", region->code);
