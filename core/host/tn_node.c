@@ -15,9 +15,9 @@
 #include "crypto/tn_curve.h"
 #include "host/tn_conn.h"
 #include "host/tn_nodename.h"
+#include "host/tn_nodeconf.h"
 #include "host/tn_nodeping.h"
 #include "host/tn_nodestate.h"
-#include "host/tn_osinfo.h"
 #include "host/tn_share.h"
 #include "host/tn_tls.h"
 
@@ -31,7 +31,6 @@
 #define TN_NODE_RETRY_MS   5000     /* after the state directory failed */
 #define TN_NODE_END_MS     6000     /* the longest goodbye */
 
-#define TN_NODE_TAGS_MAX   64
 #define TN_NODE_CONNS_MAX  16
 
 
@@ -587,59 +586,15 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
 static bool
 node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
 {
-    char                *tag, *next;
-    char                 hostname[TN_IPC_HOST];
-    char                 tags[TN_IPC_TAGS];
-    tn_osinfo_t          os;
-    const char          *list[TN_NODE_TAGS_MAX];
-    tn_control_conf_t    conf;
+    tn_nodeconf_t  conf;
 
-    tn_osinfo_read(&os);
+    tn_nodeconf_read(&conf, &node->conf);
 
-    memset(&conf, 0, sizeof(conf));
+    conf.control.tls_only = node_is_proxied(node);
+    conf.control.saved = *saved;
+    conf.control.disco = node->disco.pub;
 
-    if (node->conf.control_url[0] != '\0') {
-        conf.url = node->conf.control_url;
-    }
-
-    if (node->conf.auth_key[0] != '\0') {
-        conf.auth_key = node->conf.auth_key;
-    }
-
-    if (node->conf.hostname[0] != '\0') {
-        conf.hostname = node->conf.hostname;
-
-    } else {
-        if (gethostname(hostname, sizeof(hostname)) != 0) {
-            (void) snprintf(hostname, sizeof(hostname), "nginx");
-        }
-
-        hostname[sizeof(hostname) - 1] = '\0';
-        conf.hostname = hostname;
-    }
-
-    (void) snprintf(tags, sizeof(tags), "%s", node->conf.tags);
-
-    for (tag = strtok_r(tags, ",", &next);
-         tag != NULL && conf.ntags < TN_NODE_TAGS_MAX;
-         tag = strtok_r(NULL, ",", &next))
-    {
-        list[conf.ntags++] = tag;
-    }
-
-    conf.tags = list;
-    conf.ephemeral = (node->conf.flags & TN_IPC_EPHEMERAL) != 0;
-    conf.peer_relay = node->conf.relay_port != 0;
-    conf.tls_only = node_is_proxied(node);
-    conf.os_version = os.release;
-    conf.machine_type = os.machine;
-    conf.distro = os.distro;
-    conf.distro_version = os.distro_version;
-    conf.distro_codename = os.distro_codename;
-    conf.saved = *saved;
-    conf.disco = node->disco.pub;
-
-    node->control = tn_control_create(&conf, &node_control_ops, node,
+    node->control = tn_control_create(&conf.control, &node_control_ops, node,
                                       &node->loop->timers, &node->log);
 
     tn_wipe(&conf, sizeof(conf));
@@ -1202,40 +1157,8 @@ node_path(void *data, int64_t id, tn_path_kind_e kind, uint32_t derp)
 {
     tn_node_t *node = data;
 
-    char                        text[32];
-    const tn_netmap_t          *netmap;
-    const tn_derpmap_region_t  *region;
-
-    if (node->control == NULL) {
-        return;
+    if (node->control != NULL) {
+        tn_share_path(node->share, tn_control_netmap(node->control), id, kind,
+                      derp);
     }
-
-    netmap = tn_control_netmap(node->control);
-    region = netmap->derpmap ? tn_derpmap_find(netmap->derpmap, derp) : NULL;
-
-    switch (kind) {
-
-    case TN_PATH_DIRECT:
-        (void) snprintf(text, sizeof(text), "direct");
-        break;
-
-    case TN_PATH_RELAY:
-        (void) snprintf(text, sizeof(text), "relay");
-        break;
-
-    case TN_PATH_DERP:
-        if (region != NULL && region->code != NULL) {
-            (void) snprintf(text, sizeof(text), "derp-%s", region->code);
-
-        } else {
-            (void) snprintf(text, sizeof(text), "derp-%u", (unsigned) derp);
-        }
-
-        break;
-
-    default:
-        text[0] = '\0';
-    }
-
-    tn_share_path(node->share, netmap, id, text);
 }

@@ -159,11 +159,43 @@ tn_share_update(tn_share_t *share, const tn_netmap_t *netmap,
 
 void
 tn_share_path(tn_share_t *share, const tn_netmap_t *netmap, int64_t id,
-    const char *path)
+    tn_path_kind_e kind, uint32_t derp)
 {
-    if (share != NULL) {
-        tn_directory_path(share->directory, netmap, id, path);
+    char                        text[32];
+    const tn_derpmap_region_t  *region;
+
+    if (share == NULL) {
+        return;
     }
+
+    region = netmap->derpmap ? tn_derpmap_find(netmap->derpmap, derp) : NULL;
+    text[0] = '\0';
+
+    switch (kind) {
+
+    case TN_PATH_DIRECT:
+        (void) snprintf(text, sizeof(text), "direct");
+        break;
+
+    case TN_PATH_RELAY:
+        (void) snprintf(text, sizeof(text), "relay");
+        break;
+
+    case TN_PATH_DERP:
+        if (region != NULL && region->code != NULL) {
+            (void) snprintf(text, sizeof(text), "derp-%s", region->code);
+
+        } else {
+            (void) snprintf(text, sizeof(text), "derp-%u", (unsigned) derp);
+        }
+
+        break;
+
+    default:
+        break;
+    }
+
+    tn_directory_path(share->directory, netmap, id, text);
 }
 
 

@@ -12,6 +12,7 @@
 
 #include "base/tn_log.h"
 #include "node/tn_directory.h"
+#include "path/tn_path.h"
 
 
 /*
@@ -48,7 +49,7 @@ tn_share_t *tn_share_open(int fd, tn_log_t *log);
 void tn_share_update(tn_share_t *share, const tn_netmap_t *netmap,
     const tn_netmap_changes_t *changes);
 void tn_share_path(tn_share_t *share, const tn_netmap_t *netmap, int64_t id,
-    const char *path);
+    tn_path_kind_e kind, uint32_t derp);
 
 /* the node ends: nobody is known until it comes back */
 void tn_share_close(tn_share_t *share);

@@ -40,7 +40,8 @@ static const char  first_map[] =
           "\"10.9.0.0/16\"]},"
       "{\"ID\":3,\"Name\":\"b.t.ts.net.\",\"Key\":\"" KEY("3") "\",\"User\":8,"
         "\"Tags\":[\"tag:db\",\"tag:ops\"],"
-        "\"Addresses\":[\"100.64.0.3/32\"],\"AllowedIPs\":[\"100.64.0.3/32\"]},"
+        "\"Addresses\":[\"100.64.0.3/32\"],"
+        "\"AllowedIPs\":[\"100.64.0.3/32\"]},"
       "{\"ID\":4,\"Name\":\"a.other.ts.net.\",\"Key\":\"" KEY("4") "\","
         "\"User\":8,\"Sharer\":7,"
         "\"Addresses\":[\"100.64.0.4/32\"],\"AllowedIPs\":[\"100.64.0.4/32\"]},"
@@ -51,13 +52,15 @@ static const char  first_map[] =
     "\"PacketFilter\":["
       "{\"SrcIPs\":[\"100.64.0.3\"],\"DstPorts\":[{\"IP\":\"*\","
         "\"Ports\":{\"First\":0,\"Last\":65535}}]},"
-      "{\"SrcIPs\":[\"100.64.0.2\"],\"CapGrant\":[{\"Dsts\":[\"100.64.0.1/32\"],"
+      "{\"SrcIPs\":[\"100.64.0.2\"],\"CapGrant\":[{\"Dsts\":"
+        "[\"100.64.0.1/32\"],"
         "\"CapMap\":{\"example.com/cap/x\":[{\"a\":1},2],"
                     "\"example.com/cap/y\":null,\"bad\\\"name\":[1]}}]},"
       "{\"SrcIPs\":[\"fd7a:115c:a1e0::2\"],\"CapGrant\":[{\"Dsts\":"
         "[\"fd7a:115c:a1e0::1/128\"],"
         "\"CapMap\":{\"example.com/cap/six\":[true]}}]},"
-      "{\"SrcIPs\":[\"100.64.0.2\"],\"CapGrant\":[{\"Dsts\":[\"100.64.0.0/10\"],"
+      "{\"SrcIPs\":[\"100.64.0.2\"],\"CapGrant\":[{\"Dsts\":"
+        "[\"100.64.0.0/10\"],"
         "\"CapMap\":{\"example.com/cap/x\":[\"more\"]}}]}]}";
 
 static uint8_t                *mem;
