@@ -6,7 +6,7 @@ CC ?= cc
 BUILD ?= build
 SAN ?=
 
-PKGS = libsodium libnghttp2 jansson libzstd libcares openssl
+PKGS = libsodium libnghttp2 jansson libzstd libcares openssl libargon2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
 

@@ -86,6 +86,7 @@ tn_control_create(const tn_control_conf_t *conf, const tn_control_ops_t *ops,
     tn_timer_init(&c->expiry_timer, tn_control_expiry, c);
     tn_timer_init(&c->url_timer, tn_control_url_timeout, c);
     tn_timer_init(&c->keep_timer, tn_control_keep_due, c);
+    tn_timer_init(&c->lock_timer, tn_control_lock_due, c);
 
     failed = false;
 
@@ -165,6 +166,7 @@ tn_control_destroy(tn_control_t *c)
     tn_timer_cancel(c->timers, &c->retry_timer);
     tn_timer_cancel(c->timers, &c->expiry_timer);
     tn_timer_cancel(c->timers, &c->keep_timer);
+    free(c->old_signature);
 
     if (c->auth_key != NULL) {
         tn_wipe(c->auth_key, strlen(c->auth_key));
@@ -186,6 +188,7 @@ tn_control_destroy(tn_control_t *c)
     free(c->followup);
     free(c->popped);
     tn_netmap_destroy(c->netmap);
+    tn_aums_destroy(c->chain);
 
     tn_wipe(c, sizeof(tn_control_t));
     free(c);
@@ -838,6 +841,8 @@ tn_control_forget(tn_control_t *c)
     c->rekeyed = false;
     c->key_due = false;
 
+    tn_control_lock_forget(c);
+
     if (c->ops->keep_netmap != NULL) {
         c->ops->keep_netmap(c->data, NULL, 0);
     }
@@ -865,6 +870,7 @@ tn_control_teardown(tn_control_t *c)
     tn_timer_cancel(c->timers, &c->watchdog_timer);
     tn_timer_cancel(c->timers, &c->update_timer);
     tn_timer_cancel(c->timers, &c->alive_timer);
+    tn_timer_cancel(c->timers, &c->lock_timer);
 
     for (kind = 0; kind < TN_DIAL_NKINDS; kind++) {
         tn_control_dial_close(c, kind);
@@ -877,6 +883,8 @@ tn_control_teardown(tn_control_t *c)
     c->registering = NULL;
     c->polling = NULL;
     c->updating = NULL;
+    c->locking = NULL;
+    c->lock_seen[0] = '\0';
     c->ping_sent = false;
 }
 

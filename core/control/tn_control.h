@@ -148,6 +148,10 @@ typedef struct {
      * the one before, NULL: of none; seldom, and may be NULL */
     void (*keep_netmap)(void *data, const uint8_t *bytes, size_t len);
 
+    /* the same of tailnet lock's updates, for tn_control_restore_lock(); on
+     * stable storage when it returns TN_OK; may be NULL */
+    tn_rc_t (*keep_lock)(void *data, const uint8_t *bytes, size_t len);
+
     void (*netmap_changed)(void *data, tn_netmap_t *netmap,
         const tn_netmap_changes_t *changes);
 
@@ -188,6 +192,13 @@ tn_rc_t tn_control_check_url(const char *url, char *err, size_t size);
  * TN_NOMEM.
  */
 tn_rc_t tn_control_restore(tn_control_t *control, const uint8_t *bytes,
+    size_t len);
+
+/*
+ * Before tn_control_restore(): tailnet lock as it was kept.  TN_OK;
+ * TN_MALFORMED, and there is none then.
+ */
+tn_rc_t tn_control_restore_lock(tn_control_t *control, const uint8_t *bytes,
     size_t len);
 
 /* setters called before start fill the first requests */

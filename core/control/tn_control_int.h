@@ -15,6 +15,8 @@
 #include "control/tn_mapstream.h"
 #include "control/tn_netmap_int.h"
 #include "control/tn_noise.h"
+#include "lock/tn_aums.h"
+#include "lock/tn_resign.h"
 
 
 /*
@@ -212,6 +214,17 @@ struct tn_control_s {
     bool                     kept;      /* there is one, of kept_at */
     tn_ms_t                  kept_at;
 
+    /* tailnet lock */
+    tn_aums_t              *chain;     /* NULL: off, or not known yet */
+    tn_control_call_t       *locking;
+    bool                     lock_new;  /* control has not heard we have it */
+    bool                     locked_out;
+    char                     lock_seen[TN_AUMS_TEXT]; /* control's head that
+                                           we did all we could about */
+    const char              *lock_trouble;  /* told last */
+    uint8_t                 *old_signature; /* of the former node key's */
+    size_t                   old_signature_len;
+
     /* control's pings */
     tn_control_ask_t         asks[TN_CONTROL_PINGS_MAX];
     uint32_t                 next_ask;
@@ -227,6 +240,7 @@ struct tn_control_s {
     tn_timer_t               expiry_timer;
     tn_timer_t               url_timer;
     tn_timer_t               keep_timer;
+    tn_timer_t               lock_timer;
 };
 
 
@@ -297,7 +311,6 @@ void tn_control_session_self(tn_control_t *c);
 void tn_control_update(void *data, tn_ms_t now);
 void tn_control_watchdog(void *data, tn_ms_t now);
 void tn_control_alive(void *data, tn_ms_t now);
-void tn_control_expiry(void *data, tn_ms_t now);
 
 /* a request; text is taken over.  NULL when it cannot be made, and then the
  * connection has failed */
@@ -305,6 +318,16 @@ tn_control_call_t *tn_control_request(tn_control_t *c, const char *method,
     const char *path, const char *type, char *text,
     tn_control_answer_pt answer);
 void tn_control_call_cancel(tn_control_call_t **call);
+
+/* --- tn_control_expiry.c: keys that expire */
+
+void tn_control_expiry(void *data, tn_ms_t now);
+/* peers whose key does, and when to look again */
+void tn_control_expire(tn_control_t *c);
+/* says, once, that our own has and what to do */
+void tn_control_expired_tell(tn_control_t *c);
+/* in_s: seconds until our own will, INT64_MAX for never */
+bool tn_control_self_expired(const tn_control_t *c, int64_t *in_s);
 
 /* --- tn_control_request.c: JSON of what we say; NULL: no memory */
 
@@ -323,6 +346,23 @@ void tn_control_keep_changed(tn_control_t *c,
 /* writes what is stale, now */
 void tn_control_keep(tn_control_t *c);
 void tn_control_keep_due(void *data, tn_ms_t now);
+
+/* --- tn_control_lock.c: tailnet lock */
+
+/* after a map message: asks control for what there is to ask */
+void tn_control_lock_look(tn_control_t *c);
+void tn_control_lock_due(void *data, tn_ms_t now);
+void tn_control_lock_self(tn_control_t *c);
+void tn_control_lock_forget(tn_control_t *c);
+/* secret may be NULL */
+bool tn_control_lock_key(tn_control_t *c, tn_key_t *pub,
+    uint8_t secret[TN_RESIGN_SECRET_LEN]);
+/* of a request: TKAHead, NodeKeySignature */
+void tn_control_lock_put_head(tn_control_t *c, json_t *request);
+void tn_control_lock_sign(tn_control_t *c, json_t *request,
+    const tn_key_t *node);
+/* takes what is to be signed anew; false: that was done before */
+bool tn_control_lock_resign(tn_control_t *c, const json_t *signature);
 
 /* --- tn_control_ping.c: what control asks through the map */
 

@@ -49,6 +49,7 @@ tn_control_restore(tn_control_t *c, const uint8_t *bytes, size_t len)
         return TN_NOMEM;
     }
 
+    netmap->lock = c->netmap->lock;
     wall = c->ops->wall(c->data);
     rc = tn_netmap_unpack(netmap, &c->saved.node.pub, bytes, len, wall,
                           &saved, &changes);

@@ -15,7 +15,6 @@
 #include <time.h>
 
 
-static bool tn_control_lock_key(tn_control_t *c, tn_key_t *pub);
 static json_t *tn_control_hostinfo(tn_control_t *c);
 static json_t *tn_control_netinfo_json(const tn_netinfo_t *netinfo);
 static void tn_control_log_id(tn_control_t *c, char *buf, size_t size);
@@ -36,6 +35,8 @@ tn_control_register_json(tn_control_t *c, tn_control_register_e kind)
     tn_key_t   lock;
     struct tm  tm;
     bool       rotating;
+    size_t     len, sig_len;
+    uint8_t   *sig, secret[TN_RESIGN_SECRET_LEN];
 
     o = json_object();
     rotating = kind == TN_REGISTER_NEW && tn_control_rotating(c);
@@ -65,15 +66,22 @@ tn_control_register_json(tn_control_t *c, tn_control_register_e kind)
                                                     TN_KEY_NODE, buf)));
     }
 
-    if (tn_control_lock_key(c, &lock)) {
+    if (tn_control_lock_key(c, &lock, NULL)) {
         json_object_set_new(o, "NLKey",
                             json_string(tn_key_text(&lock, TN_KEY_LOCK,
                                                     buf)));
     }
 
+    tn_control_lock_sign(c, o, rotating ? &c->saved.next.pub
+                                        : &c->saved.node.pub);
+
     if (c->auth_key != NULL) {
+        len = tn_resign_auth_key(c->auth_key, &sig, &sig_len, secret);
+        tn_wipe(secret, sizeof(secret));
+        free(sig);
+
         json_object_set_new(o, "Auth",
-                            json_pack("{s:s}", "AuthKey", c->auth_key));
+                            json_pack("{s:s%}", "AuthKey", c->auth_key, len));
     }
 
     json_object_set_new(o, "Followup",
@@ -125,6 +133,7 @@ tn_control_map_json(tn_control_t *c, bool stream)
                                                     buf)));
     }
 
+    tn_control_lock_put_head(c, o);
     json_object_set_new(o, stream ? "Stream" : "OmitPeers", json_true());
     json_object_set_new(o, "Hostinfo", tn_control_hostinfo(c));
 
@@ -144,31 +153,6 @@ tn_control_map_json(tn_control_t *c, bool stream)
     }
 
     return tn_control_dump(o);
-}
-
-
-/*
- * Every node tells its tailnet-lock key, an Ed25519 one, also where the lock
- * is off.  It must be the same after a restart, so it is derived from the
- * machine key, which is kept anyway.
- */
-static bool
-tn_control_lock_key(tn_control_t *c, tn_key_t *pub)
-{
-    bool     good;
-    uint8_t  seed[TN_BLAKE2S_LEN], secret[crypto_sign_SECRETKEYBYTES];
-
-    static const char  purpose[] = "ngx_tailnet tailnet lock key";
-
-    good = tn_blake2s_hmac(seed, c->saved.machine.priv.b, TN_KEY_LEN, purpose,
-                           sizeof(purpose) - 1, NULL, 0)
-           == TN_OK
-           && crypto_sign_seed_keypair(pub->b, secret, seed) == 0;
-
-    tn_wipe(seed, sizeof(seed));
-    tn_wipe(secret, sizeof(secret));
-
-    return good;
 }
 
 

@@ -60,6 +60,8 @@ tn_netmap_create(tn_log_t *log)
     tn_hash_init(&netmap->keys, TN_KEY_LEN);
     tn_hash_init(&netmap->labels, TN_NETMAP_LABEL);
     tn_hash_init(&netmap->users, sizeof(int64_t));
+    tn_hash_init(&netmap->hidden, sizeof(int64_t));
+    netmap->lock_epoch = 1;
     tn_table_init(&netmap->addresses);
     tn_table_init(&netmap->routes);
     tn_rules_init(&netmap->rules);
@@ -90,6 +92,11 @@ tn_netmap_destroy(tn_netmap_t *netmap)
         tn_netmap_node_free(tn_container(link, tn_netmap_node_t, by_id));
     }
 
+    for (link = tn_hash_next(&netmap->hidden, NULL); link; link = next) {
+        next = tn_hash_next(&netmap->hidden, link);
+        tn_netmap_node_free(tn_container(link, tn_netmap_node_t, by_id));
+    }
+
     for (link = tn_hash_next(&netmap->users, NULL); link; link = next) {
         next = tn_hash_next(&netmap->users, link);
         tn_netmap_user_free(tn_container(link, tn_netmap_user_t, by_id));
@@ -99,6 +106,7 @@ tn_netmap_destroy(tn_netmap_t *netmap)
     tn_hash_done(&netmap->keys);
     tn_hash_done(&netmap->labels);
     tn_hash_done(&netmap->users);
+    tn_hash_done(&netmap->hidden);
     tn_table_done(&netmap->addresses);
     tn_table_done(&netmap->routes);
     tn_rules_done(&netmap->rules);

@@ -16,6 +16,7 @@
 #include "base/tn_list.h"
 #include "base/tn_log.h"
 #include "base/tn_table.h"
+#include "lock/tn_lock.h"
 #include "wire/tn_derpmap.h"
 #include "wire/tn_netinfo.h"
 #include "wire/tn_rule.h"
@@ -106,6 +107,9 @@ struct tn_netmap_node_s {
     uint32_t            mark;
     uint32_t            kept;
     uint32_t            changed;        /* TN_NODE_ bits of the last change */
+    uint32_t            judged;         /* by this lock_epoch, 0: not yet */
+    bool                vouched;        /* and it was found to be signed */
+    bool                hidden;         /* it is in netmap->hidden */
 };
 
 
@@ -225,6 +229,12 @@ typedef struct {
     tn_table_t            routes;       /* allowed IPs beyond these */
     tn_hash_t             users;
 
+    /*
+     * Peers that tailnet lock does not vouch for, by id, and in no other
+     * index: for everybody but tn_netmap_apply() they are not there.
+     */
+    tn_hash_t             hidden;
+
     tn_derpmap_t         *derpmap;      /* NULL until control sent one */
     tn_netmap_dns_t       dns;
 
@@ -238,7 +248,11 @@ typedef struct {
     tn_netmap_message_t  *messages;
     size_t                nmessages;
 
-    char                 *lock_head;    /* tailnet lock; empty: off */
+    char                 *lock_head;    /* tailnet lock, control's word;
+                                           empty: off */
+    const tn_lock_t      *lock;         /* whom it trusts, NULL: unknown */
+    uint32_t              lock_epoch;   /* goes up when that changes, not 0 */
+    uint32_t              judged_epoch; /* the last one applied */
     int64_t               clock_offset; /* control's clock minus ours, s */
     bool                  logtail_off;
 
@@ -306,6 +320,18 @@ bool tn_netmap_node_ip(const tn_netmap_node_t *node, bool v4, tn_ip_t *ip);
 tn_rc_t tn_netmap_apply(tn_netmap_t *netmap, const char *json, size_t len,
     int64_t wall, tn_netmap_changes_t *changes);
 void tn_netmap_changes_done(tn_netmap_changes_t *changes);
+
+/*
+ * Peers are judged by this lock from here on, which must live until the next
+ * call; NULL: by none.  While control says that there is one, nobody is
+ * vouched for by none.  Fills changes like tn_netmap_apply(); TN_OK or
+ * TN_NOMEM.
+ */
+tn_rc_t tn_netmap_set_lock(tn_netmap_t *netmap, const tn_lock_t *lock,
+    tn_netmap_changes_t *changes);
+
+/* the node itself is signed, or need not be */
+bool tn_netmap_is_vouched(const tn_netmap_t *netmap);
 
 /*
  * Marks peers as expired whose key_expiry lies before `wall`, on control's

@@ -42,12 +42,12 @@ static tn_rc_t tn_netmap_commit_patch(tn_netmap_draft_t *draft,
 static void tn_netmap_guard(tn_netmap_draft_t *draft);
 static tn_rc_t tn_netmap_evict(tn_netmap_draft_t *draft,
     tn_netmap_node_t *node);
-static tn_rc_t tn_netmap_drop_key(tn_netmap_draft_t *draft,
-    const tn_key_t *key, const tn_netmap_node_t *but);
+static tn_netmap_node_t *tn_netmap_known(const tn_netmap_t *netmap,
+    int64_t id);
+static void tn_netmap_forget_hidden(tn_netmap_draft_t *draft,
+    tn_netmap_node_t *node);
 static tn_key_t tn_netmap_known_key(tn_netmap_draft_t *draft,
     const tn_netmap_node_t *node);
-static tn_rc_t tn_netmap_note(tn_netmap_draft_t *draft,
-    tn_netmap_node_t *node, uint32_t what);
 
 
 tn_rc_t
@@ -185,6 +185,10 @@ tn_netmap_commit(tn_netmap_draft_t *draft, const tn_map_message_t *message)
     rc = tn_netmap_commit_peers(draft);
 
     if (rc == TN_OK) {
+        rc = tn_netmap_judge(draft);
+    }
+
+    if (rc == TN_OK) {
         tn_netmap_guard(draft);
     }
 
@@ -232,6 +236,12 @@ tn_netmap_commit_parts(tn_netmap_draft_t *draft,
         netmap->domain = draft->domain;
         draft->domain = text;
         changes->what |= TN_NETMAP_DOMAIN;
+    }
+
+    /* upstream: without a word at a stream's begin it is off */
+
+    if (draft->lock_head == NULL && draft->fresh) {
+        draft->lock_head = strdup("");
     }
 
     if (draft->lock_head != NULL
@@ -402,10 +412,19 @@ tn_netmap_commit_peers(tn_netmap_draft_t *draft)
         epoch = ++netmap->epoch;
 
         for (i = 0; i < draft->nnodes; i++) {
-            link = tn_hash_find(&netmap->peers, &draft->nodes[i]->id);
+            node = tn_netmap_known(netmap, draft->nodes[i]->id);
 
-            if (link != NULL) {
-                tn_container(link, tn_netmap_node_t, by_id)->kept = epoch;
+            if (node != NULL) {
+                node->kept = epoch;
+            }
+        }
+
+        for (link = tn_hash_next(&netmap->hidden, NULL); link; link = next) {
+            next = tn_hash_next(&netmap->hidden, link);
+            node = tn_container(link, tn_netmap_node_t, by_id);
+
+            if (node->kept != epoch) {
+                tn_netmap_forget_hidden(draft, node);
             }
         }
 
@@ -423,11 +442,13 @@ tn_netmap_commit_peers(tn_netmap_draft_t *draft)
     }
 
     for (i = 0; i < draft->nremoved; i++) {
-        link = tn_hash_find(&netmap->peers, &draft->removed[i]);
+        node = tn_netmap_known(netmap, draft->removed[i]);
 
-        if (link != NULL) {
-            rc = tn_netmap_evict(draft,
-                                tn_container(link, tn_netmap_node_t, by_id));
+        if (node != NULL && node->hidden) {
+            tn_netmap_forget_hidden(draft, node);
+
+        } else if (node != NULL) {
+            rc = tn_netmap_evict(draft, node);
             if (rc != TN_OK) {
                 return rc;
             }
@@ -445,13 +466,12 @@ tn_netmap_commit_peers(tn_netmap_draft_t *draft)
     }
 
     for (i = 0; i < draft->nseen; i++) {
-        link = tn_hash_find(&netmap->peers, &draft->seen[i].id);
+        node = tn_netmap_known(netmap, draft->seen[i].id);
 
-        if (link == NULL) {
+        if (node == NULL) {
             continue;
         }
 
-        node = tn_container(link, tn_netmap_node_t, by_id);
         last_seen = draft->seen[i].yes ? draft->wall : 0;
 
         if (node->last_seen != last_seen) {
@@ -464,13 +484,11 @@ tn_netmap_commit_peers(tn_netmap_draft_t *draft)
     }
 
     for (i = 0; i < draft->nonline; i++) {
-        link = tn_hash_find(&netmap->peers, &draft->online[i].id);
+        node = tn_netmap_known(netmap, draft->online[i].id);
 
-        if (link == NULL) {
+        if (node == NULL) {
             continue;
         }
-
-        node = tn_container(link, tn_netmap_node_t, by_id);
 
         if (node->online != (draft->online[i].yes ? TN_YES : TN_NO)) {
             node->online = draft->online[i].yes ? TN_YES : TN_NO;
@@ -500,7 +518,6 @@ tn_netmap_commit_node(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
     tn_key_t           key;
     uint32_t           what;
     tn_netmap_t       *netmap;
-    tn_hash_node_t    *link;
     tn_netmap_node_t  *old;
 
     netmap = draft->netmap;
@@ -513,11 +530,13 @@ tn_netmap_commit_node(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
         return TN_OK;
     }
 
-    link = tn_hash_find(&netmap->peers, &node->id);
+    old = tn_netmap_known(netmap, node->id);
 
-    if (link == NULL) {
+    if (old == NULL) {
 
-        if (netmap->peers.count >= TN_NETMAP_PEERS_MAX) {
+        if (netmap->peers.count + netmap->hidden.count
+            >= TN_NETMAP_PEERS_MAX)
+        {
             tn_netmap_node_free(node);
             return TN_OK;
         }
@@ -536,8 +555,6 @@ tn_netmap_commit_node(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
         return tn_netmap_index(netmap, node);
     }
 
-    old = tn_container(link, tn_netmap_node_t, by_id);
-
     /* what tn_netmap_expire() found stays found */
     if (old->expired && old->key_expiry != 0
         && old->key_expiry == node->key_expiry)
@@ -549,6 +566,17 @@ tn_netmap_commit_node(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
 
     if (what == 0) {
         tn_netmap_node_free(node);
+        return TN_OK;
+    }
+
+    if (what & (TN_NODE_KEY | TN_NODE_LOCK | TN_NODE_FLAGS)) {
+        old->judged = 0;
+    }
+
+    if (old->hidden) {
+        tn_netmap_node_swap(old, node);
+        tn_netmap_node_free(node);
+        draft->judge = true;
         return TN_OK;
     }
 
@@ -592,18 +620,31 @@ tn_netmap_commit_patch(tn_netmap_draft_t *draft, tn_netmap_patch_t *patch)
     tn_rc_t            rc;
     uint32_t           what;
     tn_netmap_t       *netmap;
-    tn_hash_node_t    *link;
     tn_netmap_node_t  *node;
 
     netmap = draft->netmap;
-    link = tn_hash_find(&netmap->peers, &patch->node->id);
+    node = tn_netmap_known(netmap, patch->node->id);
 
-    if (link == NULL) {
+    if (node == NULL) {
         return TN_OK;
     }
 
-    node = tn_container(link, tn_netmap_node_t, by_id);
     what = tn_netmap_patch_put(node, patch);
+
+    if (what & TN_NODE_LOCK) {
+        node->judged = 0;
+    }
+
+    if (node->hidden) {
+        draft->judge = true;
+
+        if (patch->what & TN_PATCH_KEY) {
+            node->key = patch->node->key;
+            node->judged = 0;
+        }
+
+        return TN_OK;
+    }
 
     if ((patch->what & TN_PATCH_KEY)
         && !tn_key_equal(&node->key, &patch->node->key))
@@ -622,6 +663,7 @@ tn_netmap_commit_patch(tn_netmap_draft_t *draft, tn_netmap_patch_t *patch)
         tn_hash_remove(&netmap->keys, &node->by_key);
         node->old_key = tn_netmap_known_key(draft, node);
         node->key = patch->node->key;
+        node->judged = 0;
 
         rc = tn_hash_insert(&netmap->keys, &node->by_key);
         if (rc != TN_OK) {
@@ -690,9 +732,52 @@ tn_netmap_guard(tn_netmap_draft_t *draft)
 }
 
 
+/* one that is hidden is known, too */
+static tn_netmap_node_t *
+tn_netmap_known(const tn_netmap_t *netmap, int64_t id)
+{
+    tn_hash_node_t  *link;
+
+    link = tn_hash_find(&netmap->peers, &id);
+
+    if (link == NULL) {
+        link = tn_hash_find(&netmap->hidden, &id);
+    }
+
+    return link ? tn_container(link, tn_netmap_node_t, by_id) : NULL;
+}
+
+
+static void
+tn_netmap_forget_hidden(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
+{
+    tn_hash_remove(&draft->netmap->hidden, &node->by_id);
+    tn_netmap_node_free(node);
+
+    /* its signature may have made others void */
+    draft->judge = true;
+}
+
+
 /* out of the netmap, into the list of the removed, freed */
 static tn_rc_t
 tn_netmap_evict(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
+{
+    tn_rc_t  rc;
+
+    rc = tn_netmap_note_removed(draft, node);
+
+    if (rc == TN_OK) {
+        tn_netmap_unindex(draft->netmap, node);
+        tn_netmap_node_free(node);
+    }
+
+    return rc;
+}
+
+
+tn_rc_t
+tn_netmap_note_removed(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
 {
     size_t                i;
     tn_netmap_changes_t  *changes;
@@ -727,16 +812,14 @@ tn_netmap_evict(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
     }
 
     changes->what |= TN_NETMAP_PEERS;
-
-    tn_netmap_unindex(draft->netmap, node);
-    tn_netmap_node_free(node);
+    draft->judge = true;
 
     return TN_OK;
 }
 
 
 /* two peers with one key cannot be: the later one has it */
-static tn_rc_t
+tn_rc_t
 tn_netmap_drop_key(tn_netmap_draft_t *draft, const tn_key_t *key,
     const tn_netmap_node_t *but)
 {
@@ -768,13 +851,19 @@ tn_netmap_known_key(tn_netmap_draft_t *draft, const tn_netmap_node_t *node)
 }
 
 
-static tn_rc_t
+tn_rc_t
 tn_netmap_note(tn_netmap_draft_t *draft, tn_netmap_node_t *node,
     uint32_t what)
 {
     tn_netmap_node_t    **peers;
     tn_netmap_changes_t  *changes;
 
+    if (node->hidden) {
+        return TN_OK;
+    }
+
+    draft->judge |= (what & (TN_NODE_ADDED | TN_NODE_KEY | TN_NODE_LOCK
+                             | TN_NODE_FLAGS)) != 0;
     changes = draft->changes;
     changes->what |= TN_NETMAP_PEERS;
 

@@ -53,6 +53,7 @@ typedef struct {
     bool                   messages_changed;
 
     size_t                 left_out;
+    bool                   judge;       /* something of tailnet lock's */
     tn_netmap_changes_t   *changes;
     size_t                 changes_size;
     size_t                 removed_size;
@@ -67,6 +68,23 @@ typedef struct {
 tn_rc_t tn_netmap_draft_parse(tn_netmap_draft_t *draft,
     const tn_map_message_t *message);
 void tn_netmap_draft_done(tn_netmap_draft_t *draft);
+
+/* --- tn_netmap_apply.c, for tn_netmap_lock.c */
+
+/* a change of a peer goes into draft->changes */
+tn_rc_t tn_netmap_note(tn_netmap_draft_t *draft, tn_netmap_node_t *node,
+    uint32_t what);
+/* its leaving does; node is not freed */
+tn_rc_t tn_netmap_note_removed(tn_netmap_draft_t *draft,
+    tn_netmap_node_t *node);
+/* whoever has this key, but for `but`, leaves */
+tn_rc_t tn_netmap_drop_key(tn_netmap_draft_t *draft, const tn_key_t *key,
+    const tn_netmap_node_t *but);
+
+/* --- tn_netmap_lock.c */
+
+/* whom tailnet lock does not vouch for is hidden, others come back */
+tn_rc_t tn_netmap_judge(tn_netmap_draft_t *draft);
 
 /* room for one more in an array that doubles; NULL: the old one stays */
 void *tn_netmap_grow(void *array, size_t n, size_t size);

@@ -9,7 +9,7 @@
  * and other nodes are untouched.
  */
 
-#include "host/tn_node.h"
+#include "host/tn_node_private.h"
 
 #include "control/tn_http1.h"
 #include "crypto/tn_curve.h"
@@ -31,65 +31,6 @@
 #define TN_NODE_RETRY_MS   5000     /* after the state directory failed */
 #define TN_NODE_END_MS     6000     /* the longest goodbye */
 
-#define TN_NODE_CONNS_MAX  16
-
-
-typedef struct {
-    tn_link_t             link;
-    tn_node_t            *node;
-    tn_conn_t            *conn;
-    uint32_t              id;
-    bool                  closing;      /* only its last bytes matter */
-} node_conn_t;
-
-
-struct tn_node_s {
-    const tn_node_ops_t  *ops;
-    void                 *data;
-    tn_loop_t            *loop;
-    tn_resolver_t        *resolver;
-    tn_ipc_node_t         conf;
-    tn_log_t              log;
-    tn_log_t             *sink;
-    int                   tun;
-    tn_lwnet_table_t     *lwip;
-    int                   udp4;
-    int                   udp6;
-    bool                  udp_offload;
-
-    tn_nodestate_t       *state;
-    tn_state_why_e        state_why;
-    tn_keypair_t          disco;
-    tn_tls_t             *tls;          /* roots to trust, both threads' */
-    tn_proxies_t         *proxies;
-    tn_control_t         *control;
-    tn_data_t            *path;
-    tn_share_t           *share;        /* or NULL */
-    tn_link_t             conns;
-    tn_link_t             pings;        /* control asked for */
-    uint32_t              nconns;
-    tn_timer_t            timer;        /* try again, or end */
-    bool                  ending;
-    bool                  ended;
-    bool                  leaving;      /* by tn_node_logout() */
-    bool                  left;         /* control is stopped, timer is set */
-    tn_node_done_pt       left_done;    /* may be NULL */
-    void                 *left_data;
-    char                  left_error[TN_IPC_TEXT];
-    bool                  online;
-
-    tn_ip_t               ips[TN_IPC_ADDRS];
-    size_t                nips;
-    char                 *name;         /* last one logged */
-    uint32_t              turn;         /* of the peers of a tag */
-
-    /* for people, as they were last reported */
-    tn_endpoint_t         endpoints[TN_ENDPOINTS_MAX];
-    size_t                nendpoints;
-    tn_netinfo_t          netinfo;
-    tn_ms_t               netinfo_at;   /* 0: none yet */
-};
-
 
 static void node_log_write(tn_log_t *log, tn_log_level_e level,
     const char *line, size_t len);
@@ -106,15 +47,10 @@ static void node_left(tn_node_t *node);
 
 static tn_ms_t node_now(void *data);
 static int64_t node_wall(void *data);
-static void node_connect(void *data, uint32_t id, const char *host,
-    uint16_t port, bool tls);
-static node_conn_t *node_conn(tn_node_t *node, uint32_t id);
-static void node_conn_done(node_conn_t *conn);
-static void node_send(void *data, uint32_t id, const uint8_t *bytes,
-    size_t len);
-static void node_close(void *data, uint32_t id);
 static tn_rc_t node_save(void *data, const tn_control_saved_t *saved);
 static void node_keep_netmap(void *data, const uint8_t *bytes, size_t len);
+static tn_rc_t node_keep_lock(void *data, const uint8_t *bytes, size_t len);
+static void node_restore_lock(tn_node_t *node);
 static void node_restore(tn_node_t *node);
 static void node_netmap_changed(void *data, tn_netmap_t *netmap,
     const tn_netmap_changes_t *changes);
@@ -123,14 +59,6 @@ static void node_state_changed(void *data, tn_control_state_e state,
     const char *text);
 static void node_ping(void *data, const tn_control_ping_t *ping);
 static void node_key_changed(void *data, const tn_keypair_t *pair);
-
-static void node_conn_connected(void *data, tn_conn_t *conn);
-static void node_conn_received(void *data, tn_conn_t *conn, uint8_t *bytes,
-    size_t len);
-static void node_conn_closed(void *data, tn_conn_t *conn, tn_conn_why_e why,
-    const char *text);
-
-static void node_conn_lost(tn_node_t *node, uint32_t id, const char *reason);
 
 static void node_endpoints(void *data, const tn_endpoint_t *endpoints,
     size_t n);
@@ -143,22 +71,16 @@ static void node_path(void *data, int64_t id, tn_path_kind_e kind,
 static const tn_control_ops_t  node_control_ops = {
     .now = node_now,
     .wall = node_wall,
-    .connect = node_connect,
-    .send = node_send,
-    .close = node_close,
+    .connect = tn_node_connect,
+    .send = tn_node_send,
+    .close = tn_node_close,
     .save = node_save,
     .keep_netmap = node_keep_netmap,
+    .keep_lock = node_keep_lock,
     .netmap_changed = node_netmap_changed,
     .state_changed = node_state_changed,
     .ping = node_ping,
     .node_key_changed = node_key_changed
-};
-
-static const tn_conn_ops_t  node_conn_ops = {
-    node_conn_connected,
-    node_conn_received,
-    NULL,
-    node_conn_closed
 };
 
 static const tn_data_ops_t  node_data_ops = {
@@ -291,9 +213,7 @@ tn_node_free(tn_node_t *node)
         tn_control_destroy(node->control);
     }
 
-    while (!tn_list_empty(&node->conns)) {
-        node_conn_done(tn_container(node->conns.next, node_conn_t, link));
-    }
+    tn_node_conns_done(node);
 
     if (node->tls != NULL) {
         tn_tls_free(node->tls);
@@ -449,8 +369,42 @@ node_start(tn_node_t *node)
         return;
     }
 
+    node_restore_lock(node);
     node_restore(node);
     tn_control_start(node->control);
+}
+
+
+/* it is of one registration: a node that is in no tailnet has none */
+static void
+node_restore_lock(tn_node_t *node)
+{
+    size_t            len;
+    tn_rc_t           rc;
+    uint8_t          *bytes;
+    tn_state_error_t  error;
+
+    if (!tn_control_saved(node->control)->registered) {
+        (void) tn_nodestate_keep_lock(node->state, NULL, 0, &error);
+        return;
+    }
+
+    rc = tn_nodestate_lock(node->state, &bytes, &len, &error);
+
+    if (rc == TN_NOTFOUND) {
+        return;
+    }
+
+    if (rc == TN_OK) {
+        rc = tn_control_restore_lock(node->control, bytes, len);
+        tn_state_free(bytes, len);
+        (void) snprintf(error.text, sizeof(error.text), "it is damaged");
+    }
+
+    if (rc != TN_OK) {
+        tn_log(&node->log, TN_LOG_ERR, "tailnet lock as it was kept cannot be "
+               "used, control is to be believed: %s", error.text);
+    }
 }
 
 
@@ -704,122 +658,6 @@ node_wall(void *data)
 }
 
 
-static void
-node_connect(void *data, uint32_t id, const char *host, uint16_t port,
-    bool tls)
-{
-    tn_node_t *node = data;
-
-    node_conn_t       *conn;
-    tn_conn_params_t   params;
-
-    conn = calloc(1, sizeof(node_conn_t));
-    if (conn == NULL) {
-        tn_log(&node->log, TN_LOG_ERR, "no memory for a connection");
-        return;
-    }
-
-    memset(&params, 0, sizeof(params));
-    params.host = host;
-    params.port = port;
-
-    params.tls = tls ? node->tls : NULL;
-    params.proxy = tn_proxies_choose(node->proxies, tls, host, port);
-
-    conn->node = node;
-    conn->id = id;
-    conn->conn = tn_conn_open(node->loop, node->resolver, &params,
-                              &node_conn_ops, conn);
-
-    if (conn->conn == NULL) {
-        tn_log(&node->log, TN_LOG_ERR, "no memory for a connection");
-        free(conn);
-        return;
-    }
-
-    tn_list_push(&node->conns, &conn->link);
-    node->nconns++;
-}
-
-
-static node_conn_t *
-node_conn(tn_node_t *node, uint32_t id)
-{
-    tn_link_t    *link;
-    node_conn_t  *conn;
-
-    tn_list_each(link, &node->conns) {
-        conn = tn_container(link, node_conn_t, link);
-
-        if (conn->id == id && !conn->closing) {
-            return conn;
-        }
-    }
-
-    return NULL;
-}
-
-
-static void
-node_conn_done(node_conn_t *conn)
-{
-    conn->node->nconns--;
-    tn_list_remove(&conn->link);
-    tn_conn_close(conn->conn);
-    free(conn);
-}
-
-
-static void
-node_send(void *data, uint32_t id, const uint8_t *bytes, size_t len)
-{
-    tn_node_t *node = data;
-
-    tn_rc_t       rc;
-    node_conn_t  *conn;
-
-    conn = node_conn(node, id);
-
-    if (conn == NULL) {
-        return;
-    }
-
-    rc = tn_conn_send(conn->conn, bytes, len);
-
-    /*
-     * A server that does not read for half a megabyte is as good as gone;
-     * the client's own watchdog redials.
-     */
-
-    if (rc != TN_OK) {
-        tn_log(&node->log, TN_LOG_WARN, "control does not take our bytes");
-    }
-}
-
-
-static void
-node_close(void *data, uint32_t id)
-{
-    tn_node_t *node = data;
-
-    node_conn_t  *conn;
-
-    conn = node_conn(node, id);
-
-    if (conn == NULL) {
-        return;
-    }
-
-    if (tn_conn_queued(conn->conn) == 0 || node->nconns > TN_NODE_CONNS_MAX) {
-        node_conn_done(conn);
-        return;
-    }
-
-    conn->closing = true;
-    tn_conn_shutdown(conn->conn);
-}
-
-
 static tn_rc_t
 node_save(void *data, const tn_control_saved_t *saved)
 {
@@ -863,6 +701,24 @@ node_keep_netmap(void *data, const uint8_t *bytes, size_t len)
         tn_log(&node->log, TN_LOG_INFO, "the netmap is not kept for the next "
                "start: %s", error.text);
     }
+}
+
+
+static tn_rc_t
+node_keep_lock(void *data, const uint8_t *bytes, size_t len)
+{
+    tn_node_t *node = data;
+
+    tn_rc_t           rc;
+    tn_state_error_t  error;
+
+    rc = tn_nodestate_keep_lock(node->state, bytes, len, &error);
+
+    if (rc != TN_OK) {
+        tn_log(&node->log, TN_LOG_ERR, "%s", error.text);
+    }
+
+    return rc;
 }
 
 
@@ -1024,74 +880,6 @@ node_key_changed(void *data, const tn_keypair_t *pair)
 }
 
 
-/* --- connections */
-
-static void
-node_conn_connected(void *data, tn_conn_t *c)
-{
-    node_conn_t *conn = data;
-
-    (void) c;
-
-    tn_control_connected(conn->node->control, conn->id);
-}
-
-
-static void
-node_conn_received(void *data, tn_conn_t *c, uint8_t *bytes, size_t len)
-{
-    node_conn_t *conn = data;
-
-    (void) c;
-
-    if (!conn->closing) {
-        tn_control_received(conn->node->control, conn->id, bytes, len);
-    }
-}
-
-
-static void
-node_conn_closed(void *data, tn_conn_t *c, tn_conn_why_e why,
-    const char *text)
-{
-    node_conn_t *conn = data;
-
-    char        reason[256];
-    bool        closing;
-    uint32_t    id;
-    tn_node_t  *node;
-
-    (void) c;
-    (void) why;
-
-    node = conn->node;
-    id = conn->id;
-    closing = conn->closing;
-    (void) snprintf(reason, sizeof(reason), "%s", text);
-
-    node_conn_done(conn);
-
-    if (!closing) {
-        node_conn_lost(node, id, reason);
-    }
-}
-
-
-static void
-node_conn_lost(tn_node_t *node, uint32_t id, const char *reason)
-{
-    tn_control_closed(node->control, id, reason);
-
-    if (node->online && !tn_control_online(node->control)) {
-        node->online = false;
-
-        if (node->path != NULL) {
-            tn_data_control_up(node->path, false);
-        }
-    }
-}
-
-
 /* --- words from the data thread */
 
 static void
@@ -1124,30 +912,7 @@ node_network(void *data)
 {
     tn_node_t *node = data;
 
-    size_t        i, n;
-    uint32_t      ids[TN_NODE_CONNS_MAX];
-    tn_link_t    *link, *next;
-    node_conn_t  *conn;
-
-    n = 0;
-
-    /* one that has another address now would only be missed in seconds */
-
-    tn_list_each_safe(link, next, &node->conns) {
-        conn = tn_container(link, node_conn_t, link);
-
-        if (n < TN_NODE_CONNS_MAX && !conn->closing
-            && tn_conn_is_rerouted(conn->conn))
-        {
-            ids[n++] = conn->id;
-            node_conn_done(conn);
-        }
-    }
-
-    for (i = 0; i < n; i++) {
-        node_conn_lost(node, ids[i], "the host's address is another");
-    }
-
+    tn_node_conns_rerouted(node);
     tn_control_wake(node->control);
 }
 

@@ -226,6 +226,25 @@ tn_nodestate_keep_netmap(tn_nodestate_t *state, const uint8_t *bytes,
 }
 
 
+tn_rc_t
+tn_nodestate_lock(tn_nodestate_t *state, uint8_t **bytes, size_t *len,
+    tn_state_error_t *error)
+{
+    return tn_state_read(state->dir, TN_NODESTATE_LOCK, TN_STATE_MAX, bytes,
+                         len, error);
+}
+
+
+tn_rc_t
+tn_nodestate_keep_lock(tn_nodestate_t *state, const uint8_t *bytes,
+    size_t len, tn_state_error_t *error)
+{
+    return bytes != NULL
+           ? tn_state_write(state->dir, TN_NODESTATE_LOCK, bytes, len, error)
+           : tn_state_remove(state->dir, TN_NODESTATE_LOCK, error);
+}
+
+
 static tn_rc_t
 nodestate_key(const json_t *root, const char *name, const char *prefix,
     tn_key_t *key)

@@ -16,6 +16,7 @@
 #define TN_NODESTATE_FILE  "node.json"
 #define TN_NODESTATE_MAX   65536
 #define TN_NODESTATE_NETMAP  "netmap.zst"
+#define TN_NODESTATE_LOCK  "lock.aums"
 
 typedef struct tn_nodestate_s  tn_nodestate_t;
 
@@ -48,6 +49,12 @@ tn_rc_t tn_nodestate_save(tn_nodestate_t *state, const char *control_url,
 tn_rc_t tn_nodestate_netmap(tn_nodestate_t *state, uint8_t **bytes,
     size_t *len, tn_state_error_t *error);
 tn_rc_t tn_nodestate_keep_netmap(tn_nodestate_t *state, const uint8_t *bytes,
+    size_t len, tn_state_error_t *error);
+
+/* the same of tailnet lock's updates, as tn_aums_pack() makes them */
+tn_rc_t tn_nodestate_lock(tn_nodestate_t *state, uint8_t **bytes, size_t *len,
+    tn_state_error_t *error);
+tn_rc_t tn_nodestate_keep_lock(tn_nodestate_t *state, const uint8_t *bytes,
     size_t len, tn_state_error_t *error);
 
 

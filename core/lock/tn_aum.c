@@ -41,9 +41,6 @@
 
 #define TN_AUM_KEY_25519       1
 
-/* Argon2i of a secret that ends tailnet lock */
-#define TN_AUM_DISABLING_LEN   32
-
 /* pairs of a map that TN_AUM_META_MAX may bound */
 #define TN_AUM_META_PAIRS_MAX  1024
 
@@ -146,21 +143,26 @@ tn_aum_read_key(tn_cursor_t *c, tn_aum_key_t *key)
 }
 
 
-/* the values are for who holds a secret: they must differ, no more */
 static void
-tn_aum_read_disabling(tn_cursor_t *c)
+tn_aum_read_disabling(tn_cursor_t *c, tn_aum_state_t *state)
 {
     size_t          i, j, n;
-    const uint8_t  *values[TN_AUM_DISABLING_MAX];
+    const uint8_t  *value;
 
     n = tn_cbor_array(c, TN_AUM_DISABLING_MAX);
     c->bad |= n == 0;
 
     for (i = 0; i < n && !c->bad; i++) {
-        values[i] = tn_cbor_fixed(c, TN_AUM_DISABLING_LEN);
+        value = tn_cbor_fixed(c, TN_AUM_DISABLING_LEN);
 
         for (j = 0; j < i && !c->bad; j++) {
-            c->bad |= memcmp(values[i], values[j], TN_AUM_DISABLING_LEN) == 0;
+            c->bad |= memcmp(value, state->disabling[j], TN_AUM_DISABLING_LEN)
+                      == 0;
+        }
+
+        if (value != NULL) {
+            memcpy(state->disabling[i], value, TN_AUM_DISABLING_LEN);
+            state->n_disabling = (unsigned) (i + 1);
         }
     }
 }
@@ -209,7 +211,7 @@ tn_aum_read_state(tn_cursor_t *c, tn_aum_state_t *state)
             break;
 
         case TN_AUM_F_DISABLING:
-            tn_aum_read_disabling(c);
+            tn_aum_read_disabling(c, state);
             break;
 
         case TN_AUM_F_KEYS:

@@ -16,6 +16,7 @@
 /* upstream tka/limits.go and Key.StaticValidate */
 #define TN_AUM_KEYS_MAX        512
 #define TN_AUM_DISABLING_MAX   32
+#define TN_AUM_DISABLING_LEN   32      /* Argon2i of a secret that ends it */
 #define TN_AUM_META_MAX        512     /* bytes of a key's names and values */
 #define TN_AUM_VOTES_MAX       4096
 
@@ -41,6 +42,8 @@ typedef struct {
     uint64_t      id[2];            /* fixed for the authority's lifetime */
     unsigned      n;
     tn_aum_key_t  keys[TN_AUM_KEYS_MAX];
+    unsigned      n_disabling;
+    uint8_t       disabling[TN_AUM_DISABLING_MAX][TN_AUM_DISABLING_LEN];
 } tn_aum_state_t;
 
 /* pointers into what was parsed */

@@ -12,11 +12,27 @@
  * kind that is not known changes nothing and is the new head, as upstream
  * promises to add no kind that changes the meaning of the others.
  *
- * Upstream resolves forks by the votes of those who signed, when it has
- * several updates with one parent in its store.  There is no store here.
+ * The store of updates, and which of two with one parent counts, is
+ * tn_aums.c.
  */
 
 #include "tn_lock.h"
+
+#include <argon2.h>
+#include <sodium.h>
+
+
+/* upstream tka/state.go: DisablementKDF() */
+#define TN_LOCK_KDF_SALT   "tailscale network-lock disablement salt"
+#define TN_LOCK_KDF_TIME   4
+#define TN_LOCK_KDF_KB     (16 * 1024)
+#define TN_LOCK_KDF_LANES  4
+
+#define TN_LOCK_SECRET_MAX  1024
+
+
+static tn_rc_t tn_lock_apply(tn_lock_t *lock, const uint8_t *data, size_t len,
+    bool verify);
 
 
 static const tn_aum_key_t *
@@ -160,6 +176,20 @@ tn_lock_update_key(tn_aum_state_t *state, const tn_aum_t *aum)
 tn_rc_t
 tn_lock_advance(tn_lock_t *lock, const uint8_t *data, size_t len)
 {
+    return tn_lock_apply(lock, data, len, true);
+}
+
+
+tn_rc_t
+tn_lock_replay(tn_lock_t *lock, const uint8_t *data, size_t len)
+{
+    return tn_lock_apply(lock, data, len, false);
+}
+
+
+static tn_rc_t
+tn_lock_apply(tn_lock_t *lock, const uint8_t *data, size_t len, bool verify)
+{
     tn_rc_t          rc;
     tn_aum_t         aum;
     tn_aum_state_t  *state;
@@ -178,7 +208,7 @@ tn_lock_advance(tn_lock_t *lock, const uint8_t *data, size_t len)
 
     state = &lock->state;
 
-    if (!tn_lock_is_signed(&aum, state)) {
+    if (verify && !tn_lock_is_signed(&aum, state)) {
         return TN_REFUSED;
     }
 
@@ -214,6 +244,80 @@ tn_lock_advance(tn_lock_t *lock, const uint8_t *data, size_t len)
     }
 
     return rc;
+}
+
+
+uint64_t
+tn_lock_weight(const tn_lock_t *lock, const tn_aum_t *aum)
+{
+    unsigned             i, j;
+    uint64_t             weight;
+    const tn_aum_key_t  *key;
+
+    weight = 0;
+
+    for (i = 0; i < aum->n; i++) {
+
+        /* a key that signed twice counts once */
+
+        for (j = 0; j < i; j++) {
+            if (memcmp(aum->signatures[i].key_id, aum->signatures[j].key_id,
+                       TN_ED25519_PUBLIC_LEN) == 0)
+            {
+                break;
+            }
+        }
+
+        key = j == i ? tn_lock_key(lock, aum->signatures[i].key_id) : NULL;
+        weight += key ? key->votes : 0;
+    }
+
+    return weight;
+}
+
+
+bool
+tn_lock_disables(const tn_lock_t *lock, const uint8_t *secret, size_t len)
+{
+    bool            good;
+    uint8_t         hash[TN_AUM_DISABLING_LEN];
+    unsigned        i;
+    argon2_context  context;
+
+    if (len == 0 || len > TN_LOCK_SECRET_MAX) {
+        return false;
+    }
+
+    /* the lanes one by one: a thread would gain nothing */
+
+    memset(&context, 0, sizeof(context));
+    context.out = hash;
+    context.outlen = sizeof(hash);
+    context.pwd = (uint8_t *) (uintptr_t) secret;
+    context.pwdlen = (uint32_t) len;
+    context.salt = (uint8_t *) (uintptr_t) TN_LOCK_KDF_SALT;
+    context.saltlen = sizeof(TN_LOCK_KDF_SALT) - 1;
+    context.t_cost = TN_LOCK_KDF_TIME;
+    context.m_cost = TN_LOCK_KDF_KB;
+    context.lanes = TN_LOCK_KDF_LANES;
+    context.threads = 1;
+    context.version = ARGON2_VERSION_13;
+    context.flags = ARGON2_DEFAULT_FLAGS;
+
+    if (argon2_ctx(&context, Argon2_i) != ARGON2_OK) {
+        return false;
+    }
+
+    good = false;
+
+    for (i = 0; i < lock->state.n_disabling; i++) {
+        good |= sodium_memcmp(hash, lock->state.disabling[i], sizeof(hash))
+                == 0;
+    }
+
+    tn_wipe(hash, sizeof(hash));
+
+    return good;
 }
 
 

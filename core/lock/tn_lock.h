@@ -33,6 +33,20 @@ typedef struct {
 tn_rc_t tn_lock_start(tn_lock_t *lock, const uint8_t *data, size_t len);
 tn_rc_t tn_lock_advance(tn_lock_t *lock, const uint8_t *data, size_t len);
 
+/* the same for one that advance took before: its signatures are not looked at
+ * again */
+tn_rc_t tn_lock_replay(tn_lock_t *lock, const uint8_t *data, size_t len);
+
+/* the votes of those who signed it, by the state of its parent */
+uint64_t tn_lock_weight(const tn_lock_t *lock, const tn_aum_t *aum);
+
+/*
+ * Whether this secret ends tailnet lock.  It takes Argon2i: 16 MB, and some
+ * 50 ms.
+ */
+bool tn_lock_disables(const tn_lock_t *lock, const uint8_t *secret,
+    size_t len);
+
 /* the trusted key with this id (32 bytes), or NULL */
 const tn_aum_key_t *tn_lock_key(const tn_lock_t *lock, const uint8_t *id);
 

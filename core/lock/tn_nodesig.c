@@ -49,7 +49,7 @@ tn_nodesig_read_link(tn_nodesig_t *sig, tn_cursor_t *c)
     size_t              n;
     uint64_t            kind;
     unsigned            last, key;
-    const uint8_t      *start, *at;
+    const uint8_t      *whole, *start, *at;
     tn_nodesig_link_t  *link;
 
     if (sig->n == TN_NODESIG_DEPTH_MAX) {
@@ -58,6 +58,7 @@ tn_nodesig_read_link(tn_nodesig_t *sig, tn_cursor_t *c)
     }
 
     link = &sig->links[sig->n++];
+    whole = c->pos;
     link->pairs = (uint8_t) tn_cbor_map(c, TN_NODESIG_WRAPPING);
 
     start = c->pos;
@@ -111,6 +112,8 @@ tn_nodesig_read_link(tn_nodesig_t *sig, tn_cursor_t *c)
 
     link->after.data = start;
     link->after.len = (size_t) (c->pos - start);
+    link->whole.data = whole;
+    link->whole.len = (size_t) (c->pos - whole);
 }
 
 

@@ -32,6 +32,8 @@ typedef struct {
     const uint8_t  *signature;      /* 64 */
     const uint8_t  *wrapping;       /* 32: the key that may sign around it */
 
+    tn_str_t        whole;          /* the link with all nested in it */
+
     /* the pairs of the map before the signature's and after */
     uint8_t         pairs;
     tn_str_t        before;

@@ -45,7 +45,6 @@ static const char  whole[] =
     "\"Routes\":{\"tail.test.\":null,\"corp\":[{\"Addr\":\"10.0.0.1\"}]},"
     "\"ExtraRecords\":[{\"Name\":\"e.tail.test\",\"Value\":\"100.64.0.9\"},"
     "{\"Name\":\"e.tail.test\",\"Type\":\"AAAA\",\"Value\":\"fd00::9\"}]},"
-    "\"TKAInfo\":{\"Head\":\"ABC\"},"
     "\"PacketFilters\":{\"base\":[{\"SrcIPs\":[\"*\",\"100.64.0.0/10\","
     "\"fd00::1\",\"1.2.3.4-1.2.3.9\",\"cap:x\"],\"DstPorts\":[{\"IP\":\"*\","
     "\"Ports\":{\"First\":0,\"Last\":65535}},{\"IP\":\"100.64.0.1\","

@@ -22,6 +22,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log"
+	"os"
 	"strings"
 
 	"filippo.io/edwards25519"
@@ -533,6 +534,12 @@ func word(v bool) string {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "chain" {
+		chains()
+		resigns()
+		return
+	}
+
 	authority()
 	points()
 }
