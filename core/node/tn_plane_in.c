@@ -161,13 +161,21 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     tn_packet_t          p;
     tn_filter_verdict_t  verdict;
 
-    if (tn_unlikely(plane->capture)) {
-        plane->ops->capture(plane->data, false, bytes, len);
-    }
-
     if (tn_packet_parse(&p, bytes, len) != TN_OK) {
+        if (tn_unlikely(plane->capture)) {
+            plane->ops->capture(plane->data, false, bytes, len);
+        }
+
         plane->stats.in_malformed++;
         return;
+    }
+
+    if (tn_unlikely(peer->masqueraded)) {
+        tn_plane_masq_dst(plane, peer, bytes, &p);
+    }
+
+    if (tn_unlikely(plane->capture)) {
+        plane->ops->capture(plane->data, false, bytes, len);
     }
 
     caps = peer->caps;

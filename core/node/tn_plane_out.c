@@ -62,6 +62,7 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
 
     plane->now = now;
     plane->peer = tn_wg_peer_data(wg);
+    plane->snat = tn_plane_masq_out(plane, plane->peer, &p);
     tn_path_route(plane->peer->path, now, &plane->route);
 
     n = tn_split(&vnet, packet, len, plane_emit, plane);
@@ -103,6 +104,10 @@ plane_emit(void *data, uint8_t *packet, size_t len)
 
     if (tn_unlikely(plane->capture)) {
         plane->ops->capture(plane->data, true, packet, len);
+    }
+
+    if (tn_unlikely(plane->snat)) {
+        tn_plane_masq_src(plane, peer, packet, len);
     }
 
     if (plane->route.udp.port != 0) {
@@ -208,7 +213,7 @@ plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
 
 void
 tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
-    const uint8_t *packet, size_t len)
+    uint8_t *packet, size_t len)
 {
     if (len == 0) {
         return;
@@ -216,6 +221,10 @@ tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
 
     if (tn_unlikely(plane->capture)) {
         plane->ops->capture(plane->data, true, packet, len);
+    }
+
+    if (peer->masqueraded) {
+        tn_plane_masq_src(plane, peer, packet, len);
     }
 
     if (tn_wg_seal(peer->wg, now, packet, len, plane->sealed) != TN_OK) {

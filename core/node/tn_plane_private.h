@@ -32,6 +32,9 @@ typedef struct {
     uint64_t         caps;          /* of its own addresses */
     tn_ip_t          own4;
     tn_ip_t          own6;
+    tn_ip_t          masq4;         /* our addresses as it knows us */
+    tn_ip_t          masq6;
+    bool             masqueraded;   /* one of both is there */
     tn_key_t         disco;         /* by the netmap */
     tn_key_t         said_disco;    /* by the peer since then, or zero */
     bool             wireguard_only;
@@ -98,6 +101,7 @@ struct tn_plane_s {
     tn_ms_t                now;
     tn_plane_peer_t       *peer;
     tn_path_route_t        route;
+    bool                   snat;    /* from us to a masqueraded peer */
 
     /* a message that does not go by UDP, or not only */
     uint8_t                sealed[TN_WG_PACKET_MAX + TN_WGMSG_DATA_OVERHEAD];
@@ -120,6 +124,21 @@ void tn_plane_peer_remove(tn_plane_peer_t *peer);
  */
 void tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     const tn_path_from_t *from, uint8_t *bytes, size_t len);
+
+
+/* --- masqueraded peers (tn_plane_masq.c), before the filter and behind it */
+
+/* whether a packet of ours, by its summary, is to be changed */
+bool tn_plane_masq_out(const tn_plane_t *plane, const tn_plane_peer_t *peer,
+    const tn_packet_t *p);
+
+/* the source of a packet of ours, if so */
+void tn_plane_masq_src(const tn_plane_t *plane, const tn_plane_peer_t *peer,
+    uint8_t *packet, size_t len);
+
+/* the destination of a peer's packet, and that in *p */
+void tn_plane_masq_dst(const tn_plane_t *plane, const tn_plane_peer_t *peer,
+    uint8_t *packet, tn_packet_t *p);
 
 
 /* --- pings (tn_plane_ping.c) */
@@ -155,7 +174,7 @@ void tn_plane_tally_message(tn_plane_peer_t *peer, const tn_addr_t *addr,
 
 /* a packet that the node itself makes */
 void tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
-    const uint8_t *packet, size_t len);
+    uint8_t *packet, size_t len);
 
 /* one WireGuard message along the peer's present path */
 void tn_plane_send(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,

@@ -200,6 +200,10 @@ plane_peer_set(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update)
     peer->wireguard_only = update->wireguard_only;
     peer->own4 = update->own4;
     peer->own6 = update->own6;
+    peer->masq4 = update->masq4;
+    peer->masq6 = update->masq6;
+    peer->masqueraded = !tn_ip_is_none(&peer->masq4)
+                        || !tn_ip_is_none(&peer->masq6);
 
     /*
      * Traffic with an expired peer ends with its allowed IPs.  A peer that

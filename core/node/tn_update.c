@@ -231,6 +231,9 @@ tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
     peer->wireguard_only = node->wireguard_only;
     peer->relay_capable = node->cap_version >= TN_UPDATE_RELAY_VERSION;
 
+    peer->masq4 = node->masq_v4;
+    peer->masq6 = node->masq_v6;
+
     (void) tn_netmap_node_ip(node, true, &peer->own4);
     (void) tn_netmap_node_ip(node, false, &peer->own6);
 

@@ -35,6 +35,8 @@ typedef struct {
     bool           relay_capable;   /* knows of peer relays */
     tn_ip_t        own4;            /* first own addresses, or none */
     tn_ip_t        own6;
+    tn_ip_t        masq4;           /* our addresses as it knows us, or none: */
+    tn_ip_t        masq6;           /*     the same as to others */
 } tn_update_peer_t;
 
 
