@@ -8,7 +8,9 @@ SAN ?=
 
 PKGS = libsodium libnghttp2 jansson libzstd libcares openssl libargon2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lpthread
+# port mapping: Debian 12 has no .pc files of these
+LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lminiupnpc -lnatpmp \
+       -lpthread
 
 WARN = -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes \
        -Wmissing-prototypes -Wwrite-strings

@@ -93,6 +93,13 @@ static ngx_command_t  ngx_tailnet_commands[] = {
       0,
       NULL },
 
+    { ngx_string("port_mapping"),
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      0,
+      offsetof(ngx_tailnet_node_t, port_mapping),
+      NULL },
+
     { ngx_string("static_endpoints"),
       NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_1MORE,
       ngx_tailnet_endpoints,

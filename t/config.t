@@ -197,6 +197,9 @@ my @bad = (
     ['accept_routes', node('accept_routes 1;'),
      'invalid value "1" in "accept_routes" directive, it must be "on" or '
      . '"off"', 4],
+    ['port_mapping', node('port_mapping upnp;'),
+     'invalid value "upnp" in "port_mapping" directive, it must be "on" or '
+     . '"off"', 4],
     ['port: number', node('port any;'),
      'invalid "port" "any", 0 to 65535 expected', 4],
     ['port: range', node('port 65536;'),

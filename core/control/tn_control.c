@@ -1165,5 +1165,6 @@ tn_control_netinfo_equal(const tn_netinfo_t *a, const tn_netinfo_t *b)
            && a->working_udp == b->working_udp
            && a->upnp == b->upnp
            && a->pmp == b->pmp
-           && a->pcp == b->pcp;
+           && a->pcp == b->pcp
+           && a->have_port_map == b->have_port_map;
 }

@@ -261,9 +261,7 @@ tn_control_netinfo_json(const tn_netinfo_t *netinfo)
     tn_control_put_state(o, "PMP", netinfo->pmp);
     tn_control_put_state(o, "PCP", netinfo->pcp);
 
-    if (netinfo->upnp == TN_YES || netinfo->pmp == TN_YES
-        || netinfo->pcp == TN_YES)
-    {
+    if (netinfo->have_port_map) {
         json_object_set_new(o, "HavePortMap", json_true());
     }
 

@@ -20,6 +20,7 @@
 #include "host/tn_lwnet.h"
 #include "host/tn_members.h"
 #include "host/tn_pool.h"
+#include "host/tn_portmap.h"
 #include "host/tn_tool.h"
 
 #include <errno.h>
@@ -30,6 +31,9 @@
 
 /* until a netmap from the disk is shown to those who may know better */
 #define CORE_SETTLE_MS  10000
+
+/* for port mappings to be given back; the supervisor waits twice as long */
+#define CORE_DRAIN_MS   500
 
 
 typedef struct {
@@ -169,6 +173,8 @@ tn_core_run(int ctl_fd)
     while (!tn_list_empty(&core->slots)) {
         core_slot_free(tn_container(core->slots.next, core_slot_t, link));
     }
+
+    tn_portmap_drain(CORE_DRAIN_MS);
 
     if (core->dial != NULL) {
         tn_dial_destroy(core->dial);

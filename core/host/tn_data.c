@@ -145,6 +145,10 @@ tn_data_start(const tn_data_conf_t *conf)
         goto failed;
     }
 
+    if (tn_data_portmap_create(data, conf) != TN_OK) {
+        goto failed;
+    }
+
     data->netmon = tn_netmon_create(&data->loop, tn_data_net_changed, data,
                                     conf->log);
     tn_data_local(data);
@@ -221,6 +225,7 @@ data_free(tn_data_t *data)
 
     tn_lwnet_destroy(data->lwnet);
     tn_plane_destroy(data->plane);
+    tn_portmap_stop(data->portmap);
 
     if (data->capture != NULL) {
         tn_capture_stop(data->capture);
@@ -272,8 +277,7 @@ tn_data_plane_create(tn_data_t *data)
 
     tn_plane_set_capture(data->plane, data->capture != NULL);
     tn_derpconn_set_path(data->derp, tn_plane_path(data->plane));
-    tn_path_set_extra(tn_plane_path(data->plane), data->loop.now,
-                      data->extra, data->nextra);
+    tn_data_portmap_say(data);
 
     return TN_OK;
 }
@@ -304,6 +308,7 @@ tn_data_local(tn_data_t *data)
     tn_path_set_local(tn_plane_path(data->plane), data->loop.now, addrs, n,
                       port4, port6);
     tn_data_relay_local(data->relay);
+    tn_data_portmap_want(data);
 }
 
 

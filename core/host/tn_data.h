@@ -60,6 +60,7 @@ typedef struct {
     const tn_addr_t      *static_endpoints;
     size_t                nstatic;      /* those over TN_DATA_STATIC lost */
     uint16_t              relay_port;   /* of a peer relay, 0: none */
+    bool                  port_mapping; /* ask the router for a port */
 } tn_data_conf_t;
 
 #define TN_DATA_STATIC  8

@@ -199,6 +199,10 @@ tn_data_net_changed(void *arg, bool addrs_changed)
         tn_path_network_changed(tn_plane_path(data->plane), data->loop.now);
     }
 
+    if (data->portmap != NULL) {
+        tn_portmap_network_changed(data->portmap);
+    }
+
     tn_data_say_network(data);
 }
 

@@ -12,6 +12,7 @@
 
 #include "host/tn_derpconn.h"
 #include "host/tn_netmon.h"
+#include "host/tn_portmap.h"
 #include "host/tn_resolve.h"
 #include "host/tn_tun.h"
 #include "host/tn_udp.h"
@@ -69,6 +70,11 @@ struct tn_data_s {
 
     tn_endpoint_t          extra[TN_DATA_STATIC];
     size_t                 nextra;
+
+    tn_portmap_t          *portmap;         /* NULL: not wanted */
+    tn_portmap_state_t     mapped;
+    bool                   may_map;         /* control has said what we may */
+    bool                   no_upnp;
 };
 
 
@@ -123,6 +129,17 @@ tn_rc_t tn_data_relay_allocate(void *arg, tn_ms_t now, const tn_key_t *asker,
     const tn_key_t client[2], tn_disco_relay_t *place);
 tn_rc_t tn_data_relay_send(void *arg, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
+
+
+/* tn_data_portmap.c */
+
+/* TN_OK also when there is to be none */
+tn_rc_t tn_data_portmap_create(tn_data_t *data, const tn_data_conf_t *conf);
+
+/* an update from control, an own port, or the plane is another one */
+void tn_data_portmap_update(tn_data_t *data, const tn_update_t *update);
+void tn_data_portmap_want(tn_data_t *data);
+void tn_data_portmap_say(tn_data_t *data);
 
 
 /* tn_data_ops.c */

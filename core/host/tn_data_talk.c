@@ -363,6 +363,7 @@ data_on_update(void *arg)
             data->random_port = order->update->random_port;
         }
 
+        tn_data_portmap_update(data, order->update);
         tn_plane_update(data->plane, data->loop.now, order->update);
 
         if (rebind) {

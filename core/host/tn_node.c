@@ -524,6 +524,7 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.static_endpoints = node->conf.static_endpoints;
     conf.nstatic = node->conf.nstatic;
     conf.relay_port = node->conf.relay_port;
+    conf.port_mapping = (node->conf.flags & TN_IPC_NO_PORT_MAP) == 0;
 
     node->tun = -1;
     node->udp4 = -1;

@@ -474,6 +474,8 @@ tn_update_knobs(tn_update_t *update, const tn_netmap_node_t *self)
     knobs->no_relay = tn_netmap_node_cap(self, "disable-relay-client")
                       != NULL;
 
+    update->no_upnp = tn_netmap_node_cap(self, "debug-disable-upnp") != NULL;
+
     update->random_port = tn_netmap_node_cap(self, "randomize-client-port")
                           != NULL;
 }

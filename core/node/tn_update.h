@@ -63,6 +63,7 @@ typedef struct {
     size_t             nlocal;
     tn_path_knobs_t    knobs;       /* by attributes of self, with has_self */
     bool               random_port; /* of the WireGuard sockets */
+    bool               no_upnp;     /* no port mapping by UPnP */
     uint32_t           home_derp;   /* where peers look for us, 0: unknown */
 
     /* NULL: unchanged; taken over by the filter */

@@ -478,17 +478,6 @@ tn_path_set_local(tn_path_t *path, tn_ms_t now, const tn_addr_t *addrs,
 
 
 void
-tn_path_set_extra(tn_path_t *path, tn_ms_t now,
-    const tn_endpoint_t *endpoints, size_t n)
-{
-    path->nextra = (uint32_t) tn_min(n, (size_t) TN_PATH_EXTRA_MAX);
-    memcpy(path->extra, endpoints, path->nextra * sizeof(tn_endpoint_t));
-
-    tn_path_restun(path, now, false);
-}
-
-
-void
 tn_path_network_changed(tn_path_t *path, tn_ms_t now)
 {
     tn_hash_node_t  *link;

@@ -340,6 +340,10 @@ void tn_path_set_local(tn_path_t *path, tn_ms_t now, const tn_addr_t *addrs,
 void tn_path_set_extra(tn_path_t *path, tn_ms_t now,
     const tn_endpoint_t *endpoints, size_t n);
 
+/* what the router offers of port mapping, for NetInfo */
+void tn_path_set_portmap(tn_path_t *path, tn_ms_t now, tn_tristate_e upnp,
+    tn_tristate_e pmp, tn_tristate_e pcp, bool mapped);
+
 /* interfaces, routes or sockets changed, or the machine slept */
 void tn_path_network_changed(tn_path_t *path, tn_ms_t now);
 

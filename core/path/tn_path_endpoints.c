@@ -188,6 +188,52 @@ tn_path_stun_https(void *data, uint32_t id, uint32_t region,
 }
 
 
+void
+tn_path_set_extra(tn_path_t *path, tn_ms_t now,
+    const tn_endpoint_t *endpoints, size_t n)
+{
+    uint32_t  i, k;
+
+    path->nextra = (uint32_t) tn_min(n, (size_t) TN_PATH_EXTRA_MAX);
+    memcpy(path->extra, endpoints, path->nextra * sizeof(tn_endpoint_t));
+
+    /* a mapping that is gone leads to nobody, or to somebody else */
+
+    for (i = 0, k = 0; i < path->ncache; i++) {
+        if (path->cache[i].endpoint.type != TN_ENDPOINT_PORTMAPPED) {
+            path->cache[k++] = path->cache[i];
+        }
+    }
+
+    path->ncache = k;
+
+    tn_path_restun(path, now, false);
+}
+
+
+void
+tn_path_set_portmap(tn_path_t *path, tn_ms_t now, tn_tristate_e upnp,
+    tn_tristate_e pmp, tn_tristate_e pcp, bool mapped)
+{
+    path->upnp = upnp;
+    path->pmp = pmp;
+    path->pcp = pcp;
+    path->have_port_map = mapped;
+
+    if (!path->netinfo_told) {
+        return;             /* with the first report */
+    }
+
+    path->netinfo.upnp = upnp;
+    path->netinfo.pmp = pmp;
+    path->netinfo.pcp = pcp;
+    path->netinfo.have_port_map = mapped;
+    path->netinfo_told = false;
+
+    tn_path_tell_netinfo(path, now);
+}
+
+
 static void
 tn_path_stun_done(void *data, tn_ms_t now, const tn_netcheck_report_t *report)
 {
@@ -282,6 +328,10 @@ tn_path_report_netinfo(tn_path_t *path, const tn_netcheck_report_t *report)
     netinfo.working_udp = report->udp ? TN_YES : TN_NO;
     netinfo.working_ipv6 = report->v6 ? TN_YES : TN_NO;
     netinfo.os_has_ipv6 = path->port6 != 0 ? TN_YES : TN_NO;
+    netinfo.upnp = path->upnp;
+    netinfo.pmp = path->pmp;
+    netinfo.pcp = path->pcp;
+    netinfo.have_port_map = path->have_port_map;
 
     for (i = 0; i < path->map->nregions; i++) {
         for (k = 0; k < 2; k++) {

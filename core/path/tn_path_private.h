@@ -313,6 +313,10 @@ struct tn_path_s {
     bool                 have6;
     tn_endpoint_t        extra[TN_PATH_EXTRA_MAX];
     uint32_t             nextra;
+    tn_tristate_e        upnp;
+    tn_tristate_e        pmp;
+    tn_tristate_e        pcp;
+    bool                 have_port_map;
     tn_path_cached_t     cache[TN_PATH_CACHE_MAX];
     uint32_t             ncache;
 

@@ -54,6 +54,7 @@ typedef struct {
     tn_tristate_e         upnp;
     tn_tristate_e         pmp;
     tn_tristate_e         pcp;
+    bool                  have_port_map;    /* there is one now */
     tn_netinfo_latency_t  latency[TN_NETINFO_LATENCIES_MAX];
     uint32_t              nlatency;
 } tn_netinfo_t;

@@ -134,6 +134,30 @@ test_changes(void)
 }
 
 
+static void
+test_orders(void)
+{
+    tn_update_t  *update;
+
+    ok(apply("{\"Node\":{\"ID\":1,\"Name\":\"me.t.\",\"Key\":\"" KEY_ME
+             "\",\"Addresses\":[\"100.64.0.1/32\"],\"CapMap\":{"
+             "\"only-tcp-443\":null,\"debug-disable-upnp\":null}}}"),
+       "control gives orders");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->has_self && update->knobs.only_tcp_443 && update->no_upnp
+       && !update->random_port, "they are told, and no other");
+    tn_update_free(update);
+
+    ok(apply("{\"Node\":{\"ID\":1,\"Name\":\"me.t.\",\"Key\":\"" KEY_ME
+             "\",\"Addresses\":[\"100.64.0.1/32\"]}}"),
+       "control takes them back");
+    update = tn_update_create(netmap, &changes, false);
+    ok(update->has_self && !update->knobs.only_tcp_443 && !update->no_upnp,
+       "which is told too");
+    tn_update_free(update);
+}
+
+
 #define RELAY_RULE(src, dst, cap)                                             \
     "{\"PacketFilter\":[{\"SrcIPs\":[\"" src "\"],\"CapGrant\":"              \
     "[{\"Dsts\":[\"" dst "\"],\"CapMap\":{\"" cap "\":null}}]}]}"
@@ -269,6 +293,7 @@ main(void)
 
     test_whole();
     test_changes();
+    test_orders();
     test_relay();
     test_unsigned();
 

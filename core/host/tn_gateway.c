@@ -1,0 +1,117 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Gateways with a public address are left alone, as upstream does: such a
+ * host is in a data centre, and what answers there is not ours to command.
+ */
+
+#include "host/tn_gateway.h"
+
+#include <linux/route.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+
+#define TN_GATEWAY_ROUTES  1000     /* lines read of a long table */
+
+
+tn_rc_t
+tn_gateway_find(tn_ip_t *gateway, tn_ip_t *self)
+{
+    FILE     *routes;
+    tn_rc_t   rc;
+
+    routes = fopen("/proc/net/route", "re");
+    if (routes == NULL) {
+        return TN_NOTFOUND;
+    }
+
+    rc = tn_gateway_read(routes, gateway);
+    (void) fclose(routes);
+
+    return rc == TN_OK ? tn_gateway_self(gateway, self) : rc;
+}
+
+
+tn_rc_t
+tn_gateway_read(FILE *routes, tn_ip_t *gateway)
+{
+    int           i;
+    bool          found;
+    char          line[256];
+    tn_ip_t       ip;
+    uint32_t      v4;
+    unsigned int  to, via, flags, metric, mask, lowest;
+
+    found = false;
+    lowest = 0;
+
+    for (i = 0; i < TN_GATEWAY_ROUTES; i++) {
+
+        if (fgets(line, sizeof(line), routes) == NULL) {
+            break;
+        }
+
+        if (sscanf(line, "%*15s %8x %8x %4x %*u %*u %u %8x", &to, &via,
+                   &flags, &metric, &mask) != 5)
+        {
+            continue;
+        }
+
+        if (to != 0 || mask != 0
+            || (flags & (RTF_UP | RTF_GATEWAY)) != (RTF_UP | RTF_GATEWAY))
+        {
+            continue;
+        }
+
+        /* the digits are those of the number in memory */
+
+        v4 = via;
+        ip = tn_ip_from_v4((uint8_t *) &v4);
+
+        if (tn_ip_is_private(&ip) && (!found || metric < lowest)) {
+            *gateway = ip;
+            lowest = metric;
+            found = true;
+        }
+    }
+
+    return found ? TN_OK : TN_NOTFOUND;
+}
+
+
+tn_rc_t
+tn_gateway_self(const tn_ip_t *gateway, tn_ip_t *self)
+{
+    int                      s;
+    tn_rc_t                  rc;
+    size_t                   len;
+    tn_addr_t                addr;
+    socklen_t                n;
+    struct sockaddr_storage  ss;
+
+    addr.ip = *gateway;
+    addr.port = 9;
+    len = tn_addr_to_sockaddr(&addr, &ss);
+
+    s = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (s == -1) {
+        return TN_NOTFOUND;
+    }
+
+    rc = TN_NOTFOUND;
+    n = sizeof(ss);
+
+    if (connect(s, (struct sockaddr *) &ss, (socklen_t) len) == 0
+        && getsockname(s, (struct sockaddr *) &ss, &n) == 0
+        && tn_addr_from_sockaddr(&addr, &ss) == TN_OK)
+    {
+        *self = addr.ip;
+        rc = TN_OK;
+    }
+
+    (void) close(s);
+
+    return rc;
+}

@@ -1,0 +1,293 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * UPnP Internet Gateway Devices, by miniupnpc: search, description, and the
+ * calls of WANIPConnection or WANPPPConnection.
+ *
+ * Anybody on the LAN may answer a search, with an URL of his choice, and a
+ * description may name any URL to control the device by.  Only those of the
+ * gateway itself are visited: UPNP_GetValidIGD(), which would go everywhere
+ * and has other arguments in each API version, is not used for that reason.
+ */
+
+#include "host/tn_portmap_ask.h"
+
+#include "crypto/tn_curve.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <miniupnpc/miniupnpc.h>
+#include <miniupnpc/upnpcommands.h>
+#include <miniupnpc/upnperrors.h>
+
+
+#define TN_UPNP_SEARCH_MS   1000    /* devices answer within this second */
+#define TN_UPNP_TTL         2
+#define TN_UPNP_DEVICES     10      /* looked at */
+#define TN_UPNP_CONFLICTS   3       /* tries of another external port */
+
+#define TN_UPNP_ONLY_PERMANENT   725
+#define TN_UPNP_CONFLICT         718
+
+#define TN_UPNP_IP   "urn:schemas-upnp-org:service:WANIPConnection:"
+#define TN_UPNP_PPP  "urn:schemas-upnp-org:service:WANPPPConnection:"
+#define TN_UPNP_IP2  TN_UPNP_IP "2"
+
+
+static tn_rc_t upnp_find(const tn_portmap_site_t *site,
+    tn_portmap_lease_t *lease);
+static bool upnp_describe(const tn_portmap_site_t *site, const char *url,
+    tn_portmap_lease_t *lease);
+static bool upnp_service(const tn_portmap_site_t *site, const char *url,
+    const struct IGDdatas_service *service, tn_portmap_lease_t *lease);
+static bool upnp_is_of(const char *url, const tn_ip_t *gateway);
+static tn_rc_t upnp_map(const tn_portmap_site_t *site,
+    tn_portmap_lease_t *lease);
+static int upnp_add(const tn_portmap_site_t *site, tn_portmap_lease_t *lease,
+    uint32_t lifetime);
+
+
+tn_rc_t
+tn_portmap_upnp_ask(const tn_portmap_site_t *site, tn_portmap_lease_t *lease)
+{
+    tn_rc_t  rc;
+
+    if (lease->proto == TN_PORTMAP_UPNP && lease->url[0] != '\0'
+        && upnp_map(site, lease) == TN_OK)
+    {
+        return TN_OK;
+    }
+
+    /* a gateway that was started again may listen elsewhere */
+
+    rc = upnp_find(site, lease);
+
+    return rc == TN_OK ? upnp_map(site, lease) : rc;
+}
+
+
+bool
+tn_portmap_upnp_look(const tn_portmap_site_t *site)
+{
+    tn_portmap_lease_t  lease;
+
+    memset(&lease, 0, sizeof(lease));
+
+    return upnp_find(site, &lease) == TN_OK;
+}
+
+
+void
+tn_portmap_upnp_release(const tn_portmap_lease_t *lease)
+{
+    char  port[8];
+
+    (void) snprintf(port, sizeof(port), "%u", lease->external.port);
+    (void) UPNP_DeletePortMapping(lease->url, lease->service, port, "UDP",
+                                  NULL);
+}
+
+
+/* the URL and the service into the lease */
+static tn_rc_t
+upnp_find(const tn_portmap_site_t *site, tn_portmap_lease_t *lease)
+{
+    static const char *const  types[] = {
+        "urn:schemas-upnp-org:device:InternetGatewayDevice:1",
+        "ssdp:all",
+        NULL
+    };
+
+    int              n, err;
+    bool             found;
+    char             self[TN_ADDR_TEXT];
+    struct UPNPDev  *list, *device;
+
+    err = 0;
+    list = upnpDiscoverDevices(types, TN_UPNP_SEARCH_MS,
+                               tn_ip_text(&site->self, self), NULL, 0, 0,
+                               TN_UPNP_TTL, &err, 0);
+    found = false;
+
+    for (device = list, n = 0;
+         device != NULL && n < TN_UPNP_DEVICES && !found
+         && !atomic_load(site->stop);
+         device = device->pNext, n++)
+    {
+        found = device->descURL != NULL
+                && upnp_describe(site, device->descURL, lease);
+    }
+
+    freeUPNPDevlist(list);
+
+    return found ? TN_OK : TN_NOTFOUND;
+}
+
+
+static bool
+upnp_describe(const tn_portmap_site_t *site, const char *url,
+    tn_portmap_lease_t *lease)
+{
+    bool             found;
+    char             lan[TN_ADDR_TEXT];
+    struct UPNPUrls  urls;
+    struct IGDdatas  data;
+
+    if (!upnp_is_of(url, &site->gateway)) {
+        return false;
+    }
+
+    memset(&urls, 0, sizeof(urls));
+    memset(&data, 0, sizeof(data));
+
+    if (UPNP_GetIGDFromUrl(url, &urls, &data, lan, sizeof(lan)) != 1) {
+        return false;
+    }
+
+    found = upnp_service(site, urls.controlURL, &data.first, lease);
+
+    FreeUPNPUrls(&urls);
+
+    return found;
+}
+
+
+static bool
+upnp_service(const tn_portmap_site_t *site, const char *url,
+    const struct IGDdatas_service *service, tn_portmap_lease_t *lease)
+{
+    const char  *type;
+
+    type = service->servicetype;
+
+    if (url == NULL || !upnp_is_of(url, &site->gateway)
+        || strlen(url) >= sizeof(lease->url)
+        || strnlen(type, MINIUPNPC_URL_MAXSIZE) >= sizeof(lease->service)
+        || (strncmp(type, TN_UPNP_IP, sizeof(TN_UPNP_IP) - 1) != 0
+            && strncmp(type, TN_UPNP_PPP, sizeof(TN_UPNP_PPP) - 1) != 0))
+    {
+        return false;
+    }
+
+    memcpy(lease->url, url, strlen(url) + 1);
+    memcpy(lease->service, type, strlen(type) + 1);
+
+    return true;
+}
+
+
+/* http://gateway:port/..., the address in digits, nothing else */
+static bool
+upnp_is_of(const char *url, const tn_ip_t *gateway)
+{
+    size_t      n;
+    tn_ip_t     ip;
+    const char  *host;
+
+    if (strncmp(url, "http://", 7) != 0) {
+        return false;
+    }
+
+    host = url + 7;
+    n = strcspn(host, ":/");
+
+    return tn_ip_parse(&ip, host, n) == TN_OK && tn_ip_equal(&ip, gateway);
+}
+
+
+static tn_rc_t
+upnp_map(const tn_portmap_site_t *site, tn_portmap_lease_t *lease)
+{
+    int       rc, i;
+    char      text[64];
+    uint32_t  lifetime;
+
+    memset(text, 0, sizeof(text));
+
+    rc = UPNP_GetExternalIPAddress(lease->url, lease->service, text);
+
+    if (rc != UPNPCOMMAND_SUCCESS) {
+        return TN_REFUSED;
+    }
+
+    text[sizeof(text) - 1] = '\0';
+
+    if (tn_ip_parse(&lease->external.ip, text, strlen(text)) != TN_OK) {
+        return TN_REFUSED;
+    }
+
+    if (lease->external.port == 0) {
+        lease->external.port = site->port;
+    }
+
+    lifetime = TN_PORTMAP_LEASE_S;
+
+    for (i = 0; i < TN_UPNP_CONFLICTS; i++) {
+
+        /* 0 would be every port, and routers keep the low ones */
+
+        if (lease->external.port < 1024 || i > 0) {
+            lease->external.port =
+                            (uint16_t) (1024 + tn_random_below(65536 - 1024));
+        }
+
+        rc = upnp_add(site, lease, lifetime);
+
+        if (rc == TN_UPNP_ONLY_PERMANENT && lifetime != 0) {
+            lifetime = 0;
+            rc = upnp_add(site, lease, lifetime);
+        }
+
+        if (rc != TN_UPNP_CONFLICT || atomic_load(site->stop)) {
+            break;
+        }
+    }
+
+    lease->lifetime = TN_PORTMAP_LEASE_S;
+
+    return rc == UPNPCOMMAND_SUCCESS
+           && tn_portmap_external_sound(&lease->external) ? TN_OK
+                                                           : TN_REFUSED;
+}
+
+
+static int
+upnp_add(const tn_portmap_site_t *site, tn_portmap_lease_t *lease,
+    uint32_t lifetime)
+{
+    int    rc;
+    long   n;
+    char   outside[8], inside[8], seconds[16], self[TN_ADDR_TEXT];
+    char   reserved[16];
+
+    (void) snprintf(outside, sizeof(outside), "%u", lease->external.port);
+    (void) snprintf(inside, sizeof(inside), "%u", site->port);
+    (void) snprintf(seconds, sizeof(seconds), "%u", lifetime);
+    (void) tn_ip_text(&site->self, self);
+
+    if (strcmp(lease->service, TN_UPNP_IP2) != 0) {
+        return UPNP_AddPortMapping(lease->url, lease->service, outside,
+                                   inside, self, "ngx_tailnet", "UDP", NULL,
+                                   seconds);
+    }
+
+    memset(reserved, 0, sizeof(reserved));
+    rc = UPNP_AddAnyPortMapping(lease->url, lease->service, outside, inside,
+                                self, "ngx_tailnet", "UDP", NULL, seconds,
+                                reserved);
+
+    if (rc == UPNPCOMMAND_SUCCESS) {
+        reserved[sizeof(reserved) - 1] = '\0';
+        n = strtol(reserved, NULL, 10);
+
+        if (n < 1 || n > 65535) {
+            return UPNPCOMMAND_UNKNOWN_ERROR;
+        }
+
+        lease->external.port = (uint16_t) n;
+    }
+
+    return rc;
+}
