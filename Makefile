@@ -6,7 +6,8 @@ CC ?= cc
 BUILD ?= build
 SAN ?=
 
-PKGS = libsodium libnghttp2 jansson libzstd libcares openssl libargon2
+PKGS = libsodium libnghttp2 jansson libzstd libcares libcurl openssl \
+       libargon2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 # port mapping: Debian 12 has no .pc files of these
 LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lminiupnpc -lnatpmp \

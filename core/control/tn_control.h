@@ -167,6 +167,9 @@ typedef struct {
     /* another node key is in force (also in save()): give it to WireGuard
      * and DERP; may be NULL */
     void (*node_key_changed)(void *data, const tn_keypair_t *node);
+
+    /* the answer to tn_control_set_dns(): NULL, or why not; may be NULL */
+    void (*dns_set)(void *data, const char *error);
 } tn_control_ops_t;
 
 
@@ -250,6 +253,13 @@ void tn_control_set_routes(tn_control_t *control, const tn_prefix_t *routes,
 void tn_control_set_ingress(tn_control_t *control, bool enabled, bool wire);
 /* a new configuration's; used only while there is no valid node key */
 void tn_control_set_auth_key(tn_control_t *control, const char *auth_key);
+
+/*
+ * Asks control to publish a TXT record, in place of one asked for before.
+ * TN_OK: ops->dns_set() will follow; TN_CLOSED: control is away; TN_NOMEM.
+ */
+tn_rc_t tn_control_set_dns(tn_control_t *control, const char *name,
+    const char *value);
 
 /* answers to ops->ping and ops->c2n; an unknown id is ignored */
 void tn_control_pong(tn_control_t *control, uint32_t id,

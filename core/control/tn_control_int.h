@@ -197,6 +197,7 @@ struct tn_control_s {
     tn_control_call_t       *registering;
     tn_control_call_t       *polling;
     tn_control_call_t       *updating;
+    tn_control_call_t       *dns;
     char                    *followup;  /* the URL somebody has to visit */
 
     /* the map */
@@ -318,6 +319,9 @@ tn_control_call_t *tn_control_request(tn_control_t *c, const char *method,
     const char *path, const char *type, char *text,
     tn_control_answer_pt answer);
 void tn_control_call_cancel(tn_control_call_t **call);
+
+/* the first line of a body, for people */
+const char *tn_control_answer_text(tn_control_call_t *call);
 
 /* --- tn_control_expiry.c: keys that expire */
 

@@ -58,7 +58,6 @@ static void tn_control_map_debug(tn_control_t *c, tn_json_span_t span);
 static void tn_control_map_pop(tn_control_t *c, tn_json_span_t span);
 static void tn_control_updated(tn_control_t *c, tn_control_call_t *call,
     const char *error);
-static const char *tn_control_answer_text(tn_control_call_t *call);
 
 
 void
@@ -1028,7 +1027,7 @@ tn_control_updated(tn_control_t *c, tn_control_call_t *call,
 
 
 /* the server's words, one line's worth */
-static const char *
+const char *
 tn_control_answer_text(tn_control_call_t *call)
 {
     size_t  n;

@@ -72,6 +72,8 @@ struct core_s {
     tn_members_t       *members;
     tn_timer_t          settle;
     tn_tools_t         *tools;
+    tn_http_t          *http;
+    tn_certs_queue_t    queue;
     tn_watch_t          ctl;
     tn_link_t           slots;
     bool                ending;
@@ -103,6 +105,9 @@ static void core_node_ended(void *data, tn_node_t *node);
 
 static bool core_tool_node(void *data, size_t i, const char **name,
     tn_node_t **node);
+
+static void core_certs_take(void *data, int fd,
+    const tn_ipc_cert_t *request);
 
 static tn_pool_t *core_dial_resolve(void *data, const tn_ipc_dial_t *request,
     tn_ip_t *ips, size_t *n, bool *wait, int *err, char *text);
@@ -148,6 +153,9 @@ tn_core_run(int ctl_fd)
                                 core->log);
 
     core->tools = tn_tools_create(&core->loop, core_tool_node, core);
+    core->http = core->resolver != NULL
+                 ? tn_http_create(&core->loop, core->resolver) : NULL;
+    tn_certs_queue_init(&core->queue);
 
     tn_timer_init(&core->settle, core_settled, core);
     core->members = tn_members_create(&core->loop, core_members, core);
@@ -155,6 +163,7 @@ tn_core_run(int ctl_fd)
     if (core->dial != NULL && core->tools != NULL && core->members != NULL) {
         tn_dial_tools(core->dial, tn_tools_take, core->tools);
         tn_dial_watches(core->dial, tn_members_take, core->members);
+        tn_dial_certs(core->dial, core_certs_take, core);
     }
 
     core->ctl.fd = ctl_fd;
@@ -164,6 +173,7 @@ tn_core_run(int ctl_fd)
 
     if (core->resolver != NULL && core->dial != NULL && core->tools != NULL
         && core->members != NULL
+        && core->http != NULL
         && tn_loop_watch(&core->loop, &core->ctl) == TN_OK
         && tn_loop_run(&core->loop) == TN_OK)
     {
@@ -189,6 +199,8 @@ tn_core_run(int ctl_fd)
     if (core->tools != NULL) {
         tn_tools_destroy(core->tools);
     }
+
+    tn_http_destroy(core->http);
 
     if (core->resolver != NULL) {
         tn_resolve_destroy(core->resolver);
@@ -457,6 +469,8 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.data = slot;
     conf.loop = &core->loop;
     conf.resolver = core->resolver;
+    conf.http = core->http;
+    conf.queue = &core->queue;
     conf.log = core->log;
     conf.conf = &order->msg.node;
     conf.disco = order->msg.disco;
@@ -680,6 +694,29 @@ core_tool_node(void *data, size_t i, const char **name, tn_node_t **node)
     }
 
     return false;
+}
+
+
+/* --- certificates for nginx's workers: one that is too early comes again */
+
+static void
+core_certs_take(void *data, int fd, const tn_ipc_cert_t *request)
+{
+    core_t *core = data;
+
+    core_slot_t    *slot;
+    tn_nodecert_t  *certs;
+
+    slot = core_slot(core, request->node);
+    certs = slot != NULL && slot->node != NULL ? tn_node_certs(slot->node)
+                                               : NULL;
+
+    if (certs == NULL) {
+        (void) close(fd);
+        return;
+    }
+
+    tn_nodecert_take(certs, fd, request);
 }
 
 

@@ -68,6 +68,8 @@ struct tn_dial_s {
     void                *tool_data;
     tn_dial_watch_pt     watcher;
     void                *watcher_data;
+    tn_dial_cert_pt      cert;
+    void                *cert_data;
     tn_watch_t           watch;         /* the listener; fd -1: none */
     tn_timer_t           pause;
     tn_link_t            requests;
@@ -152,6 +154,14 @@ tn_dial_watches(tn_dial_t *dial, tn_dial_watch_pt watch, void *data)
 {
     dial->watcher = watch;
     dial->watcher_data = data;
+}
+
+
+void
+tn_dial_certs(tn_dial_t *dial, tn_dial_cert_pt cert, void *data)
+{
+    dial->cert = cert;
+    dial->cert_data = data;
 }
 
 
@@ -355,6 +365,13 @@ tn_dial_input(tn_dial_request_t *req)
         && msg.head.type == TN_IPC_WATCH && dial->watcher != NULL)
     {
         dial->watcher(dial->watcher_data, tn_dial_give_up(req), &msg.watch);
+        return;
+    }
+
+    if (rc == TN_OK && req->state == TN_DIAL_READING
+        && msg.head.type == TN_IPC_CERT && dial->cert != NULL)
+    {
+        dial->cert(dial->cert_data, tn_dial_give_up(req), &msg.cert);
         return;
     }
 

@@ -55,6 +55,12 @@ typedef void (*tn_dial_watch_pt)(void *data, int fd,
 
 void tn_dial_watches(tn_dial_t *dial, tn_dial_watch_pt watch, void *data);
 
+/* the same for a worker that wants to know of a node's certificates */
+typedef void (*tn_dial_cert_pt)(void *data, int fd,
+    const tn_ipc_cert_t *request);
+
+void tn_dial_certs(tn_dial_t *dial, tn_dial_cert_pt cert, void *data);
+
 /* takes the listening socket; replaces the one before */
 void tn_dial_listen(tn_dial_t *dial, int fd);
 

@@ -50,7 +50,9 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_KEEP_BYE] = sizeof(tn_ipc_name_t),
     [TN_IPC_CORE_LISTEN] = sizeof(tn_ipc_listen_t),
     [TN_IPC_WATCH] = sizeof(tn_ipc_watch_t),
-    [TN_IPC_MEMBERS] = sizeof(tn_ipc_members_t)
+    [TN_IPC_MEMBERS] = sizeof(tn_ipc_members_t),
+    [TN_IPC_CERT] = sizeof(tn_ipc_cert_t),
+    [TN_IPC_CERT_SET] = sizeof(tn_ipc_cert_set_t)
 };
 
 
@@ -331,7 +333,11 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
                && tn_ipc_terminated(msg->core_node.text);
 
     case TN_IPC_CORE_SETUP:
+    case TN_IPC_CERT_SET:
         return true;
+
+    case TN_IPC_CERT:
+        return tn_ipc_terminated(msg->cert.node);
 
     case TN_IPC_TOOL:
         return tn_ipc_terminated(msg->tool.node)
@@ -400,6 +406,7 @@ tn_ipc_node_sound(const tn_ipc_node_t *node)
            && tn_ipc_terminated(node->tags)
            && tn_ipc_terminated(node->tls_ca)
            && tn_ipc_terminated(node->proxy)
+           && tn_ipc_terminated(node->acme)
            && node->nstatic <= TN_IPC_STATIC;
 }
 

@@ -103,6 +103,10 @@ typedef enum {
     TN_IPC_WATCH,               /* tn_ipc_watch_t */
     TN_IPC_MEMBERS,             /* tn_ipc_members_t, at each change; core -> */
 
+    /* nginx worker -> core, over dial.sock: certificates as they change */
+    TN_IPC_CERT,                /* tn_ipc_cert_t; stays open */
+    TN_IPC_CERT_SET,            /* tn_ipc_cert_set_t + memory; core -> */
+
     TN_IPC_TYPES
 } tn_ipc_type_e;
 
@@ -172,6 +176,7 @@ typedef struct {
     tn_addr_t      static_endpoints[TN_IPC_STATIC];
     char           proxy[TN_IPC_PROXY]; /* URL, "off", or empty: as the
                                            environment says; secret */
+    char           acme[TN_IPC_URL];    /* ACME directory, or empty */
 } tn_ipc_node_t;
 
 
@@ -401,6 +406,25 @@ typedef struct {
 } tn_ipc_members_t;
 
 
+/* also one that nobody vouches for, while there is no other */
+#define TN_IPC_CERT_FALLBACK  0x01
+
+typedef struct {
+    tn_ipc_head_t  head;
+    char           node[TN_IPC_NAME];
+    uint32_t       flags;
+    uint32_t       unused;
+} tn_ipc_cert_t;
+
+
+/* all certificates of the node: tn_chain_unpack() of so much of the memory */
+typedef struct {
+    tn_ipc_head_t  head;
+    uint32_t       len;
+    uint32_t       unused;
+} tn_ipc_cert_set_t;
+
+
 typedef union {
     tn_ipc_head_t        head;
     tn_ipc_reply_t       reply;
@@ -424,6 +448,8 @@ typedef union {
     tn_ipc_keep_socket_t  keep_socket;
     tn_ipc_watch_t       watch;
     tn_ipc_members_t     members;
+    tn_ipc_cert_t        cert;
+    tn_ipc_cert_set_t    cert_set;
 } tn_ipc_msg_t;
 
 

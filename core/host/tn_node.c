@@ -40,6 +40,7 @@ static bool node_start_state(tn_node_t *node, tn_control_saved_t *saved);
 static bool node_start_data(tn_node_t *node, const tn_keypair_t *pair);
 static bool node_start_control(tn_node_t *node,
     const tn_control_saved_t *saved);
+static bool node_start_certs(tn_node_t *node);
 static bool node_is_proxied(const tn_node_t *node);
 static void node_timer(void *data, tn_ms_t now);
 static void node_finish(tn_node_t *node);
@@ -58,6 +59,7 @@ static void node_self(tn_node_t *node, const tn_netmap_t *netmap);
 static void node_state_changed(void *data, tn_control_state_e state,
     const char *text);
 static void node_ping(void *data, const tn_control_ping_t *ping);
+static void node_dns_set(void *data, const char *error);
 static void node_key_changed(void *data, const tn_keypair_t *pair);
 
 static void node_endpoints(void *data, const tn_endpoint_t *endpoints,
@@ -80,6 +82,7 @@ static const tn_control_ops_t  node_control_ops = {
     .netmap_changed = node_netmap_changed,
     .state_changed = node_state_changed,
     .ping = node_ping,
+    .dns_set = node_dns_set,
     .node_key_changed = node_key_changed
 };
 
@@ -105,6 +108,8 @@ tn_node_create(const tn_node_conf_t *conf)
     node->data = conf->data;
     node->loop = conf->loop;
     node->resolver = conf->resolver;
+    node->http = conf->http;
+    node->queue = conf->queue;
     node->conf = *conf->conf;
     node->sink = conf->log;
     node->log.level = conf->log->level;
@@ -209,6 +214,11 @@ tn_node_free(tn_node_t *node)
     tn_data_stop(node->path);
     tn_nodeping_drop(&node->pings);
 
+    /* control's end answers what was asked of it */
+
+    tn_nodecert_destroy(node->certs);
+    node->certs = NULL;
+
     if (node->control != NULL) {
         tn_control_destroy(node->control);
     }
@@ -252,6 +262,13 @@ tn_control_t *
 tn_node_control(tn_node_t *node)
 {
     return node->control;
+}
+
+
+tn_nodecert_t *
+tn_node_certs(tn_node_t *node)
+{
+    return node->certs;
 }
 
 
@@ -358,7 +375,7 @@ node_start(tn_node_t *node)
     memset(&saved, 0, sizeof(saved));
 
     ok = node_start_ways(node) && node_start_state(node, &saved)
-         && node_start_control(node, &saved);
+         && node_start_control(node, &saved) && node_start_certs(node);
 
     tn_wipe(&saved, sizeof(saved));
 
@@ -574,6 +591,28 @@ node_is_proxied(const tn_node_t *node)
 }
 
 
+static bool
+node_start_certs(tn_node_t *node)
+{
+    tn_nodecert_conf_t  conf;
+
+    memset(&conf, 0, sizeof(conf));
+    conf.loop = node->loop;
+    conf.http = node->http;
+    conf.queue = node->queue;
+    conf.log = &node->log;
+    conf.state = tn_nodestate_dir(node->state);
+    conf.control = node->control;
+    conf.proxies = node->proxies;
+    conf.directory = node->conf.acme[0] ? node->conf.acme : NULL;
+    conf.ca_file = node->conf.tls_ca[0] ? node->conf.tls_ca : NULL;
+
+    node->certs = tn_nodecert_create(&conf);
+
+    return node->certs != NULL;
+}
+
+
 static void
 node_timer(void *data, tn_ms_t now)
 {
@@ -610,6 +649,7 @@ node_left(tn_node_t *node)
     node->leaving = false;
     node->left_done = NULL;
     node->online = false;
+    tn_nodecert_online(node->certs, false);
 
     if (out) {
 
@@ -760,10 +800,15 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
     if (up != node->online) {
         node->online = up;
         tn_data_control_up(node->path, up);
+        tn_nodecert_online(node->certs, up);
     }
 
     if (changes->what & TN_NETMAP_SELF) {
         node_self(node, netmap);
+    }
+
+    if (changes->what & (TN_NETMAP_SELF|TN_NETMAP_DNS)) {
+        tn_nodecert_netmap(node->certs, netmap);
     }
 
     if (changes->what & TN_NETMAP_PEERS) {
@@ -856,6 +901,17 @@ node_ping(void *data, const tn_control_ping_t *ping)
     tn_node_t *node = data;
 
     tn_nodeping_ask(node, &node->pings, ping);
+}
+
+
+static void
+node_dns_set(void *data, const char *error)
+{
+    tn_node_t *node = data;
+
+    if (node->certs != NULL) {
+        tn_nodecert_dns_set(node->certs, error);
+    }
 }
 
 

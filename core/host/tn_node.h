@@ -15,6 +15,7 @@
 #include "host/tn_data.h"
 #include "host/tn_ipc.h"
 #include "host/tn_loop.h"
+#include "host/tn_nodecert.h"
 #include "host/tn_resolve.h"
 
 
@@ -41,6 +42,8 @@ typedef struct {
     tn_loop_t            *loop;
     tn_resolver_t        *resolver;
     tn_log_t             *log;          /* of the whole core */
+    tn_http_t            *http;         /* shared by all nodes, */
+    tn_certs_queue_t     *queue;        /*     as this one */
     const tn_ipc_node_t  *conf;         /* copied */
     const uint8_t        *disco;        /* private disco key, copied */
 
@@ -111,6 +114,9 @@ const tn_netinfo_t *tn_node_netinfo(const tn_node_t *node, tn_ms_t *at);
 
 /* NULL while the state directory cannot be used */
 tn_control_t *tn_node_control(tn_node_t *node);
+
+/* NULL while the state directory cannot be used */
+tn_nodecert_t *tn_node_certs(tn_node_t *node);
 
 /* NULL before the node key is known */
 tn_data_t *tn_node_data(tn_node_t *node);

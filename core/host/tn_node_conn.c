@@ -253,6 +253,7 @@ node_conn_lost(tn_node_t *node, uint32_t id, const char *reason)
 
     if (node->online && !tn_control_online(node->control)) {
         node->online = false;
+        tn_nodecert_online(node->certs, false);
 
         if (node->path != NULL) {
             tn_data_control_up(node->path, false);

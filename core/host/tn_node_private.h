@@ -37,6 +37,9 @@ struct tn_node_s {
     tn_tls_t             *tls;          /* roots to trust, both threads' */
     tn_proxies_t         *proxies;
     tn_control_t         *control;
+    tn_http_t            *http;
+    tn_certs_queue_t     *queue;
+    tn_nodecert_t        *certs;
     tn_data_t            *path;
     tn_share_t           *share;        /* or NULL */
     tn_link_t             conns;

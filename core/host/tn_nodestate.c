@@ -62,6 +62,13 @@ nomem:
 }
 
 
+tn_state_t *
+tn_nodestate_dir(tn_nodestate_t *state)
+{
+    return state->dir;
+}
+
+
 void
 tn_nodestate_close(tn_nodestate_t *state)
 {

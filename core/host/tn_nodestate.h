@@ -25,6 +25,9 @@ typedef struct tn_nodestate_s  tn_nodestate_t;
 tn_rc_t tn_nodestate_open(tn_nodestate_t **state, const char *path,
     tn_state_error_t *error);
 
+/* the directory itself, for files of other kinds */
+tn_state_t *tn_nodestate_dir(tn_nodestate_t *state);
+
 /* NULL is allowed */
 void tn_nodestate_close(tn_nodestate_t *state);
 

@@ -23,6 +23,7 @@ node_is_sound(const tn_ipc_node_t *node)
     return ends(node->name) && ends(node->state_dir)
            && ends(node->control_url) && ends(node->auth_key)
            && ends(node->hostname) && ends(node->tags) && ends(node->tls_ca)
+           && ends(node->proxy) && ends(node->acme)
            && node->nstatic <= TN_IPC_STATIC;
 }
 
