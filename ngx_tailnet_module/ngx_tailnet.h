@@ -28,6 +28,9 @@ typedef char *(*ngx_tailnet_set_pt)(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
 
+typedef struct ngx_tailnet_certs_s  ngx_tailnet_certs_t;
+
+
 /* a tailnet {} block */
 
 typedef struct {
@@ -50,6 +53,10 @@ typedef struct {
     ngx_int_t                       relay_port;     /* 0: no peer relay */
 
     tn_directory_t                  directory;  /* mem NULL: none */
+
+    ngx_str_t                       acme;       /* directory, or unset */
+    ngx_tailnet_certs_t            *certs;      /* NULL: none are used */
+    unsigned                        cert_fallback:1;
 
     unsigned                        failed:1;   /* no listeners this cycle */
 } ngx_tailnet_node_t;

@@ -6,7 +6,7 @@
  * for handlers of stock directives.
  */
 
-#include "ngx_tailnet.h"
+#include "ngx_tailnet_cert.h"
 
 
 static void *ngx_tailnet_create_conf(ngx_cycle_t *cycle);
@@ -119,6 +119,13 @@ static ngx_command_t  ngx_tailnet_commands[] = {
       ngx_conf_set_flag_slot,
       0,
       offsetof(ngx_tailnet_node_t, accept_routes),
+      NULL },
+
+    { ngx_string("acme_directory"),
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_tailnet_acme_directory,
+      0,
+      0,
       NULL },
 
     { ngx_string("tls_trusted_certificate"),

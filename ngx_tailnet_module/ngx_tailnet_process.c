@@ -7,7 +7,7 @@
  * Trouble here is one line in the error log and never stops nginx.
  */
 
-#include "ngx_tailnet.h"
+#include "ngx_tailnet_cert.h"
 
 #include "base/tn_log.h"
 #include "host/tn_core.h"
@@ -193,6 +193,7 @@ ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
     ngx_tailnet_copy(msg.hostname, &node->hostname);
     ngx_tailnet_copy(msg.tags, &node->tags);
     ngx_tailnet_copy(msg.tls_ca, &node->certificate);
+    ngx_tailnet_copy(msg.acme, &node->acme);
     ngx_tailnet_copy(msg.proxy, &node->proxy);
 
     msg.flags = (node->ephemeral ? TN_IPC_EPHEMERAL : 0)
@@ -392,6 +393,8 @@ ngx_tailnet_init_module(ngx_cycle_t *cycle)
     {
         /* on a reload nobody calls init_process */
 
+        ngx_tailnet_cert_start(tcf);
+
         return ngx_tailnet_start_thread(tcf);
     }
 
@@ -415,11 +418,15 @@ ngx_tailnet_init_process(ngx_cycle_t *cycle)
 
     ngx_tailnet_members_start(tcf);
 
-    if (ngx_process != NGX_PROCESS_SINGLE) {
-        return NGX_OK;
+    if (ngx_process == NGX_PROCESS_SINGLE
+        && ngx_tailnet_start_thread(tcf) != NGX_OK)
+    {
+        return NGX_ERROR;
     }
 
-    return ngx_tailnet_start_thread(tcf);
+    ngx_tailnet_cert_start(tcf);
+
+    return NGX_OK;
 }
 
 
@@ -509,6 +516,7 @@ ngx_tailnet_exit_process(ngx_cycle_t *cycle)
     }
 
     ngx_tailnet_members_stop(tcf);
+    ngx_tailnet_cert_stop(tcf);
 
     if (!ngx_tailnet_threaded) {
         return;
@@ -538,6 +546,7 @@ ngx_tailnet_cleanup(void *data)
     ngx_tailnet_node_t  **node;
 
     ngx_tailnet_members_stop(tcf);
+    ngx_tailnet_cert_stop(tcf);
     tn_client_close(&tcf->client);
 
     node = tcf->nodes.elts;

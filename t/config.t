@@ -53,6 +53,10 @@ sub upstream {
 }
 
 
+my $pair = '"ssl_certificate $tailnet_certificate" and '
+    . '"ssl_certificate_key $tailnet_certificate_key" have to be a pair, '
+    . 'and the only one of the server';
+
 # Refused: name, configuration, the message, line
 
 my @bad = (
@@ -103,6 +107,33 @@ my @bad = (
      'invalid URL in "proxy": too long', 4],
     ['proxy: twice', node("proxy off;\n proxy http://b;"),
      '"proxy" directive is duplicate', 5],
+
+    # certificates
+
+    ['acme_directory: http', node('acme_directory http://ca.test/dir;'),
+     'invalid "acme_directory" "http://ca.test/dir", "https://..." or '
+     . '"staging" expected', 4],
+    ['acme_directory: twice',
+     node("acme_directory staging;\n acme_directory staging;"),
+     '"acme_directory" directive is duplicate', 5],
+    ['tailnet_certificate_fallback: a word',
+     http('tailnet_certificate_fallback please;'),
+     'invalid value "please"', 5],
+    ['certificate: without its key', server('listen 443 ssl tailnet;
+     ssl_certificate $tailnet_certificate; ssl_certificate_key $host;'),
+     $pair, 5],
+    ['certificate: with another', server('listen 443 ssl tailnet;
+     ssl_certificate $tailnet_certificate; ssl_certificate ca.pem;
+     ssl_certificate_key $tailnet_certificate_key; ssl_certificate_key k;'),
+     $pair, 5],
+    ['certificate: a part of a value', server('listen 443 ssl tailnet;
+     ssl_certificate /tmp/$tailnet_certificate;
+     ssl_certificate_key $tailnet_certificate_key;'), $pair, 5],
+    ['certificate: no tailnet', server('listen 127.0.0.1:443 ssl;
+     ssl_certificate $tailnet_certificate;
+     ssl_certificate_key $tailnet_certificate_key;', ''),
+     '"ssl_certificate" with $tailnet_certificate needs a "tailnet" block, '
+     . 'used by the server', 5],
 
     # control_url
 
@@ -374,6 +405,7 @@ tailnet home {
     stack                   kernel;
     accept_routes           on;
     tls_trusted_certificate ca.pem;
+    acme_directory          https://ca.example.com/dir;
 }
 tailnet { control_url http://[::1]:8080; auth_key env:GOOD_KEY; stack auto; }
 BLOCK
@@ -407,6 +439,16 @@ SERVERS
         . 'fastopen=5 reuseport so_keepalive=30m::10 tailnet proxy_protocol;')],
     ['default among several', server('listen 80 tailnet; listen 80 tailnet=a;',
                                      'tailnet a { } tailnet { }')],
+
+    ['certificates', http(<<'SERVERS')],
+tailnet_certificate_fallback self_signed;
+    ssl_certificate $tailnet_certificate;
+    ssl_certificate_key ${tailnet_certificate_key};
+    server { listen 443 ssl tailnet; }
+    server { listen 127.0.0.1:443 ssl; tailnet_certificate_fallback off; }
+    server { listen 127.0.0.1:444 ssl; ssl_certificate ca.pem;
+             ssl_certificate_key ca.key; }
+SERVERS
 
     ['upstream', upstream(<<'SERVERS')],
 server web-1 tailnet;

@@ -22,6 +22,7 @@ use Tailnet::Lab::Derper;
 use Tailnet::Lab::Headscale;
 use Tailnet::Lab::Host;
 use Tailnet::Lab::Nginx;
+use Tailnet::Lab::Pebble;
 use Tailnet::Lab::Router;
 use Tailnet::Lab::Switch;
 use Tailnet::Lab::Tailscaled;
@@ -201,6 +202,7 @@ sub derper { my $l = shift; return Tailnet::Lab::Derper->new($l, @_) }
 sub testcontrol { my $l = shift; return Tailnet::Lab::Testcontrol->new($l, @_) }
 sub tailscaled { my $l = shift; return Tailnet::Lab::Tailscaled->new($l, @_) }
 sub nginx { my $l = shift; return Tailnet::Lab::Nginx->new($l, @_) }
+sub pebble { my $l = shift; return Tailnet::Lab::Pebble->new($l, @_) }
 
 
 # The tailnet that most tests need: infra (control and DERP), a peer with a

@@ -55,7 +55,8 @@ import (
 // machine-auth, online, derp-map) are meant for moments when no request that
 // reads them is under way.
 type adminServer struct {
-	s *testcontrol.Server
+	s      *testcontrol.Server
+	setTXT string // URL
 
 	mu        sync.Mutex
 	setDNS    []*tailcfg.SetDNSRequest
@@ -79,8 +80,8 @@ type masquerade struct {
 
 var errNotConnected = errors.New("node is not connected")
 
-func newAdmin(s *testcontrol.Server) http.Handler {
-	a := &adminServer{s: s}
+func newAdmin(s *testcontrol.Server, setTXT string) http.Handler {
+	a := &adminServer{s: s, setTXT: setTXT}
 
 	s.OnSetDNS = a.onSetDNS
 	s.ModifyFirstMapResponse = a.modifyFirstMap
@@ -408,6 +409,28 @@ func (a *adminServer) onSetDNS(req *tailcfg.SetDNSRequest) error {
 	defer a.mu.Unlock()
 
 	a.setDNS = append(a.setDNS, req)
+
+	if a.setTXT == "" {
+		return nil
+	}
+
+	body, err := json.Marshal(map[string]string{
+		"host":  req.Name + ".",
+		"value": req.Value,
+	})
+	if err != nil {
+		return err
+	}
+
+	resp, err := http.Post(a.setTXT, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp.Body.Close()
+
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", a.setTXT, resp.Status)
+	}
 
 	return nil
 }

@@ -36,13 +36,14 @@ func main() {
 		sameUser = flag.Bool("same-user", false, "all nodes belong to one user")
 		online   = flag.Bool("online", true, "peers are reported online")
 		relay    = flag.Bool("peer-relay", false, "every node may relay for every other")
+		setTXT   = flag.String("set-txt", "", "URL of pebble-challtestsrv's /set-txt, which gets the TXT records of set-dns")
 		verbose  = flag.Bool("verbose", false, "log requests")
 	)
 
 	flag.Parse()
 	log.SetFlags(log.Ltime | log.Lmicroseconds)
 
-	if err := run(*listen, *baseURL, *certFile, *keyFile, *admin, *derpMap,
+	if err := run(*listen, *baseURL, *certFile, *keyFile, *admin, *derpMap, *setTXT,
 		&testcontrol.Server{
 			MagicDNSDomain:   *domain,
 			RequireAuthKey:   *authKey,
@@ -55,7 +56,7 @@ func main() {
 	}
 }
 
-func run(listen, baseURL, certFile, keyFile, admin, derpMap string,
+func run(listen, baseURL, certFile, keyFile, admin, derpMap, setTXT string,
 	s *testcontrol.Server) error {
 
 	if derpMap != "" {
@@ -108,7 +109,7 @@ func run(listen, baseURL, certFile, keyFile, admin, derpMap string,
 		}
 		defer l.Close()
 
-		go func() { failed <- http.Serve(l, newAdmin(s)) }()
+		go func() { failed <- http.Serve(l, newAdmin(s, setTXT)) }()
 	}
 
 	go func() {

@@ -1,0 +1,190 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * stream: $tailnet_certificate and $tailnet_certificate_key for
+ * "ssl_certificate" and "ssl_certificate_key".
+ */
+
+#include "ngx_tailnet_cert.h"
+
+#include <ngx_stream.h>
+#include <ngx_stream_ssl_module.h>
+
+
+/*
+ * Whether the stream that is loaded has SSL is not known while building:
+ * Debian's headers are configured without stream, its package has it.
+ */
+
+#pragma weak ngx_stream_ssl_module
+
+#if (nginx_version < 1025005)
+#define ngx_stream_ssl_srv_conf_t  ngx_stream_ssl_conf_t
+#endif
+
+
+typedef struct {
+    ngx_uint_t  fallback;
+} ngx_stream_tailnet_cert_srv_conf_t;
+
+
+static ngx_int_t ngx_stream_tailnet_cert_variables(ngx_conf_t *cf);
+static ngx_int_t ngx_stream_tailnet_cert_variable(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_stream_tailnet_cert_init(ngx_conf_t *cf);
+static void *ngx_stream_tailnet_cert_create_srv_conf(ngx_conf_t *cf);
+static char *ngx_stream_tailnet_cert_merge_srv_conf(ngx_conf_t *cf,
+    void *parent, void *child);
+
+
+static ngx_command_t  ngx_stream_tailnet_cert_commands[] = {
+
+    { ngx_string("tailnet_certificate_fallback"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_tailnet_cert_srv_conf_t, fallback),
+      ngx_tailnet_cert_fallbacks },
+
+      ngx_null_command
+};
+
+
+static ngx_stream_module_t  ngx_stream_tailnet_cert_module_ctx = {
+    ngx_stream_tailnet_cert_variables,     /* preconfiguration */
+    ngx_stream_tailnet_cert_init,          /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    ngx_stream_tailnet_cert_create_srv_conf,
+                                           /* create server configuration */
+    ngx_stream_tailnet_cert_merge_srv_conf /* merge server configuration */
+};
+
+
+ngx_module_t  ngx_stream_tailnet_cert_module = {
+    NGX_MODULE_V1,
+    &ngx_stream_tailnet_cert_module_ctx,   /* module context */
+    ngx_stream_tailnet_cert_commands,      /* module directives */
+    NGX_STREAM_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_str_t  ngx_stream_tailnet_cert_names[] = {
+    ngx_string(NGX_TAILNET_CERT_NAME),
+    ngx_string(NGX_TAILNET_CERT_KEY_NAME)
+};
+
+
+static ngx_int_t
+ngx_stream_tailnet_cert_variables(ngx_conf_t *cf)
+{
+    ngx_uint_t            i;
+    ngx_stream_variable_t  *var;
+
+    for (i = 0; i < 2; i++) {
+        var = ngx_stream_add_variable(cf, &ngx_stream_tailnet_cert_names[i], 0);
+        if (var == NULL) {
+            return NGX_ERROR;
+        }
+
+        var->get_handler = ngx_stream_tailnet_cert_variable;
+    }
+
+    return NGX_OK;
+}
+
+
+/* elsewhere they have no value: a private key is not for a log or a header */
+
+static ngx_int_t
+ngx_stream_tailnet_cert_variable(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data)
+{
+    v->not_found = 1;
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_stream_tailnet_cert_create_srv_conf(ngx_conf_t *cf)
+{
+    ngx_stream_tailnet_cert_srv_conf_t  *cscf;
+
+    cscf = ngx_pcalloc(cf->pool, sizeof(ngx_stream_tailnet_cert_srv_conf_t));
+    if (cscf == NULL) {
+        return NULL;
+    }
+
+    cscf->fallback = NGX_CONF_UNSET_UINT;
+
+    return cscf;
+}
+
+
+static char *
+ngx_stream_tailnet_cert_merge_srv_conf(ngx_conf_t *cf, void *parent,
+    void *child)
+{
+    ngx_stream_tailnet_cert_srv_conf_t *prev = parent;
+    ngx_stream_tailnet_cert_srv_conf_t *conf = child;
+
+    ngx_conf_merge_uint_value(conf->fallback, prev->fallback,
+                              NGX_TAILNET_CERT_OFF);
+
+    return NGX_CONF_OK;
+}
+
+
+/* the SSL module has set its own callback while merging */
+
+static ngx_int_t
+ngx_stream_tailnet_cert_init(ngx_conf_t *cf)
+{
+    ngx_uint_t                         i;
+    ngx_stream_ssl_srv_conf_t           *sscf;
+    ngx_stream_core_srv_conf_t         **server;
+    ngx_stream_core_main_conf_t         *cmcf;
+    ngx_stream_tailnet_cert_srv_conf_t  *cscf;
+
+    if (&ngx_stream_ssl_module == NULL) {
+        return NGX_OK;
+    }
+
+    cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
+    server = cmcf->servers.elts;
+
+    for (i = 0; i < cmcf->servers.nelts; i++) {
+
+        sscf = server[i]->ctx->srv_conf[ngx_stream_ssl_module.ctx_index];
+        cscf = server[i]->ctx->srv_conf[
+                                     ngx_stream_tailnet_cert_module.ctx_index];
+
+        if (sscf->ssl.ctx == NULL) {
+            continue;
+        }
+
+        if (ngx_tailnet_cert_server(cf, sscf->ssl.ctx,
+                                    sscf->certificate_values,
+                                    sscf->certificate_key_values,
+                                    cscf->fallback, server[i]->file_name,
+                                    server[i]->line)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}

@@ -1,0 +1,586 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Certificates.  "ssl_certificate $tailnet_certificate" would have nginx
+ * evaluate a variable and parse PEM in each handshake; instead the context's
+ * certificate callback, which stock nginx has set for that, is replaced by
+ * one that hands out objects.  They are kept per node and process: the core
+ * sends all of a node's at once and again when one is renewed, so the next
+ * handshake has the new one, in each worker and without a reload.  Freeing
+ * the old ones wipes their keys.
+ *
+ * A new process waits a moment for the first set before it accepts anything,
+ * so that a reload does not refuse a handshake.  While the core is away what
+ * is known stays in use.
+ */
+
+#include "ngx_tailnet_cert.h"
+
+#include "cert/tn_certs.h"
+#include "host/tn_certclient.h"
+
+#include <poll.h>
+
+
+#define NGX_TAILNET_CERT_RETRY_MS  500
+#define NGX_TAILNET_CERT_WAIT_MS   300      /* of a process that starts */
+#define NGX_TAILNET_CERT_LOG_S     10       /* between lines of one cause */
+
+#define NGX_TAILNET_CERT_STAGING   "staging"
+
+
+/* what a process knows of the certificates of one node */
+
+struct ngx_tailnet_certs_s {
+    ngx_tailnet_conf_t   *conf;
+    ngx_tailnet_node_t   *node;
+    ngx_connection_t     *channel;
+    ngx_event_t           retry;
+    ngx_connection_t      dummy;            /* a timer wants one for its data */
+    time_t                logged;
+
+    size_t                n;
+    tn_chain_named_t      set[TN_CHAIN_SET_MAX];
+    STACK_OF(X509)       *chain[TN_CHAIN_SET_MAX];
+};
+
+
+static ngx_uint_t ngx_tailnet_cert_is(ngx_array_t *values, ngx_uint_t i,
+    char *name);
+static ngx_uint_t ngx_tailnet_cert_mentions(ngx_array_t *values, char *name);
+static ngx_int_t ngx_tailnet_cert_want(ngx_conf_t *cf,
+    ngx_tailnet_node_t *node, ngx_uint_t fallback);
+static void ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs,
+    ngx_uint_t wait);
+static void ngx_tailnet_cert_lost(ngx_tailnet_certs_t *certs);
+static void ngx_tailnet_cert_retry(ngx_event_t *ev);
+static void ngx_tailnet_cert_read(ngx_event_t *ev);
+static void ngx_tailnet_cert_write(ngx_event_t *ev);
+static ngx_int_t ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd);
+static void ngx_tailnet_cert_free(tn_chain_named_t *set,
+    STACK_OF(X509) **chain, size_t n);
+static int ngx_tailnet_cert_handler(ngx_ssl_conn_t *ssl_conn, void *data);
+static ngx_tailnet_node_t *ngx_tailnet_cert_node(ngx_tailnet_cert_conf_t *ccf,
+    ngx_connection_t *c);
+static ngx_int_t ngx_tailnet_cert_choose(ngx_tailnet_certs_t *certs,
+    const char *name, ngx_uint_t fallback);
+static ngx_uint_t ngx_tailnet_cert_matches(const char *pattern,
+    const char *name);
+
+
+ngx_conf_enum_t  ngx_tailnet_cert_fallbacks[] = {
+    { ngx_string("off"), NGX_TAILNET_CERT_OFF },
+    { ngx_string("self_signed"), NGX_TAILNET_CERT_SELF_SIGNED },
+    { ngx_null_string, 0 }
+};
+
+
+char *
+ngx_tailnet_acme_directory(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_tailnet_node_t *node = conf;
+
+    ngx_str_t  *value;
+
+    if (node->acme.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (ngx_strcmp(value[1].data, NGX_TAILNET_CERT_STAGING) == 0) {
+        ngx_str_set(&node->acme, TN_CERTS_STAGING);
+        return NGX_CONF_OK;
+    }
+
+    if (value[1].len <= 8
+        || value[1].len >= TN_IPC_URL
+        || ngx_strncmp(value[1].data, "https://", 8) != 0)
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid \"acme_directory\" \"%V\", "
+                           "\"https://...\" or \"staging\" expected",
+                           &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    node->acme = value[1];
+
+    return NGX_CONF_OK;
+}
+
+
+ngx_int_t
+ngx_tailnet_cert_server(ngx_conf_t *cf, SSL_CTX *ctx, ngx_array_t *certs,
+    ngx_array_t *keys, ngx_uint_t fallback, u_char *file, ngx_uint_t line)
+{
+    ngx_uint_t                i;
+    ngx_tailnet_conf_t       *tcf;
+    ngx_tailnet_node_t      **node;
+    ngx_tailnet_cert_conf_t  *ccf;
+
+    if (!ngx_tailnet_cert_mentions(certs, NGX_TAILNET_CERT_NAME)
+        && !ngx_tailnet_cert_mentions(keys, NGX_TAILNET_CERT_NAME))
+    {
+        return NGX_OK;
+    }
+
+    tcf = ngx_tailnet_get_conf(cf->cycle);
+
+    if (tcf == NULL || tcf->nodes.nelts == 0) {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"ssl_certificate\" with $" NGX_TAILNET_CERT_NAME
+                      " needs a \"tailnet\" block, used by the server in "
+                      "%s:%ui",
+                      file, line);
+        return NGX_ERROR;
+    }
+
+    if (certs == NULL || keys == NULL
+        || certs->nelts != 1 || keys->nelts != 1
+        || !ngx_tailnet_cert_is(certs, 0, NGX_TAILNET_CERT_NAME)
+        || !ngx_tailnet_cert_is(keys, 0, NGX_TAILNET_CERT_KEY_NAME))
+    {
+        ngx_log_error(NGX_LOG_EMERG, cf->log, 0,
+                      "\"ssl_certificate $" NGX_TAILNET_CERT_NAME
+                      "\" and \"ssl_certificate_key $"
+                      NGX_TAILNET_CERT_KEY_NAME "\" have to be a pair, "
+                      "and the only one of the server in %s:%ui",
+                      file, line);
+        return NGX_ERROR;
+    }
+
+    ccf = ngx_pcalloc(cf->pool, sizeof(ngx_tailnet_cert_conf_t));
+    if (ccf == NULL) {
+        return NGX_ERROR;
+    }
+
+    ccf->conf = tcf;
+    ccf->fallback = fallback;
+
+    /*
+     * Which node's it is follows from the listener; any block may be it, and
+     * a listener of the host has the only block's or the default one's.
+     */
+
+    node = tcf->nodes.elts;
+
+    for (i = 0; i < tcf->nodes.nelts; i++) {
+
+        if (tcf->nodes.nelts == 1
+            || ngx_strcmp(node[i]->name.data, "default") == 0)
+        {
+            ccf->node = node[i];
+        }
+
+        if (ngx_tailnet_cert_want(cf, node[i], fallback) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
+
+    SSL_CTX_set_cert_cb(ctx, ngx_tailnet_cert_handler, ccf);
+
+    return NGX_OK;
+}
+
+
+/* both kinds of complex values begin with the text that was written */
+
+static ngx_uint_t
+ngx_tailnet_cert_is(ngx_array_t *values, ngx_uint_t i, char *name)
+{
+    u_char     *p;
+    size_t      len;
+    ngx_str_t  *value;
+
+    value = (ngx_str_t *) ((u_char *) values->elts + i * values->size);
+    len = ngx_strlen(name);
+    p = value->data;
+
+    if (value->len == len + 1) {
+        return p[0] == '$' && ngx_strncmp(p + 1, name, len) == 0;
+    }
+
+    return value->len == len + 3 && p[0] == '$' && p[1] == '{'
+           && ngx_strncmp(p + 2, name, len) == 0 && p[len + 2] == '}';
+}
+
+
+static ngx_uint_t
+ngx_tailnet_cert_mentions(ngx_array_t *values, char *name)
+{
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    if (values == NULL || values == NGX_CONF_UNSET_PTR) {
+        return 0;
+    }
+
+    for (i = 0; i < values->nelts; i++) {
+        value = (ngx_str_t *) ((u_char *) values->elts + i * values->size);
+
+        if (ngx_strnstr(value->data, name, value->len)) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+static ngx_int_t
+ngx_tailnet_cert_want(ngx_conf_t *cf, ngx_tailnet_node_t *node,
+    ngx_uint_t fallback)
+{
+    ngx_tailnet_certs_t  *certs;
+
+    if (fallback) {
+        node->cert_fallback = 1;
+    }
+
+    if (node->certs) {
+        return NGX_OK;
+    }
+
+    certs = ngx_pcalloc(cf->pool, sizeof(ngx_tailnet_certs_t));
+    if (certs == NULL) {
+        return NGX_ERROR;
+    }
+
+    certs->conf = ngx_tailnet_get_conf(cf->cycle);
+    certs->node = node;
+    certs->dummy.fd = (ngx_socket_t) -1;
+    certs->dummy.data = certs;
+    certs->retry.data = &certs->dummy;
+    certs->retry.handler = ngx_tailnet_cert_retry;
+    certs->retry.cancelable = 1;
+
+    node->certs = certs;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_tailnet_cert_start(ngx_tailnet_conf_t *tcf)
+{
+    ngx_uint_t            i;
+    ngx_tailnet_node_t  **node;
+
+    node = tcf->nodes.elts;
+
+    for (i = 0; i < tcf->nodes.nelts; i++) {
+        if (node[i]->certs) {
+            node[i]->certs->retry.log = tcf->cycle->log;
+            ngx_tailnet_cert_open(node[i]->certs, 1);
+        }
+    }
+}
+
+
+void
+ngx_tailnet_cert_stop(ngx_tailnet_conf_t *tcf)
+{
+    ngx_uint_t             i;
+    ngx_tailnet_node_t   **node;
+    ngx_tailnet_certs_t   *certs;
+
+    node = tcf->nodes.elts;
+
+    for (i = 0; i < tcf->nodes.nelts; i++) {
+
+        certs = node[i]->certs;
+
+        if (certs == NULL) {
+            continue;
+        }
+
+        if (certs->retry.timer_set) {
+            ngx_del_timer(&certs->retry);
+        }
+
+        if (certs->channel) {
+            ngx_close_connection(certs->channel);
+            certs->channel = NULL;
+        }
+
+        ngx_tailnet_cert_free(certs->set, certs->chain, certs->n);
+        certs->n = 0;
+    }
+}
+
+
+static void
+ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs, ngx_uint_t wait)
+{
+    int                fd;
+    char               name[TN_IPC_NAME];
+    ngx_log_t         *log;
+    struct pollfd      pfd;
+    ngx_connection_t  *c;
+
+    log = certs->conf->cycle->log;
+
+    ngx_memcpy(name, certs->node->name.data, certs->node->name.len);
+    name[certs->node->name.len] = '\0';
+
+    fd = tn_certclient_open((char *) certs->conf->dir.data, name,
+                            certs->node->cert_fallback ? TN_IPC_CERT_FALLBACK
+                                                       : 0);
+
+    if (fd == -1) {
+        ngx_tailnet_cert_lost(certs);
+        return;
+    }
+
+    if (wait) {
+        pfd.fd = fd;
+        pfd.events = POLLIN;
+        (void) poll(&pfd, 1, NGX_TAILNET_CERT_WAIT_MS);
+
+        if (ngx_tailnet_cert_update(certs, fd) == NGX_ERROR) {
+            (void) ngx_close_socket(fd);
+            ngx_tailnet_cert_lost(certs);
+            return;
+        }
+    }
+
+    c = ngx_get_connection(fd, log);
+
+    if (c == NULL) {
+        if (ngx_close_socket(fd) == -1) {
+            ngx_log_error(NGX_LOG_ALERT, log, ngx_socket_errno,
+                          ngx_close_socket_n " failed");
+        }
+
+        ngx_tailnet_cert_lost(certs);
+        return;
+    }
+
+    c->data = certs;
+    c->log = log;
+    c->read->log = log;
+    c->write->log = log;
+
+    c->read->handler = ngx_tailnet_cert_read;
+    c->write->handler = ngx_tailnet_cert_write;
+
+    certs->channel = c;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_tailnet_cert_lost(certs);
+    }
+}
+
+
+static void
+ngx_tailnet_cert_lost(ngx_tailnet_certs_t *certs)
+{
+    if (certs->channel) {
+        ngx_close_connection(certs->channel);
+        certs->channel = NULL;
+    }
+
+    if (!ngx_exiting) {
+        ngx_add_timer(&certs->retry, NGX_TAILNET_CERT_RETRY_MS);
+    }
+}
+
+
+static void
+ngx_tailnet_cert_retry(ngx_event_t *ev)
+{
+    ngx_connection_t  *dummy;
+
+    dummy = ev->data;
+
+    if (!ngx_exiting) {
+        ngx_tailnet_cert_open(dummy->data, 0);
+    }
+}
+
+
+static void
+ngx_tailnet_cert_read(ngx_event_t *ev)
+{
+    ngx_connection_t     *c;
+    ngx_tailnet_certs_t  *certs;
+
+    c = ev->data;
+    certs = c->data;
+
+    if (ngx_tailnet_cert_update(certs, c->fd) == NGX_ERROR
+        || ngx_handle_read_event(ev, 0) != NGX_OK)
+    {
+        ngx_tailnet_cert_lost(certs);
+    }
+}
+
+
+static void
+ngx_tailnet_cert_write(ngx_event_t *ev)
+{
+}
+
+
+/* all that has come, the last counts; NGX_ERROR: the core is gone */
+
+static ngx_int_t
+ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd)
+{
+    size_t             i, k, n;
+    tn_rc_t            rc;
+    STACK_OF(X509)    *chain[TN_CHAIN_SET_MAX];
+    tn_chain_named_t   set[TN_CHAIN_SET_MAX];
+
+    while ((rc = tn_certclient_read(fd, set, &n)) == TN_OK) {
+
+        for (i = 0; i < n; i++) {
+
+            /* what is in the stack stays the set's */
+
+            chain[i] = sk_X509_new_null();
+
+            for (k = 1; chain[i] && k < set[i].chain.n; k++) {
+                (void) sk_X509_push(chain[i], set[i].chain.cert[k]);
+            }
+        }
+
+        ngx_tailnet_cert_free(certs->set, certs->chain, certs->n);
+
+        certs->n = n;
+        ngx_memcpy(certs->set, set, n * sizeof(tn_chain_named_t));
+        ngx_memcpy(certs->chain, chain, n * sizeof(chain[0]));
+    }
+
+    return rc == TN_AGAIN ? NGX_OK : NGX_ERROR;
+}
+
+
+static void
+ngx_tailnet_cert_free(tn_chain_named_t *set, STACK_OF(X509) **chain,
+    size_t n)
+{
+    size_t  i;
+
+    for (i = 0; i < n; i++) {
+        sk_X509_free(chain[i]);
+        tn_chain_free(&set[i].chain);
+    }
+}
+
+
+static int
+ngx_tailnet_cert_handler(ngx_ssl_conn_t *ssl_conn, void *data)
+{
+    ngx_tailnet_cert_conf_t *ccf = data;
+
+    ngx_int_t             i;
+    const char           *name;
+    ngx_connection_t     *c;
+    ngx_tailnet_node_t   *node;
+    ngx_tailnet_certs_t  *certs;
+
+    c = ngx_ssl_get_connection(ssl_conn);
+
+    if (c->ssl->handshaked) {
+        return 0;
+    }
+
+    node = ngx_tailnet_cert_node(ccf, c);
+    certs = node ? node->certs : NULL;
+
+    if (certs == NULL) {
+        ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                      "a listener of no tailnet has no $"
+                      NGX_TAILNET_CERT_NAME " where there are several "
+                      "\"tailnet\" blocks");
+        return 0;
+    }
+
+    name = SSL_get_servername(ssl_conn, TLSEXT_NAMETYPE_host_name);
+
+    i = ngx_tailnet_cert_choose(certs, name, ccf->fallback);
+
+    if (i == NGX_DECLINED) {
+
+        if (ngx_time() - certs->logged >= NGX_TAILNET_CERT_LOG_S) {
+            certs->logged = ngx_time();
+            ngx_log_error(NGX_LOG_ERR, c->log, 0,
+                          "tailnet \"%V\" has no certificate yet",
+                          &node->name);
+        }
+
+        return 0;
+    }
+
+    if (SSL_use_cert_and_key(ssl_conn, certs->set[i].chain.cert[0],
+                             certs->set[i].chain.key, certs->chain[i], 1)
+        == 0)
+    {
+        ngx_ssl_error(NGX_LOG_ERR, c->log, 0,
+                      "SSL_use_cert_and_key() failed");
+        return 0;
+    }
+
+    return 1;
+}
+
+
+static ngx_tailnet_node_t *
+ngx_tailnet_cert_node(ngx_tailnet_cert_conf_t *ccf, ngx_connection_t *c)
+{
+    ngx_uint_t             i;
+    ngx_listening_t       *ls;
+    ngx_tailnet_opened_t  *opened;
+
+    ls = ccf->conf->cycle->listening.elts;
+    opened = ccf->conf->opened.elts;
+
+    for (i = 0; i < ccf->conf->opened.nelts; i++) {
+        if (&ls[opened[i].index] == c->listening) {
+            return opened[i].node;
+        }
+    }
+
+    return ccf->node;
+}
+
+
+/* the one for this name, or else the first that somebody vouches for */
+
+static ngx_int_t
+ngx_tailnet_cert_choose(ngx_tailnet_certs_t *certs, const char *name,
+    ngx_uint_t fallback)
+{
+    ngx_int_t  i, first;
+
+    first = NGX_DECLINED;
+
+    for (i = 0; i < (ngx_int_t) certs->n; i++) {
+
+        if ((certs->set[i].flags & TN_CHAIN_SELF_SIGNED)
+            && fallback != NGX_TAILNET_CERT_SELF_SIGNED)
+        {
+            continue;
+        }
+
+        if (name && ngx_tailnet_cert_matches(certs->set[i].name, name)) {
+            return i;
+        }
+
+        if (first == NGX_DECLINED) {
+            first = i;
+        }
+    }
+
+    return first;
+}
+
+
+static ngx_uint_t
+ngx_tailnet_cert_matches(const char *pattern, const char *name)
+{
+    return ngx_strcasecmp((u_char *) pattern, (u_char *) name) == 0;
+}
