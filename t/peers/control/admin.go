@@ -142,6 +142,8 @@ func newAdmin(s *testcontrol.Server, setTXT string) http.Handler {
 	post("/reject", withBody(a.setReject))
 	post("/online", withSwitch(func(on bool) { s.AllOnline = on }))
 
+	newLock(s).addAdmin(mux)
+
 	return mux
 }
 
