@@ -48,7 +48,7 @@ LWIP_SRCS := $(addprefix $(LWIP)/src/core/, def.c inet_chksum.c init.c ip.c \
 LWIP_OBJS := $(LWIP_SRCS:$(LWIP)/src/core/%.c=$(BUILD)/obj/lwip/%.o)
 LIB_OBJS += $(LWIP_OBJS)
 else
-NO_LWIP = core/stack/tn_lwip.c
+NO_LWIP := $(wildcard core/stack/tn_lwip*.c)
 LIB_OBJS := $(filter-out $(NO_LWIP:%.c=$(BUILD)/obj/%.o),$(LIB_OBJS))
 endif
 
@@ -119,7 +119,7 @@ $(BUILD)/obj/%.o: %.c
 	$(SAY) CC $<
 	$(Q)$(CC) $(CORE_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/obj/core/stack/tn_lwip.o: PKG_CFLAGS += $(LWIP_CFLAGS)
+$(BUILD)/obj/core/stack/tn_lw%.o: PKG_CFLAGS += $(LWIP_CFLAGS)
 
 # not ours to mend: without our warnings
 $(BUILD)/obj/lwip/%.o: $(LWIP)/src/core/%.c $(wildcard core/stack/lwip/*.h)

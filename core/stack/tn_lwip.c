@@ -2,104 +2,58 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * lwIP looks a segment's connection up in one list of all of them.  Here that
- * list is cut into TN_LWIP_BUCKETS by a seeded hash of the remote address and
- * both ports: `tcp_active_pcbs` and `tcp_tw_pcbs` are, at any moment,
+ * lwIP keeps its state in globals, and looks a segment's connection up in one
+ * list of all of them.  Here the globals belong to one stack at a time, from
+ * lwip_hold() to lwip_release(), under a lock of the process: nodes on threads
+ * of their own take turns.  And its list is cut into TN_LWIP_BUCKETS by a
+ * seeded hash of the remote address and both ports: `tcp_active_pcbs` and
+ * `tcp_tw_pcbs` are, at any moment,
  *
- *   one bucket   while a segment of it is handled, or one of its connections
- *                is written, closed or made (lwip_enter(), lwip_leave())
- *   everything   while the timers run: 4 times a second the buckets are
- *                strung together and dealt out again
- *   nothing      in between
+ *   one bucket   while a segment of it is handled, one of its connections is
+ *                written, closed or made (lwip_enter(), lwip_leave()), or its
+ *                timers run
+ *   nothing      otherwise
  *
- * so a segment costs the same with 10 connections and with 10,000, and the
- * timers walk all of them as lwIP always does.  Whatever adds to or takes
- * from these lists has to happen inside of the right bucket.
+ * Whatever adds to or takes from these lists has to happen inside of the
+ * right bucket.
  *
- * Received bytes are copied into chunks, not kept as segments: a peer that
- * sends one byte per segment would fill the window with headers otherwise.
+ * Timers: a bucket that was entered is busy, and lwIP's timers run for it, the
+ * fast one each TN_LWIP_TICK_MS and the slow one every second time.  When
+ * none of its connections waits for anything it is busy no more.  A sweep
+ * comes by each bucket once in TN_LWIP_SWEEP_MS for what takes long: keepalive
+ * and the end of TIME-WAIT.  So neither a segment nor a tick costs more with
+ * 10,000 idle connections than with 10.
+ *
+ * Half-open connections, which anybody can make by a SYN, are at most
+ * TN_LWIP_HALF_OPEN, and those of one address (or of the few that share its
+ * counter) at most TN_LWIP_HALF_OPEN_EACH; further SYNs are dropped.
  */
 
-#include "stack/tn_lwip.h"
+#include "tn_lwip_int.h"
 
 #include "wire/tn_checksum.h"
 #include "wire/tn_icmp.h"
 
-#include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
 #include <lwip/init.h>
-#include <lwip/ip.h>
-#include <lwip/netif.h>
-#include <lwip/priv/tcp_priv.h>
 #include <lwip/sys.h>
-#include <lwip/tcp.h>
 
 
-#define TN_LWIP_BUCKETS     4096
-#define TN_LWIP_CHUNK       (16 * 1024)
-#define TN_LWIP_PIECE       (16 * 1024)     /* of one tcp_write() */
-#define TN_LWIP_PORT_FIRST  32768
-#define TN_LWIP_PORTS       28232
-#define TN_LWIP_PORT_TRIES  256
-#define TN_LWIP_CATCH_UP    8       /* timer runs owed after a long pause */
-
-#define TN_LWIP_ALL         TN_LWIP_BUCKETS         /* strung together */
-#define TN_LWIP_NONE        (TN_LWIP_BUCKETS + 1)
+#define TN_LWIP_CATCH_UP        8       /* timer runs owed after a pause */
+#define TN_LWIP_SWEEP_MS        8000
+#define TN_LWIP_IDLE_TICK_MS    1000    /* between steps of the sweep */
 
 
-typedef struct lwip_chunk_s  lwip_chunk_t;
+static pthread_mutex_t  lwip_lock = PTHREAD_MUTEX_INITIALIZER;
 
-struct lwip_chunk_s {
-    lwip_chunk_t         *next;
-    size_t                start;
-    size_t                end;
-    uint8_t               bytes[TN_LWIP_CHUNK];
-};
+/* who holds lwIP */
+static tn_lwip_t       *lwip_now;
 
-
-typedef struct lwip_listener_s  lwip_listener_t;
-
-struct lwip_listener_s {
-    lwip_listener_t      *next;
-    tn_lwip_t            *lwip;
-    struct tcp_pcb       *pcb;
-    uint16_t              port;
-};
-
-
-struct tn_lwip_conn_s {
-    tn_lwip_t            *lwip;
-    struct tcp_pcb       *pcb;          /* NULL: dead */
-    void                 *data;
-    uint32_t              bucket;
-    unsigned              state;
-    int                   err;
-    tn_addr_t             local;
-    tn_addr_t             remote;
-    lwip_chunk_t         *first;
-    lwip_chunk_t         *last;
-};
-
-
-struct tn_lwip_s {
-    const tn_lwip_ops_t  *ops;
-    void                 *data;
-    struct netif          netif;
-    lwip_listener_t      *listeners;
-    tn_ms_t               now;
-    tn_ms_t               tick;         /* the next */
-    uint64_t              seed;
-    uint32_t              current;
-    struct tcp_pcb       *active[TN_LWIP_BUCKETS];
-    struct tcp_pcb       *waiting[TN_LWIP_BUCKETS];
-    uint8_t               out[TN_LWIP_MTU];
-};
-
-
-/* lwIP's globals belong to it */
-static tn_lwip_t  *lwip_only;
+/* the place of ours in a pcb: the counter of its source + 1 when half open */
+static u8_t             lwip_ext;
 
 
 static err_t lwip_netif_init(struct netif *netif);
@@ -108,29 +62,29 @@ static err_t lwip_output4(struct netif *netif, struct pbuf *p,
 static err_t lwip_output6(struct netif *netif, struct pbuf *p,
     const ip6_addr_t *to);
 static err_t lwip_output(struct pbuf *p);
-static uint32_t lwip_bucket(const tn_lwip_t *lwip, const ip_addr_t *remote,
-    uint16_t remote_port, uint16_t local_port);
-static uint32_t lwip_enter(tn_lwip_t *lwip, uint32_t bucket);
-static void lwip_leave(tn_lwip_t *lwip, uint32_t former);
-static void lwip_join(struct tcp_pcb **all, struct tcp_pcb **buckets);
-static void lwip_deal(const tn_lwip_t *lwip, struct tcp_pcb *all,
-    struct tcp_pcb **buckets);
 static bool lwip_wanted(const tn_packet_t *p);
-static tn_lwip_conn_t *lwip_conn(tn_lwip_t *lwip, struct tcp_pcb *pcb);
-static void lwip_conn_free(tn_lwip_conn_t *conn);
-static bool lwip_bind(tn_lwip_t *lwip, struct tcp_pcb *pcb,
-    const ip_addr_t *remote, uint16_t port, uint32_t *bucket);
-static err_t lwip_accept(void *arg, struct tcp_pcb *pcb, err_t err);
-static err_t lwip_connected(void *arg, struct tcp_pcb *pcb, err_t err);
-static err_t lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p,
-    err_t err);
-static bool lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p);
-static err_t lwip_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
-static void lwip_failed(void *arg, err_t err);
-static void lwip_ready(tn_lwip_conn_t *conn);
-static void lwip_to_addr(const ip_addr_t *from, uint16_t port,
-    tn_addr_t *to);
-static void lwip_from_ip(const tn_ip_t *from, ip_addr_t *to);
+static void lwip_catch_up(tn_lwip_t *lwip, unsigned left);
+static void lwip_timers(tn_lwip_t *lwip, bool slow);
+static bool lwip_is_quiet(const tn_lwip_t *lwip, const lwip_bucket_t *bucket);
+static void lwip_sweep(tn_lwip_t *lwip);
+static void lwip_clear(tn_lwip_t *lwip, uint32_t i);
+static void lwip_set_busy(tn_lwip_t *lwip, uint32_t i);
+static uint64_t lwip_hash(const tn_lwip_t *lwip, const ip_addr_t *remote,
+    uint32_t ports);
+static err_t lwip_passive_open(u8_t id, struct tcp_pcb_listen *listener,
+    struct tcp_pcb *pcb);
+static void lwip_destroyed(u8_t id, void *data);
+
+
+static const struct tcp_ext_arg_callbacks  lwip_listener_ext = {
+    NULL,
+    lwip_passive_open
+};
+
+static const struct tcp_ext_arg_callbacks  lwip_pcb_ext = {
+    lwip_destroyed,
+    NULL
+};
 
 
 unsigned int
@@ -156,7 +110,7 @@ tn_lwip_checksum(const void *data, int len)
 u32_t
 sys_now(void)
 {
-    return lwip_only != NULL ? (u32_t) lwip_only->now : 0;
+    return lwip_now != NULL ? (u32_t) lwip_now->now : 0;
 }
 
 
@@ -165,12 +119,9 @@ tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now)
 {
     static bool  initialized;
 
-    tn_lwip_t   *lwip;
-    ip4_addr_t   none;
-
-    if (lwip_only != NULL) {
-        return NULL;
-    }
+    tn_lwip_t     *lwip;
+    ip4_addr_t     none;
+    struct netif  *added;
 
     lwip = calloc(1, sizeof(tn_lwip_t));
     if (lwip == NULL) {
@@ -180,31 +131,39 @@ tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now)
     lwip->ops = ops;
     lwip->data = data;
     lwip->now = now;
-    lwip->tick = now + TN_LWIP_TICK_MS;
+    lwip->tick = now;
+    lwip->swept = now;
     lwip->current = TN_LWIP_NONE;
     lwip->seed = ((uint64_t) tn_lwip_random() << 32) | tn_lwip_random();
 
-    lwip_only = lwip;
+    lwip_hold(lwip);
 
     if (!initialized) {
         lwip_init();
+        lwip_ext = tcp_ext_arg_alloc_id();
         initialized = true;
     }
 
     ip4_addr_set_zero(&none);
 
-    if (netif_add(&lwip->netif, &none, &none, &none, lwip, lwip_netif_init,
-                  ip_input)
-        == NULL)
-    {
-        lwip_only = NULL;
+    netif_list = NULL;
+    netif_default = NULL;
+
+    added = netif_add(&lwip->netif, &none, &none, &none, lwip,
+                      lwip_netif_init, ip_input);
+
+    if (added != NULL) {
+        netif_set_default(&lwip->netif);
+        netif_set_up(&lwip->netif);
+        netif_set_link_up(&lwip->netif);
+    }
+
+    lwip_release(lwip);
+
+    if (added == NULL) {
         free(lwip);
         return NULL;
     }
-
-    netif_set_default(&lwip->netif);
-    netif_set_up(&lwip->netif);
-    netif_set_link_up(&lwip->netif);
 
     return lwip;
 }
@@ -226,23 +185,51 @@ lwip_netif_init(struct netif *netif)
 void
 tn_lwip_destroy(tn_lwip_t *lwip)
 {
-    tn_lwip_conn_t  *conn;
-    struct tcp_pcb  *pcb;
+    uint32_t  i;
 
     if (lwip == NULL) {
         return;
     }
 
+    lwip_hold(lwip);
+
     while (lwip->listeners != NULL) {
         tn_lwip_unlisten(lwip, lwip->listeners->port);
     }
 
-    lwip_join(&tcp_active_pcbs, lwip->active);
-    lwip_join(&tcp_tw_pcbs, lwip->waiting);
-    lwip->current = TN_LWIP_ALL;
+    for (i = 0; i < TN_LWIP_BUCKETS; i++) {
+        lwip_clear(lwip, i);
+    }
+
+    netif_remove(&lwip->netif);
+    lwip_release(lwip);
+
+    free(lwip);
+}
+
+
+static void
+lwip_clear(tn_lwip_t *lwip, uint32_t i)
+{
+    uint32_t         former;
+    tn_lwip_conn_t  *conn;
+    struct tcp_pcb  *pcb;
+
+    if (lwip->buckets[i].active == NULL && lwip->buckets[i].waiting == NULL) {
+        return;
+    }
+
+    former = lwip_enter(lwip, i);
 
     while ((pcb = tcp_active_pcbs) != NULL) {
         conn = pcb->callback_arg;
+
+        /* one that was not accepted yet has its listener's */
+
+        if (pcb->state == SYN_RCVD) {
+            conn = NULL;
+        }
+
         tcp_arg(pcb, NULL);
         tcp_err(pcb, NULL);
         tcp_abort(pcb);
@@ -256,9 +243,53 @@ tn_lwip_destroy(tn_lwip_t *lwip)
         tcp_abort(tcp_tw_pcbs);
     }
 
-    netif_remove(&lwip->netif);
-    lwip_only = NULL;
-    free(lwip);
+    lwip_leave(lwip, former);
+}
+
+
+void
+tn_lwip_hold(tn_lwip_t *lwip, tn_ms_t now)
+{
+    lwip->now = now;
+    lwip_hold(lwip);
+}
+
+
+void
+tn_lwip_release(tn_lwip_t *lwip)
+{
+    lwip_release(lwip);
+}
+
+
+void
+lwip_hold(tn_lwip_t *lwip)
+{
+    if (lwip->held++ != 0) {
+        return;
+    }
+
+    (void) pthread_mutex_lock(&lwip_lock);
+
+    lwip_now = lwip;
+    netif_list = &lwip->netif;
+    netif_default = &lwip->netif;
+    tcp_listen_pcbs.pcbs = lwip->listening;
+    tcp_ticks = lwip->ticks;
+}
+
+
+void
+lwip_release(tn_lwip_t *lwip)
+{
+    if (--lwip->held != 0) {
+        return;
+    }
+
+    lwip->listening = tcp_listen_pcbs.pcbs;
+    lwip_now = NULL;
+
+    (void) pthread_mutex_unlock(&lwip_lock);
 }
 
 
@@ -269,6 +300,8 @@ tn_lwip_addresses(tn_lwip_t *lwip, const tn_ip_t *ips, size_t n)
     size_t     i;
     ip_addr_t  addr;
     ip4_addr_t any;
+
+    lwip_hold(lwip);
 
     ip4_addr_set_zero(&any);
     netif_set_ipaddr(&lwip->netif, &any);
@@ -296,6 +329,8 @@ tn_lwip_addresses(tn_lwip_t *lwip, const tn_ip_t *ips, size_t n)
                                      IP6_ADDR_PREFERRED);
         }
     }
+
+    lwip_release(lwip);
 }
 
 
@@ -324,7 +359,7 @@ lwip_output(struct pbuf *p)
 {
     tn_lwip_t  *lwip;
 
-    lwip = lwip_only;
+    lwip = lwip_now;
 
     if (p->tot_len > sizeof(lwip->out)) {
         return ERR_BUF;
@@ -351,20 +386,19 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
         return;
     }
 
-    buf = pbuf_alloc(PBUF_RAW, p->total_len, PBUF_RAM);
-
-    if (buf == NULL) {
-        return;
-    }
-
-    memcpy(buf->payload, packet, p->total_len);
     lwip_from_ip(&p->src, &remote);
 
     former = lwip_enter(lwip, lwip_bucket(lwip, &remote, p->src_port,
                                           p->dst_port));
 
-    if (ip_input(buf, &lwip->netif) != ERR_OK) {
-        pbuf_free(buf);
+    buf = pbuf_alloc(PBUF_RAW, p->total_len, PBUF_RAM);
+
+    if (buf != NULL) {
+        memcpy(buf->payload, packet, p->total_len);
+
+        if (ip_input(buf, &lwip->netif) != ERR_OK) {
+            pbuf_free(buf);
+        }
     }
 
     lwip_leave(lwip, former);
@@ -386,175 +420,264 @@ lwip_wanted(const tn_packet_t *p)
 }
 
 
+size_t
+tn_lwip_count(const tn_lwip_t *lwip)
+{
+    return lwip->n_pcbs;
+}
+
+
+/* --- time */
+
 tn_ms_t
 tn_lwip_deadline(const tn_lwip_t *lwip)
 {
-    return lwip->tick;
+    if (lwip->n_busy != 0) {
+        return lwip->tick;
+    }
+
+    return lwip->n_pcbs != 0 ? lwip->swept + TN_LWIP_IDLE_TICK_MS
+                             : TN_NEVER_MS;
 }
 
 
 void
 tn_lwip_tick(tn_lwip_t *lwip, tn_ms_t now)
 {
-    uint32_t  owed;
+    lwip->now = now;
 
     if (now < lwip->tick) {
         return;
     }
 
-    lwip->now = now;
+    lwip_hold(lwip);
+    lwip_catch_up(lwip, TN_LWIP_CATCH_UP);
 
-    lwip_join(&tcp_active_pcbs, lwip->active);
-    lwip_join(&tcp_tw_pcbs, lwip->waiting);
-    lwip->current = TN_LWIP_ALL;
-
-    for (owed = 0; lwip->tick <= now && owed < TN_LWIP_CATCH_UP; owed++) {
-        tcp_tmr();
+    while (lwip->tick <= now) {
         lwip->tick += TN_LWIP_TICK_MS;
+        lwip->odd = !lwip->odd;
+
+        if (lwip->odd) {
+            lwip->ticks++;
+        }
+
+        lwip_timers(lwip, lwip->odd);
     }
 
-    lwip->tick = tn_max(lwip->tick, now + 1);
-
-    lwip_deal(lwip, tcp_active_pcbs, lwip->active);
-    lwip_deal(lwip, tcp_tw_pcbs, lwip->waiting);
-
-    tcp_active_pcbs = NULL;
-    tcp_tw_pcbs = NULL;
-    lwip->current = TN_LWIP_NONE;
+    lwip_sweep(lwip);
+    lwip_release(lwip);
 }
 
 
-size_t
-tn_lwip_count(const tn_lwip_t *lwip)
+/* lwIP's clock without its timers, but for so many runs that are left owed */
+static void
+lwip_catch_up(tn_lwip_t *lwip, unsigned left)
 {
-    size_t           i, n;
-    struct tcp_pcb  *pcb;
+    tn_ms_t  runs;
 
-    n = 0;
+    if (lwip->now < lwip->tick) {
+        return;
+    }
 
-    for (i = 0; i < TN_LWIP_BUCKETS; i++) {
-        for (pcb = lwip->active[i]; pcb != NULL; pcb = pcb->next) {
-            n++;
+    runs = (lwip->now - lwip->tick) / TN_LWIP_TICK_MS + 1;
+
+    if (runs > left) {
+        runs -= left;
+        lwip->tick += runs * TN_LWIP_TICK_MS;
+        lwip->ticks += (uint32_t) (runs / 2);
+        tcp_ticks = lwip->ticks;
+    }
+}
+
+
+static void
+lwip_timers(tn_lwip_t *lwip, bool slow)
+{
+    size_t          i;
+    uint32_t        former;
+    lwip_bucket_t  *bucket;
+
+    for (i = lwip->n_busy; i > 0; i--) {
+        bucket = &lwip->buckets[lwip->busy[i - 1]];
+
+        former = lwip_enter(lwip, lwip->busy[i - 1]);
+        tcp_fasttmr();
+
+        if (slow) {
+            /* it counts one up itself */
+            tcp_ticks = lwip->ticks - 1;
+            tcp_slowtmr();
         }
 
-        for (pcb = lwip->waiting[i]; pcb != NULL; pcb = pcb->next) {
-            n++;
+        lwip_leave(lwip, former);
+
+        if (lwip_is_quiet(lwip, bucket)) {
+            lwip->n_busy--;
+            lwip->busy[i - 1] = lwip->busy[lwip->n_busy];
+            lwip->buckets[lwip->busy[i - 1]].busy = (uint32_t) i;
+            bucket->busy = 0;
+        }
+    }
+}
+
+
+/* none of its connections waits for anything, but for keepalive */
+static bool
+lwip_is_quiet(const tn_lwip_t *lwip, const lwip_bucket_t *bucket)
+{
+    struct tcp_pcb  *pcb;
+
+    for (pcb = bucket->active; pcb != NULL; pcb = pcb->next) {
+        if ((pcb->state != ESTABLISHED && pcb->state != CLOSE_WAIT)
+            || pcb->unacked != NULL || pcb->unsent != NULL
+            || pcb->ooseq != NULL || pcb->refused_data != NULL
+            || pcb->persist_backoff != 0 || pcb->keep_cnt_sent != 0
+            || (pcb->flags & (TF_ACK_DELAY|TF_ACK_NOW|TF_CLOSEPEND))
+            || lwip->ticks - pcb->tmr > pcb->keep_idle / TCP_SLOW_INTERVAL)
+        {
+            return false;
         }
     }
 
-    return n;
+    return true;
+}
+
+
+static void
+lwip_sweep(tn_lwip_t *lwip)
+{
+    uint32_t         n;
+    uint32_t         former;
+    lwip_bucket_t   *bucket;
+    const tn_ms_t    each = TN_LWIP_SWEEP_MS * 1024 / TN_LWIP_BUCKETS;
+
+    if (lwip->n_pcbs == 0) {
+        lwip->swept = lwip->now;
+        return;
+    }
+
+    n = (uint32_t) tn_min((lwip->now - lwip->swept) * 1024 / each,
+                          (tn_ms_t) TN_LWIP_BUCKETS);
+    lwip->swept = lwip->now;
+
+    for ( /* void */ ; n > 0; n--) {
+        bucket = &lwip->buckets[lwip->sweep];
+
+        if (bucket->busy == 0
+            && (bucket->waiting != NULL || !lwip_is_quiet(lwip, bucket)))
+        {
+            former = lwip_enter(lwip, lwip->sweep);
+            tcp_ticks = lwip->ticks - 1;
+            tcp_slowtmr();
+            lwip_leave(lwip, former);
+        }
+
+        lwip->sweep = (lwip->sweep + 1) % TN_LWIP_BUCKETS;
+    }
 }
 
 
 /* --- buckets */
 
-static uint32_t
-lwip_bucket(const tn_lwip_t *lwip, const ip_addr_t *remote,
-    uint16_t remote_port, uint16_t local_port)
+static uint64_t
+lwip_hash(const tn_lwip_t *lwip, const ip_addr_t *remote, uint32_t ports)
 {
     size_t     i;
     uint64_t   h;
     tn_addr_t  addr;
     uint32_t   words[4];
 
-    lwip_to_addr(remote, remote_port, &addr);
+    lwip_to_addr(remote, 0, &addr);
     memcpy(words, addr.ip.b, sizeof(words));
 
-    h = lwip->seed ^ ((uint64_t) remote_port << 16 | local_port);
+    h = lwip->seed ^ ports;
 
     for (i = 0; i < 4; i++) {
         h = (h ^ words[i]) * 0x9e3779b97f4a7c15ULL;
         h ^= h >> 29;
     }
 
-    return (uint32_t) (h >> 32) % TN_LWIP_BUCKETS;
+    return h >> 32;
 }
 
 
-static uint32_t
+uint32_t
+lwip_bucket(const tn_lwip_t *lwip, const ip_addr_t *remote,
+    uint16_t remote_port, uint16_t local_port)
+{
+    return (uint32_t) (lwip_hash(lwip, remote,
+                                 (uint32_t) remote_port << 16 | local_port)
+                       % TN_LWIP_BUCKETS);
+}
+
+
+uint32_t
 lwip_enter(tn_lwip_t *lwip, uint32_t bucket)
 {
     uint32_t  former;
 
+    lwip_hold(lwip);
+
     former = lwip->current;
 
-    if (former == TN_LWIP_ALL || former == bucket) {
+    if (former == bucket) {
         return former;
     }
 
     if (former != TN_LWIP_NONE) {
-        lwip->active[former] = tcp_active_pcbs;
-        lwip->waiting[former] = tcp_tw_pcbs;
+        lwip->buckets[former].active = tcp_active_pcbs;
+        lwip->buckets[former].waiting = tcp_tw_pcbs;
     }
 
-    tcp_active_pcbs = lwip->active[bucket];
-    tcp_tw_pcbs = lwip->waiting[bucket];
+    tcp_active_pcbs = lwip->buckets[bucket].active;
+    tcp_tw_pcbs = lwip->buckets[bucket].waiting;
     lwip->current = bucket;
+
+    if (lwip->buckets[bucket].busy == 0) {
+        lwip_set_busy(lwip, bucket);
+    }
 
     return former;
 }
 
 
-static void
+void
 lwip_leave(tn_lwip_t *lwip, uint32_t former)
 {
-    if (former == lwip->current) {
-        return;
-    }
+    if (former != lwip->current) {
+        lwip->buckets[lwip->current].active = tcp_active_pcbs;
+        lwip->buckets[lwip->current].waiting = tcp_tw_pcbs;
+        lwip->current = former;
 
-    lwip->active[lwip->current] = tcp_active_pcbs;
-    lwip->waiting[lwip->current] = tcp_tw_pcbs;
-    lwip->current = former;
+        if (former == TN_LWIP_NONE) {
+            tcp_active_pcbs = NULL;
+            tcp_tw_pcbs = NULL;
 
-    if (former == TN_LWIP_NONE) {
-        tcp_active_pcbs = NULL;
-        tcp_tw_pcbs = NULL;
-
-    } else {
-        tcp_active_pcbs = lwip->active[former];
-        tcp_tw_pcbs = lwip->waiting[former];
-    }
-}
-
-
-static void
-lwip_join(struct tcp_pcb **all, struct tcp_pcb **buckets)
-{
-    size_t            i;
-    struct tcp_pcb  **last;
-
-    last = all;
-    *all = NULL;
-
-    for (i = 0; i < TN_LWIP_BUCKETS; i++) {
-        *last = buckets[i];
-        buckets[i] = NULL;
-
-        while (*last != NULL) {
-            last = &(*last)->next;
+        } else {
+            tcp_active_pcbs = lwip->buckets[former].active;
+            tcp_tw_pcbs = lwip->buckets[former].waiting;
         }
     }
+
+    lwip_release(lwip);
 }
 
 
 static void
-lwip_deal(const tn_lwip_t *lwip, struct tcp_pcb *all,
-    struct tcp_pcb **buckets)
+lwip_set_busy(tn_lwip_t *lwip, uint32_t i)
 {
-    uint32_t         b;
-    struct tcp_pcb  *pcb, *next;
+    /* the clock stood still while none was busy */
 
-    for (pcb = all; pcb != NULL; pcb = next) {
-        next = pcb->next;
-        b = lwip_bucket(lwip, &pcb->remote_ip, pcb->remote_port,
-                        pcb->local_port);
-        pcb->next = buckets[b];
-        buckets[b] = pcb;
+    if (lwip->n_busy == 0) {
+        lwip_catch_up(lwip, 0);
     }
+
+    lwip->busy[lwip->n_busy++] = i;
+    lwip->buckets[i].busy = (uint32_t) lwip->n_busy;
 }
 
 
-/* --- listening and dialling */
+/* --- listeners */
 
 tn_rc_t
 tn_lwip_listen(tn_lwip_t *lwip, uint16_t port)
@@ -567,6 +690,8 @@ tn_lwip_listen(tn_lwip_t *lwip, uint16_t port)
             return TN_REFUSED;
         }
     }
+
+    lwip_hold(lwip);
 
     listener = calloc(1, sizeof(lwip_listener_t));
     pcb = tcp_new_ip_type(IPADDR_TYPE_ANY);
@@ -595,6 +720,9 @@ tn_lwip_listen(tn_lwip_t *lwip, uint16_t port)
 
     tcp_arg(listening, listener);
     tcp_accept(listening, lwip_accept);
+    tcp_ext_arg_set_callbacks(listening, lwip_ext, &lwip_listener_ext);
+
+    lwip_release(lwip);
 
     return TN_OK;
 
@@ -604,6 +732,7 @@ failed:
         (void) tcp_close(pcb);
     }
 
+    lwip_release(lwip);
     free(listener);
 
     return TN_NOMEM;
@@ -613,544 +742,124 @@ failed:
 void
 tn_lwip_unlisten(tn_lwip_t *lwip, uint16_t port)
 {
+    uint32_t          i;
+    struct tcp_pcb   *pcb;
     lwip_listener_t  *listener, **link;
 
     for (link = &lwip->listeners; *link != NULL; link = &(*link)->next) {
-        listener = *link;
-
-        if (listener->port != port) {
-            continue;
-        }
-
-        /*
-         * Connections whose handshake is under way point to their listener:
-         * lwIP clears that in the lists it sees.
-         */
-
-        lwip_join(&tcp_active_pcbs, lwip->active);
-        lwip->current = TN_LWIP_ALL;
-
-        *link = listener->next;
-        (void) tcp_close(listener->pcb);
-        free(listener);
-
-        lwip_deal(lwip, tcp_active_pcbs, lwip->active);
-        tcp_active_pcbs = NULL;
-        lwip->current = TN_LWIP_NONE;
-
-        return;
-    }
-}
-
-
-tn_lwip_conn_t *
-tn_lwip_connect(tn_lwip_t *lwip, const tn_addr_t *to, void *data)
-{
-    err_t            err;
-    uint32_t         bucket, former;
-    ip_addr_t        remote;
-    struct tcp_pcb  *pcb;
-    tn_lwip_conn_t  *conn;
-
-    lwip_from_ip(&to->ip, &remote);
-
-    pcb = tcp_new_ip_type(IP_GET_TYPE(&remote));
-
-    if (pcb == NULL) {
-        return NULL;
-    }
-
-    if (!lwip_bind(lwip, pcb, &remote, to->port, &bucket)) {
-        tcp_abort(pcb);
-        return NULL;
-    }
-
-    conn = lwip_conn(lwip, pcb);
-
-    if (conn == NULL) {
-        tcp_abort(pcb);
-        return NULL;
-    }
-
-    conn->data = data;
-    conn->bucket = bucket;
-    conn->remote = *to;
-
-    former = lwip_enter(lwip, bucket);
-    err = tcp_connect(pcb, &remote, to->port, lwip_connected);
-    lwip_leave(lwip, former);
-
-    if (err != ERR_OK) {
-        tcp_arg(pcb, NULL);
-        tcp_err(pcb, NULL);
-        tcp_abort(pcb);
-        free(conn);
-        return NULL;
-    }
-
-    lwip_to_addr(&pcb->local_ip, pcb->local_port, &conn->local);
-
-    return conn;
-}
-
-
-/* a free local port, which makes the bucket; lwIP's own search is linear */
-static bool
-lwip_bind(tn_lwip_t *lwip, struct tcp_pcb *pcb, const ip_addr_t *remote,
-    uint16_t port, uint32_t *bucket)
-{
-    int       i;
-    bool      bound;
-    uint16_t  local;
-    uint32_t  former;
-
-    for (i = 0; i < TN_LWIP_PORT_TRIES; i++) {
-        local = (uint16_t) (TN_LWIP_PORT_FIRST
-                            + tn_lwip_random() % TN_LWIP_PORTS);
-        *bucket = lwip_bucket(lwip, remote, port, local);
-
-        former = lwip_enter(lwip, *bucket);
-        bound = tcp_bind(pcb, IP_IS_V6(remote) ? IP6_ADDR_ANY : IP4_ADDR_ANY,
-                         local)
-                == ERR_OK;
-        lwip_leave(lwip, former);
-
-        if (bound) {
-            return true;
-        }
-    }
-
-    return false;
-}
-
-
-static tn_lwip_conn_t *
-lwip_conn(tn_lwip_t *lwip, struct tcp_pcb *pcb)
-{
-    tn_lwip_conn_t  *conn;
-
-    conn = calloc(1, sizeof(tn_lwip_conn_t));
-    if (conn == NULL) {
-        return NULL;
-    }
-
-    conn->lwip = lwip;
-    conn->pcb = pcb;
-
-    tcp_arg(pcb, conn);
-    tcp_recv(pcb, lwip_received);
-    tcp_sent(pcb, lwip_sent);
-    tcp_err(pcb, lwip_failed);
-    tcp_nagle_disable(pcb);
-    ip_set_option(pcb, SOF_KEEPALIVE);
-
-    return conn;
-}
-
-
-static void
-lwip_conn_free(tn_lwip_conn_t *conn)
-{
-    lwip_chunk_t  *chunk;
-
-    while ((chunk = conn->first) != NULL) {
-        conn->first = chunk->next;
-        free(chunk);
-    }
-
-    free(conn);
-}
-
-
-/* --- what lwIP tells */
-
-static err_t
-lwip_accept(void *arg, struct tcp_pcb *pcb, err_t err)
-{
-    lwip_listener_t *listener = arg;
-
-    tn_lwip_t       *lwip;
-    tn_lwip_conn_t  *conn;
-
-    if (err != ERR_OK || pcb == NULL) {
-        return ERR_VAL;
-    }
-
-    lwip = listener->lwip;
-    conn = lwip_conn(lwip, pcb);
-
-    if (conn == NULL) {
-        return ERR_MEM;
-    }
-
-    conn->state = TN_LWIP_CONNECTED;
-    conn->bucket = lwip_bucket(lwip, &pcb->remote_ip, pcb->remote_port,
-                               pcb->local_port);
-    lwip_to_addr(&pcb->local_ip, pcb->local_port, &conn->local);
-    lwip_to_addr(&pcb->remote_ip, pcb->remote_port, &conn->remote);
-
-    lwip->ops->accepted(lwip->data, conn, listener->port);
-
-    return ERR_OK;
-}
-
-
-static err_t
-lwip_connected(void *arg, struct tcp_pcb *pcb, err_t err)
-{
-    tn_lwip_conn_t *conn = arg;
-
-    (void) pcb;
-    (void) err;
-
-    conn->state |= TN_LWIP_CONNECTED;
-    lwip_ready(conn);
-
-    return ERR_OK;
-}
-
-
-static err_t
-lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
-{
-    tn_lwip_conn_t *conn = arg;
-
-    (void) err;
-
-    if (conn == NULL) {
-
-        /* closed: nobody reads what still comes */
-
-        if (p != NULL) {
-            tcp_recved(pcb, p->tot_len);
-            (void) pbuf_free(p);
-        }
-
-        return ERR_OK;
-    }
-
-    if (p == NULL) {
-        conn->state |= TN_LWIP_EOF;
-
-    } else if (!lwip_keep(conn, p)) {
-
-        /* lwIP keeps the segments and offers them again */
-
-        return ERR_MEM;
-
-    } else {
-        (void) pbuf_free(p);
-    }
-
-    lwip_ready(conn);
-
-    return ERR_OK;
-}
-
-
-/* all of it, or nothing for want of memory */
-static bool
-lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p)
-{
-    size_t         n, done, room;
-    lwip_chunk_t  *chunk, *fresh, **link;
-
-    fresh = NULL;
-    link = &fresh;
-    room = conn->last != NULL ? TN_LWIP_CHUNK - conn->last->end : 0;
-
-    for (n = p->tot_len; n > room; room += TN_LWIP_CHUNK) {
-        chunk = malloc(sizeof(lwip_chunk_t));
-
-        if (chunk == NULL) {
-            while ((chunk = fresh) != NULL) {
-                fresh = chunk->next;
-                free(chunk);
-            }
-
-            return false;
-        }
-
-        chunk->next = NULL;
-        chunk->start = 0;
-        chunk->end = 0;
-        *link = chunk;
-        link = &chunk->next;
-    }
-
-    if (conn->last != NULL) {
-        conn->last->next = fresh;
-
-    } else {
-        conn->first = fresh;
-        conn->last = fresh;
-    }
-
-    for (done = 0; done < p->tot_len; done += n) {
-        chunk = conn->last;
-
-        if (chunk->end == TN_LWIP_CHUNK) {
-            chunk = chunk->next;
-            conn->last = chunk;
-        }
-
-        n = tn_min((size_t) p->tot_len - done, TN_LWIP_CHUNK - chunk->end);
-        (void) pbuf_copy_partial(p, chunk->bytes + chunk->end, (u16_t) n,
-                                 (u16_t) done);
-        chunk->end += n;
-    }
-
-    return true;
-}
-
-
-static err_t
-lwip_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
-{
-    tn_lwip_conn_t *conn = arg;
-
-    (void) pcb;
-    (void) len;
-
-    if (conn != NULL) {
-        lwip_ready(conn);
-    }
-
-    return ERR_OK;
-}
-
-
-/* the pcb is gone already */
-static void
-lwip_failed(void *arg, err_t err)
-{
-    tn_lwip_conn_t *conn = arg;
-
-    if (conn == NULL) {
-        return;
-    }
-
-    conn->pcb = NULL;
-
-    if (err != ERR_RST) {
-        conn->err = ETIMEDOUT;
-
-    } else {
-        conn->err = (conn->state & TN_LWIP_CONNECTED) ? ECONNRESET
-                                                      : ECONNREFUSED;
-    }
-
-    conn->state |= TN_LWIP_DEAD;
-    lwip_ready(conn);
-}
-
-
-static void
-lwip_ready(tn_lwip_conn_t *conn)
-{
-    conn->lwip->ops->ready(conn->lwip->data, conn);
-}
-
-
-/* --- one connection */
-
-void
-tn_lwip_conn_set_data(tn_lwip_conn_t *conn, void *data)
-{
-    conn->data = data;
-}
-
-
-void *
-tn_lwip_conn_data(const tn_lwip_conn_t *conn)
-{
-    return conn->data;
-}
-
-
-unsigned
-tn_lwip_conn_state(const tn_lwip_conn_t *conn)
-{
-    unsigned  state;
-
-    state = conn->state;
-
-    if (conn->pcb != NULL && conn->pcb->unsent == NULL
-        && conn->pcb->unacked == NULL)
-    {
-        state |= TN_LWIP_DRAINED;
-    }
-
-    return state;
-}
-
-
-int
-tn_lwip_conn_error(const tn_lwip_conn_t *conn)
-{
-    return conn->err;
-}
-
-
-void
-tn_lwip_conn_addresses(const tn_lwip_conn_t *conn, tn_addr_t *local,
-    tn_addr_t *remote)
-{
-    *local = conn->local;
-    *remote = conn->remote;
-}
-
-
-int
-tn_lwip_peek(const tn_lwip_conn_t *conn, struct iovec *iov, int n)
-{
-    int            i;
-    lwip_chunk_t  *chunk;
-
-    i = 0;
-
-    for (chunk = conn->first; chunk != NULL && i < n; chunk = chunk->next) {
-        if (chunk->end != chunk->start) {
-            iov[i].iov_base = chunk->bytes + chunk->start;
-            iov[i++].iov_len = chunk->end - chunk->start;
-        }
-    }
-
-    return i;
-}
-
-
-void
-tn_lwip_take(tn_lwip_conn_t *conn, size_t len)
-{
-    size_t         n, left;
-    uint32_t       former;
-    lwip_chunk_t  *chunk;
-
-    for (left = len; left != 0; left -= n) {
-        chunk = conn->first;
-        n = tn_min(left, chunk->end - chunk->start);
-        chunk->start += n;
-
-        if (chunk->start == chunk->end) {
-            conn->first = chunk->next;
-
-            if (conn->last == chunk) {
-                conn->last = NULL;
-            }
-
-            free(chunk);
-        }
-    }
-
-    if (conn->pcb == NULL) {
-        return;
-    }
-
-    former = lwip_enter(conn->lwip, conn->bucket);
-
-    for (left = len; left != 0; left -= n) {
-        n = tn_min(left, TN_LWIP_CHUNK);
-        tcp_recved(conn->pcb, (u16_t) n);
-    }
-
-    lwip_leave(conn->lwip, former);
-}
-
-
-size_t
-tn_lwip_room(const tn_lwip_conn_t *conn)
-{
-    if (conn->pcb == NULL || !(conn->state & TN_LWIP_CONNECTED)
-        || tcp_sndqueuelen(conn->pcb) + 64 > TCP_SND_QUEUELEN)
-    {
-        return 0;
-    }
-
-    return tcp_sndbuf(conn->pcb);
-}
-
-
-size_t
-tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len)
-{
-    size_t  n, done;
-
-    for (done = 0; done < len; done += n) {
-        n = tn_min(tn_min(len - done, tn_lwip_room(conn)), TN_LWIP_PIECE);
-
-        if (n == 0
-            || tcp_write(conn->pcb, (const uint8_t *) bytes + done, (u16_t) n,
-                         TCP_WRITE_FLAG_COPY)
-               != ERR_OK)
-        {
+        if ((*link)->port == port) {
             break;
         }
     }
 
-    return done;
-}
+    listener = *link;
 
-
-void
-tn_lwip_push(tn_lwip_conn_t *conn)
-{
-    uint32_t  former;
-
-    if (conn->pcb == NULL) {
+    if (listener == NULL) {
         return;
     }
 
-    former = lwip_enter(conn->lwip, conn->bucket);
-    (void) tcp_output(conn->pcb);
-    lwip_leave(conn->lwip, former);
-}
+    lwip_hold(lwip);
 
+    /* connections whose handshake is under way point to it */
 
-void
-tn_lwip_shutdown(tn_lwip_conn_t *conn)
-{
-    uint32_t  former;
+    for (i = 0; i < TN_LWIP_BUCKETS; i++) {
+        for (pcb = lwip->buckets[i].active; pcb != NULL; pcb = pcb->next) {
+            if (pcb->listener != NULL
+                && (struct tcp_pcb *) pcb->listener == listener->pcb)
+            {
+                pcb->listener = NULL;
 
-    if (conn->pcb == NULL) {
-        return;
-    }
-
-    former = lwip_enter(conn->lwip, conn->bucket);
-    (void) tcp_shutdown(conn->pcb, 0, 1);
-    lwip_leave(conn->lwip, former);
-}
-
-
-void
-tn_lwip_close(tn_lwip_conn_t *conn, bool abort)
-{
-    uint32_t         former;
-    struct tcp_pcb  *pcb;
-
-    pcb = conn->pcb;
-
-    if (pcb != NULL) {
-        tcp_arg(pcb, NULL);
-        tcp_sent(pcb, NULL);
-        tcp_err(pcb, NULL);
-
-        former = lwip_enter(conn->lwip, conn->bucket);
-
-        if (abort || tcp_close(pcb) != ERR_OK) {
-            tcp_abort(pcb);
+                if (pcb->state == SYN_RCVD) {
+                    pcb->callback_arg = NULL;
+                }
+            }
         }
-
-        lwip_leave(conn->lwip, former);
     }
 
-    lwip_conn_free(conn);
+    *link = listener->next;
+    (void) tcp_close(listener->pcb);
+    free(listener);
+
+    lwip_release(lwip);
+}
+
+
+/* --- how many there are */
+
+void
+lwip_count(tn_lwip_t *lwip, struct tcp_pcb *pcb)
+{
+    tcp_ext_arg_set(pcb, lwip_ext, NULL);
+    tcp_ext_arg_set_callbacks(pcb, lwip_ext, &lwip_pcb_ext);
+    lwip->n_pcbs++;
+}
+
+
+static err_t
+lwip_passive_open(u8_t id, struct tcp_pcb_listen *listener,
+    struct tcp_pcb *pcb)
+{
+    uintptr_t   source;
+    tn_lwip_t  *lwip;
+
+    (void) listener;
+
+    lwip = lwip_now;
+    source = lwip_hash(lwip, &pcb->remote_ip, 0) % TN_LWIP_SOURCES;
+
+    if (lwip->n_half_open == TN_LWIP_HALF_OPEN
+        || lwip->half_open[source] == TN_LWIP_HALF_OPEN_EACH)
+    {
+        return ERR_MEM;
+    }
+
+    lwip_count(lwip, pcb);
+    tcp_ext_arg_set(pcb, id, (void *) (source + 1));
+
+    lwip->n_half_open++;
+    lwip->half_open[source]++;
+
+    return ERR_OK;
+}
+
+
+void
+lwip_opened(tn_lwip_t *lwip, struct tcp_pcb *pcb)
+{
+    uintptr_t  source;
+
+    source = (uintptr_t) tcp_ext_arg_get(pcb, lwip_ext);
+
+    if (source != 0) {
+        lwip->n_half_open--;
+        lwip->half_open[source - 1]--;
+        tcp_ext_arg_set(pcb, lwip_ext, NULL);
+    }
+}
+
+
+static void
+lwip_destroyed(u8_t id, void *data)
+{
+    uintptr_t   source;
+    tn_lwip_t  *lwip;
+
+    (void) id;
+
+    lwip = lwip_now;
+    source = (uintptr_t) data;
+    lwip->n_pcbs--;
+
+    if (source != 0) {
+        lwip->n_half_open--;
+        lwip->half_open[source - 1]--;
+    }
 }
 
 
 /* --- addresses */
 
-static void
+void
 lwip_to_addr(const ip_addr_t *from, uint16_t port, tn_addr_t *to)
 {
     to->port = port;
@@ -1160,7 +869,7 @@ lwip_to_addr(const ip_addr_t *from, uint16_t port, tn_addr_t *to)
 }
 
 
-static void
+void
 lwip_from_ip(const tn_ip_t *from, ip_addr_t *to)
 {
     memset(to, 0, sizeof(ip_addr_t));

@@ -3,8 +3,8 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * lwIP's TCP as a state machine: packets and time in, packets and events
- * out.  For where the kernel's stack cannot be had.  lwIP keeps its state in
- * globals, so there is one of it in a process, used by one thread.
+ * out.  For where the kernel's stack cannot be had.  Each stack belongs to
+ * one thread; several of a process take turns, since lwIP has globals.
  */
 
 #ifndef TN_LWIP_H_INCLUDED_
@@ -15,8 +15,13 @@
 #include "wire/tn_ip.h"
 
 
-#define TN_LWIP_MTU      1280
-#define TN_LWIP_TICK_MS  250        /* how often tn_lwip_tick() has work */
+#define TN_LWIP_MTU             1280
+#define TN_LWIP_TICK_MS         50      /* while connections have timers */
+#define TN_LWIP_HALF_OPEN       4096    /* at a time; further SYNs are lost */
+#define TN_LWIP_HALF_OPEN_EACH  512     /* of these, from one address */
+
+/* of all stacks of the process together */
+#define TN_LWIP_MEMORY          ((size_t) 512 * 1024 * 1024)
 
 
 typedef struct tn_lwip_s       tn_lwip_t;
@@ -46,11 +51,19 @@ typedef struct {
 } tn_lwip_ops_t;
 
 
-/* NULL: no memory, or there is one in this process already */
+/* NULL: no memory */
 tn_lwip_t *tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now);
 
 /* aborts all connections; their owners must not use them any more */
 void tn_lwip_destroy(tn_lwip_t *lwip);
+
+/*
+ * Around several calls of one turn: the time of all of them, and the turn is
+ * waited for once.  The calls below work without it as well; `now` is then
+ * that of the last tn_lwip_in() or tn_lwip_tick().
+ */
+void tn_lwip_hold(tn_lwip_t *lwip, tn_ms_t now);
+void tn_lwip_release(tn_lwip_t *lwip);
 
 /* own addresses from now on: the first of IPv4, up to three of IPv6 */
 void tn_lwip_addresses(tn_lwip_t *lwip, const tn_ip_t *ips, size_t n);
@@ -59,7 +72,10 @@ void tn_lwip_addresses(tn_lwip_t *lwip, const tn_ip_t *ips, size_t n);
 void tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     const tn_packet_t *p);
 
-/* when tn_lwip_tick() is to be called, TN_NEVER_MS: nothing waits */
+/*
+ * When tn_lwip_tick() is to be called, TN_NEVER_MS: nothing waits.  Any call
+ * can bring it forward.
+ */
 tn_ms_t tn_lwip_deadline(const tn_lwip_t *lwip);
 void tn_lwip_tick(tn_lwip_t *lwip, tn_ms_t now);
 
@@ -73,6 +89,9 @@ tn_lwip_conn_t *tn_lwip_connect(tn_lwip_t *lwip, const tn_addr_t *to,
 
 /* connections, those that wait out their last packets too */
 size_t tn_lwip_count(const tn_lwip_t *lwip);
+
+/* bytes that the stacks of this process have allocated for connections */
+size_t tn_lwip_used(void);
 
 
 void tn_lwip_conn_set_data(tn_lwip_conn_t *conn, void *data);

@@ -3,12 +3,13 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * How lwIP is built: TCP over IPv4 and IPv6 for one thread, memory from
- * malloc(), windows that fill a long path.  Included by lwIP only.
+ * one bounded heap, windows that fill a long path.  Included by lwIP only.
  */
 
 #ifndef TN_LWIPOPTS_H_INCLUDED_
 #define TN_LWIPOPTS_H_INCLUDED_
 
+#include <stddef.h>
 #include <stdint.h>
 
 
@@ -16,10 +17,18 @@
 #define SYS_LIGHTWEIGHT_PROT        0
 #define LWIP_SOCKET                 0
 #define LWIP_NETCONN                0
-#define LWIP_TIMERS                 0   /* tn_lwip.c calls tcp_tmr() */
+#define LWIP_TIMERS                 0   /* tn_lwip.c runs them */
 #define LWIP_STATS                  0
 
-#define MEM_LIBC_MALLOC             1
+/* tn_lwip_memory.c */
+void *tn_lwip_malloc(size_t size);
+void *tn_lwip_calloc(size_t n, size_t size);
+void tn_lwip_free(void *p);
+
+#define MEM_CUSTOM_ALLOCATOR        1
+#define MEM_CUSTOM_MALLOC           tn_lwip_malloc
+#define MEM_CUSTOM_CALLOC           tn_lwip_calloc
+#define MEM_CUSTOM_FREE             tn_lwip_free
 #define MEMP_MEM_MALLOC             1
 #define MEM_ALIGNMENT               8
 #define PBUF_POOL_SIZE              0
@@ -62,9 +71,19 @@
 #define LWIP_TCP_SACK_OUT           1
 #define LWIP_TCP_MAX_SACK_NUM       4
 #define TCP_OOSEQ_MAX_PBUFS         4096
-#define TCP_LISTEN_BACKLOG          1
-#define TCP_DEFAULT_LISTEN_BACKLOG  255
+#define TCP_LISTEN_BACKLOG          0   /* TN_LWIP_HALF_OPEN is the limit */
+#define LWIP_TCP_PCB_NUM_EXT_ARGS   1
 #define LWIP_TCP_KEEPALIVE          1
+
+/*
+ * Ticks of 50 and 100 ms, so that a retransmission is not before 200 ms.  A
+ * SYN is sent again each second (RFC 6298, 2.1), ten segments are sent at once
+ * (RFC 6928).
+ */
+#define TCP_TMR_INTERVAL            50
+#define LWIP_TCP_RTO_TIME           1000
+#define TCP_SYNMAXRTX               12      /* lwip_unanswered() has more */
+#define LWIP_TCP_CALC_INITIAL_CWND(mss)  ((tcpwnd_size_t) (10U * (mss)))
 #define TCP_MSL                     5000UL
 
 /* a packet may have been broken behind a subnet router: all are checked */

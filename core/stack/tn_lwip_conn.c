@@ -1,0 +1,578 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Connections of a stack: how they come to be, what lwIP tells about them,
+ * and the bytes.
+ *
+ * Received bytes are copied into chunks, not kept as segments: a peer that
+ * sends one byte per segment would fill the window with headers otherwise.
+ */
+
+#include "tn_lwip_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+
+#define TN_LWIP_PIECE       (16 * 1024)     /* of one tcp_write() */
+#define TN_LWIP_PORT_FIRST  32768
+#define TN_LWIP_PORTS       28232
+#define TN_LWIP_PORT_TRIES  256
+#define TN_LWIP_SYN_POLL    10      /* slow ticks */
+#define TN_LWIP_SYN_POLLS   60      /* until nobody is believed to be there */
+
+
+static tn_lwip_conn_t *lwip_conn(tn_lwip_t *lwip, struct tcp_pcb *pcb);
+static bool lwip_bind(tn_lwip_t *lwip, struct tcp_pcb *pcb,
+    const ip_addr_t *remote, uint16_t port, uint32_t *bucket);
+static err_t lwip_unanswered(void *arg, struct tcp_pcb *pcb);
+static err_t lwip_connected(void *arg, struct tcp_pcb *pcb, err_t err);
+static err_t lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p,
+    err_t err);
+static bool lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p);
+static err_t lwip_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
+static void lwip_failed(void *arg, err_t err);
+static void lwip_ready(tn_lwip_conn_t *conn);
+
+
+tn_lwip_conn_t *
+tn_lwip_connect(tn_lwip_t *lwip, const tn_addr_t *to, void *data)
+{
+    err_t            err;
+    uint32_t         bucket, former;
+    ip_addr_t        remote;
+    struct tcp_pcb  *pcb;
+    tn_lwip_conn_t  *conn;
+
+    lwip_from_ip(&to->ip, &remote);
+    lwip_hold(lwip);
+
+    conn = NULL;
+    pcb = tcp_new_ip_type(IP_GET_TYPE(&remote));
+
+    if (pcb == NULL) {
+        goto failed;
+    }
+
+    lwip_count(lwip, pcb);
+
+    if (!lwip_bind(lwip, pcb, &remote, to->port, &bucket)) {
+        goto failed;
+    }
+
+    conn = lwip_conn(lwip, pcb);
+
+    if (conn == NULL) {
+        goto failed;
+    }
+
+    conn->data = data;
+    conn->bucket = bucket;
+    conn->remote = *to;
+    tcp_poll(pcb, lwip_unanswered, TN_LWIP_SYN_POLL);
+
+    former = lwip_enter(lwip, bucket);
+    err = tcp_connect(pcb, &remote, to->port, lwip_connected);
+    lwip_leave(lwip, former);
+
+    if (err != ERR_OK) {
+        goto failed;
+    }
+
+    lwip_to_addr(&pcb->local_ip, pcb->local_port, &conn->local);
+    lwip_release(lwip);
+
+    return conn;
+
+failed:
+
+    if (pcb != NULL) {
+        tcp_arg(pcb, NULL);
+        tcp_err(pcb, NULL);
+        tcp_abort(pcb);
+    }
+
+    lwip_release(lwip);
+    free(conn);
+
+    return NULL;
+}
+
+
+/* a free local port, which makes the bucket; lwIP's own search is linear */
+static bool
+lwip_bind(tn_lwip_t *lwip, struct tcp_pcb *pcb, const ip_addr_t *remote,
+    uint16_t port, uint32_t *bucket)
+{
+    int       i;
+    bool      bound;
+    uint16_t  local;
+    uint32_t  former;
+
+    for (i = 0; i < TN_LWIP_PORT_TRIES; i++) {
+        local = (uint16_t) (TN_LWIP_PORT_FIRST
+                            + tn_lwip_random() % TN_LWIP_PORTS);
+        *bucket = lwip_bucket(lwip, remote, port, local);
+
+        former = lwip_enter(lwip, *bucket);
+        bound = tcp_bind(pcb, IP_IS_V6(remote) ? IP6_ADDR_ANY : IP4_ADDR_ANY,
+                         local)
+                == ERR_OK;
+        lwip_leave(lwip, former);
+
+        if (bound) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+static tn_lwip_conn_t *
+lwip_conn(tn_lwip_t *lwip, struct tcp_pcb *pcb)
+{
+    tn_lwip_conn_t  *conn;
+
+    conn = calloc(1, sizeof(tn_lwip_conn_t));
+    if (conn == NULL) {
+        return NULL;
+    }
+
+    conn->lwip = lwip;
+    conn->pcb = pcb;
+
+    tcp_arg(pcb, conn);
+    tcp_recv(pcb, lwip_received);
+    tcp_sent(pcb, lwip_sent);
+    tcp_err(pcb, lwip_failed);
+    tcp_nagle_disable(pcb);
+    ip_set_option(pcb, SOF_KEEPALIVE);
+
+    return conn;
+}
+
+
+void
+lwip_conn_free(tn_lwip_conn_t *conn)
+{
+    lwip_chunk_t  *chunk;
+
+    while ((chunk = conn->first) != NULL) {
+        conn->first = chunk->next;
+        tn_lwip_free(chunk);
+    }
+
+    free(conn);
+}
+
+
+/* --- what lwIP tells */
+
+err_t
+lwip_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+    lwip_listener_t *listener = arg;
+
+    tn_lwip_t       *lwip;
+    tn_lwip_conn_t  *conn;
+
+    if (err != ERR_OK || pcb == NULL) {
+        return ERR_VAL;
+    }
+
+    lwip = listener->lwip;
+    conn = lwip_conn(lwip, pcb);
+
+    if (conn == NULL) {
+        return ERR_MEM;
+    }
+
+    lwip_opened(lwip, pcb);
+
+    conn->state = TN_LWIP_CONNECTED;
+    conn->bucket = lwip_bucket(lwip, &pcb->remote_ip, pcb->remote_port,
+                               pcb->local_port);
+    lwip_to_addr(&pcb->local_ip, pcb->local_port, &conn->local);
+    lwip_to_addr(&pcb->remote_ip, pcb->remote_port, &conn->remote);
+
+    lwip->ops->accepted(lwip->data, conn, listener->port);
+
+    return ERR_OK;
+}
+
+
+/* lwIP's table of SYNs is too short for the timeouts that nginx has */
+static err_t
+lwip_unanswered(void *arg, struct tcp_pcb *pcb)
+{
+    tn_lwip_conn_t *conn = arg;
+
+    if (pcb->state == SYN_SENT && conn->polls++ < TN_LWIP_SYN_POLLS) {
+        pcb->nrtx = tn_min(pcb->nrtx, 1);
+    }
+
+    return ERR_OK;
+}
+
+
+static err_t
+lwip_connected(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+    tn_lwip_conn_t *conn = arg;
+
+    (void) err;
+
+    tcp_poll(pcb, NULL, 0);
+    conn->state |= TN_LWIP_CONNECTED;
+    lwip_ready(conn);
+
+    return ERR_OK;
+}
+
+
+static err_t
+lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
+{
+    tn_lwip_conn_t *conn = arg;
+
+    (void) err;
+
+    if (conn == NULL) {
+
+        /* closed: nobody reads what still comes */
+
+        if (p != NULL) {
+            tcp_recved(pcb, p->tot_len);
+            (void) pbuf_free(p);
+        }
+
+        return ERR_OK;
+    }
+
+    if (p == NULL) {
+        conn->state |= TN_LWIP_EOF;
+
+    } else if (!lwip_keep(conn, p)) {
+
+        /* lwIP keeps the segments and offers them again */
+
+        return ERR_MEM;
+
+    } else {
+        (void) pbuf_free(p);
+    }
+
+    lwip_ready(conn);
+
+    return ERR_OK;
+}
+
+
+/* all of it, or nothing for want of memory */
+static bool
+lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p)
+{
+    size_t         n, done, room;
+    lwip_chunk_t  *chunk, *fresh, **link;
+
+    if (lwip_memory_is_short()) {
+        return false;
+    }
+
+    fresh = NULL;
+    link = &fresh;
+    room = conn->last != NULL ? TN_LWIP_CHUNK - conn->last->end : 0;
+
+    for (n = p->tot_len; n > room; room += TN_LWIP_CHUNK) {
+        chunk = tn_lwip_malloc(sizeof(lwip_chunk_t));
+
+        if (chunk == NULL) {
+            while ((chunk = fresh) != NULL) {
+                fresh = chunk->next;
+                tn_lwip_free(chunk);
+            }
+
+            return false;
+        }
+
+        chunk->next = NULL;
+        chunk->start = 0;
+        chunk->end = 0;
+        *link = chunk;
+        link = &chunk->next;
+    }
+
+    if (conn->last != NULL) {
+        conn->last->next = fresh;
+
+    } else {
+        conn->first = fresh;
+        conn->last = fresh;
+    }
+
+    for (done = 0; done < p->tot_len; done += n) {
+        chunk = conn->last;
+
+        if (chunk->end == TN_LWIP_CHUNK) {
+            chunk = chunk->next;
+            conn->last = chunk;
+        }
+
+        n = tn_min((size_t) p->tot_len - done, TN_LWIP_CHUNK - chunk->end);
+        (void) pbuf_copy_partial(p, chunk->bytes + chunk->end, (u16_t) n,
+                                 (u16_t) done);
+        chunk->end += n;
+    }
+
+    return true;
+}
+
+
+static err_t
+lwip_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
+{
+    tn_lwip_conn_t *conn = arg;
+
+    (void) pcb;
+    (void) len;
+
+    if (conn != NULL) {
+        lwip_ready(conn);
+    }
+
+    return ERR_OK;
+}
+
+
+/* the pcb is gone already */
+static void
+lwip_failed(void *arg, err_t err)
+{
+    tn_lwip_conn_t *conn = arg;
+
+    if (conn == NULL) {
+        return;
+    }
+
+    conn->pcb = NULL;
+
+    if (err != ERR_RST) {
+        conn->err = ETIMEDOUT;
+
+    } else {
+        conn->err = (conn->state & TN_LWIP_CONNECTED) ? ECONNRESET
+                                                      : ECONNREFUSED;
+    }
+
+    conn->state |= TN_LWIP_DEAD;
+    lwip_ready(conn);
+}
+
+
+static void
+lwip_ready(tn_lwip_conn_t *conn)
+{
+    conn->lwip->ops->ready(conn->lwip->data, conn);
+}
+
+
+/* --- one connection */
+
+void
+tn_lwip_conn_set_data(tn_lwip_conn_t *conn, void *data)
+{
+    conn->data = data;
+}
+
+
+void *
+tn_lwip_conn_data(const tn_lwip_conn_t *conn)
+{
+    return conn->data;
+}
+
+
+unsigned
+tn_lwip_conn_state(const tn_lwip_conn_t *conn)
+{
+    unsigned  state;
+
+    state = conn->state;
+
+    if (conn->pcb != NULL && conn->pcb->unsent == NULL
+        && conn->pcb->unacked == NULL)
+    {
+        state |= TN_LWIP_DRAINED;
+    }
+
+    return state;
+}
+
+
+int
+tn_lwip_conn_error(const tn_lwip_conn_t *conn)
+{
+    return conn->err;
+}
+
+
+void
+tn_lwip_conn_addresses(const tn_lwip_conn_t *conn, tn_addr_t *local,
+    tn_addr_t *remote)
+{
+    *local = conn->local;
+    *remote = conn->remote;
+}
+
+
+int
+tn_lwip_peek(const tn_lwip_conn_t *conn, struct iovec *iov, int n)
+{
+    int            i;
+    lwip_chunk_t  *chunk;
+
+    i = 0;
+
+    for (chunk = conn->first; chunk != NULL && i < n; chunk = chunk->next) {
+        if (chunk->end != chunk->start) {
+            iov[i].iov_base = chunk->bytes + chunk->start;
+            iov[i++].iov_len = chunk->end - chunk->start;
+        }
+    }
+
+    return i;
+}
+
+
+void
+tn_lwip_take(tn_lwip_conn_t *conn, size_t len)
+{
+    size_t         n, left;
+    uint32_t       former;
+    lwip_chunk_t  *chunk;
+
+    former = lwip_enter(conn->lwip, conn->bucket);
+
+    for (left = len; left != 0; left -= n) {
+        chunk = conn->first;
+        n = tn_min(left, chunk->end - chunk->start);
+        chunk->start += n;
+
+        if (chunk->start == chunk->end) {
+            conn->first = chunk->next;
+
+            if (conn->last == chunk) {
+                conn->last = NULL;
+            }
+
+            tn_lwip_free(chunk);
+        }
+    }
+
+    for (left = conn->pcb != NULL ? len : 0; left != 0; left -= n) {
+        n = tn_min(left, TN_LWIP_CHUNK);
+        tcp_recved(conn->pcb, (u16_t) n);
+    }
+
+    lwip_leave(conn->lwip, former);
+}
+
+
+size_t
+tn_lwip_room(const tn_lwip_conn_t *conn)
+{
+    if (conn->pcb == NULL || !(conn->state & TN_LWIP_CONNECTED)
+        || tcp_sndqueuelen(conn->pcb) + 64 > TCP_SND_QUEUELEN
+        || lwip_memory_is_short())
+    {
+        return 0;
+    }
+
+    return tcp_sndbuf(conn->pcb);
+}
+
+
+size_t
+tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len)
+{
+    size_t    n, done;
+    uint32_t  former;
+
+    former = lwip_enter(conn->lwip, conn->bucket);
+
+    for (done = 0; done < len; done += n) {
+        n = tn_min(tn_min(len - done, tn_lwip_room(conn)), TN_LWIP_PIECE);
+
+        if (n == 0
+            || tcp_write(conn->pcb, (const uint8_t *) bytes + done, (u16_t) n,
+                         TCP_WRITE_FLAG_COPY)
+               != ERR_OK)
+        {
+            break;
+        }
+    }
+
+    lwip_leave(conn->lwip, former);
+
+    return done;
+}
+
+
+void
+tn_lwip_push(tn_lwip_conn_t *conn)
+{
+    uint32_t  former;
+
+    if (conn->pcb == NULL) {
+        return;
+    }
+
+    former = lwip_enter(conn->lwip, conn->bucket);
+    (void) tcp_output(conn->pcb);
+    lwip_leave(conn->lwip, former);
+}
+
+
+void
+tn_lwip_shutdown(tn_lwip_conn_t *conn)
+{
+    uint32_t  former;
+
+    if (conn->pcb == NULL) {
+        return;
+    }
+
+    former = lwip_enter(conn->lwip, conn->bucket);
+    (void) tcp_shutdown(conn->pcb, 0, 1);
+    lwip_leave(conn->lwip, former);
+}
+
+
+void
+tn_lwip_close(tn_lwip_conn_t *conn, bool abort)
+{
+    uint32_t         former;
+    tn_lwip_t       *lwip;
+    struct tcp_pcb  *pcb;
+
+    lwip = conn->lwip;
+    pcb = conn->pcb;
+
+    former = lwip_enter(lwip, conn->bucket);
+
+    if (pcb != NULL) {
+        tcp_arg(pcb, NULL);
+        tcp_sent(pcb, NULL);
+        tcp_err(pcb, NULL);
+        tcp_poll(pcb, NULL, 0);
+
+        if (abort || tcp_close(pcb) != ERR_OK) {
+            tcp_abort(pcb);
+        }
+    }
+
+    lwip_conn_free(conn);
+    lwip_leave(lwip, former);
+}

@@ -1,0 +1,130 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What the files of tn_lwip share: the stack and its buckets, a connection,
+ * and how lwIP's globals are made those of one stack.  Included by nobody
+ * else; the theory is in tn_lwip.c.
+ */
+
+#ifndef TN_LWIP_INT_H_INCLUDED_
+#define TN_LWIP_INT_H_INCLUDED_
+
+#include "stack/tn_lwip.h"
+
+#include <lwip/ip.h>
+#include <lwip/netif.h>
+#include <lwip/priv/tcp_priv.h>
+#include <lwip/tcp.h>
+
+
+#define TN_LWIP_BUCKETS     8192
+#define TN_LWIP_NONE        TN_LWIP_BUCKETS     /* no bucket's */
+
+#define TN_LWIP_CHUNK       (16 * 1024)
+#define TN_LWIP_SOURCES     256     /* counters of half-open connections */
+
+
+typedef struct lwip_chunk_s  lwip_chunk_t;
+
+struct lwip_chunk_s {
+    lwip_chunk_t         *next;
+    size_t                start;
+    size_t                end;
+    uint8_t               bytes[TN_LWIP_CHUNK];
+};
+
+
+typedef struct lwip_listener_s  lwip_listener_t;
+
+struct lwip_listener_s {
+    lwip_listener_t      *next;
+    tn_lwip_t            *lwip;
+    struct tcp_pcb       *pcb;
+    uint16_t              port;
+};
+
+
+typedef struct {
+    struct tcp_pcb       *active;
+    struct tcp_pcb       *waiting;      /* in TIME-WAIT */
+    uint32_t              busy;         /* its place in that list + 1, or 0 */
+} lwip_bucket_t;
+
+
+struct tn_lwip_conn_s {
+    tn_lwip_t            *lwip;
+    struct tcp_pcb       *pcb;          /* NULL: dead */
+    void                 *data;
+    uint32_t              bucket;
+    unsigned              state;
+    int                   err;
+    unsigned              polls;        /* of an unanswered SYN */
+    tn_addr_t             local;
+    tn_addr_t             remote;
+    lwip_chunk_t         *first;
+    lwip_chunk_t         *last;
+};
+
+
+struct tn_lwip_s {
+    const tn_lwip_ops_t  *ops;
+    void                 *data;
+    struct netif          netif;
+    lwip_listener_t      *listeners;
+    struct tcp_pcb       *listening;    /* lwIP's list while not held */
+    unsigned              held;
+    tn_ms_t               now;
+    tn_ms_t               tick;         /* the next one while any is busy */
+    tn_ms_t               swept;        /* until when the sweep came */
+    uint32_t              sweep;        /* the bucket it looks at next */
+    uint32_t              ticks;        /* lwIP's count, of the slow timer */
+    bool                  odd;          /* the slow timer is left out */
+    uint64_t              seed;
+    uint32_t              current;
+    size_t                n_pcbs;
+    size_t                n_half_open;
+    uint16_t              half_open[TN_LWIP_SOURCES];
+    size_t                n_busy;
+    uint32_t              busy[TN_LWIP_BUCKETS];
+    lwip_bucket_t         buckets[TN_LWIP_BUCKETS];
+    uint8_t               out[TN_LWIP_MTU];
+};
+
+
+/* --- tn_lwip.c */
+
+/* lwIP is this stack's until the matching lwip_release(); may be nested */
+void lwip_hold(tn_lwip_t *lwip);
+void lwip_release(tn_lwip_t *lwip);
+
+uint32_t lwip_bucket(const tn_lwip_t *lwip, const ip_addr_t *remote,
+    uint16_t remote_port, uint16_t local_port);
+
+/* holds the stack and has its lists be those of the bucket; which was it */
+uint32_t lwip_enter(tn_lwip_t *lwip, uint32_t bucket);
+void lwip_leave(tn_lwip_t *lwip, uint32_t former);
+
+/* counts a pcb until it is freed */
+void lwip_count(tn_lwip_t *lwip, struct tcp_pcb *pcb);
+
+/* one that was half open is so no more */
+void lwip_opened(tn_lwip_t *lwip, struct tcp_pcb *pcb);
+
+void lwip_to_addr(const ip_addr_t *from, uint16_t port, tn_addr_t *to);
+void lwip_from_ip(const tn_ip_t *from, ip_addr_t *to);
+
+
+/* --- tn_lwip_conn.c */
+
+err_t lwip_accept(void *arg, struct tcp_pcb *pcb, err_t err);
+void lwip_conn_free(tn_lwip_conn_t *conn);
+
+
+/* --- tn_lwip_memory.c */
+
+/* what bulk data may have is used up: only what ends things gets more */
+bool lwip_memory_is_short(void);
+
+
+#endif /* TN_LWIP_INT_H_INCLUDED_ */
