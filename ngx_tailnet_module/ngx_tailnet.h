@@ -82,6 +82,7 @@ typedef struct {
     ngx_connection_handler_pt       handler;    /* nginx's */
     ngx_tailnet_node_t             *node;
     unsigned                        lwip:1;
+    unsigned                        udp:1;      /* with lwip */
 } ngx_tailnet_opened_t;
 
 
@@ -250,8 +251,33 @@ void ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf);
 /* after nginx opened its own: makes the stand-ins look like what they are */
 ngx_int_t ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf);
 
+/* an accepted connection that nginx's own handler has not seen */
+void ngx_tailnet_listen_close(ngx_connection_t *c);
+
 /* what an old binary passed on without meaning to is not ours to close */
 void ngx_tailnet_listen_forget(ngx_cycle_t *old_cycle);
+
+
+/* ngx_tailnet_lwip.c */
+
+/* whether a socket of the core or the supervisor is of the stack lwip */
+ngx_uint_t ngx_tailnet_lwip_is(ngx_socket_t s);
+
+/* a listener that got such a socket; before nginx looks at its options */
+void ngx_tailnet_lwip_listen(ngx_listening_t *ls);
+
+/* gives a port, if it is of http, the layout of IPv6 */
+ngx_int_t ngx_tailnet_lwip_layout(ngx_cycle_t *cycle, ngx_listening_t *ls);
+
+/* has nginx see who called; NGX_ERROR: nobody it would believe */
+ngx_int_t ngx_tailnet_lwip_names(ngx_connection_t *c);
+
+/* a connection that carries datagrams becomes a session of nginx's */
+void ngx_tailnet_lwip_session(ngx_connection_t *c,
+    ngx_tailnet_opened_t *opened);
+
+/* an upstream's connection that got such a socket */
+void ngx_tailnet_lwip_connected(ngx_connection_t *c);
 
 
 /* ngx_tailnet_upstream.c */

@@ -16,14 +16,12 @@
  *                 accepted socket for the real one.  UDP has no such socket:
  *                 there the family is the real one, as nginx reads it to
  *                 find out where a datagram was sent to, and stream changes
- *                 the layout; lwip's are AF_UNIX, so their families are the
- *                 real ones too.  "ignore" keeps the sockets out of what later
+ *                 the layout; lwip's are AF_UNIX (ngx_tailnet_lwip.c), so
+ *                 their families are the real ones too.  "ignore" keeps the sockets out of what later
  *                 cycles and newer binaries inherit
  */
 
 #include "ngx_tailnet_identity.h"
-
-#include <ngx_http.h>
 
 
 #define NGX_TAILNET_IPV4  1
@@ -57,11 +55,8 @@ static ngx_int_t ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf,
 static void ngx_tailnet_listen_quic(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_listen_t *tl, int fd);
 #endif
-static ngx_int_t ngx_tailnet_listen_layout(ngx_cycle_t *cycle,
-    ngx_listening_t *ls);
 static void ngx_tailnet_listen_accepted(ngx_connection_t *c);
 static ngx_tailnet_opened_t *ngx_tailnet_listen_opened(ngx_listening_t *ls);
-static ngx_int_t ngx_tailnet_listen_names(ngx_connection_t *c);
 static void ngx_tailnet_listen_move(ngx_listening_t *dst,
     ngx_listening_t *src);
 
@@ -373,6 +368,7 @@ ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf)
             opened->index = n;
             opened->handler = NULL;
             opened->node = tl->node;
+            opened->udp = 0;
         }
 
         if (n != i) {
@@ -392,8 +388,6 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
 {
     int              fd;
     char             text[TN_IPC_TEXT];
-    int              domain;
-    socklen_t        len;
     ngx_uint_t       level;
     tn_ipc_listen_t  msg;
 
@@ -424,8 +418,30 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
         return NGX_DECLINED;
     }
 
+    if (ngx_tailnet_lwip_is(fd)) {
+
+#if (nginx_version >= 1025000)
+
+        if (ls->quic) {
+            ngx_log_error(NGX_LOG_ERR, tcf->cycle->log, 0,
+                          "tailnet \"%V\": stack lwip has no QUIC, listener "
+                          "%V is left out", &tl->node->name, &tl->path);
+            (void) ngx_close_socket(fd);
+            return NGX_DECLINED;
+        }
+
+#endif
+
+        ls->fd = fd;
+        ls->open = 1;
+        tl->lwip = 1;
+        ngx_tailnet_lwip_listen(ls);
+        return NGX_OK;
+    }
+
     ls->fd = fd;
     ls->open = 1;
+    tl->lwip = 0;
 
     if (ls->type == SOCK_DGRAM) {
 
@@ -441,15 +457,6 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     }
 
     ls->listen = 1;
-
-    len = sizeof(domain);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, (void *) &domain, &len) == 0
-        && domain == AF_UNIX)
-    {
-        tl->lwip = 1;
-        return NGX_OK;
-    }
 
 #if (NGX_HAVE_DEFERRED_ACCEPT && defined TCP_DEFER_ACCEPT)
 
@@ -551,7 +558,7 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
         sa->sockaddr_in.sin_port = htons(tl->port);
         ls->socklen = sizeof(struct sockaddr_in);
 
-        if (ls->type == SOCK_DGRAM) {
+        if (ls->type == SOCK_DGRAM && !tl->lwip) {
 
             /* the sockets were made to tell each datagram's destination */
 
@@ -565,9 +572,7 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
             sa->sockaddr_in6.sin6_port = htons(tl->port);
             ls->socklen = sizeof(struct sockaddr_in6);
 
-            if (ls->handler == ngx_http_init_connection
-                && ngx_tailnet_listen_layout(tcf->cycle, ls) != NGX_OK)
-            {
+            if (ngx_tailnet_lwip_layout(tcf->cycle, ls) != NGX_OK) {
                 return NGX_ERROR;
             }
         }
@@ -581,43 +586,16 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
 
         opened[i].handler = ls->handler;
         opened[i].lwip = tl->lwip;
+        opened[i].udp = (ls->type == SOCK_DGRAM);
         ls->handler = ngx_tailnet_listen_accepted;
+
+        if (tl->lwip) {
+
+            /* whoever sends datagrams is accepted too */
+
+            ls->type = SOCK_STREAM;
+        }
     }
-
-    return NGX_OK;
-}
-
-
-/*
- * With lwip nginx sees the real family, and reads the port by it.  Clones for
- * "reuseport" share the port: it is replaced, not changed.
- */
-
-static ngx_int_t
-ngx_tailnet_listen_layout(ngx_cycle_t *cycle, ngx_listening_t *ls)
-{
-#if (NGX_HAVE_INET6)
-    ngx_http_port_t      *port, *port6;
-    ngx_http_in_addr_t   *addr;
-    ngx_http_in6_addr_t  *addr6;
-
-    port = ls->servers;
-    addr = port->addrs;
-
-    port6 = ngx_palloc(cycle->pool, sizeof(ngx_http_port_t));
-    addr6 = ngx_pcalloc(cycle->pool, sizeof(ngx_http_in6_addr_t));
-
-    if (port6 == NULL || addr6 == NULL) {
-        return NGX_ERROR;
-    }
-
-    addr6->conf = addr[0].conf;
-
-    *port6 = *port;
-    port6->addrs = addr6;
-
-    ls->servers = port6;
-#endif
 
     return NGX_OK;
 }
@@ -631,22 +609,39 @@ ngx_tailnet_listen_accepted(ngx_connection_t *c)
     opened = ngx_tailnet_listen_opened(c->listening);
 
     if (opened
-        && (!opened->lwip || ngx_tailnet_listen_names(c) == NGX_OK)
+        && (!opened->lwip || ngx_tailnet_lwip_names(c) == NGX_OK)
         && ngx_tailnet_caller_note(c, opened->node) == NGX_OK)
     {
-        opened->handler(c);
+        if (opened->lwip && opened->udp) {
+            ngx_tailnet_lwip_session(c, opened);
+
+        } else {
+            opened->handler(c);
+        }
+
         return;
     }
 
-    if (c->pool) {
-        ngx_destroy_pool(c->pool);
-    }
+    ngx_tailnet_listen_close(c);
+}
+
+
+void
+ngx_tailnet_listen_close(ngx_connection_t *c)
+{
+    ngx_pool_t  *pool;
+
+    pool = c->pool;
 
 #if (NGX_STAT_STUB)
     (void) ngx_atomic_fetch_add(ngx_stat_active, -1);
 #endif
 
     ngx_close_connection(c);
+
+    if (pool) {
+        ngx_destroy_pool(pool);
+    }
 }
 
 
@@ -687,67 +682,6 @@ ngx_tailnet_listen_opened(ngx_listening_t *ls)
     }
 
     return NULL;
-}
-
-
-/*
- * A connection of the core: the name of its socket is "peer own serial", and
- * nginx shall see these addresses.
- */
-
-static ngx_int_t
-ngx_tailnet_listen_names(ngx_connection_t *c)
-{
-    u_char              *p, *last, *space;
-    socklen_t            len;
-    ngx_addr_t           addr[2];
-    ngx_uint_t           i;
-    struct ucred         peer;
-    struct sockaddr_un  *saun;
-
-    len = sizeof(peer);
-
-    /* any local process can connect: only the core's user is believed */
-
-    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1
-        || (peer.uid != geteuid() && peer.uid != 0)
-        || c->sockaddr->sa_family != AF_UNIX
-        || (size_t) c->socklen <= offsetof(struct sockaddr_un, sun_path) + 1)
-    {
-        return NGX_ERROR;
-    }
-
-    saun = (struct sockaddr_un *) c->sockaddr;
-    p = (u_char *) saun->sun_path + 1;
-    last = (u_char *) saun + c->socklen;
-
-    for (i = 0; i < 2; i++) {
-        space = ngx_strlchr(p, last, ' ');
-
-        if (space == NULL
-            || ngx_parse_addr_port(c->pool, &addr[i], p, space - p) != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        p = space + 1;
-    }
-
-    c->local_sockaddr = addr[1].sockaddr;
-    c->local_socklen = addr[1].socklen;
-    c->sockaddr = addr[0].sockaddr;
-    c->socklen = addr[0].socklen;
-
-    c->addr_text.data = ngx_pnalloc(c->pool, NGX_SOCKADDR_STRLEN);
-    if (c->addr_text.data == NULL) {
-        return NGX_ERROR;
-    }
-
-    c->addr_text.len = ngx_sock_ntop(c->sockaddr, c->socklen,
-                                     c->addr_text.data, NGX_SOCKADDR_STRLEN,
-                                     0);
-
-    return c->addr_text.len ? NGX_OK : NGX_ERROR;
 }
 
 

@@ -774,7 +774,12 @@ ngx_tailnet_dial_done(ngx_tailnet_peer_t *peer, ngx_socket_t s)
                    "connect to %V of tailnet \"%V\", fd:%d",
                    peer->pc->name, &peer->target->node->name, c->fd);
 
-    ngx_tailnet_set_options(peer->pc, s);
+    if (ngx_tailnet_lwip_is(s)) {
+        ngx_tailnet_lwip_connected(c);
+
+    } else {
+        ngx_tailnet_set_options(peer->pc, s);
+    }
 
     if (ngx_tailnet_dial_replace(c, s) != NGX_OK
         || ngx_tailnet_add_events(c) != NGX_OK)

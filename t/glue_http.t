@@ -274,7 +274,7 @@ subtest 'failures' => sub {
 
     for my $case (['silent', qr/upstream timed out/],
                   ['nobody', qr/connect\(\) to nobody:81 of tailnet "home"/],
-                  ['retry', qr/connect\(\) failed \(111/])
+                  ['retry', qr/connect\(\) (?:to .*)?failed(?::.*)? \(111/])
     {
         my ($name, $line) = @$case;
         my $before = $nginx->errors(qr{\[error\].*"GET /$name/count});

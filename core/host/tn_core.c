@@ -109,6 +109,8 @@ static bool core_tool_node(void *data, size_t i, const char **name,
 static void core_certs_take(void *data, int fd,
     const tn_ipc_cert_t *request);
 
+static bool core_dial_lwip(void *data, int fd, const tn_ipc_dial_t *request,
+    const tn_ip_t *ips, size_t n);
 static tn_pool_t *core_dial_resolve(void *data, const tn_ipc_dial_t *request,
     tn_ip_t *ips, size_t *n, bool *wait, int *err, char *text);
 static bool core_is_settled(core_slot_t *slot);
@@ -164,6 +166,7 @@ tn_core_run(int ctl_fd)
         tn_dial_tools(core->dial, tn_tools_take, core->tools);
         tn_dial_watches(core->dial, tn_members_take, core->members);
         tn_dial_certs(core->dial, core_certs_take, core);
+        tn_dial_stack(core->dial, core_dial_lwip);
     }
 
     core->ctl.fd = ctl_fd;
@@ -278,9 +281,25 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
     case TN_IPC_CORE_LISTEN:
         slot = core_slot(core, msg->listen.node);
 
-        if (slot != NULL && slot->lwip != NULL && count == 1) {
-            (void) tn_lwnet_table_listen(slot->lwip, msg->listen.port,
-                                         msg->listen.family, fds[0]);
+        if (slot != NULL && slot->lwip != NULL && count == 1
+            && tn_lwnet_table_listen(slot->lwip, msg->listen.proto,
+                                     msg->listen.port, msg->listen.family,
+                                     fds[0])
+               != TN_OK)
+        {
+            tn_log(core->log, TN_LOG_ERR, "\"%s\": no more than %d ports "
+                   "can be listened on by stack lwip", slot->name,
+                   TN_LWNET_PORTS);
+        }
+
+        return true;
+
+    case TN_IPC_CORE_UNLISTEN:
+        slot = core_slot(core, msg->listen.node);
+
+        if (slot != NULL && slot->lwip != NULL) {
+            tn_lwnet_table_unlisten(slot->lwip, msg->listen.proto,
+                                    msg->listen.port, msg->listen.family);
         }
 
         return true;
@@ -750,12 +769,6 @@ core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
         return NULL;
     }
 
-    if (slot->by_lwip) {
-        *err = ENETDOWN;
-        (void) snprintf(text, TN_IPC_TEXT, "stack lwip does not dial");
-        return NULL;
-    }
-
     if (!slot->stack) {
         *err = ENETDOWN;
         (void) snprintf(text, TN_IPC_TEXT, "the node has no network stack");
@@ -829,4 +842,25 @@ core_settled(void *data, tn_ms_t now)
 
     tn_members_changed(core->members);
     tn_dial_retry(core->dial);
+}
+
+
+/* has the stack of the core connect, when the node's is that */
+static bool
+core_dial_lwip(void *data, int fd, const tn_ipc_dial_t *request,
+    const tn_ip_t *ips, size_t n)
+{
+    core_t *core = data;
+
+    core_slot_t  *slot;
+
+    slot = core_slot(core, request->node);
+
+    if (slot == NULL || !slot->by_lwip) {
+        return false;
+    }
+
+    tn_lwnet_table_dial(slot->lwip, fd, request, ips, n);
+
+    return true;
 }

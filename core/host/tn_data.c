@@ -137,7 +137,7 @@ tn_data_start(const tn_data_conf_t *conf)
 
         if (data->lwnet == NULL) {
             tn_log(conf->log, TN_LOG_ERR, "no stack lwip: out of memory, or "
-                   "another node has it; one can");
+                   "built without it");
         }
     }
 

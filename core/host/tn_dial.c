@@ -70,6 +70,7 @@ struct tn_dial_s {
     void                *watcher_data;
     tn_dial_cert_pt      cert;
     void                *cert_data;
+    tn_dial_stack_pt     stack;
     tn_watch_t           watch;         /* the listener; fd -1: none */
     tn_timer_t           pause;
     tn_link_t            requests;
@@ -162,6 +163,13 @@ tn_dial_certs(tn_dial_t *dial, tn_dial_cert_pt cert, void *data)
 {
     dial->cert = cert;
     dial->cert_data = data;
+}
+
+
+void
+tn_dial_stack(tn_dial_t *dial, tn_dial_stack_pt stack)
+{
+    dial->stack = stack;
 }
 
 
@@ -445,6 +453,16 @@ tn_dial_lookup(tn_dial_request_t *req)
 
     req->pool = dial->resolve(dial->data, &req->request, req->ips,
                               &req->n_ips, &wait, &err, req->text);
+
+    if (req->pool && dial->stack != NULL
+        && dial->stack(dial->data, req->watch.fd, &req->request, req->ips,
+                       req->n_ips))
+    {
+        tn_loop_unwatch(dial->loop, &req->watch);
+        req->watch.fd = -1;
+        tn_dial_free(req);
+        return;
+    }
 
     if (req->pool) {
         req->err = EHOSTUNREACH;

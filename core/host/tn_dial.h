@@ -61,6 +61,17 @@ typedef void (*tn_dial_cert_pt)(void *data, int fd,
 
 void tn_dial_certs(tn_dial_t *dial, tn_dial_cert_pt cert, void *data);
 
+/*
+ * Who connects for nodes whose stack is not the kernel's: called with a
+ * connection that has been resolved.  True: it took the connection over and
+ * answers.
+ */
+typedef bool (*tn_dial_stack_pt)(void *data, int fd,
+    const tn_ipc_dial_t *request, const tn_ip_t *ips, size_t n);
+
+/* with the data of tn_dial_create() */
+void tn_dial_stack(tn_dial_t *dial, tn_dial_stack_pt stack);
+
 /* takes the listening socket; replaces the one before */
 void tn_dial_listen(tn_dial_t *dial, int fd);
 

@@ -52,7 +52,8 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_WATCH] = sizeof(tn_ipc_watch_t),
     [TN_IPC_MEMBERS] = sizeof(tn_ipc_members_t),
     [TN_IPC_CERT] = sizeof(tn_ipc_cert_t),
-    [TN_IPC_CERT_SET] = sizeof(tn_ipc_cert_set_t)
+    [TN_IPC_CERT_SET] = sizeof(tn_ipc_cert_set_t),
+    [TN_IPC_CORE_UNLISTEN] = sizeof(tn_ipc_listen_t)
 };
 
 
@@ -310,6 +311,7 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
     case TN_IPC_HOLDER_LISTEN:
     case TN_IPC_KEEP_LISTENER:
     case TN_IPC_CORE_LISTEN:
+    case TN_IPC_CORE_UNLISTEN:
         return tn_ipc_terminated(msg->listen.node);
 
     case TN_IPC_DIAL:

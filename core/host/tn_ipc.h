@@ -107,6 +107,9 @@ typedef enum {
     TN_IPC_CERT,                /* tn_ipc_cert_t; stays open */
     TN_IPC_CERT_SET,            /* tn_ipc_cert_set_t + memory; core -> */
 
+    /* supervisor -> core, no answer: nobody accepts them any more */
+    TN_IPC_CORE_UNLISTEN,       /* tn_ipc_listen_t */
+
     TN_IPC_TYPES
 } tn_ipc_type_e;
 

@@ -12,97 +12,44 @@
  * the peer closes the socket, a socket that breaks resets the peer.  What
  * lwIP tells while it works only marks the connection as dirty: it is looked
  * at when lwIP has returned.
+ *
+ * Packets that lwIP makes go out at once, and what the tunnel says to them
+ * (nobody has this address, the peer refuses) joins those that came in: a
+ * turn ends when neither has anything left.
  */
-
-#include "host/tn_lwnet.h"
-
-#include "stack/tn_lwip.h"
-#include "stack/tn_vnet.h"
-
-#include <errno.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
-
-
-#define LWNET_QUEUE   512       /* packets between two runs */
-#define LWNET_IOV     8
-#define LWNET_READ    (32 * 1024)
-#define LWNET_ROUNDS  8         /* reads of one connection in a turn */
-
-
-typedef struct {
-    uint16_t            port;
-    uint16_t            family;
-    socklen_t           len;
-    struct sockaddr_un  addr;
-} lwnet_port_t;
-
-
-struct tn_lwnet_table_s {
-    pthread_mutex_t     lock;
-    unsigned            version;
-    size_t              n;
-    lwnet_port_t        ports[TN_LWNET_PORTS];
-    size_t              n_ips;
-    tn_ip_t             ips[4];
-};
-
 
 #ifdef TN_HAVE_LWIP
 
-typedef struct {
-    tn_link_t           dirty;
-    tn_link_t           all;
-    tn_lwnet_t         *net;
-    tn_lwip_conn_t     *tcp;
-    tn_watch_t          watch;
-    uint16_t            port;
-    bool                connected;  /* the socket is there */
-    bool                read_end;   /* nginx sends no more */
-    bool                write_end;  /* nginx was told that the peer is done */
-} lwnet_conn_t;
+#include "host/tn_lwnet_int.h"
+
+#include "wire/tn_icmp.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 
-struct tn_lwnet_s {
-    tn_loop_t          *loop;
-    tn_lwnet_table_t   *table;
-    tn_lwnet_frame_pt   frame;
-    tn_lwnet_done_pt    done;
-    void               *data;
-    tn_log_t           *log;
-    tn_lwip_t          *lwip;
-    tn_timer_t          timer;
-    unsigned            version;
-    uint32_t            serial;
-    size_t              n_conns;
-    tn_link_t           dirty;
-    tn_link_t           conns;
-    size_t              queued;
-    struct {
-        tn_packet_t     p;
-        uint8_t         bytes[TN_LWIP_MTU];
-    } queue[LWNET_QUEUE];
-};
+#define LWNET_IOV     8
+#define LWNET_READ    (32 * 1024)
+#define LWNET_ROUNDS  8         /* reads of one connection in a turn */
+#define LWNET_RETRY_MS  20      /* while nginx's queue is full */
 
 
 static void lwnet_tick(void *data, tn_ms_t now);
-static void lwnet_settle(tn_lwnet_t *net);
+static void lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet,
+    const tn_packet_t *p);
 static void lwnet_apply(tn_lwnet_t *net);
-static bool lwnet_find(tn_lwnet_t *net, uint16_t port, uint16_t family,
-    lwnet_port_t *found);
+static void lwnet_apply_ports(tn_lwnet_t *net);
 static void lwnet_packet(void *data, uint8_t *packet, size_t len);
 static void lwnet_accepted(void *data, tn_lwip_conn_t *tcp, uint16_t port);
 static void lwnet_ready(void *data, tn_lwip_conn_t *tcp);
-static bool lwnet_open(lwnet_conn_t *conn);
+static void lwnet_open(lwnet_conn_t *conn);
+static void lwnet_retry(void *data, tn_ms_t now);
 static void lwnet_event(tn_watch_t *watch, uint32_t events);
 static bool lwnet_move(lwnet_conn_t *conn);
 static bool lwnet_to_nginx(lwnet_conn_t *conn, uint32_t *events);
 static bool lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events);
-static void lwnet_close(lwnet_conn_t *conn, bool abort);
 
 
 static const tn_lwip_ops_t  lwnet_ops = {
@@ -111,93 +58,6 @@ static const tn_lwip_ops_t  lwnet_ops = {
     lwnet_ready
 };
 
-#endif
-
-
-tn_lwnet_table_t *
-tn_lwnet_table_create(void)
-{
-    tn_lwnet_table_t  *table;
-
-    table = calloc(1, sizeof(tn_lwnet_table_t));
-
-    if (table != NULL) {
-        pthread_mutex_init(&table->lock, NULL);
-    }
-
-    return table;
-}
-
-
-void
-tn_lwnet_table_free(tn_lwnet_table_t *table)
-{
-    if (table != NULL) {
-        pthread_mutex_destroy(&table->lock);
-        free(table);
-    }
-}
-
-
-tn_rc_t
-tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t port,
-    uint16_t family, int fd)
-{
-    size_t        i;
-    tn_rc_t       rc;
-    lwnet_port_t  entry;
-
-    memset(&entry, 0, sizeof(entry));
-    entry.port = port;
-    entry.family = family;
-    entry.len = sizeof(entry.addr);
-
-    if (getsockname(fd, (struct sockaddr *) &entry.addr, &entry.len) == -1
-        || entry.addr.sun_family != AF_UNIX)
-    {
-        return TN_ERROR;
-    }
-
-    rc = TN_OK;
-
-    pthread_mutex_lock(&table->lock);
-
-    for (i = 0; i < table->n; i++) {
-        if (table->ports[i].port == port && table->ports[i].family == family) {
-            break;
-        }
-    }
-
-    if (i == TN_LWNET_PORTS) {
-        rc = TN_NOMEM;
-
-    } else {
-        table->ports[i] = entry;
-        table->n = tn_max(table->n, i + 1);
-        table->version++;
-    }
-
-    pthread_mutex_unlock(&table->lock);
-
-    return rc;
-}
-
-
-void
-tn_lwnet_table_addresses(tn_lwnet_table_t *table, const tn_ip_t *ips,
-    size_t n)
-{
-    pthread_mutex_lock(&table->lock);
-
-    table->n_ips = tn_min(n, tn_nelems(table->ips));
-    memcpy(table->ips, ips, table->n_ips * sizeof(tn_ip_t));
-    table->version++;
-
-    pthread_mutex_unlock(&table->lock);
-}
-
-
-#ifdef TN_HAVE_LWIP
 
 tn_lwnet_t *
 tn_lwnet_create(tn_loop_t *loop, tn_lwnet_table_t *table,
@@ -218,18 +78,22 @@ tn_lwnet_create(tn_loop_t *loop, tn_lwnet_table_t *table,
     net->data = data;
     net->log = log;
     tn_list_init(&net->dirty);
+    tn_list_init(&net->waiting);
     tn_list_init(&net->conns);
+    tn_list_init(&net->dials);
+    tn_list_init(&net->recent);
+    tn_hash_init(&net->flows, 2 * sizeof(tn_addr_t));
     tn_timer_init(&net->timer, lwnet_tick, net);
+    tn_timer_init(&net->retry, lwnet_retry, net);
 
     net->lwip = tn_lwip_create(&lwnet_ops, net, tn_loop_clock_ms());
 
-    if (net->lwip == NULL
-        || tn_timer_set(&loop->timers, &net->timer, tn_loop_clock_ms())
-           != TN_OK)
-    {
-        tn_lwnet_destroy(net);
+    if (net->lwip == NULL) {
+        free(net);
         return NULL;
     }
+
+    lwnet_table_attach(table, net, loop);
 
     return net;
 }
@@ -242,20 +106,31 @@ tn_lwnet_destroy(tn_lwnet_t *net)
         return;
     }
 
+    lwnet_table_attach(net->table, NULL, NULL);
+
+    while (!tn_list_empty(&net->dials)) {
+        lwnet_dial_drop(tn_container(net->dials.next, lwnet_dial_t, link));
+    }
+
     while (!tn_list_empty(&net->conns)) {
         lwnet_close(tn_container(net->conns.next, lwnet_conn_t, all), true);
     }
 
+    lwnet_udp_done(net);
+
     tn_timer_cancel(&net->loop->timers, &net->timer);
+    tn_timer_cancel(&net->loop->timers, &net->retry);
     tn_lwip_destroy(net->lwip);
     free(net);
 }
 
 
+/* --- turns */
+
 void
 tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
 {
-    if (net->queued == LWNET_QUEUE || p->total_len > TN_LWIP_MTU) {
+    if (net->queued == TN_LWNET_QUEUE || p->total_len > TN_LWIP_MTU) {
         return;
     }
 
@@ -267,19 +142,33 @@ tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
 void
 tn_lwnet_run(tn_lwnet_t *net)
 {
-    size_t  i;
-
     if (net->queued == 0) {
         return;
     }
 
-    for (i = 0; i < net->queued; i++) {
-        tn_lwip_in(net->lwip, net->loop->now, net->queue[i].bytes,
-                   &net->queue[i].p);
+    tn_lwip_hold(net->lwip, net->loop->now);
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
+}
+
+
+void
+lwnet_wake(void *data)
+{
+    tn_lwnet_t *net = data;
+
+    lwnet_order_t  *order;
+
+    tn_lwip_hold(net->lwip, net->loop->now);
+    lwnet_apply(net);
+
+    while ((order = lwnet_table_order(net->table)) != NULL) {
+        lwnet_dial_start(net, order);
+        free(order);
     }
 
-    net->queued = 0;
     lwnet_settle(net);
+    tn_lwip_release(net->lwip);
 }
 
 
@@ -288,41 +177,107 @@ lwnet_tick(void *data, tn_ms_t now)
 {
     tn_lwnet_t *net = data;
 
-    lwnet_apply(net);
+    tn_lwip_hold(net->lwip, now);
     tn_lwip_tick(net->lwip, now);
     lwnet_settle(net);
-
-    (void) tn_timer_set(&net->loop->timers, &net->timer,
-                        tn_lwip_deadline(net->lwip));
+    tn_lwip_release(net->lwip);
 }
 
 
-/* what lwIP marked, until it marks nothing more */
 static void
+lwnet_event(tn_watch_t *watch, uint32_t events)
+{
+    lwnet_conn_t *conn = watch->data;
+
+    tn_lwnet_t  *net;
+
+    (void) events;
+
+    net = conn->net;
+
+    tn_lwip_hold(net->lwip, net->loop->now);
+    (void) lwnet_move(conn);
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
+}
+
+
+void
 lwnet_settle(tn_lwnet_t *net)
 {
+    size_t         i;
+    tn_ms_t        deadline;
     tn_link_t     *link;
     lwnet_conn_t  *conn;
 
-    while ((link = tn_list_shift(&net->dirty)) != NULL) {
-        conn = tn_container(link, lwnet_conn_t, dirty);
-
-        if (!conn->connected && !lwnet_open(conn)) {
-            lwnet_close(conn, true);
-            continue;
+    do {
+        for (i = 0; i < net->queued; i++) {
+            lwnet_packet_in(net, net->queue[i].bytes, &net->queue[i].p);
         }
 
-        (void) lwnet_move(conn);
-    }
+        net->queued = 0;
+
+        while ((link = tn_list_shift(&net->dirty)) != NULL) {
+            conn = tn_container(link, lwnet_conn_t, dirty);
+
+            if (conn->dial != NULL && !lwnet_dial_ready(conn)) {
+                continue;
+            }
+
+            if (!conn->connected && conn->dial == NULL) {
+                lwnet_open(conn);
+
+            } else if (conn->connected) {
+                (void) lwnet_move(conn);
+            }
+        }
+
+    } while (net->queued != 0);
 
     net->done(net->data);
+
+    deadline = tn_lwip_deadline(net->lwip);
+
+    if (deadline == TN_NEVER_MS) {
+        tn_timer_cancel(&net->loop->timers, &net->timer);
+
+    } else if (!tn_timer_is_set(&net->timer) || net->timer.at != deadline) {
+        (void) tn_timer_set(&net->loop->timers, &net->timer, deadline);
+    }
+}
+
+
+static void
+lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
+{
+    uint8_t    proto;
+    tn_addr_t  from, to;
+
+    if (tn_likely(p->proto == TN_PROTO_TCP)) {
+        tn_lwip_in(net->lwip, net->loop->now, packet, p);
+        return;
+    }
+
+    if (p->proto == TN_PROTO_UDP) {
+        lwnet_udp_in(net, packet, p);
+        return;
+    }
+
+    if (!tn_icmp_unreachable(packet, p, &proto, &from, &to)) {
+        tn_lwip_in(net->lwip, net->loop->now, packet, p);
+
+    } else if (proto == TN_PROTO_TCP) {
+        lwnet_dial_unreachable(net, &from, &to);
+
+    } else if (proto == TN_PROTO_UDP) {
+        lwnet_udp_unreachable(net, &from, &to);
+    }
 }
 
 
 static void
 lwnet_apply(tn_lwnet_t *net)
 {
-    size_t             i;
     tn_lwnet_table_t  *table;
 
     table = net->table;
@@ -331,40 +286,55 @@ lwnet_apply(tn_lwnet_t *net)
 
     if (net->version != table->version) {
         net->version = table->version;
+        net->n_ips = table->n_ips;
+        memcpy(net->ips, table->ips, sizeof(net->ips));
         tn_lwip_addresses(net->lwip, table->ips, table->n_ips);
-
-        for (i = 0; i < table->n; i++) {
-            (void) tn_lwip_listen(net->lwip, table->ports[i].port);
-        }
+        lwnet_apply_ports(net);
     }
 
     pthread_mutex_unlock(&table->lock);
 }
 
 
-static bool
-lwnet_find(tn_lwnet_t *net, uint16_t port, uint16_t family,
-    lwnet_port_t *found)
+static void
+lwnet_apply_ports(tn_lwnet_t *net)
 {
-    bool               rc;
     size_t             i;
-    tn_lwnet_table_t  *table;
+    uint8_t            gone;
+    uint8_t            wanted[sizeof(net->listens)];
+    unsigned           bit;
+    const lwnet_port_t  *port;
 
-    rc = false;
-    table = net->table;
+    memset(wanted, 0, sizeof(wanted));
 
-    pthread_mutex_lock(&table->lock);
+    for (i = 0; i < net->table->n; i++) {
+        port = &net->table->ports[i];
 
-    for (i = 0; i < table->n; i++) {
-        if (table->ports[i].port == port && table->ports[i].family == family) {
-            *found = table->ports[i];
-            rc = true;
+        if (port->proto == TN_IPC_TCP) {
+            wanted[port->port / 8] |= (uint8_t) (1 << port->port % 8);
         }
     }
 
-    pthread_mutex_unlock(&table->lock);
+    for (i = 0; i < sizeof(wanted); i++) {
+        gone = net->listens[i] & (uint8_t) ~wanted[i];
 
-    return rc;
+        for (bit = 0; bit < 8; bit++) {
+            if (gone & 1 << bit) {
+                tn_lwip_unlisten(net->lwip, (uint16_t) (i * 8 + bit));
+            }
+
+            if ((wanted[i] & ~net->listens[i]) & 1 << bit
+                && tn_lwip_listen(net->lwip, (uint16_t) (i * 8 + bit))
+                   != TN_OK)
+            {
+                wanted[i] &= (uint8_t) ~(1 << bit);
+                tn_log(net->log, TN_LOG_ERR, "no memory to listen on port "
+                       "%u", (unsigned) (i * 8 + bit));
+            }
+        }
+    }
+
+    memcpy(net->listens, wanted, sizeof(wanted));
 }
 
 
@@ -377,9 +347,15 @@ lwnet_packet(void *data, uint8_t *packet, size_t len)
 
     uint8_t  frame[sizeof(tn_vnet_t) + TN_LWIP_MTU];
 
-    memset(frame, 0, sizeof(tn_vnet_t));
     memcpy(frame + sizeof(tn_vnet_t), packet, len);
+    lwnet_emit(net, frame, len);
+}
 
+
+void
+lwnet_emit(tn_lwnet_t *net, uint8_t *frame, size_t len)
+{
+    memset(frame, 0, sizeof(tn_vnet_t));
     net->frame(net->data, frame, sizeof(tn_vnet_t) + len);
 }
 
@@ -391,7 +367,7 @@ lwnet_accepted(void *data, tn_lwip_conn_t *tcp, uint16_t port)
 
     lwnet_conn_t  *conn;
 
-    conn = calloc(1, sizeof(lwnet_conn_t));
+    conn = lwnet_conn(net);
 
     if (conn == NULL) {
 
@@ -399,17 +375,10 @@ lwnet_accepted(void *data, tn_lwip_conn_t *tcp, uint16_t port)
         return;
     }
 
-    conn->net = net;
     conn->tcp = tcp;
     conn->port = port;
-    conn->watch.fd = -1;
-    conn->watch.handler = lwnet_event;
-    conn->watch.data = conn;
 
-    tn_list_push(&net->conns, &conn->all);
     tn_list_push(&net->dirty, &conn->dirty);
-    net->n_conns++;
-
     tn_lwip_conn_set_data(tcp, conn);
 }
 
@@ -429,76 +398,133 @@ lwnet_ready(void *data, tn_lwip_conn_t *tcp)
 }
 
 
-/* --- sockets */
+/* --- connections */
 
-static bool
+lwnet_conn_t *
+lwnet_conn(tn_lwnet_t *net)
+{
+    lwnet_conn_t  *conn;
+
+    conn = calloc(1, sizeof(lwnet_conn_t));
+
+    if (conn == NULL) {
+        return NULL;
+    }
+
+    conn->net = net;
+    conn->watch.fd = -1;
+    conn->watch.handler = lwnet_event;
+    conn->watch.data = conn;
+
+    tn_list_init(&conn->dirty);
+    tn_list_push(&net->conns, &conn->all);
+    net->n_conns++;
+
+    return conn;
+}
+
+
+static void
 lwnet_open(lwnet_conn_t *conn)
 {
-    int                 fd, n;
-    char                text[2][TN_ADDR_TEXT];
-    tn_addr_t           local, remote;
-    tn_lwnet_t         *net;
-    lwnet_port_t        port;
-    struct sockaddr_un  self;
+    tn_addr_t      local, remote;
+    tn_lwnet_t    *net;
+    lwnet_port_t   port;
 
     net = conn->net;
 
     tn_lwip_conn_addresses(conn->tcp, &local, &remote);
 
-    if (net->n_conns > TN_LWNET_CONNS
-        || !lwnet_find(net, conn->port, tn_ip_is_v4(&local.ip) ? 4 : 6,
-                       &port))
+    if ((tn_lwip_conn_state(conn->tcp) & TN_LWIP_DEAD)
+        || net->n_conns > TN_LWNET_CONNS
+        || !lwnet_table_find(net->table, TN_IPC_TCP, conn->port,
+                             tn_ip_is_v4(&local.ip) ? 4 : 6, &port))
     {
-        return false;
+        lwnet_close(conn, true);
+        return;
     }
 
-    fd = socket(AF_UNIX, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
+    conn->watch.fd = lwnet_socket(net, &port, SOCK_STREAM, &remote, &local);
+
+    if (conn->watch.fd != -1) {
+        conn->connected = true;
+        (void) lwnet_move(conn);
+        return;
+    }
+
+    if (errno != EAGAIN) {
+        lwnet_close(conn, true);
+        return;
+    }
+
+    /* nginx's queue is full: the connection stands and waits */
+
+    tn_list_push(&net->waiting, &conn->dirty);
+
+    if (!tn_timer_is_set(&net->retry)) {
+        (void) tn_timer_set(&net->loop->timers, &net->retry,
+                            net->loop->now + LWNET_RETRY_MS);
+    }
+}
+
+
+static void
+lwnet_retry(void *data, tn_ms_t now)
+{
+    tn_lwnet_t *net = data;
+
+    tn_link_t  *link;
+
+    while ((link = tn_list_shift(&net->waiting)) != NULL) {
+        tn_list_push(&net->dirty, link);
+    }
+
+    tn_lwip_hold(net->lwip, now);
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
+}
+
+
+int
+lwnet_socket(tn_lwnet_t *net, const lwnet_port_t *port, int type,
+    const tn_addr_t *remote, const tn_addr_t *local)
+{
+    int                 fd, n;
+    char                text[2][TN_ADDR_TEXT];
+    struct sockaddr_un  self;
+
+    fd = socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
 
     if (fd == -1) {
         tn_log(net->log, TN_LOG_ALERT, "no socket for a connection (%d: %s)",
                errno, strerror(errno));
-        return false;
+        return -1;
     }
-
-    conn->watch.fd = fd;
 
     memset(&self, 0, sizeof(self));
     self.sun_family = AF_UNIX;
     n = snprintf(self.sun_path + 1, sizeof(self.sun_path) - 1,
-                 "%s %s %x.%x", tn_addr_text(&remote, text[0]),
-                 tn_addr_text(&local, text[1]), (unsigned) getpid(),
+                 "%s %s %x.%x", tn_addr_text(remote, text[0]),
+                 tn_addr_text(local, text[1]), (unsigned) getpid(),
                  net->serial++);
 
     if (bind(fd, (struct sockaddr *) &self,
              (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1
                           + (size_t) n))
         == -1
-        || connect(fd, (struct sockaddr *) &port.addr, port.len) == -1)
+        || connect(fd, (const struct sockaddr *) &port->addr, port->len)
+           == -1)
     {
+        n = errno;
         tn_log(net->log, TN_LOG_INFO, "nginx does not take a connection "
-               "(%d: %s)", errno, strerror(errno));
-        return false;
+               "(%d: %s)", n, strerror(n));
+        (void) close(fd);
+        errno = n;
+
+        return -1;
     }
 
-    conn->connected = true;
-
-    return true;
-}
-
-
-static void
-lwnet_event(tn_watch_t *watch, uint32_t events)
-{
-    lwnet_conn_t *conn = watch->data;
-
-    tn_lwnet_t  *net;
-
-    (void) events;
-
-    net = conn->net;
-
-    (void) lwnet_move(conn);
-    lwnet_settle(net);
+    return fd;
 }
 
 
@@ -511,6 +537,10 @@ lwnet_move(lwnet_conn_t *conn)
     events = 0;
 
     if (tn_lwip_conn_state(conn->tcp) & TN_LWIP_DEAD) {
+
+        /* what came before the reset is still read, as from any socket */
+
+        (void) lwnet_to_nginx(conn, &events);
         lwnet_close(conn, true);
         return false;
     }
@@ -631,14 +661,17 @@ lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events)
 }
 
 
-static void
+void
 lwnet_close(lwnet_conn_t *conn, bool abort)
 {
     tn_list_remove(&conn->dirty);
     tn_list_remove(&conn->all);
     conn->net->n_conns--;
 
-    tn_lwip_close(conn->tcp, abort);
+    if (conn->tcp != NULL) {
+        tn_lwip_close(conn->tcp, abort);
+    }
+
     tn_loop_unwatch(conn->net->loop, &conn->watch);
 
     if (conn->watch.fd != -1) {

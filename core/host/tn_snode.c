@@ -357,18 +357,16 @@ tn_snode_find(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip)
 static int
 tn_snode_unix(const tn_ipc_listen_t *conf, char *text)
 {
-    int                 fd;
+    int                 fd, type;
     struct sockaddr_un  addr;
-
-    if (conf->proto != TN_IPC_TCP) {
-        snprintf(text, TN_IPC_TEXT, "UDP is not served by stack lwip");
-        return -1;
-    }
 
     memset(&addr, 0, sizeof(addr));
     addr.sun_family = AF_UNIX;
 
-    fd = socket(AF_UNIX, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
+    /* a peer's UDP traffic is a connection too, which keeps datagrams */
+
+    type = conf->proto == TN_IPC_TCP ? SOCK_STREAM : SOCK_SEQPACKET;
+    fd = socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
 
     if (fd == -1
         || bind(fd, (struct sockaddr *) &addr, sizeof(sa_family_t)) == -1

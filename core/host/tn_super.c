@@ -71,14 +71,15 @@ static void tn_super_log(tn_super_t *super, int fd, int level,
     const char *path);
 static void tn_super_apply(tn_super_t *super, tn_snode_t *node,
     const tn_ipc_node_t *conf);
-static void tn_super_drop_sockets(tn_super_lifeline_t *lifeline);
+static void tn_super_drop_sockets(tn_super_t *super,
+    tn_super_lifeline_t *lifeline);
 static void tn_super_free_want(tn_super_want_t *want);
 static void tn_super_core_send(tn_super_t *super, const void *msg,
     const int *fds, size_t count);
 static void tn_super_core_setup(tn_super_t *super, bool dial);
 static void tn_super_core_node(tn_super_t *super, tn_snode_t *node);
 static void tn_super_core_listen(tn_super_t *super,
-    const tn_snode_listener_t *listener);
+    const tn_snode_listener_t *listener, tn_ipc_type_e type);
 static void tn_super_core_name(tn_super_t *super, tn_ipc_type_e type,
     const char *name, int fd);
 static void tn_super_log_check(tn_super_t *super);
@@ -176,7 +177,7 @@ tn_super_close(tn_super_t *super, tn_super_lifeline_t *lifeline)
     super->n_lifelines--;
     super->changed = true;
 
-    tn_super_drop_sockets(lifeline);
+    tn_super_drop_sockets(super, lifeline);
 
     while ((link = tn_list_shift(&lifeline->nodes)) != NULL) {
         tn_super_free_want(tn_container(link, tn_super_want_t, link));
@@ -475,7 +476,7 @@ tn_super_listen(tn_super_t *super, tn_super_lifeline_t *lifeline,
     tn_list_push(&lifeline->sockets, &sock->link);
 
     if (want->node->running) {
-        tn_super_core_listen(super, listener);
+        tn_super_core_listen(super, listener, TN_IPC_CORE_LISTEN);
     }
 
     return listener->fd;
@@ -497,7 +498,7 @@ tn_super_commit(tn_super_t *super, tn_super_lifeline_t *lifeline,
         if (other->opened < lifeline->opened
             && strcmp(other->conf.token, lifeline->conf.token) == 0)
         {
-            tn_super_drop_sockets(other);
+            tn_super_drop_sockets(super, other);
         }
     }
 
@@ -671,13 +672,18 @@ tn_super_apply(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
 
 
 static void
-tn_super_drop_sockets(tn_super_lifeline_t *lifeline)
+tn_super_drop_sockets(tn_super_t *super, tn_super_lifeline_t *lifeline)
 {
     tn_link_t          *link;
     tn_super_socket_t  *sock;
 
     while ((link = tn_list_shift(&lifeline->sockets)) != NULL) {
         sock = tn_container(link, tn_super_socket_t, link);
+
+        if (sock->listener->refs == 1 && sock->node->running) {
+            tn_super_core_listen(super, sock->listener, TN_IPC_CORE_UNLISTEN);
+        }
+
         tn_snode_unlisten(sock->node, sock->listener);
         free(sock);
     }
@@ -872,14 +878,16 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
     tn_wipe(&msg, sizeof(msg));
 
     tn_list_each(link, &node->listeners) {
-        tn_super_core_listen(super, tn_container(link, tn_snode_listener_t,
-                                                 link));
+        tn_super_core_listen(super,
+                             tn_container(link, tn_snode_listener_t, link),
+                             TN_IPC_CORE_LISTEN);
     }
 }
 
 
 static void
-tn_super_core_listen(tn_super_t *super, const tn_snode_listener_t *listener)
+tn_super_core_listen(tn_super_t *super, const tn_snode_listener_t *listener,
+    tn_ipc_type_e type)
 {
     tn_ipc_listen_t  msg;
 
@@ -887,14 +895,15 @@ tn_super_core_listen(tn_super_t *super, const tn_snode_listener_t *listener)
         return;
     }
 
-    tn_ipc_init(&msg, TN_IPC_CORE_LISTEN);
+    tn_ipc_init(&msg, type);
     memcpy(msg.node, listener->key.node, sizeof(msg.node));
     msg.family = listener->key.family;
     msg.proto = listener->key.proto;
     msg.port = listener->key.port;
     msg.backlog = listener->key.backlog;
 
-    tn_super_core_send(super, &msg, &listener->fd, 1);
+    tn_super_core_send(super, &msg, &listener->fd,
+                       type == TN_IPC_CORE_LISTEN);
 }
 
 

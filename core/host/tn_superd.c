@@ -237,7 +237,10 @@ tn_superd_start(tn_superd_t *sd, char *text)
         goto failed;
     }
 
-    sd->end = tn_ipc_now() + TN_SUPERD_FIRST_MS;
+    /* the lifelines of the one before may have nothing to say for weeks */
+
+    sd->end = sd->super->n_lifelines ? TN_NEVER_MS
+                                     : tn_ipc_now() + TN_SUPERD_FIRST_MS;
 
     return TN_OK;
 

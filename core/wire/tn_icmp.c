@@ -250,6 +250,73 @@ tn_icmp_error(uint8_t *buf, size_t size, tn_icmp_error_t error,
 }
 
 
+bool
+tn_icmp_unreachable(const uint8_t *packet, const tn_packet_t *p,
+    uint8_t *proto, tn_addr_t *from, tn_addr_t *to)
+{
+    uint8_t         version, head;
+    uint16_t        skip;
+    const uint8_t  *ip;
+    tn_cursor_t  c;
+
+    if (!tn_icmp_is(p) || p->frag != TN_PACKET_WHOLE
+        || p->icmp_type != (p->version == 4 ? TN_ICMP4_UNREACHABLE
+                                            : TN_ICMP6_UNREACHABLE))
+    {
+        return false;
+    }
+
+    c = tn_cursor(packet + p->header_len, p->total_len - p->header_len);
+    (void) tn_read_bytes(&c, TN_ICMP_BODY_OFFSET);
+
+    head = tn_read_u8(&c);
+    version = head >> 4;
+
+    if (version != p->version) {
+        return false;
+    }
+
+    if (version == 4) {
+        skip = (uint16_t) ((head & 0x0f) * 4);
+
+        if (skip < TN_IP4_HEADER_LEN) {
+            return false;
+        }
+
+        (void) tn_read_bytes(&c, 8);
+        *proto = tn_read_u8(&c);
+        (void) tn_read_bytes(&c, 2);
+        ip = tn_read_bytes(&c, 8);
+
+        if (ip == NULL) {
+            return false;
+        }
+
+        from->ip = tn_ip_from_v4(ip);
+        to->ip = tn_ip_from_v4(ip + 4);
+        (void) tn_read_bytes(&c, skip - TN_IP4_HEADER_LEN);
+
+    } else {
+        (void) tn_read_bytes(&c, 5);
+        *proto = tn_read_u8(&c);
+        (void) tn_read_bytes(&c, 1);
+        ip = tn_read_bytes(&c, 32);
+
+        if (ip == NULL) {
+            return false;
+        }
+
+        from->ip = tn_ip_from_v6(ip);
+        to->ip = tn_ip_from_v6(ip + 16);
+    }
+
+    from->port = tn_read_u16(&c);
+    to->port = tn_read_u16(&c);
+
+    return !c.bad;
+}
+
+
 /* over the message in ip[0..len), for ICMPv6 with the pseudo-header */
 static uint64_t
 tn_icmp_sum(const uint8_t *ip, size_t header_len, size_t len)

@@ -60,5 +60,13 @@ size_t tn_icmp_error(uint8_t *buf, size_t size, tn_icmp_error_t error,
     uint32_t mtu, const tn_ip_t *from, const uint8_t *packet,
     const tn_packet_t *p);
 
+/*
+ * Whose packet an error says did not arrive (unreachable of any kind): its
+ * protocol and, with TCP or UDP, both ends.  False when this is no such error
+ * or it quotes too little.  The checksum is not looked at.
+ */
+bool tn_icmp_unreachable(const uint8_t *packet, const tn_packet_t *p,
+    uint8_t *proto, tn_addr_t *from, tn_addr_t *to);
+
 
 #endif /* TN_ICMP_H_INCLUDED_ */

@@ -96,12 +96,16 @@ sub install_module {
 # The text of a tailnet block for configure(), and the file with its key.
 #   tailnet_block($control, $auth_key, name => 'home', hostname => 'web',
 #                 extra => 'more directives;')
+# TAILNET_STACK=lwip in the environment: with that stack, where none is said.
 
 sub tailnet_block {
     my ($self, $control, $auth_key, %opt) = @_;
     my $name = $opt{name} // 'home';
     my $hostname = $opt{hostname} // 'web';
     my $extra = $opt{extra} // '';
+
+    $extra .= "\n    stack                   $ENV{TAILNET_STACK};"
+        if $ENV{TAILNET_STACK} && $extra !~ /\bstack\b/;
 
     $self->write("conf/$name.key", "$auth_key\n", 0600);
     chown((getpwnam $self->{user})[2, 3], "$self->{prefix}/conf/$name.key")
