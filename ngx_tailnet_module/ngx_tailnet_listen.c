@@ -17,8 +17,8 @@
  *                 there the family is the real one, as nginx reads it to
  *                 find out where a datagram was sent to, and stream changes
  *                 the layout; lwip's are AF_UNIX (ngx_tailnet_lwip.c), so
- *                 their families are the real ones too.  "ignore" keeps the sockets out of what later
- *                 cycles and newer binaries inherit
+ *                 their families are the real ones too.  "ignore" keeps the
+ *                 sockets out of what later cycles and newer binaries inherit
  */
 
 #include "ngx_tailnet_identity.h"

@@ -50,13 +50,18 @@ static void lwnet_event(tn_watch_t *watch, uint32_t events);
 static bool lwnet_move(lwnet_conn_t *conn);
 static bool lwnet_to_nginx(lwnet_conn_t *conn, uint32_t *events);
 static bool lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events);
+static void lwnet_turn(bool begin);
 
 
 static const tn_lwip_ops_t  lwnet_ops = {
     lwnet_packet,
     lwnet_accepted,
-    lwnet_ready
+    lwnet_ready,
+    lwnet_turn
 };
+
+/* lwIP is of one data thread at a time */
+static pthread_mutex_t  lwnet_lock = PTHREAD_MUTEX_INITIALIZER;
 
 
 tn_lwnet_t *
@@ -394,6 +399,18 @@ lwnet_ready(void *data, tn_lwip_conn_t *tcp)
 
     if (conn != NULL && tn_list_empty(&conn->dirty)) {
         tn_list_push(&net->dirty, &conn->dirty);
+    }
+}
+
+
+static void
+lwnet_turn(bool begin)
+{
+    if (begin) {
+        (void) pthread_mutex_lock(&lwnet_lock);
+
+    } else {
+        (void) pthread_mutex_unlock(&lwnet_lock);
     }
 }
 

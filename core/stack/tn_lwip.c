@@ -4,8 +4,8 @@
  *
  * lwIP keeps its state in globals, and looks a segment's connection up in one
  * list of all of them.  Here the globals belong to one stack at a time, from
- * lwip_hold() to lwip_release(), under a lock of the process: nodes on threads
- * of their own take turns.  And its list is cut into TN_LWIP_BUCKETS by a
+ * lwip_hold() to lwip_release(): nodes on threads of their own take turns,
+ * which their host sees to.  And its list is cut into TN_LWIP_BUCKETS by a
  * seeded hash of the remote address and both ports: `tcp_active_pcbs` and
  * `tcp_tw_pcbs` are, at any moment,
  *
@@ -34,7 +34,6 @@
 #include "wire/tn_checksum.h"
 #include "wire/tn_icmp.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -47,13 +46,11 @@
 #define TN_LWIP_IDLE_TICK_MS    1000    /* between steps of the sweep */
 
 
-static pthread_mutex_t  lwip_lock = PTHREAD_MUTEX_INITIALIZER;
-
 /* who holds lwIP */
-static tn_lwip_t       *lwip_now;
+static tn_lwip_t  *lwip_now;
 
 /* the place of ours in a pcb: the counter of its source + 1 when half open */
-static u8_t             lwip_ext;
+static u8_t        lwip_ext;
 
 
 static err_t lwip_netif_init(struct netif *netif);
@@ -269,7 +266,9 @@ lwip_hold(tn_lwip_t *lwip)
         return;
     }
 
-    (void) pthread_mutex_lock(&lwip_lock);
+    if (lwip->ops->turn != NULL) {
+        lwip->ops->turn(true);
+    }
 
     lwip_now = lwip;
     netif_list = &lwip->netif;
@@ -289,7 +288,9 @@ lwip_release(tn_lwip_t *lwip)
     lwip->listening = tcp_listen_pcbs.pcbs;
     lwip_now = NULL;
 
-    (void) pthread_mutex_unlock(&lwip_lock);
+    if (lwip->ops->turn != NULL) {
+        lwip->ops->turn(false);
+    }
 }
 
 

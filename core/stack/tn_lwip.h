@@ -48,6 +48,12 @@ typedef struct {
 
     /* there is something to read, room to write, or another state */
     void  (*ready)(void *data, tn_lwip_conn_t *conn);
+
+    /*
+     * Waits for the turn of this thread, or ends it; the same for all stacks
+     * of the process, never nested.  NULL: there is one thread.
+     */
+    void  (*turn)(bool begin);
 } tn_lwip_ops_t;
 
 

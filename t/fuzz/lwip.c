@@ -24,7 +24,8 @@ static void fuzz_mend(uint8_t *packet, size_t len, const tn_packet_t *p);
 static const tn_lwip_ops_t  fuzz_ops = {
     fuzz_packet,
     fuzz_accepted,
-    fuzz_ready
+    fuzz_ready,
+    NULL
 };
 
 

@@ -75,7 +75,7 @@ static void test_ends(void);
 static void test_many(void);
 
 
-static const tn_lwip_ops_t  ops = { on_packet, on_accepted, on_ready };
+static const tn_lwip_ops_t  ops = { on_packet, on_accepted, on_ready, NULL };
 
 
 int
