@@ -25,6 +25,7 @@
 #include "wire/tn_icmp.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -48,6 +49,7 @@ static void lwnet_open(lwnet_conn_t *conn);
 static void lwnet_retry(void *data, tn_ms_t now);
 static void lwnet_event(tn_watch_t *watch, uint32_t events);
 static bool lwnet_move(lwnet_conn_t *conn);
+static bool lwnet_is_closed(const lwnet_conn_t *conn);
 static bool lwnet_to_nginx(lwnet_conn_t *conn, uint32_t *events);
 static bool lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events);
 static void lwnet_turn(bool begin);
@@ -567,7 +569,7 @@ lwnet_move(lwnet_conn_t *conn)
         return false;
     }
 
-    if (conn->read_end && conn->write_end) {
+    if (conn->read_end && (conn->write_end || lwnet_is_closed(conn))) {
         lwnet_close(conn, false);
         return false;
     }
@@ -593,10 +595,24 @@ lwnet_move(lwnet_conn_t *conn)
 }
 
 
+/* nginx has closed its end, not only shut its direction */
+static bool
+lwnet_is_closed(const lwnet_conn_t *conn)
+{
+    struct pollfd  fd;
+
+    fd.fd = conn->watch.fd;
+    fd.events = 0;
+
+    return poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP);
+}
+
+
 static bool
 lwnet_to_nginx(lwnet_conn_t *conn, uint32_t *events)
 {
-    int            n;
+    int            i, n;
+    size_t         len;
     ssize_t        sent;
     struct iovec   iov[LWNET_IOV];
     struct msghdr  msg;
@@ -606,18 +622,28 @@ lwnet_to_nginx(lwnet_conn_t *conn, uint32_t *events)
         msg.msg_iov = iov;
         msg.msg_iovlen = (size_t) n;
 
-        sent = sendmsg(conn->watch.fd, &msg, MSG_NOSIGNAL);
+        sent = conn->write_end ? -1
+                               : sendmsg(conn->watch.fd, &msg, MSG_NOSIGNAL);
 
-        if (sent == -1) {
-            if (errno != EAGAIN) {
-                return false;
-            }
+        if (sent != -1) {
+            tn_lwip_take(conn->tcp, (size_t) sent);
+            continue;
+        }
 
+        if (!conn->write_end && errno == EAGAIN) {
             *events |= TN_LOOP_WRITE;
             return true;
         }
 
-        tn_lwip_take(conn->tcp, (size_t) sent);
+        /* nginx has closed, perhaps behind a response that is to be read */
+
+        conn->write_end = true;
+
+        for (i = 0, len = 0; i < n; i++) {
+            len += iov[i].iov_len;
+        }
+
+        tn_lwip_take(conn->tcp, len);
     }
 
     if ((tn_lwip_conn_state(conn->tcp) & TN_LWIP_EOF) && !conn->write_end) {
@@ -646,15 +672,17 @@ lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events)
 
         n = recv(conn->watch.fd, buf, room, 0);
 
-        if (n == -1) {
-            if (errno != EAGAIN) {
-                return false;
-            }
-
+        if (n == -1 && errno == EAGAIN) {
             break;
         }
 
-        if (n == 0) {
+        /* closed before all was read is closed too */
+
+        if (n == -1 && errno != ECONNRESET) {
+            return false;
+        }
+
+        if (n <= 0) {
             conn->read_end = true;
             tn_lwip_push(conn->tcp);
             tn_lwip_shutdown(conn->tcp);
