@@ -57,6 +57,11 @@ char *ngx_http_tailnet_capability(ngx_conf_t *cf, ngx_command_t *cmd,
 ngx_int_t ngx_http_tailnet_headers(ngx_http_request_t *r);
 
 
+/* ngx_http_tailnet_status.c */
+
+char *ngx_http_tailnet_status(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+
 extern ngx_module_t  ngx_http_tailnet_module;
 
 

@@ -79,6 +79,13 @@ static ngx_command_t  ngx_http_tailnet_commands[] = {
       offsetof(ngx_http_tailnet_srv_conf_t, headers),
       NULL },
 
+    { ngx_string("tailnet_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_tailnet_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 

@@ -339,6 +339,15 @@ my @bad = (
      http('tailnet_capability $host a/b;'), 'the duplicate "host" variable',
      5],
 
+    ['tailnet_status: an argument',
+     server('location / { tailnet_status on; }'),
+     'invalid number of arguments in "tailnet_status" directive', 5],
+    ['tailnet_status: in a server', server('tailnet_status;'),
+     '"tailnet_status" directive is not allowed here', 5],
+    ['tailnet_status: no block',
+     server('location / { tailnet_status; }', ''),
+     'there is no "tailnet" block before "tailnet_status"', 5],
+
     # server
 
     ['server: no block', upstream('server web tailnet;', ''),

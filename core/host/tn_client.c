@@ -596,6 +596,78 @@ tn_client_dial(const char *dir, const tn_ipc_dial_t *dial, int *fd,
 
 
 tn_rc_t
+tn_client_report(const char *dir, const char *format, int *fd, char *text)
+{
+    tn_rc_t        rc;
+    tn_ipc_tool_t  msg;
+
+    *fd = tn_ipc_connect(dir, TN_IPC_DIAL_SOCK);
+
+    if (*fd == -1) {
+        rc = errno == EAGAIN ? TN_AGAIN : TN_CLOSED;
+        snprintf(text, TN_IPC_TEXT, "%s: connect() to \"%.256s/%s\" failed "
+                 "(%d: %s)", TN_CLIENT_NO_CORE, dir, TN_IPC_DIAL_SOCK, errno,
+                 strerror(errno));
+        return rc;
+    }
+
+    tn_ipc_init(&msg, TN_IPC_TOOL);
+    msg.command = TN_IPC_TOOL_REPORT;
+    snprintf(msg.argument, sizeof(msg.argument), "%s", format);
+
+    rc = tn_ipc_send(*fd, &msg, NULL, 0);
+
+    if (rc != TN_OK) {
+        snprintf(text, TN_IPC_TEXT, "%s", TN_CLIENT_NO_CORE);
+        tn_ipc_close(fd, 1);
+        return rc == TN_AGAIN ? TN_AGAIN : TN_CLOSED;
+    }
+
+    return TN_OK;
+}
+
+
+tn_rc_t
+tn_client_report_reply(int fd, tn_ipc_tool_reply_t *reply)
+{
+    int           fds[TN_IPC_FDS];
+    size_t        n;
+    tn_rc_t       rc;
+    tn_ipc_msg_t  msg;
+
+    rc = tn_ipc_recv(fd, &msg, fds, &n);
+
+    if (rc == TN_AGAIN) {
+        return TN_AGAIN;
+    }
+
+    if (rc == TN_OK) {
+        tn_ipc_close(fds, n);
+        rc = msg.head.type == TN_IPC_TOOL_REPLY ? msg.tool_reply.rc
+                                                : TN_MALFORMED;
+    }
+
+    if (rc == TN_OK) {
+        *reply = msg.tool_reply;
+        return TN_OK;
+    }
+
+    if (rc != TN_CLOSED && rc != TN_MALFORMED
+        && msg.head.type == TN_IPC_TOOL_REPLY)
+    {
+        *reply = msg.tool_reply;
+        reply->text[tn_min(reply->len, TN_IPC_CHUNK - 1u)] = '\0';
+        return TN_REFUSED;
+    }
+
+    snprintf(reply->text, sizeof(reply->text), "%s",
+             rc == TN_CLOSED ? "the core ended" : TN_CLIENT_NO_CORE);
+
+    return rc;
+}
+
+
+tn_rc_t
 tn_client_dial_reply(int fd, tn_ipc_dial_reply_t *reply, int *socket)
 {
     int           fds[TN_IPC_FDS];

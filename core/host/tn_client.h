@@ -109,6 +109,19 @@ tn_rc_t tn_client_dial(const char *dir, const tn_ipc_dial_t *dial, int *fd,
     char *text);
 
 /*
+ * Asks the core for a report in this format, see TN_IPC_TOOL_REPORT; the same
+ * results, and the pieces of the answer by tn_client_report_reply().
+ */
+tn_rc_t tn_client_report(const char *dir, const char *format, int *fd,
+    char *text);
+
+/*
+ * A piece of the answer, when the descriptor is readable.  TN_OK; TN_AGAIN:
+ * wait on.  Else, what is wrong is in reply->text, terminated.
+ */
+tn_rc_t tn_client_report_reply(int fd, tn_ipc_tool_reply_t *reply);
+
+/*
  * The answer, when the descriptor is readable.  TN_OK: *socket, which may
  * still be connecting, non-blocking and close-on-exec.  TN_AGAIN: wait on.
  * Else reply->rc, reply->err (an errno to show) and reply->text tell the

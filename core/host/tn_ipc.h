@@ -247,7 +247,8 @@ typedef enum {
     TN_IPC_TOOL_LOGIN,
     TN_IPC_TOOL_RENEW,          /* a new node key */
     TN_IPC_TOOL_PING_ICMP,      /* argument: as of whois */
-    TN_IPC_TOOL_CONNS           /* counted since the first time it is asked */
+    TN_IPC_TOOL_CONNS,          /* counted since the first time it is asked */
+    TN_IPC_TOOL_REPORT          /* argument: json, html or prometheus */
 } tn_ipc_tool_e;
 
 typedef struct {

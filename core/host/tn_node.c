@@ -122,6 +122,7 @@ tn_node_create(const tn_node_conf_t *conf)
     node->udp_offload = conf->udp_offload;
     node->share = tn_share_open(conf->share, &node->log);
 
+    tn_problems_init(&node->problems);
     tn_list_init(&node->conns);
     tn_list_init(&node->pings);
     tn_timer_init(&node->timer, node_timer, node);
@@ -232,6 +233,7 @@ tn_node_free(tn_node_t *node)
     tn_proxies_free(node->proxies);
     tn_nodestate_close(node->state);
     tn_share_close(node->share);
+    tn_problems_done(&node->problems);
 
     if (node->tun != -1) {
         (void) close(node->tun);
@@ -255,6 +257,13 @@ const char *
 tn_node_name(const tn_node_t *node)
 {
     return node->conf.name;
+}
+
+
+tn_problems_t *
+tn_node_problems(tn_node_t *node)
+{
+    return &node->problems;
 }
 
 
@@ -361,6 +370,7 @@ node_log_write(tn_log_t *log, tn_log_level_e level, const char *line,
 
     node = log->data;
 
+    tn_problems_note(&node->problems, level, line, len);
     tn_log(node->sink, level, "\"%s\": %.*s", node->conf.name,
            (int) len, line);
 }

@@ -16,6 +16,7 @@
 #include "host/tn_ipc.h"
 #include "host/tn_loop.h"
 #include "host/tn_nodecert.h"
+#include "host/tn_problems.h"
 #include "host/tn_resolve.h"
 
 
@@ -111,6 +112,9 @@ size_t tn_node_endpoints(const tn_node_t *node,
 
 /* the last netcheck and, in *at, when it came; NULL before the first */
 const tn_netinfo_t *tn_node_netinfo(const tn_node_t *node, tn_ms_t *at);
+
+/* what the node logged of trouble */
+tn_problems_t *tn_node_problems(tn_node_t *node);
 
 /* NULL while the state directory cannot be used */
 tn_control_t *tn_node_control(tn_node_t *node);

@@ -42,6 +42,7 @@ struct tn_node_s {
     tn_nodecert_t        *certs;
     tn_data_t            *path;
     tn_share_t           *share;        /* or NULL */
+    tn_problems_t         problems;
     tn_link_t             conns;
     tn_link_t             pings;        /* control asked for */
     uint32_t              nconns;

@@ -21,6 +21,7 @@
 
 #include "host/tn_tool.h"
 
+#include "host/tn_page.h"
 #include "host/tn_toolcap.h"
 #include "host/tn_toolconns.h"
 #include "host/tn_toolshow.h"
@@ -28,10 +29,18 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 
 #define TN_TOOL_TICKETS  (4 * TN_TOOL_MAX)
+
+
+typedef enum {
+    TOOL_JSON = 0,
+    TOOL_HTML,
+    TOOL_METRICS
+} tool_format_e;
 
 
 typedef struct {
@@ -41,6 +50,7 @@ typedef struct {
     tn_timer_t      timer;
     uint32_t        seq;
     json_t         *root;           /* while asking */
+    tool_format_e   format;         /* of a report */
     size_t          tickets;
 
     tn_rc_t         rc;             /* while sending */
@@ -80,6 +90,7 @@ static void tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *nodes, const char *name, tn_node_t *node);
 static void tool_ask_peers(tool_request_t *req, json_t *shown,
     tn_node_t *node);
+static void tool_ask_report(tool_request_t *req, const tn_ipc_tool_t *request);
 static void tool_ask_pong(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *shown, tn_node_t *node);
 static void tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
@@ -236,7 +247,7 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
     tools = req->tools;
 
     if (request->command < TN_IPC_TOOL_STATUS
-        || request->command > TN_IPC_TOOL_CONNS)
+        || request->command > TN_IPC_TOOL_REPORT)
     {
         tool_answer(req, TN_MALFORMED, strdup("no such command"));
         return;
@@ -278,6 +289,11 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
             found = true;
             tool_ask_node(req, request, nodes, name, node);
         }
+    }
+
+    if (request->command == TN_IPC_TOOL_REPORT) {
+        tool_ask_report(req, request);
+        return;
     }
 
     if (!found) {
@@ -365,6 +381,14 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
     default:
         shown = tn_toolshow_node(name, node);
 
+        if (shown != NULL && node != NULL
+            && request->command == TN_IPC_TOOL_REPORT)
+        {
+            (void) json_object_set_new(shown, "netcheck",
+                                       tn_toolshow_netcheck(name, node, now));
+            tn_toolshow_problems(shown, node);
+        }
+
         if (shown != NULL && node != NULL) {
             tool_ask_peers(req, shown, node);
         }
@@ -372,6 +396,23 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
 
     if (shown != NULL) {
         (void) json_array_append_new(nodes, shown);
+    }
+}
+
+
+/* also of no node: nginx has just been started */
+static void
+tool_ask_report(tool_request_t *req, const tn_ipc_tool_t *request)
+{
+    (void) json_object_set_new(req->root, "time",
+                               json_integer((json_int_t) time(NULL)));
+
+    req->format = strcmp(request->argument, "html") == 0 ? TOOL_HTML
+                  : strcmp(request->argument, "prometheus") == 0 ? TOOL_METRICS
+                  : TOOL_JSON;
+
+    if (req->tickets == 0) {
+        tool_complete(req);
     }
 }
 
@@ -738,7 +779,23 @@ tool_ticket_free(tool_ticket_t *ticket)
 static void
 tool_complete(tool_request_t *req)
 {
-    tool_answer(req, TN_OK, json_dumps(req->root, JSON_COMPACT));
+    char  *text;
+
+    switch (req->format) {
+
+    case TOOL_HTML:
+        text = tn_page_html(req->root, (int64_t) time(NULL));
+        break;
+
+    case TOOL_METRICS:
+        text = tn_page_metrics(req->root);
+        break;
+
+    default:
+        text = json_dumps(req->root, JSON_COMPACT);
+    }
+
+    tool_answer(req, TN_OK, text);
 }
 
 

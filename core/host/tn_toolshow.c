@@ -148,6 +148,28 @@ show_messages(json_t *object, tn_control_t *control)
 }
 
 
+void
+tn_toolshow_problems(json_t *object, tn_node_t *node)
+{
+    size_t        i, n;
+    json_t       *list, *one;
+    tn_problem_t  problems[TN_PROBLEMS_MAX];
+
+    list = json_array();
+    n = tn_problems_read(tn_node_problems(node), problems);
+
+    for (i = 0; i < n; i++) {
+        one = json_object();
+        show_set(one, "at", json_integer((json_int_t) problems[i].at));
+        show_set(one, "count", json_integer(problems[i].count));
+        show_text(one, "text", problems[i].text);
+        (void) json_array_append_new(list, one);
+    }
+
+    show_set(object, "problems", list);
+}
+
+
 json_t *
 tn_toolshow_netcheck(const char *name, tn_node_t *node, tn_ms_t now)
 {

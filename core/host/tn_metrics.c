@@ -1,0 +1,367 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Names and units as https://prometheus.io/docs/practices/naming/ has them.
+ * All samples of one metric stand together, below its HELP and TYPE.
+ */
+
+#include "host/tn_page.h"
+
+#include "host/tn_text.h"
+
+#include <stdio.h>
+
+
+typedef struct metric_s  metric_t;
+
+/* writes the samples of one node, or of one of its peers */
+typedef void (*metric_write_pt)(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+
+struct metric_s {
+    const char       *name;
+    const char       *type;
+    const char       *help;
+    metric_write_pt   write;
+    bool              of_peer;
+    const char       *member;       /* of the JSON, for the plain ones */
+};
+
+
+static void metric_info(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_up(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_number(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_messages(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_home(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_latency(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_peers(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_online(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_path(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_path_latency(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_handshake(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_begin(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
+static void metric_label(tn_text_t *text, const char *name,
+    const char *value);
+static void metric_derp(tn_text_t *text, const json_t *derp);
+static const char *metric_text(const json_t *object, const char *member);
+
+
+static const metric_t  metrics[] = {
+
+    { "tailnet_node_info", "gauge", "A node of this nginx, always 1.",
+      metric_info, false, NULL },
+    { "tailnet_node_up", "gauge",
+      "Whether the node runs and control answers.", metric_up, false, NULL },
+    { "tailnet_node_key_expiry_timestamp_seconds", "gauge",
+      "When the node key expires; not there when it does not.",
+      metric_number, false, "key_expiry" },
+    { "tailnet_node_messages", "gauge",
+      "Things that are wrong at present, by the node's and control's word.",
+      metric_messages, false, NULL },
+    { "tailnet_derp_home", "gauge", "The node's home relay, always 1.",
+      metric_home, false, NULL },
+    { "tailnet_derp_latency_seconds", "gauge",
+      "Round trip to a relay by the last network report.",
+      metric_latency, false, NULL },
+    { "tailnet_peers", "gauge", "Peers of the node by what control says.",
+      metric_peers, false, NULL },
+    { "tailnet_peer_online", "gauge", "Whether control sees the peer.",
+      metric_online, true, NULL },
+    { "tailnet_peer_received_bytes_total", "counter",
+      "Bytes received from the peer through WireGuard.",
+      metric_number, true, "received_bytes" },
+    { "tailnet_peer_sent_bytes_total", "counter",
+      "Bytes sent to the peer through WireGuard.",
+      metric_number, true, "sent_bytes" },
+    { "tailnet_peer_path_info", "gauge",
+      "How the peer is reached at present, always 1.",
+      metric_path, true, NULL },
+    { "tailnet_peer_latency_seconds", "gauge",
+      "Round trip to the peer by its direct path.",
+      metric_path_latency, true, NULL },
+    { "tailnet_peer_last_handshake_seconds", "gauge",
+      "Time since the last WireGuard handshake with the peer.",
+      metric_handshake, true, NULL }
+};
+
+
+char *
+tn_page_metrics(const json_t *report)
+{
+    size_t           i, k, m;
+    tn_text_t        text;
+    const json_t    *nodes, *node, *peers;
+    const metric_t  *metric;
+
+    nodes = json_object_get(report, "nodes");
+    tn_text_init(&text);
+
+    for (m = 0; m < tn_nelems(metrics); m++) {
+        metric = &metrics[m];
+
+        tn_text_add(&text, "# HELP %s %s\n# TYPE %s %s\n", metric->name,
+                    metric->help, metric->name, metric->type);
+
+        for (i = 0; i < json_array_size(nodes); i++) {
+            node = json_array_get(nodes, i);
+
+            if (!metric->of_peer) {
+                metric->write(&text, metric, node, NULL);
+                continue;
+            }
+
+            peers = json_object_get(node, "peers");
+
+            for (k = 0; k < json_array_size(peers); k++) {
+                metric->write(&text, metric, node, json_array_get(peers, k));
+            }
+        }
+    }
+
+    return tn_text_done(&text);
+}
+
+
+static void
+metric_info(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    metric_begin(text, metric, node, peer);
+    metric_label(text, "name", metric_text(node, "name"));
+    metric_label(text, "tailnet", metric_text(node, "tailnet"));
+    metric_label(text, "id", metric_text(node, "id"));
+    metric_label(text, "state", metric_text(node, "state"));
+    tn_text_add(text, "} 1\n");
+}
+
+
+static void
+metric_up(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    metric_begin(text, metric, node, peer);
+    tn_text_add(text, "} %d\n",
+                strcmp(metric_text(node, "state"), "running") == 0
+                && json_is_true(json_object_get(node, "online")));
+}
+
+
+static void
+metric_number(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    const json_t  *value;
+
+    value = json_object_get(peer != NULL ? peer : node, metric->member);
+
+    if (json_is_integer(value)) {
+        metric_begin(text, metric, node, peer);
+        tn_text_add(text, "} %lld\n", (long long) json_integer_value(value));
+    }
+}
+
+
+static void
+metric_messages(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    metric_begin(text, metric, node, peer);
+    tn_text_add(text, "} %zu\n",
+                json_array_size(json_object_get(node, "messages")));
+}
+
+
+static void
+metric_home(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    const json_t  *derp;
+
+    derp = json_object_get(node, "home_derp");
+
+    if (derp != NULL) {
+        metric_begin(text, metric, node, peer);
+        metric_derp(text, derp);
+        tn_text_add(text, "} 1\n");
+    }
+}
+
+
+static void
+metric_latency(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    size_t         i;
+    const json_t  *list, *one;
+
+    list = json_object_get(json_object_get(node, "netcheck"), "latencies");
+
+    for (i = 0; i < json_array_size(list); i++) {
+        one = json_array_get(list, i);
+
+        metric_begin(text, metric, node, peer);
+        metric_derp(text, json_object_get(one, "derp"));
+        metric_label(text, "family",
+                     json_integer_value(json_object_get(one, "family")) == 4
+                     ? "ipv4" : "ipv6");
+        tn_text_add(text, "} %.6f\n",
+                    json_number_value(json_object_get(one, "latency_ms"))
+                    / 1000);
+    }
+}
+
+
+static void
+metric_peers(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    size_t         i, n[3];
+    const json_t  *peers, *online;
+
+    static const char *const  states[] = { "online", "offline", "unknown" };
+
+    memset(n, 0, sizeof(n));
+    peers = json_object_get(node, "peers");
+
+    for (i = 0; i < json_array_size(peers); i++) {
+        online = json_object_get(json_array_get(peers, i), "online");
+        n[json_is_true(online) ? 0 : json_is_false(online) ? 1 : 2]++;
+    }
+
+    n[2] += (size_t) json_integer_value(json_object_get(node,
+                                                        "peers_left_out"));
+
+    for (i = 0; i < tn_nelems(states); i++) {
+        metric_begin(text, metric, node, peer);
+        metric_label(text, "state", states[i]);
+        tn_text_add(text, "} %zu\n", n[i]);
+    }
+}
+
+
+static void
+metric_online(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    const json_t  *online;
+
+    online = json_object_get(peer, "online");
+
+    if (online != NULL) {
+        metric_begin(text, metric, node, peer);
+        tn_text_add(text, "} %d\n", json_is_true(online));
+    }
+}
+
+
+static void
+metric_path(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    const json_t  *path;
+
+    path = json_object_get(peer, "path");
+
+    if (path != NULL) {
+        metric_begin(text, metric, node, peer);
+        metric_label(text, "kind", metric_text(path, "kind"));
+
+        if (json_object_get(path, "derp") != NULL) {
+            metric_derp(text, json_object_get(path, "derp"));
+        }
+
+        tn_text_add(text, "} 1\n");
+    }
+}
+
+
+static void
+metric_path_latency(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer)
+{
+    const json_t  *ms;
+
+    ms = json_object_get(json_object_get(peer, "path"), "latency_ms");
+
+    if (json_is_number(ms)) {
+        metric_begin(text, metric, node, peer);
+        tn_text_add(text, "} %.6f\n", json_number_value(ms) / 1000);
+    }
+}
+
+
+static void
+metric_handshake(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    const json_t  *seconds;
+
+    seconds = json_object_get(peer, "handshake_seconds_ago");
+
+    if (json_is_number(seconds)) {
+        metric_begin(text, metric, node, peer);
+        tn_text_add(text, "} %.3f\n", json_number_value(seconds));
+    }
+}
+
+
+/* a peer is named by its id too: two shared ones may have one name */
+static void
+metric_begin(tn_text_t *text, const metric_t *metric, const json_t *node,
+    const json_t *peer)
+{
+    tn_text_add(text, "%s{node=\"", metric->name);
+    tn_text_label(text, metric_text(node, "node"));
+    tn_text_add(text, "\"");
+
+    if (peer != NULL) {
+        metric_label(text, "peer", metric_text(peer, "name"));
+        metric_label(text, "peer_id", metric_text(peer, "id"));
+    }
+}
+
+
+static void
+metric_label(tn_text_t *text, const char *name, const char *value)
+{
+    tn_text_add(text, ",%s=\"", name);
+    tn_text_label(text, value);
+    tn_text_add(text, "\"");
+}
+
+
+static void
+metric_derp(tn_text_t *text, const json_t *derp)
+{
+    char  number[24];
+
+    (void) snprintf(number, sizeof(number), "%lld",
+                    (long long) json_integer_value(json_object_get(derp,
+                                                                   "region")));
+    metric_label(text, "region", number);
+    metric_label(text, "code", metric_text(derp, "code"));
+}
+
+
+static const char *
+metric_text(const json_t *object, const char *member)
+{
+    const char  *value;
+
+    value = json_string_value(json_object_get(object, member));
+
+    return value != NULL ? value : "";
+}
