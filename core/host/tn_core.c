@@ -17,6 +17,7 @@
 #include "host/tn_dial.h"
 #include "host/tn_logfile.h"
 #include "host/tn_node.h"
+#include "host/tn_nodeapi.h"
 #include "host/tn_lwnet.h"
 #include "host/tn_members.h"
 #include "host/tn_pool.h"
@@ -54,6 +55,7 @@ typedef struct {
     char                name[TN_IPC_NAME];
     tn_node_t          *node;
     tn_pool_t          *pool;
+    tn_nodeapi_t       *api;
     tn_lwnet_table_t   *lwip;       /* or NULL: it never had that stack */
     bool                by_lwip;    /* it has it now */
     bool                stack;      /* there is a TUN */
@@ -483,6 +485,12 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
         order->holder = -1;
     }
 
+    if (slot->pool != NULL && slot->stack) {
+        slot->api = tn_nodeapi_create(&core->loop, slot->pool,
+                                      slot->by_lwip ? slot->lwip : NULL,
+                                      NULL, slot, slot->name, core->log);
+    }
+
     memset(&conf, 0, sizeof(conf));
     conf.ops = &core_node_ops;
     conf.data = slot;
@@ -531,6 +539,8 @@ core_slot_reap(void *data)
     core = slot->core;
 
     tn_tools_forget(core->tools, slot->node);
+    tn_nodeapi_destroy(slot->api);
+    slot->api = NULL;
     tn_node_free(slot->node);
     slot->node = NULL;
 
@@ -562,6 +572,7 @@ core_slot_free(core_slot_t *slot)
     tn_list_remove(&slot->link);
     tn_loop_undefer(&slot->reap);
     tn_tools_forget(slot->core->tools, slot->node);
+    tn_nodeapi_destroy(slot->api);
     tn_node_free(slot->node);
 
     if (slot->pool != NULL) {
@@ -655,14 +666,17 @@ core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
 {
     core_slot_t *slot = data;
 
-    (void) node;
-
     if (slot->pool != NULL) {
         tn_pool_addresses(slot->pool, ips, n);
     }
 
     if (slot->lwip != NULL) {
         tn_lwnet_table_addresses(slot->lwip, ips, n);
+    }
+
+    if (slot->api != NULL) {
+        tn_nodeapi_node(slot->api, node);
+        tn_nodeapi_addresses(slot->api, ips, n);
     }
 
     tn_dial_retry(slot->core->dial);

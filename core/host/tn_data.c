@@ -276,6 +276,7 @@ tn_data_plane_create(tn_data_t *data)
     }
 
     tn_plane_set_capture(data->plane, data->capture != NULL);
+    tn_plane_set_peerapi(data->plane, data->peerapi, data->npeerapi);
     tn_derpconn_set_path(data->derp, tn_plane_path(data->plane));
     tn_data_portmap_say(data);
 

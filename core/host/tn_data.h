@@ -155,6 +155,12 @@ tn_rc_t tn_data_act(tn_data_t *data, tn_data_act_e act, uint32_t region,
     const tn_key_t *peer, tn_data_done_pt fn, void *fn_data);
 
 
+/* where the PeerAPI listens, TN_DATA_PEERAPI at most; TN_OK or TN_NOMEM */
+#define TN_DATA_PEERAPI  2
+
+tn_rc_t tn_data_peerapi(tn_data_t *data, const tn_addr_t *addrs, size_t n);
+
+
 /*
  * Captures into this from now on, instead of what there was; NULL: no more.
  * TN_OK or TN_NOMEM.

@@ -65,6 +65,8 @@ struct tn_data_s {
     tn_derpconn_t         *derp;
     tn_link_t              names;
     tn_capture_t          *capture;         /* NULL: none */
+    tn_addr_t              peerapi[TN_DATA_PEERAPI];
+    size_t                 npeerapi;
 
     tn_data_relay_t       *relay;           /* NULL: none */
 

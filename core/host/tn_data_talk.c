@@ -31,6 +31,8 @@ typedef struct {
     tn_keypair_t           node;
     bool                   up;
     tn_capture_t          *capture;
+    tn_addr_t              peerapi[TN_DATA_PEERAPI];
+    size_t                 npeerapi;
 } data_order_t;
 
 
@@ -98,6 +100,7 @@ static void data_on_update(void *arg);
 static void data_on_identity(void *arg);
 static void data_on_control_up(void *arg);
 static void data_on_capture(void *arg);
+static void data_on_peerapi(void *arg);
 static void data_on_question(void *arg);
 static void data_on_answer(void *arg);
 static void data_on_ping(void *arg);
@@ -287,6 +290,30 @@ tn_data_act(tn_data_t *data, tn_data_act_e what, uint32_t region,
 
 
 tn_rc_t
+tn_data_peerapi(tn_data_t *data, const tn_addr_t *addrs, size_t n)
+{
+    data_order_t  *order;
+
+    order = data_order(data);
+
+    if (order == NULL) {
+        return TN_NOMEM;
+    }
+
+    order->npeerapi = tn_min(n, (size_t) TN_DATA_PEERAPI);
+    memcpy(order->peerapi, addrs, order->npeerapi * sizeof(tn_addr_t));
+    order->post.fn = data_on_peerapi;
+
+    if (tn_loop_post_item(&data->loop, &order->post) != TN_OK) {
+        free(order);
+        return TN_NOMEM;
+    }
+
+    return TN_OK;
+}
+
+
+tn_rc_t
 tn_data_capture(tn_data_t *data, tn_capture_t *capture)
 {
     data_order_t  *order;
@@ -411,6 +438,25 @@ data_on_control_up(void *arg)
     if (order->data->plane != NULL) {
         tn_path_set_control_up(tn_plane_path(order->data->plane),
                                order->data->loop.now, order->up);
+    }
+
+    free(order);
+}
+
+
+static void
+data_on_peerapi(void *arg)
+{
+    data_order_t *order = arg;
+
+    tn_data_t  *data;
+
+    data = order->data;
+    data->npeerapi = order->npeerapi;
+    memcpy(data->peerapi, order->peerapi, sizeof(data->peerapi));
+
+    if (data->plane != NULL) {
+        tn_plane_set_peerapi(data->plane, data->peerapi, data->npeerapi);
     }
 
     free(order);

@@ -164,6 +164,13 @@ tn_plane_path(tn_plane_t *plane)
 
 
 void
+tn_plane_set_peerapi(tn_plane_t *plane, const tn_addr_t *addrs, size_t n)
+{
+    tn_filter_set_peerapi(plane->filter, addrs, n);
+}
+
+
+void
 tn_plane_set_capture(tn_plane_t *plane, bool on)
 {
     plane->capture = on;

@@ -151,6 +151,10 @@ typedef enum {
 tn_rc_t tn_plane_ping(tn_plane_t *plane, tn_ms_t now, const tn_key_t *key,
     tn_plane_ping_e kind, tn_path_pong_pt fn, void *data);
 
+/* where the PeerAPI listens: see tn_filter_set_peerapi() */
+void tn_plane_set_peerapi(tn_plane_t *plane, const tn_addr_t *addrs,
+    size_t n);
+
 /*
  * While on, ops->capture is called with what was decrypted, before the
  * filter, and with what is about to be encrypted, behind it, in segments.
