@@ -333,7 +333,7 @@ nodeapi_bind_unix(nodeapi_listener_t *l)
     /* a name of the kernel's choice */
 
     if (bind(fd, (struct sockaddr *) &un, sizeof(un.sun_family)) == -1
-        || tn_lwnet_table_listen(l->api->lwip, l->addr.port,
+        || tn_lwnet_table_listen(l->api->lwip, TN_IPC_TCP, l->addr.port,
                                  tn_ip_is_v4(&l->addr.ip) ? 4 : 6, fd)
            != TN_OK)
     {
@@ -354,6 +354,11 @@ nodeapi_close(nodeapi_listener_t *l)
     if (l->watch.fd != -1) {
         (void) close(l->watch.fd);
         l->watch.fd = -1;
+
+        if (l->api->lwip != NULL) {
+            tn_lwnet_table_unlisten(l->api->lwip, TN_IPC_TCP, l->addr.port,
+                                    tn_ip_is_v4(&l->addr.ip) ? 4 : 6);
+        }
     }
 
     memset(&l->addr, 0, sizeof(l->addr));
