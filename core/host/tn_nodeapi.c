@@ -257,7 +257,8 @@ nodeapi_socket(tn_pool_waiter_t *waiter, int fd)
         || tn_loop_watch(l->api->loop, &l->watch) != TN_OK)
     {
         tn_log(l->api->log, TN_LOG_ERR, "\"%s\": PeerAPI: no listener on %s "
-               "(%d: %s)", l->api->name, tn_ip_text(&l->addr.ip, text), errno, strerror(errno));
+               "(%d: %s)", l->api->name, tn_ip_text(&l->addr.ip, text), errno,
+               strerror(errno));
 
         (void) close(fd);
         l->watch.fd = -1;
@@ -934,7 +935,8 @@ nodeapi_refused(tn_nodeapi_t *api, const tn_addr_t *remote, const char *fmt,
     va_end(args);
 
     tn_log(api->log, TN_LOG_INFO, "\"%s\": PeerAPI: %s is refused: %s (%u more "
-           "were not logged)", api->name, tn_addr_text(remote, addr), text, api->unlogged);
+           "were not logged)", api->name, tn_addr_text(remote, addr), text,
+           api->unlogged);
 
     api->logged = api->loop->now;
     api->unlogged = 0;
