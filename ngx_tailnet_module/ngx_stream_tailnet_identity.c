@@ -12,6 +12,8 @@ static ngx_tailnet_identity_t *ngx_stream_tailnet_identity(
     ngx_stream_session_t *s);
 static ngx_int_t ngx_stream_tailnet_variable(ngx_stream_session_t *s,
     ngx_stream_variable_value_t *v, uintptr_t data);
+static ngx_int_t ngx_stream_tailnet_destination(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data);
 static ngx_int_t ngx_stream_tailnet_cap_variable(ngx_stream_session_t *s,
     ngx_stream_variable_value_t *v, uintptr_t data);
 static void ngx_stream_tailnet_value(ngx_stream_variable_value_t *v,
@@ -25,6 +27,8 @@ ngx_stream_tailnet_add_variables(ngx_conf_t *cf)
     ngx_tailnet_var_t      *tv;
     ngx_stream_variable_t  *var;
 
+    static ngx_str_t  destination = ngx_string("tailnet_destination");
+
     for (tv = ngx_tailnet_vars; tv->name.len; tv++) {
 
         var = ngx_stream_add_variable(cf, &tv->name, 0);
@@ -35,6 +39,13 @@ ngx_stream_tailnet_add_variables(ngx_conf_t *cf)
         var->get_handler = ngx_stream_tailnet_variable;
         var->data = tv->var;
     }
+
+    var = ngx_stream_add_variable(cf, &destination, 0);
+    if (var == NULL) {
+        return NGX_ERROR;
+    }
+
+    var->get_handler = ngx_stream_tailnet_destination;
 
     return NGX_OK;
 }
@@ -117,6 +128,22 @@ ngx_stream_tailnet_cap_variable(ngx_stream_session_t *s,
     }
 
     ngx_tailnet_identity_cap(identity, (ngx_str_t *) data, &value);
+    ngx_stream_tailnet_value(v, &value);
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_stream_tailnet_destination(ngx_stream_session_t *s,
+    ngx_stream_variable_value_t *v, uintptr_t data)
+{
+    ngx_str_t  value;
+
+    if (ngx_tailnet_destination(s->connection, s->connection->pool, &value) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     ngx_stream_tailnet_value(v, &value);
 
     return NGX_OK;

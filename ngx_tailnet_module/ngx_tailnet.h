@@ -51,6 +51,9 @@ typedef struct {
     tn_addr_t                       endpoints[TN_IPC_STATIC];
     ngx_uint_t                      nendpoints;
     ngx_int_t                       relay_port;     /* 0: no peer relay */
+    tn_prefix_t                     routes[TN_IPC_ROUTES];  /* advertised */
+    ngx_uint_t                      nroutes;
+    ngx_flag_t                      exit_node;      /* advertised */
 
     tn_directory_t                  directory;  /* mem NULL: none */
 
@@ -71,6 +74,7 @@ typedef struct {
     ngx_uint_t                      family;     /* 4 or 6 */
     unsigned                        implicit:1; /* IPv6 without [::] */
     unsigned                        lwip:1;     /* its socket is AF_UNIX */
+    unsigned                        capture:1;  /* for advertised routes */
     ngx_tailnet_set_pt              set[2];     /* who uses TCP, UDP */
 } ngx_tailnet_listen_t;
 
@@ -197,9 +201,13 @@ ngx_tailnet_set_pt ngx_tailnet_wrap(ngx_module_t *module, char *name,
 ngx_tailnet_set_pt ngx_tailnet_wrap_named(char *module, char *name,
     ngx_tailnet_set_pt set);
 
-/* calls the handler with `first` for the first argument and without `skip` */
+/*
+ * Calls the handler with `first` for the first argument and without `skip`
+ * and `skip2` (NULL: none).
+ */
 char *ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
-    ngx_tailnet_set_pt set, ngx_str_t *first, ngx_str_t *skip);
+    ngx_tailnet_set_pt set, ngx_str_t *first, ngx_str_t *skip,
+    ngx_str_t *skip2);
 
 
 /* ngx_tailnet_conf.c */
@@ -226,6 +234,18 @@ ngx_int_t ngx_tailnet_parameter(ngx_conf_t *cf, ngx_str_t **param,
 
 /* one character or more, each a letter, a digit or one of `more` */
 ngx_uint_t ngx_tailnet_is_word(u_char *p, size_t len, char *more);
+
+
+/* ngx_tailnet_route.c */
+
+char *ngx_tailnet_routes(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* adds the two routes of an exit node */
+void ngx_tailnet_route_exit(ngx_tailnet_node_t *node);
+
+/* "address:port" that the client connected to; NGX_OK or NGX_ERROR */
+ngx_int_t ngx_tailnet_destination(ngx_connection_t *c, ngx_pool_t *pool,
+    ngx_str_t *value);
 
 
 /* ngx_tailnet_process.c */

@@ -33,6 +33,8 @@ typedef struct {
     ngx_uint_t   last;
     ngx_uint_t   families;
     ngx_uint_t   udp;           /* unsigned udp:1 */
+    ngx_uint_t   any;           /* unsigned any:1; all ports, 0 */
+    ngx_str_t   *capture;       /* the parameter, or NULL */
 } ngx_tailnet_listen_opt_t;
 
 
@@ -41,10 +43,13 @@ static char *ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd,
     ngx_str_t *param, ngx_tailnet_listen_opt_t *opt, in_port_t port);
 static ngx_int_t ngx_tailnet_listen_address(ngx_conf_t *cf,
     ngx_tailnet_listen_opt_t *opt);
+static ngx_int_t ngx_tailnet_listen_capture(ngx_conf_t *cf,
+    ngx_tailnet_node_t *node, ngx_tailnet_listen_opt_t *opt);
 static ngx_int_t ngx_tailnet_listen_ports(ngx_str_t *s,
     ngx_tailnet_listen_opt_t *opt);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_add(ngx_conf_t *cf,
-    ngx_tailnet_node_t *node, in_port_t port, ngx_uint_t family);
+    ngx_tailnet_node_t *node, in_port_t port, ngx_uint_t family,
+    ngx_uint_t capture);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_find(ngx_tailnet_conf_t *tcf,
     ngx_str_t *path);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_of(ngx_tailnet_conf_t *tcf,
@@ -82,7 +87,9 @@ ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
         return set(cf, cmd, conf);
     }
 
-    if (rc != NGX_OK || ngx_tailnet_listen_address(cf, &opt) != NGX_OK) {
+    if (rc != NGX_OK || ngx_tailnet_listen_address(cf, &opt) != NGX_OK
+        || ngx_tailnet_listen_capture(cf, node, &opt) != NGX_OK)
+    {
         return NGX_CONF_ERROR;
     }
 
@@ -116,7 +123,8 @@ ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
             continue;
         }
 
-        tl = ngx_tailnet_listen_add(cf, node, port, family);
+        tl = ngx_tailnet_listen_add(cf, node, port, family,
+                                    opt->capture != NULL);
         if (tl == NULL) {
             return NGX_CONF_ERROR;
         }
@@ -143,7 +151,8 @@ ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
         standin.data = tl->path.data - 5;
         standin.len = tl->path.len + 5;
 
-        rv = ngx_tailnet_call(cf, cmd, conf, set, &standin, param);
+        rv = ngx_tailnet_call(cf, cmd, conf, set, &standin, param,
+                              opt->capture);
 
         if (rv != NGX_CONF_OK) {
             return rv;
@@ -165,8 +174,15 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
 
     opt->families = NGX_TAILNET_IPV4|NGX_TAILNET_IPV6;
     opt->udp = 0;
+    opt->any = 0;
+    opt->capture = NULL;
 
-    if (ngx_strncmp(s.data, "*:", 2) == 0) {
+    if (s.len == 3 && ngx_strncmp(s.data, "any", 3) == 0) {
+        opt->any = 1;
+        opt->first = 0;
+        opt->last = 0;
+
+    } else if (ngx_strncmp(s.data, "*:", 2) == 0) {
         s.data += 2;
         s.len -= 2;
 
@@ -181,7 +197,7 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
         opt->families = NGX_TAILNET_IPV6;
     }
 
-    if (ngx_tailnet_listen_ports(&s, opt) != NGX_OK) {
+    if (!opt->any && ngx_tailnet_listen_ports(&s, opt) != NGX_OK) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "invalid \"%V\" of \"listen\" with \"tailnet\", "
                            "a port, \"*:port\", \"0.0.0.0:port\" or "
@@ -213,6 +229,58 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
         {
             opt->udp = 1;
         }
+
+        if (ngx_strcmp(value[i].data, "capture") == 0) {
+            opt->capture = &value[i];
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_tailnet_listen_capture(ngx_conf_t *cf, ngx_tailnet_node_t *node,
+    ngx_tailnet_listen_opt_t *opt)
+{
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    if (opt->capture == NULL) {
+
+        if (opt->any) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "\"listen any\" needs the parameter "
+                               "\"capture\"");
+            return NGX_ERROR;
+        }
+
+        return NGX_OK;
+    }
+
+    if (opt->any && opt->udp) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"listen any\" captures TCP only, UDP needs a "
+                           "port");
+        return NGX_ERROR;
+    }
+
+    if (node->nroutes == 0 && node->exit_node != 1) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"capture\" of \"listen %V\" without "
+                           "\"advertise_routes\" or "
+                           "\"advertise_exit_node\" in tailnet \"%V\"",
+                           &value[1], &node->name);
+        return NGX_ERROR;
+    }
+
+    if (node->stack == TN_IPC_STACK_LWIP) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"capture\" of \"listen %V\" needs the "
+                           "kernel's stack, and tailnet \"%V\" has "
+                           "\"stack lwip\"", &value[1], &node->name);
+        return NGX_ERROR;
     }
 
     return NGX_OK;
@@ -250,7 +318,7 @@ ngx_tailnet_listen_ports(ngx_str_t *s, ngx_tailnet_listen_opt_t *opt)
 
 static ngx_tailnet_listen_t *
 ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
-    in_port_t port, ngx_uint_t family)
+    in_port_t port, ngx_uint_t family, ngx_uint_t capture)
 {
     u_char                *p;
     ngx_str_t              path;
@@ -259,7 +327,7 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 
     tcf = ngx_tailnet_get_conf(cf->cycle);
 
-    p = ngx_pnalloc(cf->pool, sizeof("unix:tailnet//0.0.0.0:65535")
+    p = ngx_pnalloc(cf->pool, sizeof("unix:tailnet//any/0.0.0.0:65535")
                               + node->name.len);
     if (p == NULL) {
         return NULL;
@@ -267,7 +335,8 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 
     path.data = p + 5;
 
-    p = ngx_sprintf(p, "unix:tailnet/%V/%s:%ui", &node->name,
+    p = ngx_sprintf(p, "unix:tailnet/%V/%s%s:%ui", &node->name,
+                    capture ? "any/" : "",
                     (family == NGX_TAILNET_IPV4) ? "0.0.0.0" : "[::]",
                     (ngx_uint_t) port);
     *p = '\0';
@@ -290,6 +359,7 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     tl->family = (family == NGX_TAILNET_IPV4) ? 4 : 6;
     tl->implicit = 1;
     tl->lwip = 0;
+    tl->capture = capture ? 1 : 0;
     tl->set[0] = NULL;
     tl->set[1] = NULL;
 
@@ -404,6 +474,7 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     msg.port = tl->port;
     msg.worker = (uint16_t) ls->worker;
     msg.backlog = ls->backlog;
+    msg.flags = tl->capture ? TN_IPC_CAPTURE : 0;
 
     if (tn_client_listen(&tcf->client, &msg, &fd, text) != TN_OK) {
 

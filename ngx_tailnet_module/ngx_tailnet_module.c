@@ -107,6 +107,20 @@ static ngx_command_t  ngx_tailnet_commands[] = {
       0,
       NULL },
 
+    { ngx_string("advertise_routes"),
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_1MORE,
+      ngx_tailnet_routes,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("advertise_exit_node"),
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      0,
+      offsetof(ngx_tailnet_node_t, exit_node),
+      NULL },
+
     { ngx_string("stack"),
       NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
       ngx_tailnet_stack,
@@ -225,7 +239,8 @@ ngx_tailnet_wrap_named(char *module, char *name, ngx_tailnet_set_pt set)
 
 char *
 ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
-    ngx_tailnet_set_pt set, ngx_str_t *first, ngx_str_t *skip)
+    ngx_tailnet_set_pt set, ngx_str_t *first, ngx_str_t *skip,
+    ngx_str_t *skip2)
 {
     char         *rv;
     ngx_str_t    *value, *arg;
@@ -242,7 +257,7 @@ ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
 
     for (i = 0; i < saved->nelts; i++) {
 
-        if (&value[i] == skip) {
+        if (&value[i] == skip || &value[i] == skip2) {
             continue;
         }
 

@@ -205,6 +205,9 @@ ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
     msg.nstatic = (uint16_t) node->nendpoints;
     ngx_memcpy(msg.static_endpoints, node->endpoints,
                node->nendpoints * sizeof(tn_addr_t));
+    msg.nroutes = (uint32_t) node->nroutes;
+    ngx_memcpy(msg.routes, node->routes,
+               node->nroutes * sizeof(tn_prefix_t));
     msg.log_level = (uint8_t) ngx_tailnet_log_level(tcf->cycle->log);
 
     if (tn_client_node(&tcf->client, &msg, &share, text) != TN_OK) {

@@ -144,7 +144,7 @@ ngx_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
 
     *name = value[1];
 
-    return ngx_tailnet_call(cf, cmd, conf, set, &standin, param);
+    return ngx_tailnet_call(cf, cmd, conf, set, &standin, param, NULL);
 }
 
 

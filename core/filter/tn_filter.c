@@ -41,6 +41,11 @@ struct tn_filter_s {
     tn_filter_rules_t  *rules;      /* NULL until the first are set */
     tn_flows_t         *flows;
     tn_ranges_t         local[2];   /* [0] IPv6, [1] IPv4 */
+    tn_ranges_t         routes[2];
+    bool                has_routes;
+    bool                has_exit[2];
+    tn_ip_t             host[TN_FILTER_HOST_MAX];
+    size_t              nhost;
     tn_addr_t           peerapi[TN_FILTER_PEERAPI_MAX];
     size_t              npeerapi;
     bool                shields;
@@ -49,7 +54,10 @@ struct tn_filter_s {
 
 static bool tn_filter_never(const tn_packet_t *p,
     tn_filter_verdict_t *verdict);
+static tn_rc_t tn_filter_ranges(tn_ranges_t *ranges,
+    const tn_prefix_t *prefixes, size_t n, unsigned min_bits);
 static bool tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip);
+static bool tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip);
 static bool tn_filter_is_peerapi(const tn_filter_t *filter,
     const tn_packet_t *p);
 static tn_match_mode_t tn_filter_mode(const tn_packet_t *p);
@@ -87,6 +95,8 @@ tn_filter_destroy(tn_filter_t *filter)
     tn_flows_destroy(filter->flows);
     free(filter->local[0].range);
     free(filter->local[1].range);
+    free(filter->routes[0].range);
+    free(filter->routes[1].range);
     free(filter);
 }
 
@@ -103,39 +113,87 @@ tn_rc_t
 tn_filter_set_local(tn_filter_t *filter, const tn_prefix_t *prefixes,
     size_t n)
 {
+    return tn_filter_ranges(filter->local, prefixes, n, 0);
+}
+
+
+tn_rc_t
+tn_filter_set_routes(tn_filter_t *filter, const tn_prefix_t *routes,
+    size_t n)
+{
+    size_t  i;
+
+    if (tn_filter_ranges(filter->routes, routes, n, 1) != TN_OK) {
+        return TN_NOMEM;
+    }
+
+    filter->has_routes = n != 0;
+    filter->has_exit[0] = false;
+    filter->has_exit[1] = false;
+
+    for (i = 0; i < n; i++) {
+        if (routes[i].bits == 0) {
+            filter->has_exit[routes[i].v4] = true;
+        }
+    }
+
+    return TN_OK;
+}
+
+
+void
+tn_filter_set_host(tn_filter_t *filter, const tn_ip_t *ips, size_t n)
+{
+    filter->nhost = tn_min(n, (size_t) TN_FILTER_HOST_MAX);
+
+    if (filter->nhost != 0) {
+        memcpy(filter->host, ips, filter->nhost * sizeof(tn_ip_t));
+    }
+}
+
+
+/* replaces both families; prefixes shorter than min_bits are left out */
+static tn_rc_t
+tn_filter_ranges(tn_ranges_t *ranges, const tn_prefix_t *prefixes, size_t n,
+    unsigned min_bits)
+{
     int             v4;
     size_t          i;
     uint32_t        bits;
     tn_range_t     *range;
-    tn_ranges_t     local[2];
+    tn_ranges_t     fresh[2];
     tn_ip_number_t  ip, host;
 
-    memset(local, 0, sizeof(local));
+    memset(fresh, 0, sizeof(fresh));
 
     for (v4 = 0; v4 < 2; v4++) {
-        local[v4].range = calloc(tn_max(n, 1u), sizeof(tn_range_t));
+        fresh[v4].range = calloc(tn_max(n, 1u), sizeof(tn_range_t));
 
-        if (local[v4].range == NULL) {
-            free(local[0].range);
+        if (fresh[v4].range == NULL) {
+            free(fresh[0].range);
             return TN_NOMEM;
         }
     }
 
     for (i = 0; i < n; i++) {
+        if (prefixes[i].bits < min_bits) {
+            continue;
+        }
+
         v4 = prefixes[i].v4;
         bits = prefixes[i].bits + (v4 ? 96u : 0u);
         ip = tn_ip_number(&prefixes[i].ip);
         host = bits < 128 ? ~(tn_ip_number_t) 0 >> bits : 0;
 
-        range = &local[v4].range[local[v4].n++];
+        range = &fresh[v4].range[fresh[v4].n++];
         range->lo = ip & ~host;
         range->hi = ip | host;
     }
 
     for (v4 = 0; v4 < 2; v4++) {
-        tn_ranges_build(&local[v4]);
-        free(filter->local[v4].range);
-        filter->local[v4] = local[v4];
+        tn_ranges_build(&fresh[v4]);
+        free(ranges[v4].range);
+        ranges[v4] = fresh[v4];
     }
 
     return TN_OK;
@@ -176,7 +234,9 @@ tn_filter_in(tn_filter_t *filter, const tn_packet_t *p, uint64_t caps,
         return verdict;
     }
 
-    if (!tn_filter_is_local(filter, &p->dst)) {
+    if (!tn_filter_is_local(filter, &p->dst)
+        && !tn_filter_is_routed(filter, &p->dst))
+    {
         return TN_FILTER_DROP_NOT_LOCAL;
     }
 
@@ -373,6 +433,34 @@ tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip)
 {
     return tn_ranges_contain(&filter->local[tn_ip_is_v4(ip)],
                              tn_ip_number(ip));
+}
+
+
+static bool
+tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip)
+{
+    int     v4;
+    size_t  i;
+
+    if (tn_likely(!filter->has_routes)) {
+        return false;
+    }
+
+    v4 = tn_ip_is_v4(ip);
+
+    if (!tn_ranges_contain(&filter->routes[v4], tn_ip_number(ip))
+        && (!filter->has_exit[v4] || tn_ip_is_tailscale(ip)))
+    {
+        return false;
+    }
+
+    for (i = 0; i < filter->nhost; i++) {
+        if (tn_ip_equal(ip, &filter->host[i])) {
+            return false;
+        }
+    }
+
+    return !tn_ip_is_loopback(ip) && !tn_ip_is_none(ip);
 }
 
 

@@ -23,6 +23,7 @@
 
 /* addresses with a PeerAPI: one of each family */
 #define TN_FILTER_PEERAPI_MAX    2
+#define TN_FILTER_HOST_MAX       64
 
 
 typedef enum {
@@ -83,11 +84,23 @@ void tn_filter_destroy(tn_filter_t *filter);
 void tn_filter_set_rules(tn_filter_t *filter, tn_filter_rules_t *compiled);
 
 /*
- * The addresses that packets may come in for: own, of services, advertised
- * routes.  TN_NOMEM leaves those from before.
+ * The addresses that packets may come in for: own, and of services.  TN_NOMEM
+ * leaves those from before.
  */
 tn_rc_t tn_filter_set_local(tn_filter_t *filter, const tn_prefix_t *prefixes,
     size_t n);
+
+/*
+ * And the routes that the node advertises, without the machine's own
+ * addresses, those of the loopback, and, of a route to everything, those of
+ * the tailnet: they are not behind the node.  TN_NOMEM leaves those from
+ * before.
+ */
+tn_rc_t tn_filter_set_routes(tn_filter_t *filter, const tn_prefix_t *routes,
+    size_t n);
+
+/* the machine's own addresses, up to TN_FILTER_HOST_MAX */
+void tn_filter_set_host(tn_filter_t *filter, const tn_ip_t *ips, size_t n);
 
 /* where the PeerAPI listens; n <= TN_FILTER_PEERAPI_MAX, 0 for none */
 void tn_filter_set_peerapi(tn_filter_t *filter, const tn_addr_t *addrs,

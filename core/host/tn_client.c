@@ -375,6 +375,7 @@ tn_client_listen(tn_client_t *client, const tn_ipc_listen_t *listen, int *fd,
     msg.listen.port = listen->port;
     msg.listen.worker = listen->worker;
     msg.listen.backlog = listen->backlog;
+    msg.listen.flags = listen->flags;
 
     rc = tn_client_call(client, &msg, -1,
                         tn_ipc_now() + TN_CLIENT_REQUEST_MS, &reply, fd,

@@ -61,6 +61,13 @@ tn_data_start(const tn_data_conf_t *conf)
     data->plane_conf.node = conf->node;
     data->plane_conf.disco = conf->disco;
     data->plane_conf.udp_offload = conf->udp_offload;
+    data->plane_conf.routes = data->routes;
+    data->plane_conf.nroutes = tn_min(conf->nroutes,
+                                      (size_t) TN_PLANE_ROUTES);
+
+    for (i = 0; i < (int) data->plane_conf.nroutes; i++) {
+        data->routes[i] = conf->routes[i];
+    }
 
     data->nextra = tn_min(conf->nstatic, (size_t) TN_DATA_STATIC);
 
@@ -308,6 +315,7 @@ tn_data_local(tn_data_t *data)
 
     tn_path_set_local(tn_plane_path(data->plane), data->loop.now, addrs, n,
                       port4, port6);
+    tn_plane_set_host(data->plane, ips, n);
     tn_data_relay_local(data->relay);
     tn_data_portmap_want(data);
 }

@@ -61,6 +61,8 @@ typedef struct {
     size_t                nstatic;      /* those over TN_DATA_STATIC lost */
     uint16_t              relay_port;   /* of a peer relay, 0: none */
     bool                  port_mapping; /* ask the router for a port */
+    const tn_prefix_t    *routes;       /* that it advertises; copied */
+    size_t                nroutes;
 } tn_data_conf_t;
 
 #define TN_DATA_STATIC  8

@@ -77,6 +77,7 @@ struct tn_data_s {
     tn_portmap_state_t     mapped;
     bool                   may_map;         /* control has said what we may */
     bool                   no_upnp;
+    tn_prefix_t            routes[TN_PLANE_ROUTES];
 };
 
 

@@ -34,6 +34,7 @@
 
 #define TN_IPC_ADDRS    64          /* addresses of a node, at most */
 #define TN_IPC_STATIC   8           /* static endpoints of a node */
+#define TN_IPC_ROUTES   64          /* it advertises */
 #define TN_IPC_MEMBERS_MAX  32      /* peers that stand for a tag, at most */
 
 /* files in the run-time directory */
@@ -180,6 +181,8 @@ typedef struct {
     char           proxy[TN_IPC_PROXY]; /* URL, "off", or empty: as the
                                            environment says; secret */
     char           acme[TN_IPC_URL];    /* ACME directory, or empty */
+    uint32_t       nroutes;
+    tn_prefix_t    routes[TN_IPC_ROUTES];   /* to advertise */
 } tn_ipc_node_t;
 
 
@@ -192,6 +195,12 @@ typedef struct {
 #define TN_IPC_TCP  1
 #define TN_IPC_UDP  2
 
+/*
+ * of a listener: for addresses that are not the node's own but routes that it
+ * advertises; port 0 is all ports
+ */
+#define TN_IPC_CAPTURE  0x0001
+
 typedef struct {
     tn_ipc_head_t  head;
     char           node[TN_IPC_NAME];
@@ -200,7 +209,7 @@ typedef struct {
     uint16_t       port;
     uint16_t       worker;      /* distinct for each clone of reuseport */
     int32_t        backlog;
-    uint32_t       unused;
+    uint32_t       flags;       /* TN_IPC_CAPTURE */
 } tn_ipc_listen_t;
 
 

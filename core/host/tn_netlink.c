@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/if_addr.h>
+#include <linux/fib_rules.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -40,6 +41,8 @@ typedef struct {
 } tn_netlink_dump_t;
 
 
+static tn_rc_t tn_netlink_route(int fd, int ifindex, uint32_t table,
+    uint8_t type, uint8_t scope, int family);
 static void *tn_netlink_begin(tn_netlink_request_t *req, uint16_t type,
     uint16_t flags, size_t body);
 static struct rtattr *tn_netlink_put(tn_netlink_request_t *req,
@@ -195,6 +198,25 @@ tn_netlink_addresses(int fd, int ifindex, tn_ip_t *ips, size_t *count)
 tn_rc_t
 tn_netlink_default_route(int fd, int ifindex, int family)
 {
+    return tn_netlink_route(fd, ifindex, RT_TABLE_MAIN, RTN_UNICAST,
+                            family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+                            family);
+}
+
+
+tn_rc_t
+tn_netlink_local_route(int fd, int ifindex, uint32_t table, int family)
+{
+    return tn_netlink_route(fd, ifindex, table, RTN_LOCAL, RT_SCOPE_HOST,
+                            family);
+}
+
+
+/* the default route of a table */
+static tn_rc_t
+tn_netlink_route(int fd, int ifindex, uint32_t table, uint8_t type,
+    uint8_t scope, int family)
+{
     uint32_t               oif;
     struct rtmsg          *rtm;
     tn_netlink_request_t   req;
@@ -202,15 +224,39 @@ tn_netlink_default_route(int fd, int ifindex, int family)
     rtm = tn_netlink_begin(&req, RTM_NEWROUTE, NLM_F_CREATE|NLM_F_REPLACE,
                            sizeof(*rtm));
     rtm->rtm_family = family == 4 ? AF_INET : AF_INET6;
-    rtm->rtm_table = RT_TABLE_MAIN;
+    rtm->rtm_table = (uint8_t) table;
     rtm->rtm_protocol = RTPROT_BOOT;
-    rtm->rtm_scope = family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-    rtm->rtm_type = RTN_UNICAST;
+    rtm->rtm_scope = scope;
+    rtm->rtm_type = type;
 
     oif = ifindex;
     tn_netlink_put(&req, RTA_OIF, &oif, 4);
 
     return tn_netlink_call(fd, &req, NULL);
+}
+
+
+tn_rc_t
+tn_netlink_rule(int fd, const char *in, uint32_t table, int family)
+{
+    tn_rc_t                rc;
+    uint32_t               priority;
+    struct fib_rule_hdr   *rule;
+    tn_netlink_request_t   req;
+
+    rule = tn_netlink_begin(&req, RTM_NEWRULE, NLM_F_CREATE|NLM_F_EXCL,
+                            sizeof(*rule));
+    rule->family = family == 4 ? AF_INET : AF_INET6;
+    rule->table = (uint8_t) table;
+    rule->action = FR_ACT_TO_TBL;
+
+    priority = table;
+    tn_netlink_put(&req, FRA_PRIORITY, &priority, 4);
+    tn_netlink_put(&req, FRA_IIFNAME, in, strlen(in) + 1);
+
+    rc = tn_netlink_call(fd, &req, NULL);
+
+    return rc != TN_OK && errno == EEXIST ? TN_OK : rc;
 }
 
 

@@ -46,5 +46,14 @@ tn_rc_t tn_netlink_addresses(int fd, int ifindex, tn_ip_t *ips,
 /* the default route of a family (4 or 6) over the link */
 tn_rc_t tn_netlink_default_route(int fd, int ifindex, int family);
 
+/*
+ * A default route in a table of its own that delivers here, over the link
+ * (lo), and the rule that sends what comes in by an interface to that table;
+ * one that exists is not an error.
+ */
+tn_rc_t tn_netlink_local_route(int fd, int ifindex, uint32_t table,
+    int family);
+tn_rc_t tn_netlink_rule(int fd, const char *in, uint32_t table, int family);
+
 
 #endif /* TN_NETLINK_H_INCLUDED_ */

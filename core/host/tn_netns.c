@@ -4,6 +4,7 @@
  */
 
 #include "host/tn_netns.h"
+#include "host/tn_divert.h"
 #include "host/tn_netlink.h"
 
 #include <errno.h>
@@ -532,7 +533,21 @@ tn_netns_listen(const tn_ipc_listen_t *conf, char *text)
     memset(&ss, 0, sizeof(ss));
     addr.port = conf->port;
 
-    if (v4) {
+    if (conf->flags & TN_IPC_CAPTURE) {
+
+        if (tn_divert_socket(fd, conf, &addr, text) != TN_OK
+            || tn_divert_start(TN_NETNS_TUN, conf, text) != TN_OK)
+        {
+            err = errno;
+            tn_ipc_close(&fd, 1);
+            errno = err;
+
+            return -1;
+        }
+
+        len = tn_addr_to_sockaddr(&addr, &ss);
+
+    } else if (v4) {
         addr.ip = tn_ip_from_v4((const uint8_t *) "\0\0\0\0");
         len = tn_addr_to_sockaddr(&addr, &ss);
 

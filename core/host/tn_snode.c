@@ -297,6 +297,12 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
     req.port = conf->port;
     req.worker = conf->worker;
     req.backlog = conf->backlog;
+    req.flags = conf->flags;
+
+    if (node->lwip && (conf->flags & TN_IPC_CAPTURE)) {
+        snprintf(text, TN_IPC_TEXT, "\"capture\" needs the kernel's stack");
+        return NULL;
+    }
 
     if (node->lwip) {
         fd = tn_snode_unix(&req, text);
@@ -339,6 +345,7 @@ tn_snode_find(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip)
         if (listener->key.family == conf->family
             && listener->key.proto == conf->proto
             && listener->key.port == conf->port
+            && listener->key.flags == conf->flags
             && listener->lwip == lwip
             && (lwip || listener->key.worker == conf->worker))
         {

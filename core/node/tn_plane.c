@@ -110,7 +110,9 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->coalesce = tn_coalesce_create(conf->ops->tun_write, conf->data);
 
     if (plane->wg == NULL || plane->path == NULL || plane->filter == NULL
-        || plane->coalesce == NULL)
+        || plane->coalesce == NULL
+        || tn_filter_set_routes(plane->filter, conf->routes, conf->nroutes)
+           != TN_OK)
     {
         tn_plane_destroy(plane);
         return NULL;

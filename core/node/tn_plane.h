@@ -75,6 +75,8 @@ typedef struct {
 } tn_plane_ops_t;
 
 
+#define TN_PLANE_ROUTES  64
+
 typedef struct {
     const tn_plane_ops_t  *ops;
     void                  *data;
@@ -84,6 +86,8 @@ typedef struct {
     tn_keypair_t           disco;
     tn_ms_t                hurry_until;     /* as tn_wg_conf_t has it */
     bool                   udp_offload;     /* the TUN takes joined UDP */
+    const tn_prefix_t     *routes;          /* that the node advertises */
+    size_t                 nroutes;         /* up to TN_PLANE_ROUTES */
 
     /* instead of ops->tun_write: each packet by itself, or NULL */
     void                 (*packet_in)(void *data, const uint8_t *packet,
@@ -124,6 +128,12 @@ tn_path_t *tn_plane_path(tn_plane_t *plane);
 
 /* applies and frees the update */
 void tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update);
+
+/*
+ * Addresses of the machine itself: not to be reached by way of a route that
+ * the node advertises.  Those after TN_FILTER_HOST_MAX are not looked at.
+ */
+void tn_plane_set_host(tn_plane_t *plane, const tn_ip_t *ips, size_t n);
 
 /* a datagram; bytes stay until tn_plane_udp_done() */
 void tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,

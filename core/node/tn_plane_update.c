@@ -346,3 +346,10 @@ plane_self(tn_plane_t *plane, const tn_update_t *update)
         tn_log(plane->log, TN_LOG_ERR, "no memory for own addresses");
     }
 }
+
+
+void
+tn_plane_set_host(tn_plane_t *plane, const tn_ip_t *ips, size_t n)
+{
+    tn_filter_set_host(plane->filter, ips, n);
+}

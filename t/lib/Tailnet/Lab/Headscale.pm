@@ -232,6 +232,34 @@ sub node {
 }
 
 
+# The routes that a node announces: approved or not. Waits until there are as
+# many, and returns them, or nothing.
+
+sub wait_routes {
+    my ($self, $name, $count, $seconds) = @_;
+    my $routes;
+
+    eval {
+        $self->{lab}->wait_for($seconds, "$count routes of $name", sub {
+            $routes = ($self->node($name) // {})->{available_routes} // [];
+            return @$routes == $count;
+        });
+    };
+
+    return $routes;
+}
+
+
+# These and no others.
+
+sub approve_routes {
+    my ($self, $name, @routes) = @_;
+
+    return $self->cli('nodes', 'approve-routes', '-i',
+                      $self->node($name)->{id}, '-r', join(',', @routes));
+}
+
+
 sub expire_node {
     my ($self, $name) = @_;
     return $self->cli('nodes', 'expire', '-i', $self->node($name)->{id});

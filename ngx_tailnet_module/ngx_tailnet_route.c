@@ -1,0 +1,139 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The routes that a node advertises, and where their connections lead.
+ */
+
+#include "ngx_tailnet.h"
+
+
+static ngx_int_t ngx_tailnet_route_add(ngx_conf_t *cf,
+    ngx_tailnet_node_t *node, ngx_str_t *text);
+
+
+char *
+ngx_tailnet_routes(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_tailnet_node_t *node = conf;
+
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    if (node->nroutes != 0) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+        if (ngx_tailnet_route_add(cf, node, &value[i]) != NGX_OK) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_tailnet_route_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
+    ngx_str_t *text)
+{
+    ngx_uint_t    i;
+    tn_prefix_t   route, *known;
+
+    ngx_memzero(&route, sizeof(tn_prefix_t));
+
+    if (tn_prefix_parse(&route, (char *) text->data, text->len) != TN_OK) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid route \"%V\" in \"advertise_routes\", a "
+                           "prefix without host bits like \"10.0.0.0/8\" "
+                           "expected", text);
+        return NGX_ERROR;
+    }
+
+    if (route.bits == 0) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "route \"%V\" is that of an exit node: "
+                           "\"advertise_exit_node on\"", text);
+        return NGX_ERROR;
+    }
+
+    /* 4via6 is the one part of the tailnet's own range that is routed */
+
+    if (tn_ip_is_loopback(&route.ip) || tn_ip_is_multicast(&route.ip)
+        || tn_ip_is_link_local(&route.ip)
+        || (tn_ip_is_tailscale(&route.ip) && route.v4))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "route \"%V\" in \"advertise_routes\" cannot be "
+                           "behind a node", text);
+        return NGX_ERROR;
+    }
+
+    for (i = 0; i < node->nroutes; i++) {
+        known = &node->routes[i];
+
+        if (known->v4 == route.v4 && known->bits == route.bits
+            && tn_ip_equal(&known->ip, &route.ip))
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate route \"%V\" in "
+                               "\"advertise_routes\"", text);
+            return NGX_ERROR;
+        }
+    }
+
+    /* two are left for an exit node */
+
+    if (node->nroutes == TN_IPC_ROUTES - 2) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "more than %d routes in \"advertise_routes\"",
+                           TN_IPC_ROUTES - 2);
+        return NGX_ERROR;
+    }
+
+    node->routes[node->nroutes++] = route;
+
+    return NGX_OK;
+}
+
+
+void
+ngx_tailnet_route_exit(ngx_tailnet_node_t *node)
+{
+    ngx_uint_t    i;
+    tn_prefix_t  *route;
+
+    for (i = 0; i < 2; i++) {
+        route = &node->routes[node->nroutes++];
+
+        ngx_memzero(route, sizeof(tn_prefix_t));
+
+        if (i == 0) {
+            route->ip = tn_ip_from_v4((const uint8_t *) "\0\0\0\0");
+            route->v4 = true;
+        }
+    }
+}
+
+
+ngx_int_t
+ngx_tailnet_destination(ngx_connection_t *c, ngx_pool_t *pool,
+    ngx_str_t *value)
+{
+    if (ngx_connection_local_sockaddr(c, NULL, 0) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    value->data = ngx_pnalloc(pool, NGX_SOCKADDR_STRLEN);
+    if (value->data == NULL) {
+        return NGX_ERROR;
+    }
+
+    value->len = ngx_sock_ntop(c->local_sockaddr, c->local_socklen,
+                               value->data, NGX_SOCKADDR_STRLEN, 1);
+
+    return NGX_OK;
+}
