@@ -142,7 +142,9 @@ ngx_http_tailnet_destination(ngx_http_request_t *r,
 {
     ngx_str_t  value;
 
-    if (ngx_tailnet_destination(r->connection, r->pool, &value) != NGX_OK) {
+    if (ngx_tailnet_destination(r->connection, r->pool, &value)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

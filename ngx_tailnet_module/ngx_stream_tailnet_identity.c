@@ -140,7 +140,9 @@ ngx_stream_tailnet_destination(ngx_stream_session_t *s,
 {
     ngx_str_t  value;
 
-    if (ngx_tailnet_destination(s->connection, s->connection->pool, &value) != NGX_OK) {
+    if (ngx_tailnet_destination(s->connection, s->connection->pool, &value)
+        != NGX_OK)
+    {
         return NGX_ERROR;
     }
 

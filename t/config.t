@@ -252,6 +252,21 @@ my @bad = (
     ['static_endpoints: too many',
      node('static_endpoints' . ' [2001:db8::1]:1' x 9 . ';'),
      'more than 8 addresses in "static_endpoints"', 4],
+    ['advertise_routes: host bits', node('advertise_routes 10.0.0.1/8;'),
+     'invalid route "10.0.0.1/8" in "advertise_routes", a prefix without '
+     . 'host bits like "10.0.0.0/8" expected', 4],
+    ['advertise_routes: all', node('advertise_routes 10.0.0.0/8 0.0.0.0/0;'),
+     'route "0.0.0.0/0" is that of an exit node: "advertise_exit_node on"', 4],
+    ['advertise_routes: of a tailnet', node('advertise_routes 100.64.0.0/16;'),
+     'route "100.64.0.0/16" in "advertise_routes" cannot be behind a node', 4],
+    ['advertise_routes: loopback', node('advertise_routes 127.0.0.0/8;'),
+     'route "127.0.0.0/8" in "advertise_routes" cannot be behind a node', 4],
+    ['advertise_routes: twice the same',
+     node('advertise_routes 10.0.0.0/8 fd00::/8 10.0.0.0/8;'),
+     'duplicate route "10.0.0.0/8" in "advertise_routes"', 4],
+    ['advertise_routes: too many', node('advertise_routes '
+     . join(' ', map { "10.$_.0.0/16" } 1 .. 63) . ';'),
+     'more than 62 routes in "advertise_routes"', 4],
     ['stack: unknown', node('stack bsd;'),
      'invalid "stack" "bsd", "auto", "kernel" or "lwip" '
      . 'expected', 4],

@@ -3,7 +3,7 @@
 # nginx as a subnet router: a real tailscaled reaches a network behind it, by
 # routes that headscale approved, and each connection comes to nginx with its
 # own destination; what is not captured, not advertised or nginx's own machine
-# is refused.
+# is refused. Then the same as an exit node.
 
 use strict;
 use warnings;
@@ -45,6 +45,40 @@ my $site = $lab->nginx(host => $inside, http => <<'HTTP');
     }
 HTTP
 $site->start;
+
+my $echo = $lab->write_file($lab->path('echo.pl'), <<'PERL');
+use strict;
+use IO::Socket::IP;
+use IO::Select;
+my $all = IO::Select->new(map {
+    IO::Socket::IP->new(LocalHost => $_, LocalPort => 5353, Proto => 'udp')
+        // die $@
+} @ARGV);
+while (my @ready = $all->can_read) {
+    for my $s (@ready) {
+        my $from = $s->recv(my $text, 2048) // next;
+        $s->send("echo $text", 0, $from);
+    }
+}
+PERL
+$inside->start('echo', ['perl', $echo, "$NET.2", "$NET.3", "$NET6:2"]);
+
+# Only an answer from where it was sent to counts.
+
+my $ask = $lab->write_file($lab->path('ask.pl'), <<'PERL');
+use strict;
+use IO::Select;
+use IO::Socket::IP;
+my $s = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 5353,
+                            Proto => 'udp') or die $@;
+for my $n (1 .. 3) {
+    $s->send("hello $n");
+    next unless IO::Select->new($s)->can_read(2);
+    $s->recv(my $text, 2048) // next;
+    print $text;
+    last;
+}
+PERL
 
 my $nginx = $lab->nginx(host => $web, module => 1);
 
@@ -106,7 +140,7 @@ is(page("$NET.2:8080"), "$NET.2:8080\n", 'another port');
 is(page("[$NET6:2]"), undef, 'IPv6 needs brackets that $server_addr has not');
 is(page($own), "own\n", 'an ordinary listener keeps the own addresses');
 is(page("$own:8080"), undef, 'and a captured port is not the own address');
-like($nginx->read('logs/flow.log'), qr/^100\.64\S+ \Q$NET\E\.2:80 200$/m,
+like($lab->read_file($nginx->prefix . "/logs/flow.log"), qr/^100\.64\S+ \Q$NET\E\.2:80 200$/m,
      'the log knows both ends');
 
 is(page("$NET.1:8081"), undef, "the machine's own address is not reached");
@@ -118,14 +152,19 @@ cmp_ok(time() - $begin, '<', 4, 'at once');
 isnt(($peer->host->capture(qw(ping -c1 -W1), "$NET.9"))[0], 0,
      'nothing answers pings for others');
 
-# By name of the port, in http, and both families.
+# By name of the port, in http, and both families; UDP in stream.
 
-configure(http => <<HTTP);
+configure(http => <<HTTP, stream => <<STREAM);
     server {
         listen 80 tailnet=home capture;
         location / { proxy_pass http://\$tailnet_destination; }
     }
 HTTP
+    server {
+        listen     5353 udp tailnet=home capture;
+        proxy_pass \$tailnet_destination;
+    }
+STREAM
 $nginx->reload;
 
 $lab->wait_for(10, 'the new configuration', sub {
@@ -135,6 +174,11 @@ pass('a port that is no longer captured is refused');
 is(page("$NET.2"), "$NET.2:80\n", 'http: a host behind');
 is(page("[$NET6:2]"), "$NET6:2:80\n", 'http: by IPv6');
 is(page($own), "own\n", 'the own addresses have their own server');
+
+for my $ip ("$NET.2", "$NET.3", "$NET6:2") {
+    like(($peer->host->capture('perl', $ask, $ip))[1], qr/^echo hello/,
+         "UDP: $ip answers");
+}
 
 # A route less.
 
@@ -149,9 +193,70 @@ $nginx->reload;
 $lab->wait_for(20, 'the route is withdrawn', sub {
     @{$control->wait_routes('web', 1, 1) // []} == 1;
 });
-is(page("$NET.2"), "$NET.2:80\n", 'the other one still works');
+ok($lab->wait_for(20, 'a page', sub { page("$NET.2", 2) }),
+   'the other one still works');
+
+# An exit node that lets TLS to one name through, and no other. The address is
+# of nobody's network: only the exit node and the host behind know it.
+
+my $FAR = '203.0.113';
+
+$web->ip('addr', 'add', "$FAR.1/24", 'dev', 'eth0');
+$inside->ip('addr', 'add', "$FAR.2/24", 'dev', 'eth0');
+
+my ($cert, $key) = $lab->ca->issue($lab->dir, 'good.test', 'bad.test');
+
+$site->configure(http => <<HTTP);
+    server {
+        listen 443 ssl;
+        ssl_certificate     $cert;
+        ssl_certificate_key $key;
+        return 200 "\$ssl_server_name\n";
+    }
+HTTP
+$site->reload;
+
+configure(routes => 'advertise_exit_node on;', stream => <<'STREAM');
+    map $ssl_preread_server_name $allowed {
+        good.test  $tailnet_destination;
+    }
+
+    server {
+        listen      any tailnet=home capture;
+        ssl_preread on;
+        proxy_pass  $allowed;
+    }
+STREAM
+$nginx->reload;
+
+is_deeply([sort @{$control->wait_routes('web', 2, 20)}],
+          ['0.0.0.0/0', '::/0'], 'an exit node is announced');
+$control->approve_routes('web', '0.0.0.0/0', '::/0');
+$lab->wait_for(20, 'the exit node at the peer', sub {
+    $peer->peer('web')->{ExitNodeOption};
+});
+$peer->cli('set', "--exit-node=$own");
+
+ok($lab->wait_for(20, 'the far page', sub {
+    (tls('good.test', 2) // '') eq "good.test\n";
+}), 'exit node: the name that is allowed');
+is(tls('bad.test'), undef, 'exit node: another name');
+is(page("$FAR.1:8081"), undef, 'and not the machine itself');
+is(page('169.254.169.254', 2), undef, 'nor where clouds keep secrets');
+
+$peer->cli('set', '--exit-node=');
 
 done_testing();
+
+
+sub tls {
+    my ($name, $seconds) = @_;
+    my $r = $peer->get("https://$name/", timeout => $seconds // 5,
+                       resolve => "$name:443:$FAR.2",
+                       cacert => $lab->ca->cert);
+
+    return $r->{ok} && $r->{status} == 200 ? $r->{body} : undef;
+}
 
 
 sub page {

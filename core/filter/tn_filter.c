@@ -460,7 +460,10 @@ tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip)
         }
     }
 
-    return !tn_ip_is_loopback(ip) && !tn_ip_is_none(ip);
+    /* 169.254.169.254 among them, which tn_filter_never() lets pass */
+
+    return !tn_ip_is_loopback(ip) && !tn_ip_is_link_local(ip)
+           && !tn_ip_is_multicast(ip) && !tn_ip_is_none(ip);
 }
 
 

@@ -91,10 +91,9 @@ tn_rc_t tn_filter_set_local(tn_filter_t *filter, const tn_prefix_t *prefixes,
     size_t n);
 
 /*
- * And the routes that the node advertises, without the machine's own
- * addresses, those of the loopback, and, of a route to everything, those of
- * the tailnet: they are not behind the node.  TN_NOMEM leaves those from
- * before.
+ * And the routes that the node advertises, without what is not behind it:
+ * the machine's own addresses, loopback and link-local ones, and, of a route
+ * to everything, those of the tailnet.  TN_NOMEM leaves those from before.
  */
 tn_rc_t tn_filter_set_routes(tn_filter_t *filter, const tn_prefix_t *routes,
     size_t n);

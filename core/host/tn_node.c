@@ -579,50 +579,6 @@ node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
     conf.control.disco = node->disco.pub;
 
     node->control = tn_control_create(&conf.control, &node_control_ops, node,
-    if (node->conf.control_url[0] != '\0') {
-        conf.url = node->conf.control_url;
-    }
-
-    if (node->conf.auth_key[0] != '\0') {
-        conf.auth_key = node->conf.auth_key;
-    }
-
-    if (node->conf.hostname[0] != '\0') {
-        conf.hostname = node->conf.hostname;
-
-    } else {
-        if (gethostname(hostname, sizeof(hostname)) != 0) {
-            (void) snprintf(hostname, sizeof(hostname), "nginx");
-        }
-
-        hostname[sizeof(hostname) - 1] = '\0';
-        conf.hostname = hostname;
-    }
-
-    (void) snprintf(tags, sizeof(tags), "%s", node->conf.tags);
-
-    for (tag = strtok_r(tags, ",", &next);
-         tag != NULL && conf.ntags < TN_NODE_TAGS_MAX;
-         tag = strtok_r(NULL, ",", &next))
-    {
-        list[conf.ntags++] = tag;
-    }
-
-    conf.tags = list;
-    conf.routes = node->conf.routes;
-    conf.nroutes = node->conf.nroutes;
-    conf.ephemeral = (node->conf.flags & TN_IPC_EPHEMERAL) != 0;
-    conf.peer_relay = node->conf.relay_port != 0;
-    conf.tls_only = node_is_proxied(node);
-    conf.os_version = os.release;
-    conf.machine_type = os.machine;
-    conf.distro = os.distro;
-    conf.distro_version = os.distro_version;
-    conf.distro_codename = os.distro_codename;
-    conf.saved = *saved;
-    conf.disco = node->disco.pub;
-
-    node->control = tn_control_create(&conf, &node_control_ops, node,
                                       &node->loop->timers, &node->log);
 
     tn_wipe(&conf, sizeof(conf));

@@ -260,6 +260,59 @@ test_before_rules(void)
 }
 
 
+static tn_filter_verdict_t
+arrives(tn_filter_t *filter, const char *dst)
+{
+    tn_packet_t  p;
+
+    p = packet_of("100.64.0.9", 40000, dst, 22, 6, TN_TCP_SYN);
+
+    return tn_filter_in(filter, &p, 0, false, 1);
+}
+
+
+static void
+test_routes(void)
+{
+    tn_ip_t       host;
+    tn_prefix_t   routes[2];
+    tn_filter_t  *filter;
+
+    filter = filter_with("100.64.0.9", "*", 22, NULL);
+    (void) tn_prefix_parse(&routes[0], "10.1.0.0/16", 11);
+    (void) tn_prefix_parse(&routes[1], "0.0.0.0/0", 9);
+    (void) tn_ip_parse(&host, "10.1.0.7", 8);
+
+    is_int(arrives(filter, "10.1.2.3"), TN_FILTER_DROP_NOT_LOCAL,
+           "nothing for others without routes");
+
+    (void) tn_filter_set_routes(filter, routes, 1);
+    tn_filter_set_host(filter, &host, 1);
+
+    ok(tn_filter_accepts(arrives(filter, "10.1.2.3")), "within a route");
+    ok(!tn_filter_accepts(arrives(filter, "10.2.2.3")), "beside it");
+    ok(!tn_filter_accepts(arrives(filter, "10.1.0.7")),
+       "the machine's own address");
+    ok(tn_filter_accepts(arrives(filter, "100.64.0.1")), "the node's own");
+
+    (void) tn_filter_set_routes(filter, routes, 2);
+
+    ok(tn_filter_accepts(arrives(filter, "192.0.2.1")), "an exit node");
+    ok(!tn_filter_accepts(arrives(filter, "100.64.0.3")),
+       "is none to the tailnet itself");
+    ok(!tn_filter_accepts(arrives(filter, "127.0.0.1")), "nor to loopback");
+    ok(!tn_filter_accepts(arrives(filter, "169.254.169.254")),
+       "nor to link-local addresses");
+    ok(!tn_filter_accepts(arrives(filter, "10.1.0.7")),
+       "nor to the machine's own address");
+
+    (void) tn_filter_set_routes(filter, routes, 0);
+    ok(!tn_filter_accepts(arrives(filter, "10.1.2.3")), "withdrawn");
+
+    tn_filter_destroy(filter);
+}
+
+
 static void
 test_peerapi(void)
 {
@@ -651,6 +704,7 @@ main(void)
     test_vectors();
     test_before_rules();
     test_peerapi();
+    test_routes();
     test_jailed();
     test_rules_change();
     test_reject();
