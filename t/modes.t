@@ -33,7 +33,7 @@ sub exchange {
         upstream peer { server peer:80 tailnet=home; }
         server {
             listen 80 tailnet=home;
-            location = /addr { return 200 $remote_addr; }
+            location = /addr { return 200 "$remote_addr $tailnet_peer"; }
         }
         server {
             listen 8000;
@@ -53,7 +53,7 @@ HTTP
     eval { $peer->wait_peer($name, 20) };
 
     is($peer->wait_get("http://$name/addr", seconds => 20)->{body},
-       $peer->ip4, 'the peer reaches nginx, which knows its address')
+       $peer->ip4 . ' peer', 'the peer reaches nginx, which knows who it is')
         or diag($nginx->error_log);
 
     is($peer->get("http://$name/big", out => $copy, timeout => 60)->{size},

@@ -95,6 +95,7 @@ sub config {
         $h3
         $h2
         location / { return 200 "\$server_protocol \$remote_addr\\n"; }
+        location = /who { return 200 "\$server_protocol \$tailnet_peer\\n"; }
         location /html/ { root %%PREFIX%%; }
         location /keep/ { proxy_pass http://keep/; }
         location /farm/ { proxy_pass http://farm/; }
@@ -158,6 +159,7 @@ sub serves {
 
     if ($opt{quic}) {
         is(get3($web4, 'page'), "HTTP/3.0 $peer4\n", "$when: HTTP/3");
+        is(get3($web4, 'who'), "HTTP/3.0 peer\n", "$when: HTTP/3, who it is");
         is(get3($web6, 'page'), "HTTP/3.0 $peer6\n", "$when: HTTP/3, IPv6");
     }
 }

@@ -41,6 +41,8 @@ static void metric_home(tn_text_t *text, const metric_t *metric,
     const json_t *node, const json_t *peer);
 static void metric_latency(tn_text_t *text, const metric_t *metric,
     const json_t *node, const json_t *peer);
+static void metric_certificate(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer);
 static void metric_peers(tn_text_t *text, const metric_t *metric,
     const json_t *node, const json_t *peer);
 static void metric_online(tn_text_t *text, const metric_t *metric,
@@ -76,6 +78,9 @@ static const metric_t  metrics[] = {
     { "tailnet_derp_latency_seconds", "gauge",
       "Round trip to a relay by the last network report.",
       metric_latency, false, NULL },
+    { "tailnet_certificate_expiry_timestamp_seconds", "gauge",
+      "When a certificate of the node expires.",
+      metric_certificate, false, NULL },
     { "tailnet_peers", "gauge", "Peers of the node by what control says.",
       metric_peers, false, NULL },
     { "tailnet_peer_online", "gauge", "Whether control sees the peer.",
@@ -220,6 +225,29 @@ metric_latency(tn_text_t *text, const metric_t *metric, const json_t *node,
         tn_text_add(text, "} %.6f\n",
                     json_number_value(json_object_get(one, "latency_ms"))
                     / 1000);
+    }
+}
+
+
+static void
+metric_certificate(tn_text_t *text, const metric_t *metric,
+    const json_t *node, const json_t *peer)
+{
+    size_t         i;
+    const json_t  *list, *one, *at;
+
+    list = json_object_get(node, "certificates");
+
+    for (i = 0; i < json_array_size(list); i++) {
+        one = json_array_get(list, i);
+        at = json_object_get(one, "expires");
+
+        if (json_is_integer(at)) {
+            metric_begin(text, metric, node, peer);
+            metric_label(text, "name", metric_text(one, "name"));
+            tn_text_add(text, "} %lld\n",
+                        (long long) json_integer_value(at));
+        }
     }
 }
 

@@ -113,6 +113,13 @@ tn_nodecert_create(const tn_nodecert_conf_t *conf)
 }
 
 
+const tn_certs_t *
+tn_nodecert_certs(const tn_nodecert_t *nc)
+{
+    return nc->certs;
+}
+
+
 void
 tn_nodecert_destroy(tn_nodecert_t *nc)
 {

@@ -39,6 +39,9 @@ typedef struct {
 /* NULL when out of memory */
 tn_nodecert_t *tn_nodecert_create(const tn_nodecert_conf_t *conf);
 
+/* for people: what there is of them */
+const tn_certs_t *tn_nodecert_certs(const tn_nodecert_t *nc);
+
 /* closes the workers' connections; before control is destroyed */
 void tn_nodecert_destroy(tn_nodecert_t *nc);
 

@@ -444,8 +444,11 @@ page_certificates(tn_text_t *text, const json_t *node)
             }
 
             tn_text_add(text, ", ");
-            tn_text_html(text, name);
-            tn_text_add(text, " ");
+
+            if (!json_is_string(value)) {
+                tn_text_html(text, name);
+                tn_text_add(text, " ");
+            }
 
             if (json_is_string(value)) {
                 tn_text_html(text, json_string_value(value));

@@ -149,6 +149,54 @@ show_messages(json_t *object, tn_control_t *control)
 
 
 void
+tn_toolshow_certificates(json_t *object, tn_node_t *node)
+{
+    size_t             i;
+    json_t            *list, *one;
+    int64_t            not_before, not_after;
+    const char        *name;
+    tn_nodecert_t     *nc;
+    const tn_certs_t  *certs;
+
+    nc = tn_node_certs(node);
+
+    if (nc == NULL) {
+        return;
+    }
+
+    certs = tn_nodecert_certs(nc);
+    list = json_array();
+
+    for (i = 0; ; i++) {
+        name = tn_certs_each(certs, i, &not_before, &not_after);
+
+        if (name == NULL) {
+            break;
+        }
+
+        one = json_object();
+        show_text(one, "name", name);
+
+        if (not_after != 0) {
+            show_set(one, "expires", json_integer(not_after));
+
+        } else {
+            show_text(one, "state", "not issued yet");
+        }
+
+        (void) json_array_append_new(list, one);
+    }
+
+    if (i != 0) {
+        show_set(object, "certificates", list);
+
+    } else {
+        json_decref(list);
+    }
+}
+
+
+void
 tn_toolshow_problems(json_t *object, tn_node_t *node)
 {
     size_t        i, n;

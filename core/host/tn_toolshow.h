@@ -55,6 +55,9 @@ json_t *tn_toolshow_peers(tn_node_t *node, int64_t **ids, size_t *left_out);
 void tn_toolshow_path(json_t *peer, tn_node_t *node,
     const tn_plane_peer_status_t *status, tn_ms_t now);
 
+/* adds the certificates to a node's object, if it has any */
+void tn_toolshow_certificates(json_t *object, tn_node_t *node);
+
 /* adds the last troubles to a node's object */
 void tn_toolshow_problems(json_t *object, tn_node_t *node);
 

@@ -180,6 +180,8 @@ test_metrics(void)
         "1800259200\n", "a time");
     has(text, "tailnet_derp_latency_seconds{node=\"home\",region=\"9\","
         "code=\"fra\",family=\"ipv4\"} 0.012500\n", "seconds");
+    has(text, "tailnet_certificate_expiry_timestamp_seconds{node=\"home\","
+        "name=\"web.t.ts.net\"} 1802592000\n", "a certificate");
     has(text, "tailnet_peers{node=\"home\",state=\"online\"} 1\n"
         "tailnet_peers{node=\"home\",state=\"offline\"} 1\n"
         "tailnet_peers{node=\"home\",state=\"unknown\"} 2\n", "peers");
