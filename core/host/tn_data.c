@@ -78,10 +78,13 @@ tn_data_start(const tn_data_conf_t *conf)
 
     data->gate = calloc(1, sizeof(tn_data_gate_t));
     data->resolver = tn_resolve_create(&data->loop);
+    data->echo = tn_echo_create(&data->loop, tn_data_echoed, data, conf->log);
     data->udp = tn_udp_create(&data->loop, &tn_data_udp_ops, data,
                               conf->log);
 
-    if (data->gate == NULL || data->resolver == NULL || data->udp == NULL) {
+    if (data->gate == NULL || data->resolver == NULL || data->udp == NULL
+        || data->echo == NULL)
+    {
         tn_log(conf->log, TN_LOG_ERR, "no memory for the data path");
         goto failed;
     }
@@ -240,6 +243,7 @@ data_free(tn_data_t *data)
 
     tn_derpconn_destroy(data->derp);
     tn_data_relay_destroy(data->relay);
+    tn_echo_destroy(data->echo);
 
     if (data->netmon != NULL) {
         tn_netmon_destroy(data->netmon);

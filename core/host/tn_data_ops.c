@@ -42,6 +42,7 @@ static uint64_t data_us(void *arg);
 static void data_dont_fragment(void *arg, bool on);
 static void data_https_probe(void *arg, uint32_t id, uint32_t region,
     const tn_derpmap_node_t *node);
+static void data_icmp_echo(void *arg, const tn_ip_t *ip);
 static void data_capture(void *arg, bool out, const uint8_t *packet,
     size_t len);
 
@@ -64,6 +65,7 @@ const tn_plane_ops_t  tn_data_plane_ops = {
     data_https_probe,
     tn_data_relay_allocate,
     tn_data_relay_send,
+    data_icmp_echo,
     data_capture,
     tn_data_say_path
 };
@@ -394,6 +396,27 @@ data_us(void *arg)
     (void) arg;
 
     return tn_loop_mono_us();
+}
+
+
+static void
+data_icmp_echo(void *arg, const tn_ip_t *ip)
+{
+    tn_data_t *data = arg;
+
+    tn_echo_send(data->echo, ip);
+}
+
+
+void
+tn_data_echoed(void *arg, const tn_ip_t *ip, uint32_t latency_us)
+{
+    tn_data_t *data = arg;
+
+    if (data->plane != NULL) {
+        tn_path_echoed(tn_plane_path(data->plane), data->loop.now, ip,
+                       latency_us);
+    }
 }
 
 

@@ -11,6 +11,7 @@
 #include "tn_data.h"
 
 #include "host/tn_derpconn.h"
+#include "host/tn_echo.h"
 #include "host/tn_netmon.h"
 #include "host/tn_portmap.h"
 #include "host/tn_resolve.h"
@@ -69,6 +70,7 @@ struct tn_data_s {
     size_t                 npeerapi;
 
     tn_data_relay_t       *relay;           /* NULL: none */
+    tn_echo_t             *echo;
 
     tn_endpoint_t          extra[TN_DATA_STATIC];
     size_t                 nextra;
@@ -146,6 +148,8 @@ void tn_data_portmap_say(tn_data_t *data);
 
 
 /* tn_data_ops.c */
+
+void tn_data_echoed(void *arg, const tn_ip_t *ip, uint32_t latency_us);
 
 void tn_data_udp_batch(void *arg);
 void tn_data_lwip_in(void *arg, const uint8_t *packet, const tn_packet_t *p);

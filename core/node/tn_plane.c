@@ -46,6 +46,7 @@ static tn_rc_t plane_path_relay(void *data, tn_ms_t now,
     const tn_key_t *asker, const tn_key_t client[2], tn_disco_relay_t *relay);
 static tn_rc_t plane_path_relay_send(void *data, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
+static void plane_path_echo(void *data, const tn_ip_t *ip);
 
 
 static const tn_wg_ops_t  plane_wg_ops = {
@@ -69,7 +70,8 @@ static const tn_path_ops_t  plane_path_ops = {
     plane_path_dont_fragment,
     plane_path_https,
     plane_path_relay,
-    plane_path_relay_send
+    plane_path_relay_send,
+    plane_path_echo
 };
 
 
@@ -505,4 +507,15 @@ plane_path_relay_send(void *data, const tn_addr_t *to, const uint8_t *bytes,
     tn_plane_t *plane = data;
 
     return plane->ops->relay_send(plane->data, to, bytes, len);
+}
+
+
+static void
+plane_path_echo(void *data, const tn_ip_t *ip)
+{
+    tn_plane_t *plane = data;
+
+    if (plane->ops->icmp_echo != NULL) {
+        plane->ops->icmp_echo(plane->data, ip);
+    }
 }

@@ -65,6 +65,7 @@ typedef struct {
         const tn_key_t client[2], tn_disco_relay_t *relay);
     tn_rc_t (*relay_send)(void *data, const tn_addr_t *to,
         const uint8_t *bytes, size_t len);
+    void (*icmp_echo)(void *data, const tn_ip_t *ip);
 
     /* a packet in the clear, see tn_plane_set_capture() */
     void (*capture)(void *data, bool out, const uint8_t *packet, size_t len);

@@ -187,7 +187,7 @@ tn_path_set_knobs(tn_path_t *path, tn_ms_t now, const tn_path_knobs_t *knobs)
         }
 
         if (peer->wireguard_only) {
-            tn_path_peer_plain(peer, now);
+            tn_path_plain_set(peer, now);
         }
     }
 
@@ -962,7 +962,7 @@ tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
     }
 
     if (peer->wireguard_only) {
-        tn_path_peer_plain(peer, now);
+        tn_path_plain_set(peer, now);
     }
 
     tn_path_renew(peer);

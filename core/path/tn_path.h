@@ -129,6 +129,12 @@ typedef struct {
     /* as send_udp, from the socket of that relay; may be NULL */
     tn_rc_t (*relay_send)(void *data, const tn_addr_t *to,
         const uint8_t *bytes, size_t len);
+
+    /*
+     * One ICMP echo over the host's network: an answer ends in
+     * tn_path_echoed(), never inside of this call.  May be NULL.
+     */
+    void (*icmp_echo)(void *data, const tn_ip_t *ip);
 } tn_path_ops_t;
 
 
@@ -371,6 +377,10 @@ void tn_path_derp_closed(tn_path_t *path, tn_ms_t now, uint32_t region,
 
 void tn_path_resolved(tn_path_t *path, tn_ms_t now, uint32_t id,
     const tn_ip_t *ips, size_t n);
+
+/* this address has answered an ICMP echo */
+void tn_path_echoed(tn_path_t *path, tn_ms_t now, const tn_ip_t *ip,
+    uint32_t latency_us);
 
 /* latency of an HTTPS probe, 0: it failed */
 void tn_path_probed(tn_path_t *path, tn_ms_t now, uint32_t id,

@@ -46,8 +46,6 @@
 #include <stdlib.h>
 
 
-static tn_path_candidate_t *tn_path_peer_candidate(tn_path_member_t *peer,
-    const tn_addr_t *addr);
 static tn_path_candidate_t *tn_path_peer_add_candidate(
     tn_path_member_t *peer, const tn_addr_t *addr);
 static uint32_t tn_path_peer_sources(const tn_path_member_t *peer);
@@ -56,8 +54,6 @@ static bool tn_path_peer_is_wanted(const tn_path_candidate_t *candidate,
 static tn_path_candidate_t *tn_path_peer_best(tn_path_member_t *peer);
 static bool tn_path_peer_is_via(const tn_path_member_t *peer,
     const tn_addr_t *addr, uint32_t vni);
-static void tn_path_peer_use(tn_path_member_t *peer, const tn_addr_t *addr,
-    uint32_t vni);
 static void tn_path_peer_via_pong(tn_path_member_t *peer, tn_ms_t now,
     const tn_path_ping_t *ping, uint32_t rtt_us);
 static void tn_path_peer_prune(tn_path_member_t *peer, tn_ms_t now);
@@ -68,7 +64,6 @@ static bool tn_path_peer_wants_round(const tn_path_member_t *peer,
     tn_ms_t now);
 static bool tn_path_peer_may_use(const tn_path_member_t *peer,
     const tn_path_candidate_t *candidate, tn_ms_t now);
-static void tn_path_peer_next(tn_path_member_t *peer, tn_ms_t now);
 static void tn_path_peer_slow(tn_path_member_t *peer, tn_ms_t now,
     tn_path_candidate_t *candidate);
 static bool tn_path_peer_has_demoted(const tn_path_member_t *peer);
@@ -184,7 +179,7 @@ tn_path_drive(tn_path_peer_t *pub, tn_ms_t now)
     }
 
     if (peer->wireguard_only) {
-        tn_path_peer_next(peer, now);
+        tn_path_plain_drive(peer, now);
         return;
     }
 
@@ -470,10 +465,7 @@ tn_path_heard(tn_path_peer_t *pub, tn_ms_t now, const tn_addr_t *from)
     /* WireGuard alone: it is where it was heard last */
 
     if (peer->wireguard_only) {
-        tn_path_peer_use(peer, from, 0);
-        pub->trust_until = now + TN_PATH_PLAIN_TRUST_MS;
-        pub->drive_at = pub->trust_until;
-        tn_path_note(peer, now);
+        tn_path_plain_heard(peer, now, from);
         return;
     }
 
@@ -565,60 +557,6 @@ tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
 
     tn_path_peer_round(peer, now, false);
     tn_path_peer_schedule(peer, now);
-}
-
-
-/*
- * Which of several addresses answers is known of WireGuard's messages alone:
- * while none comes, the next is tried.  A peer without an address waits until
- * it is heard.
- */
-void
-tn_path_peer_plain(tn_path_member_t *peer, tn_ms_t now)
-{
-    if (peer->pub.path->knobs.only_tcp_443 || peer->expired
-        || peer->ncandidates == 0)
-    {
-        memset(&peer->pub.best, 0, sizeof(tn_addr_t));
-        peer->pub.vni = 0;
-        peer->pub.trust_until = 0;
-
-    } else if (tn_path_peer_candidate(peer, &peer->pub.best) == NULL
-               && !tn_path_is_trusted(peer, now))
-    {
-        tn_path_peer_use(peer, &peer->candidates[0].addr, 0);
-        peer->pub.drive_at = 0;
-    }
-}
-
-
-static void
-tn_path_peer_next(tn_path_member_t *peer, tn_ms_t now)
-{
-    uint32_t              i;
-    tn_path_candidate_t  *candidate;
-
-    tn_path_peer_plain(peer, now);
-    peer->pub.drive_at = now + TN_PATH_PLAIN_TRY_MS;
-
-    candidate = tn_path_peer_candidate(peer, &peer->pub.best);
-
-    if (candidate == NULL || tn_path_is_trusted(peer, now)) {
-        return;
-    }
-
-    if (candidate->pinged == 0) {
-        candidate->pinged = now;
-        return;
-    }
-
-    if (now - candidate->pinged >= TN_PATH_PLAIN_TRY_MS) {
-        i = (uint32_t) (candidate - peer->candidates);
-        candidate->pinged = 0;
-        candidate = &peer->candidates[(i + 1) % peer->ncandidates];
-        candidate->pinged = now;
-        tn_path_peer_use(peer, &candidate->addr, 0);
-    }
 }
 
 
@@ -735,7 +673,7 @@ tn_path_peer_is_via(const tn_path_member_t *peer, const tn_addr_t *addr,
 }
 
 
-static void
+void
 tn_path_peer_use(tn_path_member_t *peer, const tn_addr_t *addr, uint32_t vni)
 {
     peer->pub.best = *addr;
@@ -752,7 +690,7 @@ tn_path_peer_best(tn_path_member_t *peer)
 }
 
 
-static tn_path_candidate_t *
+tn_path_candidate_t *
 tn_path_peer_candidate(tn_path_member_t *peer, const tn_addr_t *addr)
 {
     uint32_t  i;

@@ -88,6 +88,8 @@
 #define TN_PATH_RENEW_MS          5000      /* silent: of the end of trust */
 #define TN_PATH_PLAIN_TRUST_MS    15000     /* WireGuard alone was heard */
 #define TN_PATH_PLAIN_TRY_MS      5000      /* then its next address */
+#define TN_PATH_PLAIN_ASK_MS      10000     /* between two rounds of ICMP */
+#define TN_PATH_PLAIN_ASKED       16        /* addresses of one peer */
 
 
 typedef struct tn_path_disco_s   tn_path_disco_t;
@@ -129,6 +131,7 @@ typedef struct {
     uint32_t             good;          /* answers since then, in a row */
     uint32_t             flaps;
     tn_ms_t              flaps_at;      /* the first of them */
+    bool                 failed;        /* WireGuard alone: not heard there */
 } tn_path_candidate_t;
 
 /* a peer; what is read per packet stands first */
@@ -166,6 +169,7 @@ struct tn_path_member_s {
     uint32_t             derp_us;       /* round trip by DERP, 0: unknown */
     tn_ms_t              derp_at;       /* when it was measured */
     tn_ms_t              full_ping;     /* last round, 0: none */
+    tn_ms_t              plain_since;   /* best is tried, 0: not yet */
     tn_ms_t              called;        /* last CallMeMaybe wanted */
     tn_link_t            call_link;     /* waits for fresh endpoints */
     tn_timer_t           heartbeat;     /* set while the peer is active */
@@ -377,8 +381,13 @@ void tn_path_peer_done(tn_path_member_t *peer);
 void tn_path_peer_netmap(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *endpoints, size_t n);
 
-/* the address of a peer without disco: the first, or as the knobs say */
-void tn_path_peer_plain(tn_path_member_t *peer, tn_ms_t now);
+/* NULL when it is none of the peer's */
+tn_path_candidate_t *tn_path_peer_candidate(tn_path_member_t *peer,
+    const tn_addr_t *addr);
+
+/* this is the best address */
+void tn_path_peer_use(tn_path_member_t *peer, const tn_addr_t *addr,
+    uint32_t vni);
 
 /* forgets what is proven, keeps the candidates; pings at the next send */
 void tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now,
@@ -413,6 +422,17 @@ void tn_path_peer_derp_pong(tn_path_member_t *peer, tn_ms_t now,
     uint32_t rtt_us);
 void tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
     const tn_disco_addrs_t *addrs);
+
+
+/* tn_path_plain.c: a peer of WireGuard alone */
+
+/* an address when it has none, none when the knobs say so */
+void tn_path_plain_set(tn_path_member_t *peer, tn_ms_t now);
+
+/* at a send */
+void tn_path_plain_drive(tn_path_member_t *peer, tn_ms_t now);
+void tn_path_plain_heard(tn_path_member_t *peer, tn_ms_t now,
+    const tn_addr_t *from);
 
 
 /* tn_path_rtt.c: what round trips and losses say of a candidate */

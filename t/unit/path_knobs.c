@@ -301,6 +301,113 @@ check_plain(void)
 }
 
 
+static unsigned  echos;
+
+
+static void
+on_echo(void *data, const tn_ip_t *to)
+{
+    (void) data;
+    (void) to;
+
+    echos++;
+}
+
+
+/* four addresses; which answer ICMP and which WireGuard is not the same */
+static void
+check_plain_icmp(void)
+{
+    node_t               *a, *b;
+    unsigned              n;
+    world_t              *world;
+    tn_ip_t               other;
+    tn_addr_t             addrs[4];
+    tn_path_route_t       route;
+    tn_path_ops_t         ops;
+    tn_path_peer_conf_t   conf;
+
+    world = direct_world(37, NAT_NONE, &a, &b);
+    ops = *a->path->ops;
+    ops.icmp_echo = on_echo;
+    a->path->ops = &ops;
+    tn_path_peer_remove(a->peers[1]);
+
+    conf = world_conf(b);
+    memset(&conf.disco_key, 0, sizeof(conf.disco_key));
+    conf.wireguard_only = true;
+    conf.endpoints = addrs;
+    conf.nendpoints = 4;
+    addrs[0] = b->addr;
+    addrs[0].ip = ip("203.0.113.77");
+    addrs[1] = b->addr;
+    addrs[1].ip = ip("203.0.113.78");
+    addrs[2] = b->addr;
+    addrs[3] = b->addr;
+    addrs[3].ip = ip("2001:db8::1");
+    a->peers[1] = tn_path_peer_add(a->path, world->now, &conf, NULL);
+
+    echos = 0;
+    world_send(a, 1, 'Q');
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(tn_addr_equal(&route.udp, &addrs[0]), "the first, as nothing is known");
+    is_int(echos, 3, "each of a family that this host has is asked");
+
+    world_run(world, 30);
+    tn_path_echoed(a->path, world->now, &addrs[1].ip, 30000);
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(tn_addr_equal(&route.udp, &addrs[1]), "who answers is taken");
+    tn_path_echoed(a->path, world->now, &addrs[2].ip, 40000);
+    other = ip("203.0.113.50");
+    tn_path_echoed(a->path, world->now, &other, 10);
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(tn_addr_equal(&route.udp, &addrs[1]),
+       "not who answers later, nor who is none of its addresses");
+
+    /* its WireGuard does not answer */
+
+    world_talk(world, a, b, 12000, 500);
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT,
+           "the next nearest, where WireGuard answers");
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(tn_addr_equal(&route.udp, &addrs[2]), "it is that");
+    ok(a->worst_gap <= 6000, "after %llu ms",
+       (unsigned long long) a->worst_gap);
+
+    n = echos;
+    world_talk(world, a, b, 60000, 500);
+    is_int(echos, n, "nobody is asked while WireGuard is heard");
+    tn_path_echoed(a->path, world->now, &addrs[0].ip, 1);
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(tn_addr_equal(&route.udp, &addrs[2]), "nor listened to");
+
+    /* silence: what failed waits until the others have, too */
+
+    b->cut = true;
+    world_talk(world, a, b, 18000, 500);
+    tn_path_echoed(a->path, world->now, &addrs[1].ip, 5);
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(!tn_addr_equal(&route.udp, &addrs[1]), "what failed is not taken back");
+    n = echos;
+    world_talk(world, a, b, 60000, 500);
+    ok(echos - n >= 15 && echos - n <= 21, "asked each 10 s: %u", echos - n);
+    b->cut = false;
+    world_talk(world, a, b, 30000, 500);
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT,
+           "until it is heard again");
+
+    conf.expired = true;
+    (void) tn_path_peer_update(a->peers[1], world->now, &conf);
+    tn_path_route(a->peers[1], world->now, &route);
+    ok(route.udp.port == 0 && route.derp == 0, "expired: no address is left");
+    n = echos;
+    world_send(a, 1, 'Q');
+    is_int(echos, n, "and nobody is asked");
+
+    world_free(world);
+}
+
+
 static void
 check_keys(void)
 {
@@ -348,6 +455,7 @@ main(void)
     check_https();
     check_homeless();
     check_plain();
+    check_plain_icmp();
     check_keys();
 
     return tap_done();
