@@ -1,7 +1,13 @@
 // Copyright (C) the ngx_tailnet authors
 
-// A WireGuard peer for t/unit/wg_go.c: Tailscale's wireguard-go between a UDP
-// socket on the loopback and a TUN that is only a channel.
+// A WireGuard peer: Tailscale's wireguard-go. For t/odd_peers.t between a UDP
+// port and a TUN interface, which it makes, until it is killed:
+//
+//	wireguard -tun <interface> <port> <own private key> <peer's public key>
+//		<peer's address>
+//
+// For t/unit/wg_go.c between a UDP socket on the loopback and a TUN that is
+// only a channel:
 //
 //	wireguard <own private key> <peer's public key> <peer's port>
 //
@@ -21,22 +27,28 @@ import (
 
 	"github.com/tailscale/wireguard-go/conn"
 	"github.com/tailscale/wireguard-go/device"
+	"github.com/tailscale/wireguard-go/tun"
 	"github.com/tailscale/wireguard-go/tun/tuntest"
 )
 
 func main() {
+	if len(os.Args) == 7 && os.Args[1] == "-tun" {
+		serve(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6])
+		return
+	}
+
 	if len(os.Args) != 4 {
 		log.Fatal("usage: wireguard private-key peer-key peer-port")
 	}
 
-	tun := tuntest.NewChannelTUN()
+	channel := tuntest.NewChannelTUN()
 
 	level := device.LogLevelError
 	if os.Getenv("WIREGUARD_VERBOSE") != "" {
 		level = device.LogLevelVerbose
 	}
 
-	dev := device.NewDevice(tun.TUN(), conn.NewDefaultBind(),
+	dev := device.NewDevice(channel.TUN(), conn.NewDefaultBind(),
 		device.NewLogger(level, "go: "))
 
 	own := fmt.Sprintf("private_key=%s\nlisten_port=0\n", os.Args[1])
@@ -60,7 +72,7 @@ func main() {
 	}
 
 	go func() {
-		for p := range tun.Inbound {
+		for p := range channel.Inbound {
 			if len(p) >= 24 {
 				fmt.Printf("got %d %d\n", binary.LittleEndian.Uint32(p[20:]),
 					len(p))
@@ -81,8 +93,28 @@ func main() {
 			&length); err != nil || length < 24 || length > 1280 {
 			log.Fatalf("bad line %q", input.Text())
 		}
-		tun.Outbound <- packet(uint32(number), length)
+		channel.Outbound <- packet(uint32(number), length)
 	}
+}
+
+func serve(name, port, key, peer, address string) {
+	t, err := tun.CreateTUN(name, 1280)
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	dev := device.NewDevice(t, conn.NewDefaultBind(),
+		device.NewLogger(device.LogLevelError, "go: "))
+
+	set(dev, fmt.Sprintf("private_key=%s\nlisten_port=%s\npublic_key=%s\n"+
+		"allowed_ip=%s/32\n", key, port, peer, address))
+	if err := dev.Up(); err != nil {
+		log.Fatal(err)
+	}
+
+	fmt.Println("up")
+
+	select {} // until it is killed
 }
 
 func set(dev *device.Device, config string) {
