@@ -776,6 +776,7 @@ tn_control_poll_data(tn_h2_call_t *h2, const uint8_t *bytes, size_t len)
         rc = tn_mapstream_read(&c->stream, &bytes, &len, &json, &n);
 
         if (rc == TN_AGAIN) {
+            tn_mapstream_rest(&c->stream);
             return TN_OK;
         }
 

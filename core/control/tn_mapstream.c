@@ -54,6 +54,27 @@ tn_mapstream_partial(const tn_mapstream_t *stream)
 }
 
 
+void
+tn_mapstream_rest(tn_mapstream_t *stream)
+{
+    if (stream->have != 0) {
+        return;
+    }
+
+    if (stream->plain_size > TN_MAPSTREAM_KEEP_BYTES) {
+        free(stream->plain);
+        stream->plain = NULL;
+        stream->plain_size = 0;
+    }
+
+    if (stream->wire_size > TN_MAPSTREAM_KEEP_BYTES) {
+        free(stream->wire);
+        stream->wire = NULL;
+        stream->wire_size = 0;
+    }
+}
+
+
 tn_rc_t
 tn_mapstream_read(tn_mapstream_t *stream, const uint8_t **pos, size_t *left,
     const char **json, size_t *len)
@@ -62,20 +83,7 @@ tn_mapstream_read(tn_mapstream_t *stream, const uint8_t **pos, size_t *left,
     tn_rc_t      rc;
     tn_cursor_t  c;
 
-    if (stream->have == 0) {
-
-        if (stream->plain_size > TN_MAPSTREAM_KEEP_BYTES) {
-            free(stream->plain);
-            stream->plain = NULL;
-            stream->plain_size = 0;
-        }
-
-        if (stream->wire_size > TN_MAPSTREAM_KEEP_BYTES) {
-            free(stream->wire);
-            stream->wire = NULL;
-            stream->wire_size = 0;
-        }
-    }
+    tn_mapstream_rest(stream);
 
     while (stream->have < 4) {
 

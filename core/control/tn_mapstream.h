@@ -37,6 +37,9 @@ typedef struct {
 void tn_mapstream_init(tn_mapstream_t *stream, bool zstd);
 void tn_mapstream_done(tn_mapstream_t *stream);
 
+/* the last message is not needed any more: room for a large one goes */
+void tn_mapstream_rest(tn_mapstream_t *stream);
+
 /* true in the middle of a message */
 bool tn_mapstream_partial(const tn_mapstream_t *stream);
 

@@ -22,6 +22,7 @@
 #include "host/tn_tls.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -30,6 +31,14 @@
 
 #define TN_NODE_RETRY_MS   5000     /* after the state directory failed */
 #define TN_NODE_END_MS     6000     /* the longest goodbye */
+
+/*
+ * A large map passes through many times its size in memory, until it is
+ * packed for the next start: some seconds later most of that is free, and
+ * glibc would keep it.
+ */
+#define TN_NODE_TRIM_MS     5000
+#define TN_NODE_TRIM_PEERS  500
 
 
 static void node_log_write(tn_log_t *log, tn_log_level_e level,
@@ -45,6 +54,7 @@ static bool node_is_proxied(const tn_node_t *node);
 static void node_timer(void *data, tn_ms_t now);
 static void node_finish(tn_node_t *node);
 static void node_left(tn_node_t *node);
+static void node_trim(void *data, tn_ms_t now);
 
 static tn_ms_t node_now(void *data);
 static int64_t node_wall(void *data);
@@ -126,6 +136,7 @@ tn_node_create(const tn_node_conf_t *conf)
     tn_list_init(&node->conns);
     tn_list_init(&node->pings);
     tn_timer_init(&node->timer, node_timer, node);
+    tn_timer_init(&node->trim_timer, node_trim, node);
     memcpy(node->disco.priv.b, conf->disco, TN_KEY_LEN);
     tn_curve_public(&node->disco.pub, &node->disco.priv);
 
@@ -212,6 +223,7 @@ tn_node_free(tn_node_t *node)
     }
 
     tn_timer_cancel(&node->loop->timers, &node->timer);
+    tn_timer_cancel(&node->loop->timers, &node->trim_timer);
     tn_data_stop(node->path);
     tn_nodeping_drop(&node->pings);
 
@@ -682,6 +694,16 @@ node_left(tn_node_t *node)
 
 
 static void
+node_trim(void *data, tn_ms_t now)
+{
+    (void) data;
+    (void) now;
+
+    (void) malloc_trim(0);
+}
+
+
+static void
 node_finish(tn_node_t *node)
 {
     if (!node->ended) {
@@ -806,6 +828,11 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
 
     tn_share_update(node->share, netmap, changes);
     tn_data_update(node->path, update);
+
+    if (changes->npeers + changes->nremoved > TN_NODE_TRIM_PEERS) {
+        (void) tn_timer_set(&node->loop->timers, &node->trim_timer,
+                            node->loop->now + TN_NODE_TRIM_MS);
+    }
 
     up = tn_control_online(node->control);
 

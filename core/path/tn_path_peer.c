@@ -719,7 +719,7 @@ tn_path_peer_add_candidate(tn_path_member_t *peer, const tn_addr_t *addr)
     }
 
     if (peer->ncandidates == peer->size) {
-        size = peer->size ? peer->size * 2 : 8;
+        size = peer->size ? peer->size * 2 : 2;
         candidate = realloc(peer->candidates,
                             size * sizeof(tn_path_candidate_t));
 

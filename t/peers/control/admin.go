@@ -50,6 +50,10 @@ import (
 //	POST /reject           {"Path":"/machine/map","Status":503,
 //	                       "RetryAfter":"2","Message":"","Times":1}
 //	POST /online           on: peers are reported online
+//	POST /crowd            n, for: the first map of each new stream of nodes
+//	                       with one of these host names (a,b) has n peers
+//	                       more, that nobody is behind
+//	GET  /crowd            {hostname: Unix seconds of its last such map}
 //
 // The switches without a lock of their own upstream (auth-key, require-auth,
 // machine-auth, online, derp-map) are meant for moments when no request that
@@ -63,6 +67,10 @@ type adminServer struct {
 	firstMap  []byte
 	rejection *rejection
 	pongs     []json.RawMessage
+
+	crowd      []*tailcfg.Node
+	crowdFor   []string
+	crowdTimes map[string]float64
 }
 
 type rejection struct {
@@ -141,6 +149,9 @@ func newAdmin(s *testcontrol.Server, setTXT string) http.Handler {
 	post("/expire-all", withSwitch(s.SetExpireAllNodes))
 	post("/reject", withBody(a.setReject))
 	post("/online", withSwitch(func(on bool) { s.AllOnline = on }))
+
+	get("/crowd", a.getCrowd)
+	post("/crowd", a.setCrowd)
 
 	newLock(s).addAdmin(mux)
 
@@ -275,10 +286,12 @@ func (a *adminServer) setFirstMap(c *call) error {
 }
 
 func (a *adminServer) modifyFirstMap(mr *tailcfg.MapResponse,
-	_ *tailcfg.MapRequest) {
+	req *tailcfg.MapRequest) {
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
+	a.addCrowd(mr, req)
 
 	if len(a.firstMap) != 0 {
 		// Checked when it was set, so it fits.

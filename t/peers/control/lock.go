@@ -18,6 +18,7 @@ import (
 	"tailscale.com/tstest/tkatest"
 	"tailscale.com/types/key"
 	"tailscale.com/types/tkatype"
+	"tailscale.com/util/set"
 )
 
 // lockServer is the part of tailnet lock that testcontrol lacks: it has
@@ -33,6 +34,7 @@ type lockServer struct {
 	mu     *sync.Mutex // testcontrol's
 	store  *tka.CompactableChonk
 	nodes  *map[key.NodePublic]*tailcfg.Node
+	muted  *set.Set[key.NodePublic]
 	nlKeys map[key.NodePublic]key.NLPublic
 
 	secret []byte // that ended it
@@ -65,10 +67,12 @@ func newLock(s *testcontrol.Server) *lockServer {
 		mu:      field[sync.Mutex](s, "mu"),
 		store:   field[tka.CompactableChonk](s, "tkaStorage"),
 		nodes:   field[map[key.NodePublic]*tailcfg.Node](s, "nodes"),
+		muted:   field[set.Set[key.NodePublic]](s, "suppressAutoMapResponses"),
 		nlKeys:  map[key.NodePublic]key.NLPublic{},
 	}
 
 	mux.HandleFunc("/machine/register", l.register)
+	mux.HandleFunc("/machine/map", l.mapRequest)
 	mux.HandleFunc("/machine/tka/init/begin", answer(l.initBegin))
 	mux.HandleFunc("/machine/tka/init/finish", answer(l.initFinish))
 	mux.HandleFunc("/machine/tka/bootstrap", answer(l.bootstrap))
@@ -324,6 +328,32 @@ func (l *lockServer) register(w http.ResponseWriter, r *http.Request) {
 	if locked && len(req.NodeKeySignature) != 0 {
 		l.put(req.NodeKey, req.NodeKeySignature)
 	}
+}
+
+// mapRequest lets a new stream begin with a map also when the tests had sent
+// the node one of their own.
+func (l *lockServer) mapRequest(w http.ResponseWriter, r *http.Request) {
+	var req tailcfg.MapRequest
+
+	b, err := io.ReadAll(r.Body)
+	if err == nil {
+		err = json.Unmarshal(b, &req)
+	}
+
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+
+	if req.Stream {
+		l.mu.Lock()
+		delete(*l.muted, req.NodeKey)
+		l.mu.Unlock()
+	}
+
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	r.ContentLength = int64(len(b))
+	l.machine.ServeHTTP(w, r)
 }
 
 // addAdmin adds to the admin port:
