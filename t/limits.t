@@ -56,12 +56,6 @@ MAIN
         location /req { limit_req zone=req; root html; try_files /page =404; }
         location /allow { allow $peer4; deny all; try_files /page =404; }
         location /deny { deny $peer4; allow all; try_files /page =404; }
-        location /real {
-            set_real_ip_from $peer4;
-            set_real_ip_from $peer6;
-            real_ip_header   X-Forwarded-For;
-            return 200 "\$remote_addr \$realip_remote_addr\\n";
-        }
         location /status { stub_status; }
     }
     server {
@@ -69,6 +63,13 @@ MAIN
         set_real_ip_from $peer4;
         set_real_ip_from $peer6;
         real_ip_header   proxy_protocol;
+        return 200 "\$remote_addr \$realip_remote_addr\\n";
+    }
+    server {
+        listen 85 tailnet;
+        set_real_ip_from $peer4;
+        set_real_ip_from $peer6;
+        real_ip_header   X-Forwarded-For;
         return 200 "\$remote_addr \$realip_remote_addr\\n";
     }
     server {
@@ -120,9 +121,11 @@ print scalar(@all), "\n";
 sleep 1000;
 PERL
 
+my $held = 0;
+
 sub hold {
     my ($host, @args) = @_;
-    my $process = $host->start('hold', [$^X, $holder, @args]);
+    my $process = $host->start('hold-' . ++$held, [$^X, $holder, @args]);
 
     $process->wait_log(30, qr/^\d+$/m);
     return $process;
@@ -153,10 +156,10 @@ subtest 'addresses' => sub {
        'allow, another');
     is($peer->get("http://$web4/deny")->{status}, 403, 'deny');
     is($peer->get("http://$web4/deny", @six)->{status}, 200, 'deny, another');
-    is($peer->get("http://$web4/real",
+    is($peer->get("http://$web4:85/",
                   headers => ['X-Forwarded-For: 192.0.2.7'])->{body},
        "192.0.2.7 $peer4\n", 'realip');
-    is($peer->get("http://$web4/real", @six,
+    is($peer->get("http://$web4:85/", @six,
                   headers => ['X-Forwarded-For: 192.0.2.8'])->{body},
        "192.0.2.8 $peer6\n", 'realip, IPv6');
     is($peer->get("http://$web4:81/", args => ['--haproxy-protocol'])->{body},

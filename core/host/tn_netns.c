@@ -52,6 +52,12 @@ static const tn_netns_setting_t  tn_netns_before[] = {
     /* the backlog that nginx asks for is what it gets */
     { "core/somaxconn", "65535" },
 
+    /* nor is "fastopen" of a listener without effect */
+    { "ipv4/tcp_fastopen", "3" },
+
+    /* dials without keepalive, to few addresses, use up ports */
+    { "ipv4/tcp_tw_reuse", "1" },
+
     { "ipv4/tcp_rmem", "4096 131072 6291456" },
     { "ipv4/tcp_wmem", "4096 16384 4194304" },
 
