@@ -589,6 +589,7 @@ subtest 'trouble' => sub {
     # no right to the TUN: nginx goes on, and it heals
 
     chmod 0600, '/dev/net/tun';
+    $c->{stack} = 1;
     like($c->open('denied', 'x'), qr/^ok/, 'the supervisor needs no right');
     like($c->node('home'), qr{^fail\ -4\ open\("/dev/net/tun"\)\ failed\ \(13:.*
                               remedy:\ .*chmod}x, 'no right to the TUN');
@@ -614,6 +615,7 @@ subtest 'trouble' => sub {
     system("mount --rbind / $dir/root") == 0 or die;
     $c->end;
     $c = Client->new(unprivileged => 1, chroot => "$dir/root");
+    $c->{stack} = 1;
 
     like($c->open('denied', 'x'), qr/^ok/, 'in a chroot');
     like($c->node('home'), qr/^fail\ -4\ unshare\(.*\)\ failed\ \(1:.*

@@ -387,6 +387,7 @@ typedef struct {
     tn_ipc_head_t  head;
     uint64_t       opened;
     tn_ipc_node_t  node;
+    uint64_t       lwip;        /* its listeners are of that stack */
 } tn_ipc_keep_want_t;
 
 

@@ -267,13 +267,14 @@ tn_snode_channel(tn_snode_t *node)
 
 
 tn_snode_listener_t *
-tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
+tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip,
+    char *text)
 {
     int                   fd;
     tn_ipc_listen_t       req;
     tn_snode_listener_t  *listener;
 
-    listener = tn_snode_find(node, conf, node->lwip);
+    listener = tn_snode_find(node, conf, lwip);
 
     if (listener) {
         if (conf->proto == TN_IPC_TCP && conf->backlog > 0) {
@@ -304,7 +305,7 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
         return NULL;
     }
 
-    if (node->lwip) {
+    if (lwip) {
         fd = tn_snode_unix(&req, text);
 
         if (fd == -1) {
@@ -325,7 +326,7 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, char *text)
 
     listener->key = req;
     listener->fd = fd;
-    listener->lwip = node->lwip;
+    listener->lwip = lwip;
     tn_list_push(&node->listeners, &listener->link);
     node->n_listeners++;
 

@@ -93,7 +93,7 @@ int tn_snode_channel(tn_snode_t *node);
  * with one line in text.
  */
 tn_snode_listener_t *tn_snode_listen(tn_snode_t *node,
-    const tn_ipc_listen_t *conf, char *text);
+    const tn_ipc_listen_t *conf, bool lwip, char *text);
 
 /* the stored one for this stack, family, protocol, port, worker, or NULL */
 tn_snode_listener_t *tn_snode_find(tn_snode_t *node,

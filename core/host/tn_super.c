@@ -60,8 +60,8 @@ static int tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
     const tn_ipc_node_t *conf, tn_ipc_reply_t *reply);
 static tn_super_want_t *tn_super_wanted(tn_super_lifeline_t *lifeline,
     const char *name);
-static tn_rc_t tn_super_stack(tn_super_t *super, tn_snode_t *node,
-    const tn_ipc_node_t *conf);
+static tn_rc_t tn_super_stack(tn_super_t *super, tn_super_want_t *want);
+static tn_rc_t tn_super_namespace(tn_super_t *super, tn_snode_t *node);
 static int tn_super_listen(tn_super_t *super, tn_super_lifeline_t *lifeline,
     const tn_ipc_listen_t *msg, tn_ipc_reply_t *reply);
 static void tn_super_commit(tn_super_t *super, tn_super_lifeline_t *lifeline,
@@ -323,7 +323,7 @@ tn_super_node(tn_super_t *super, tn_super_lifeline_t *lifeline,
 
     want->config = *conf;
 
-    if (tn_super_stack(super, want->node, conf) != TN_OK) {
+    if (tn_super_stack(super, want) != TN_OK) {
         tn_super_reply(reply, TN_REFUSED, want->node->text);
         return -1;
     }
@@ -368,24 +368,58 @@ tn_super_wanted(tn_super_lifeline_t *lifeline, const char *name)
 }
 
 
-/* the namespace with its holder; node->text says why there is none */
+/*
+ * Finds the stack that the listeners of this cycle are to be of; the core is
+ * told at the commit.  TN_REFUSED or TN_ERROR: there is none, as the node's
+ * text says.
+ */
 static tn_rc_t
-tn_super_stack(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
+tn_super_stack(tn_super_t *super, tn_super_want_t *want)
 {
-    bool  renewed;
+    tn_snode_t  *node;
 
-    if (conf->stack == TN_IPC_STACK_LWIP && TN_SUPER_HAS_LWIP) {
-        node->lwip = true;
-        node->text[0] = '\0';
-        return TN_OK;
-    }
+    node = want->node;
+    want->lwip = false;
 
-    if (conf->stack == TN_IPC_STACK_LWIP) {
+    if (want->config.stack == TN_IPC_STACK_LWIP && !TN_SUPER_HAS_LWIP) {
         snprintf(node->text, sizeof(node->text), "%s", TN_SUPER_NO_LWIP);
         return TN_REFUSED;
     }
 
-    node->lwip = false;
+    if (want->config.stack == TN_IPC_STACK_LWIP) {
+        want->lwip = true;
+        node->text[0] = '\0';
+        return TN_OK;
+    }
+
+    if (tn_super_namespace(super, node) == TN_OK) {
+        return TN_OK;
+    }
+
+    /* a node that has its namespace gets another holder for it */
+
+    if (want->config.stack != TN_IPC_STACK_AUTO || node->net_fd != -1
+        || !TN_SUPER_HAS_LWIP)
+    {
+        return TN_ERROR;
+    }
+
+    tn_log(super->log, node->lwip ? TN_LOG_INFO : TN_LOG_NOTICE,
+           "\"%s\": the stack is lwip, for there can be no network namespace "
+           "(%s); each reload tries again", node->name, node->text);
+
+    want->lwip = true;
+    node->text[0] = '\0';
+
+    return TN_OK;
+}
+
+
+/* the namespace with its holder; node->text says why there is none */
+static tn_rc_t
+tn_super_namespace(tn_super_t *super, tn_snode_t *node)
+{
+    bool  renewed;
 
     if (node->holder_fd != -1) {
         return TN_OK;
@@ -414,7 +448,7 @@ tn_super_stack(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
         tn_super_core_name(super, TN_IPC_CORE_HOLDER, node->name,
                            tn_snode_channel(node));
 
-    } else if (node->running) {
+    } else if (node->running && !node->lwip) {
         tn_super_core_node(super, node);
     }
 
@@ -438,12 +472,15 @@ tn_super_listen(tn_super_t *super, tn_super_lifeline_t *lifeline,
         return -1;
     }
 
-    if (tn_super_stack(super, want->node, &want->config) != TN_OK) {
+    /* what the node's own message found to be the stack is it */
+
+    if (!want->lwip && tn_super_stack(super, want) != TN_OK)
+    {
         tn_super_reply(reply, TN_REFUSED, want->node->text);
         return -1;
     }
 
-    listener = tn_snode_listen(want->node, msg, reply->text);
+    listener = tn_snode_listen(want->node, msg, want->lwip, reply->text);
 
     if (listener == NULL) {
         reply->err = errno;
@@ -574,10 +611,11 @@ tn_super_settle(tn_super_t *super)
         }
 
         if (best
-            && (!node->running
+            && (!node->running || best->lwip != node->lwip
                 || memcmp(&best->config, &node->config, sizeof(node->config))
                    != 0))
         {
+            node->lwip = best->lwip;
             tn_super_apply(super, node, &best->config);
         }
     }
@@ -948,7 +986,7 @@ tn_super_tick(tn_super_t *super, tn_ms_t now)
         }
 
         if (node->retry <= now) {
-            (void) tn_super_stack(super, node, &node->config);
+            (void) tn_super_namespace(super, node);
         }
 
         if (node->holder_fd == -1) {

@@ -15,6 +15,7 @@ typedef struct {
     tn_link_t             link;
     tn_snode_t           *node;
     tn_ipc_node_t         config;
+    bool                  lwip;         /* the stack of its listeners */
 } tn_super_want_t;
 
 

@@ -212,6 +212,7 @@ tn_super_save_lifeline(int fd, tn_super_lifeline_t *lifeline)
         tn_ipc_init(&wanted, TN_IPC_KEEP_WANT);
         wanted.opened = lifeline->opened;
         wanted.node = want->config;
+        wanted.lwip = want->lwip;
 
         rc = tn_super_put(fd, &wanted, NULL, 0);
 
@@ -470,6 +471,7 @@ tn_super_take_want(tn_super_t *super, const tn_ipc_keep_want_t *msg)
 
     want->node = node;
     want->config = msg->node;
+    want->lwip = msg->lwip != 0;
     node->refs++;
     tn_list_push(&lifeline->nodes, &want->link);
 

@@ -12,6 +12,8 @@ use File::Path qw(make_path);
 
 use Tailnet::Lab::Process;
 
+my $MAKE_TUN = 'mknod -m 666 /dev/net/tun c 10 200';
+
 
 # new($lab, host => $host, name => 'nginx', main => '...', http => '...',
 #     stream => '...', level => 'info', env => {...}, module => 1,
@@ -20,6 +22,9 @@ use Tailnet::Lab::Process;
 #   module: load ours
 #   user: the whole of nginx runs as this user, with a /dev/net/tun of its own
 #     that everybody may open
+#   tun => 0: there is no /dev/net/tun, until make_tun()
+#   confined => 1: as the user, without any capability, and seccomp refuses
+#     namespaces
 #   binary, build: another nginx, and the directory with modules for it
 # In the texts %%PREFIX%% stands for the prefix, %%STATE%% for a directory that
 # belongs to nginx's user, %%CA%% for the lab's root certificate.
@@ -36,6 +41,8 @@ sub new {
         env    => $opt{env} // {},
         module => $opt{module},
         user   => $opt{user},
+        no_tun => defined $opt{tun} && !$opt{tun},
+        confined => $opt{confined},
         build  => $opt{build},
         binary => $opt{binary} // $ENV{TEST_NGINX_BINARY}
                   // Tailnet::Lab::find_program('nginx'),
@@ -201,8 +208,8 @@ sub write {
 sub command {
     my ($self, @args) = @_;
 
-    my $tun = 'mount -t tmpfs none /dev/net && mknod -m 666 /dev/net/tun '
-              . 'c 10 200 && exec "$@"';
+    my $tun = 'mount -t tmpfs none /dev/net && '
+              . ($self->{no_tun} ? '' : "$MAKE_TUN && ") . 'exec "$@"';
 
     my @as = $self->{user}
         ? (qw(unshare -m sh -c), $tun, 'sh', 'setpriv',
@@ -210,10 +217,25 @@ sub command {
            '--inh-caps=-all')
         : ();
 
+    push @as, '--bounding-set=-all', '--no-new-privs',
+        Tailnet::Lab->build('t/confine')
+        if $self->{confined};
+
     return (@as, $self->{binary}, '-p', "$self->{prefix}/", '-c',
             'conf/nginx.conf', '-e', 'logs/error.log', '-g',
             "daemon off; pid logs/nginx.pid; "
             . "error_log logs/error.log $self->{level};", @args);
+}
+
+
+# Where there was none, for this nginx alone.
+
+sub make_tun {
+    my ($self) = @_;
+    my $pid = $self->pid;
+
+    return $self->{lab}->run('nsenter', "--mount=/proc/$pid/ns/mnt", 'sh',
+                             '-c', $MAKE_TUN);
 }
 
 
