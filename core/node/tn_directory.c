@@ -10,8 +10,8 @@
  *                  reader ever sees half of a netmap.  So it is at a start,
  *                  when what was there was another process's, when the rules
  *                  that grant capabilities changed, when this node's own name
- *                  or addresses or the users did, and when the snapshot is
- *                  full, with twice the size then
+ *                  or addresses did, and when the snapshot is full, with
+ *                  twice the size then
  *
  * The word is a serial number, the room and the size's logarithm; 0 says that
  * nobody is known.  A reader looks at it before and after: in between the
@@ -42,9 +42,6 @@
 #define TN_DIRECTORY_BITS                                                     \
     (TN_NODE_ADDED | TN_NODE_ADDRESSES | TN_NODE_NAME | TN_NODE_CAPS          \
      | TN_NODE_EXPIRY | TN_NODE_FLAGS)
-
-/* and of the netmap that are seen in all records */
-#define TN_DIRECTORY_ALL  (TN_NETMAP_FILTER | TN_NETMAP_USERS)
 
 
 typedef struct {
@@ -87,6 +84,8 @@ struct tn_directory_writer_s {
 };
 
 
+static bool directory_users(tn_directory_writer_t *writer,
+    const tn_netmap_t *netmap);
 static bool directory_rewrite(tn_directory_writer_t *writer,
     const tn_netmap_t *netmap);
 static bool directory_fill(tn_directory_writer_t *writer,
@@ -224,7 +223,7 @@ tn_directory_update(tn_directory_writer_t *writer, const tn_netmap_t *netmap,
     }
 
     all = changes == NULL || writer->snapshot == NULL
-          || (changes->what & TN_DIRECTORY_ALL) != 0
+          || (changes->what & TN_NETMAP_FILTER) != 0
           || ((changes->what & TN_NETMAP_SELF)
               && (changes->self & (TN_DIRECTORY_BITS & ~TN_NODE_EXPIRY)));
 
@@ -243,6 +242,10 @@ tn_directory_update(tn_directory_writer_t *writer, const tn_netmap_t *netmap,
         }
     }
 
+    if (!all && (changes->what & TN_NETMAP_USERS)) {
+        all = !directory_users(writer, netmap);
+    }
+
     /* without memory nobody is better than the ones of yesterday */
 
     if (all && !directory_rewrite(writer, netmap)) {
@@ -250,6 +253,33 @@ tn_directory_update(tn_directory_writer_t *writer, const tn_netmap_t *netmap,
                "peers are without an identity");
         tn_directory_forget(writer);
     }
+}
+
+
+/* peers of the users that this message named; false when it is full */
+static bool
+directory_users(tn_directory_writer_t *writer, const tn_netmap_t *netmap)
+{
+    const tn_netmap_node_t  *node;
+    const tn_netmap_user_t  *user;
+
+    for (node = tn_netmap_each(netmap, NULL); node != NULL;
+         node = tn_netmap_each(netmap, node))
+    {
+        user = tn_netmap_find_user(netmap, node->user);
+
+        if (user != NULL && user->mark != netmap->mark) {
+            continue;
+        }
+
+        if (directory_put(writer, netmap, writer->snapshot, node) != TN_OK
+            && !writer->full)
+        {
+            return false;
+        }
+    }
+
+    return true;
 }
 
 
