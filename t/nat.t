@@ -20,6 +20,7 @@ Tailnet::Lab::require_or_skip();
 Tailnet::Lab::require_module();
 
 my $DIRECT_SECONDS = 10;
+my $QUICK_SECONDS = 3;      # of nginx, from the first answer
 my $DERP_SECONDS = 4;       # a path that is no better by then stays
 
 my $real = $ENV{TAILNET_NAT_PAIRS};
@@ -41,7 +42,9 @@ my @cells = (
     ['blocked', 'none',    'derp'],
     ['none',    'blocked', 'derp'],
     ['blocked', 'blocked', 'derp'],
+    ['cone',    'easy',    'direct'],
     ['hard+v6', 'hard+v6', 'direct'],
+    ['same',    'same',    'direct'],   # behind one hard NAT
 );
 
 
@@ -108,12 +111,18 @@ sub cell {
     my ($before_web, $before_peer, $expected) = @_;
     my $name = "$before_web - $before_peer";
     my $lab = Tailnet::Lab->new;
-    my %nat;
+    my (%nat, %same);
 
-    $nat{web} = nat($before_web) if $before_web ne 'none';
-    $nat{peer} = nat($before_peer) if $before_peer ne 'none';
+    if ($before_web eq 'same') {
+        my $router = $lab->router('r-same', kind => 'hard');
+        %same = map { $_ => { behind => $router } } qw(web peer);
 
-    my $tailnet = $lab->small_tailnet(nat => \%nat);
+    } else {
+        $nat{web} = nat($before_web) if $before_web ne 'none';
+        $nat{peer} = nat($before_peer) if $before_peer ne 'none';
+    }
+
+    my $tailnet = $lab->small_tailnet(nat => \%nat, %same);
     my $peer = $tailnet->{peer};
     my $nginx = start_web($lab, $tailnet);
 
@@ -133,6 +142,9 @@ sub cell {
     is($path, $expected, "$name: the path is $expected")
         or diag($nginx->error_log), diag($lab->read_file(
             $lab->path('tailscaled-peer.log')) =~ /(.{0,4000})\z/s);
+
+    cmp_ok($after, '<', $QUICK_SECONDS, "$name: soon after the first answer")
+        if $expected eq 'direct' && !$real;
 
     like($via, qr/^\[fd78:/, "$name: by IPv6")
         if $before_web =~ /v6/;

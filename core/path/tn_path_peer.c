@@ -19,8 +19,12 @@
  *                        (CallMeMaybe), so that it pings from its side and
  *                        opens its NAT and firewall
  *   CallMeMaybe          its addresses replace those of the former; a round
- *                        at once, without a call in return; if best does not
- *                        answer it, trust is over after a second
+ *                        at once; if best does not answer it, trust is over
+ *                        after a second.  When a ping of that round is
+ *                        answered before one of the peer's has come, those
+ *                        were lost to our NAT, which lets them in now: one
+ *                        call in return makes it ping at once (upstream: in
+ *                        5 s, when its next round is due)
  *   ping received        its source is a candidate; while there is no trust
  *                        it is pinged back, once a second
  *   pong                 see above; the table of tn_quality decides
@@ -238,6 +242,7 @@ tn_path_peer_pinged(tn_path_member_t *peer, tn_ms_t now,
     }
 
     candidate->got_ping = now;
+    peer->owes_call = false;
     memcpy(candidate->got_txid, txid, TN_DISCO_TXID);
 
     /* its NAT may let us in now: an earlier ping says nothing about that */
@@ -365,6 +370,11 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
     if (tn_path_peer_best(peer) == candidate) {
         peer->best_us = candidate->average_us;
         peer->pub.trust_until = now + TN_PATH_TRUST_MS;
+
+        if (peer->owes_call) {
+            peer->owes_call = false;
+            tn_path_call(peer, now);
+        }
 
         if (candidate->demoted == TN_PATH_WHY_NONE
             && tn_path_rtt_is_slow(candidate))
@@ -548,12 +558,19 @@ tn_path_peer_called(tn_path_member_t *peer, tn_ms_t now,
         peer->candidates[i].pinged = 0;
     }
 
-    /* it may call because it has moved: best has to prove itself anew */
+    /*
+     * It may call because it has moved: best has to prove itself anew, unless
+     * it has done so just now.
+     */
 
-    if (tn_path_is_direct(peer)) {
+    if (tn_path_is_direct(peer)
+        && peer->pub.trust_until < now + TN_PATH_TRUST_MS - TN_PATH_DOUBT_MS)
+    {
         peer->pub.trust_until = tn_min(peer->pub.trust_until,
                                        now + TN_PATH_DOUBT_MS);
     }
+
+    peer->owes_call = !tn_path_is_trusted(peer, now);
 
     tn_path_peer_round(peer, now, false);
     tn_path_peer_schedule(peer, now);

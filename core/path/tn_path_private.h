@@ -171,6 +171,7 @@ struct tn_path_member_s {
     tn_ms_t              full_ping;     /* last round, 0: none */
     tn_ms_t              plain_since;   /* best is tried, 0: not yet */
     tn_ms_t              called;        /* last CallMeMaybe wanted */
+    bool                 owes_call;     /* in return, see tn_path_peer.c */
     tn_link_t            call_link;     /* waits for fresh endpoints */
     tn_timer_t           heartbeat;     /* set while the peer is active */
 
