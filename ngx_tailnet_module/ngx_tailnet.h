@@ -53,7 +53,8 @@ typedef struct {
     ngx_int_t                       relay_port;     /* 0: no peer relay */
     tn_prefix_t                     routes[TN_IPC_ROUTES];  /* advertised */
     ngx_uint_t                      nroutes;
-    ngx_flag_t                      exit_node;      /* advertised */
+    ngx_flag_t                      be_exit_node;   /* advertised */
+    ngx_str_t                       exit_node;      /* to use */
 
     tn_directory_t                  directory;  /* mem NULL: none */
 
@@ -238,6 +239,7 @@ ngx_uint_t ngx_tailnet_is_word(u_char *p, size_t len, char *more);
 
 /* ngx_tailnet_route.c */
 
+char *ngx_tailnet_exit_node(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_routes(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* adds the two routes of an exit node */

@@ -54,7 +54,7 @@ ngx_tailnet_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     node->ephemeral = NGX_CONF_UNSET;
     node->accept_routes = NGX_CONF_UNSET;
     node->port_mapping = NGX_CONF_UNSET;
-    node->exit_node = NGX_CONF_UNSET;
+    node->be_exit_node = NGX_CONF_UNSET;
     node->port = NGX_CONF_UNSET;
     node->relay_port = NGX_CONF_UNSET;
     node->stack = NGX_CONF_UNSET_UINT;
@@ -189,12 +189,12 @@ ngx_tailnet_init_node(ngx_conf_t *cf, ngx_tailnet_conf_t *tcf,
     ngx_conf_init_value(node->ephemeral, 0);
     ngx_conf_init_value(node->accept_routes, 0);
     ngx_conf_init_value(node->port_mapping, 1);
-    ngx_conf_init_value(node->exit_node, 0);
+    ngx_conf_init_value(node->be_exit_node, 0);
     ngx_conf_init_value(node->port, 0);
     ngx_conf_init_value(node->relay_port, 0);
     ngx_conf_init_uint_value(node->stack, TN_IPC_STACK_AUTO);
 
-    if (node->exit_node) {
+    if (node->be_exit_node) {
         ngx_tailnet_route_exit(node);
     }
 

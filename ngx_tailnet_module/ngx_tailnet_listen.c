@@ -266,7 +266,7 @@ ngx_tailnet_listen_capture(ngx_conf_t *cf, ngx_tailnet_node_t *node,
         return NGX_ERROR;
     }
 
-    if (node->nroutes == 0 && node->exit_node != 1) {
+    if (node->nroutes == 0 && node->be_exit_node != 1) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "\"capture\" of \"listen %V\" without "
                            "\"advertise_routes\" or "

@@ -118,7 +118,14 @@ static ngx_command_t  ngx_tailnet_commands[] = {
       NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
       0,
-      offsetof(ngx_tailnet_node_t, exit_node),
+      offsetof(ngx_tailnet_node_t, be_exit_node),
+      NULL },
+
+    { ngx_string("exit_node"),
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_tailnet_exit_node,
+      0,
+      0,
       NULL },
 
     { ngx_string("stack"),

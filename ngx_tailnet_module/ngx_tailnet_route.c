@@ -2,7 +2,8 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * The routes that a node advertises, and where their connections lead.
+ * The routes that a node advertises, where their connections lead, and the
+ * exit node that it uses itself.
  */
 
 #include "ngx_tailnet.h"
@@ -31,6 +32,37 @@ ngx_tailnet_routes(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
     }
+
+    return NGX_CONF_OK;
+}
+
+
+char *
+ngx_tailnet_exit_node(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_tailnet_node_t *node = conf;
+
+    tn_ip_t     ip;
+    ngx_str_t  *value;
+
+    if (node->exit_node.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+
+    if (value[1].len >= TN_IPC_HOST
+        || (!ngx_tailnet_is_word(value[1].data, value[1].len, "-.")
+            && tn_ip_parse(&ip, (char *) value[1].data, value[1].len)
+               != TN_OK))
+    {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid \"exit_node\" \"%V\", the name or an "
+                           "address of a peer expected", &value[1]);
+        return NGX_CONF_ERROR;
+    }
+
+    node->exit_node = value[1];
 
     return NGX_CONF_OK;
 }

@@ -267,6 +267,9 @@ my @bad = (
     ['advertise_routes: too many', node('advertise_routes '
      . join(' ', map { "10.$_.0.0/16" } 1 .. 63) . ';'),
      'more than 62 routes in "advertise_routes"', 4],
+    ['exit_node: no name', node('exit_node a/b;'),
+     'invalid "exit_node" "a/b", the name or an address of a peer expected',
+     4],
     ['stack: unknown', node('stack bsd;'),
      'invalid "stack" "bsd", "auto", "kernel" or "lwip" '
      . 'expected', 4],

@@ -409,6 +409,7 @@ tn_ipc_node_sound(const tn_ipc_node_t *node)
            && tn_ipc_terminated(node->tls_ca)
            && tn_ipc_terminated(node->proxy)
            && tn_ipc_terminated(node->acme)
+           && tn_ipc_terminated(node->exit_node)
            && node->nstatic <= TN_IPC_STATIC
            && node->nroutes <= TN_IPC_ROUTES;
 }

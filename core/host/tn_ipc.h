@@ -181,6 +181,7 @@ typedef struct {
     char           proxy[TN_IPC_PROXY]; /* URL, "off", or empty: as the
                                            environment says; secret */
     char           acme[TN_IPC_URL];    /* ACME directory, or empty */
+    char           exit_node[TN_IPC_HOST];  /* name or address, or empty */
     uint32_t       nroutes;
     tn_prefix_t    routes[TN_IPC_ROUTES];   /* to advertise */
 } tn_ipc_node_t;

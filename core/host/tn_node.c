@@ -817,7 +817,8 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
     }
 
     update = tn_update_create(netmap, fresh ? NULL : changes,
-                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0);
+                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0,
+                              node->conf.exit_node);
 
     if (update == NULL) {
         tn_log(&node->log, TN_LOG_ERR, "no memory for the netmap's changes");
@@ -968,7 +969,8 @@ node_key_changed(void *data, const tn_keypair_t *pair)
     tn_data_identity(node->path, pair);
 
     update = tn_update_create(tn_control_netmap(node->control), NULL,
-                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0);
+                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0,
+                              node->conf.exit_node);
 
     if (update != NULL) {
         tn_data_update(node->path, update);

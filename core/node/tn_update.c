@@ -26,7 +26,7 @@
 
 
 static tn_rc_t tn_update_peer(tn_update_peer_t *peer,
-    const tn_netmap_node_t *node, bool accept_routes,
+    const tn_netmap_node_t *node, bool accept_routes, const char *exit_node,
     const tn_filter_rules_t *rules);
 static tn_rc_t tn_update_all_caps(tn_update_t *update,
     const tn_netmap_t *netmap, const tn_filter_rules_t *rules,
@@ -39,7 +39,9 @@ static uint32_t tn_update_relay(const tn_rules_t *rules,
 static void tn_update_relay_cap(void *data, const char *name,
     const char *json);
 static bool tn_update_allows(const tn_netmap_node_t *node,
-    const tn_prefix_t *prefix, bool accept_routes);
+    const tn_prefix_t *prefix, bool accept_routes, const char *exit_node);
+static bool tn_update_is_named(const tn_netmap_node_t *node,
+    const char *name);
 static tn_rc_t tn_update_self(tn_update_t *update,
     const tn_netmap_node_t *self);
 static void tn_update_knobs(tn_update_t *update,
@@ -48,7 +50,8 @@ static void tn_update_knobs(tn_update_t *update,
 
 tn_update_t *
 tn_update_create(const tn_netmap_t *netmap,
-    const tn_netmap_changes_t *changes, bool accept_routes)
+    const tn_netmap_changes_t *changes, bool accept_routes,
+    const char *exit_node)
 {
     size_t              i, n;
     uint32_t            what, relay;
@@ -116,7 +119,7 @@ tn_update_create(const tn_netmap_t *netmap,
              node = tn_netmap_each(netmap, node))
         {
             if (tn_update_peer(&update->peers[update->npeers++], node,
-                               accept_routes, rules)
+                               accept_routes, exit_node, rules)
                 != TN_OK)
             {
                 goto failed;
@@ -132,7 +135,7 @@ tn_update_create(const tn_netmap_t *netmap,
             }
 
             if (tn_update_peer(&update->peers[update->npeers++], node,
-                               accept_routes, rules)
+                               accept_routes, exit_node, rules)
                 != TN_OK)
             {
                 goto failed;
@@ -218,7 +221,8 @@ tn_update_free(tn_update_t *update)
 
 static tn_rc_t
 tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
-    bool accept_routes, const tn_filter_rules_t *rules)
+    bool accept_routes, const char *exit_node,
+    const tn_filter_rules_t *rules)
 {
     size_t  i;
 
@@ -249,7 +253,9 @@ tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
         }
 
         for (i = 0; i < node->nallowed_ips; i++) {
-            if (tn_update_allows(node, &node->allowed_ips[i], accept_routes)) {
+            if (tn_update_allows(node, &node->allowed_ips[i], accept_routes,
+                                 exit_node))
+            {
                 peer->allowed[peer->nallowed++] = node->allowed_ips[i];
             }
         }
@@ -412,12 +418,11 @@ tn_update_relay_cap(void *data, const char *name, const char *json)
 
 /*
  * A peer's own addresses always; routes through it only when the operator
- * accepts them, and never a default route, which is an exit node's and has to
- * be chosen by name.
+ * accepts them, and a default route only of the exit node that was chosen.
  */
 static bool
 tn_update_allows(const tn_netmap_node_t *node, const tn_prefix_t *prefix,
-    bool accept_routes)
+    bool accept_routes, const char *exit_node)
 {
     size_t  i;
 
@@ -429,7 +434,42 @@ tn_update_allows(const tn_netmap_node_t *node, const tn_prefix_t *prefix,
         }
     }
 
-    return accept_routes && prefix->bits != 0;
+    return prefix->bits != 0 ? accept_routes
+                             : tn_update_is_named(node, exit_node);
+}
+
+
+/* by its MagicDNS name, whole or up to the first dot, or an own address */
+static bool
+tn_update_is_named(const tn_netmap_node_t *node, const char *name)
+{
+    size_t   i, len;
+    tn_ip_t  ip;
+
+    if (name == NULL || name[0] == '\0') {
+        return false;
+    }
+
+    len = strlen(name);
+
+    if (node->name != NULL && strncasecmp(node->name, name, len) == 0
+        && (node->name[len] == '.' || node->name[len] == '\0'))
+    {
+        return strchr(name, '.') == NULL || node->name[len] == '\0'
+               || node->name[len + 1] == '\0';
+    }
+
+    if (tn_ip_parse(&ip, name, len) != TN_OK) {
+        return false;
+    }
+
+    for (i = 0; i < node->naddresses; i++) {
+        if (tn_ip_equal(&ip, &node->addresses[i].ip)) {
+            return true;
+        }
+    }
+
+    return false;
 }
 
 

@@ -82,7 +82,8 @@ typedef struct {
  * the whole netmap.  NULL when out of memory.
  */
 tn_update_t *tn_update_create(const tn_netmap_t *netmap,
-    const tn_netmap_changes_t *changes, bool accept_routes);
+    const tn_netmap_changes_t *changes, bool accept_routes,
+    const char *exit_node);
 
 /* NULL is allowed */
 void tn_update_free(tn_update_t *update);

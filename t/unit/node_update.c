@@ -67,6 +67,19 @@ find(const tn_update_t *update, int64_t id)
 }
 
 
+/* what of peer 2 is allowed when this exit node was chosen */
+
+static void
+test_exit(const char *chosen, long long allowed, const char *name)
+{
+    tn_update_t  *update;
+
+    update = tn_update_create(netmap, NULL, false, chosen);
+    is_int(find(update, 2)->nallowed, allowed, name);
+    tn_update_free(update);
+}
+
+
 static void
 test_whole(void)
 {
@@ -76,7 +89,7 @@ test_whole(void)
 
     ok(apply(first_map), "the first map");
 
-    update = tn_update_create(netmap, NULL, false);
+    update = tn_update_create(netmap, NULL, false, NULL);
     ok(update != NULL && update->full, "an update of all");
     is_int(update->npeers, 2, "two peers");
     ok(update->has_self, "the node itself");
@@ -94,10 +107,17 @@ test_whole(void)
        && update->caps[0].caps == bits, "the list says the same");
     tn_update_free(update);
 
-    update = tn_update_create(netmap, NULL, true);
+    update = tn_update_create(netmap, NULL, true, NULL);
     is_int(find(update, 2)->nallowed, 3,
            "with routes: the subnet too, the default route never");
     tn_update_free(update);
+
+    test_exit("a", 3, "the exit node, by its name");
+    test_exit("a.t", 3, "by its whole name");
+    test_exit("100.64.0.2", 3, "by an address");
+    test_exit("b", 2, "another one is chosen");
+    test_exit("a.tt", 2, "another name that begins alike");
+    test_exit("", 2, "no exit node");
 }
 
 
@@ -108,26 +128,26 @@ test_changes(void)
 
     ok(apply("{\"PeersChangedPatch\":[{\"NodeID\":3,\"Online\":true}]}"),
        "a peer comes online");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->npeers == 0 && !update->full && update->rules == NULL
        && !update->has_self, "which packets do not feel");
     tn_update_free(update);
 
     ok(apply("{\"PeersChangedPatch\":[{\"NodeID\":3,\"CapMap\":"
              "{\"example.com/cap/x\":null}}]}"), "a peer gets the capability");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->npeers == 1 && update->peers[0].caps != 0,
        "it is told with its bit");
     ok(update->rules == NULL, "the rules stay");
     tn_update_free(update);
 
     ok(apply("{\"PeersRemoved\":[2]}"), "a peer goes");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->nremoved == 1 && update->removed[0] == 2, "and is removed");
     tn_update_free(update);
 
     ok(apply("{\"PacketFilter\":[]}"), "the filter is emptied");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->rules != NULL && update->ncaps == 0,
        "an empty set is a set: it denies");
     tn_update_free(update);
@@ -143,7 +163,7 @@ test_orders(void)
              "\",\"Addresses\":[\"100.64.0.1/32\"],\"CapMap\":{"
              "\"only-tcp-443\":null,\"debug-disable-upnp\":null}}}"),
        "control gives orders");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->has_self && update->knobs.only_tcp_443 && update->no_upnp
        && !update->random_port, "they are told, and no other");
     tn_update_free(update);
@@ -151,7 +171,7 @@ test_orders(void)
     ok(apply("{\"Node\":{\"ID\":1,\"Name\":\"me.t.\",\"Key\":\"" KEY_ME
              "\",\"Addresses\":[\"100.64.0.1/32\"]}}"),
        "control takes them back");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->has_self && !update->knobs.only_tcp_443 && !update->no_upnp,
        "which is told too");
     tn_update_free(update);
@@ -179,18 +199,18 @@ test_relay(void)
     ok(apply(RELAY_RULE("100.64.0.3", "100.64.0.1/32",
                         "tailscale.com/cap/relay")),
        "a peer is granted places on our relay");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->ncaps == 1 && update->caps[0].id == 3
        && update->caps[0].relay, "which is told with the rules");
     tn_update_free(update);
 
-    update = tn_update_create(netmap, NULL, false);
+    update = tn_update_create(netmap, NULL, false, NULL);
     ok(find(update, 3)->relay, "and with the peer");
     tn_update_free(update);
 
     for (i = 0; i < tn_nelems(others); i++) {
         ok(apply(others[i]), "a grant to or for somebody else, case %zu", i);
-        update = tn_update_create(netmap, &changes, false);
+        update = tn_update_create(netmap, &changes, false, NULL);
         ok(update->rules != NULL && update->ncaps == 0, "grants it nothing");
         tn_update_free(update);
     }
@@ -198,20 +218,20 @@ test_relay(void)
     ok(apply(RELAY_RULE("100.64.0.3", "100.64.0.1/32",
                         "tailscale.com/cap/relay-target")),
        "we are granted places on the relay of a peer");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->ncaps == 1 && update->caps[0].id == 3
        && update->caps[0].relay_target && !update->caps[0].relay
        && !update->own_relay, "which is told with the rules");
     tn_update_free(update);
 
-    update = tn_update_create(netmap, NULL, false);
+    update = tn_update_create(netmap, NULL, false, NULL);
     ok(find(update, 3)->relay_target && !find(update, 3)->relay
        && !find(update, 3)->relay_capable, "and with the peer");
     tn_update_free(update);
 
     ok(apply("{\"PeersChangedPatch\":[{\"NodeID\":3,\"Cap\":121}]}"),
        "its version is one that knows of relays");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->npeers == 1 && update->peers[0].relay_capable
        && update->peers[0].relay_target, "which is told too");
     tn_update_free(update);
@@ -219,7 +239,7 @@ test_relay(void)
     ok(apply(RELAY_RULE("100.64.0.1", "100.64.0.1/32",
                         "tailscale.com/cap/relay-target")),
        "and on our own");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(update->own_relay && update->ncaps == 0, "which is told");
     tn_update_free(update);
 
@@ -229,7 +249,7 @@ test_relay(void)
        && apply(RELAY_RULE("100.64.0.3", "100.64.0.1/32",
                            "tailscale.com/cap/relay-target")),
        "a peer that tailnet lock does not cover");
-    update = tn_update_create(netmap, NULL, false);
+    update = tn_update_create(netmap, NULL, false, NULL);
     ok(!find(update, 3)->relay_target, "is granted nothing");
     tn_update_free(update);
 
@@ -262,14 +282,14 @@ test_unsigned(void)
     ok(!netmap->unsigned_reached, "a filter that lets all peers in");
 
     (void) apply(peer);
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(netmap->unsigned_reached && update->rules != NULL,
        "an unsigned peer comes that it lets in: other rules are in force");
     ok(update->rules->nmatches[1] == 0, "none");
     tn_update_free(update);
 
     (void) apply(filters[1]);
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(!netmap->unsigned_reached && update->rules != NULL
        && update->rules->nmatches[1] != 0,
        "a filter that does not let it in counts");
@@ -279,7 +299,7 @@ test_unsigned(void)
     ok(netmap->unsigned_reached, "one that does is refused");
 
     (void) apply("{\"PeersRemoved\":[4]}");
-    update = tn_update_create(netmap, &changes, false);
+    update = tn_update_create(netmap, &changes, false, NULL);
     ok(!netmap->unsigned_reached && update->rules != NULL,
        "until the peer is gone");
     tn_update_free(update);
