@@ -34,7 +34,9 @@ my $nginx = $lab->nginx(host => $web, module => 1);
 
 $nginx->configure(
     main => "worker_processes 1;\n"
-            . $nginx->tailnet_block($control, $tailnet->{auth_key}),
+            . $nginx->tailnet_block($control, $tailnet->{auth_key})
+            . 'tailnet guest { control_url ' . $control->url . '; '
+            . 'state %%STATE%%/guest; tls_trusted_certificate %%CA%%; }',
     http => <<"HTTP");
     server {
         listen 80 tailnet=home;
@@ -66,7 +68,8 @@ ok(eval { $lab->wait_for(20, 'a whole report', sub {
     $report = eval { JSON::PP->new->decode($r->{body}) } or return;
     my $node = $report->{nodes}[0];
     my %peer = map { $_->{name} => $_ } @{$node->{peers} // []};
-    ($node->{state} // '') eq 'running' && @{$node->{netcheck}{latencies} // []}
+    ($report->{nodes}[1]{state} // '') eq 'needs login'
+        && ($node->{state} // '') eq 'running' && @{$node->{netcheck}{latencies} // []}
         && ($peer{'peer.lab.test.'}{path}{kind} // '') eq 'direct';
 }) }, 'the report is complete') or diag(explain($report), $nginx->error_log);
 
@@ -100,6 +103,7 @@ $metrics = $r->{body};
 like($r->{headers}, qr{^Content-Type: text/plain; version=0\.0\.4}mi,
      'metrics: type');
 like($metrics, qr/^tailnet_node_up\{node="home"\} 1$/m, 'the node is up');
+like($metrics, qr/^tailnet_node_up\{node="guest"\} 0$/m, 'the other is not');
 like($metrics, qr/^tailnet_peer_received_bytes_total\{node="home",
      peer="peer\.lab\.test\.",peer_id="\w+"\}\ [1-9]\d*$/mx, 'traffic');
 like($metrics, qr/^tailnet_peers\{node="home",state="online"\} 2$/m,
@@ -133,6 +137,11 @@ like($r->{headers}, qr{^Content-Security-Policy: default-src 'none';}mi,
 like($r->{headers}, qr{^Cache-Control: no-store\r$}mi, 'not stored');
 like($page, qr{<h2>web\.lab\.test</h2><span class="pill ok">running}, 'name');
 
+my $login = quotemeta($control->url) . '/register/[\w-]+';
+
+like($page, qr{Sign in at <a rel="noreferrer" href="($login)">\1</a>},
+     'where to sign the other one in');
+
 my $head = $infra->get($url, args => ['-I']);
 is($head->{status}, 200, 'HEAD');
 
@@ -144,7 +153,7 @@ SKIP: {
     my @browser = ('timeout', 60, $chromium, qw(--headless --no-sandbox
         --disable-gpu --hide-scrollbars --disable-dev-shm-usage --no-first-run
         --disable-background-networking),
-        '--window-size=1160,660', '--user-data-dir=' . $lab->path('chromium'));
+        '--window-size=1160,900', '--user-data-dir=' . $lab->path('chromium'));
 
     my (undef, $dom) = $infra->capture(@browser, '--dump-dom', $url);
     like($dom, qr{<title>nginx on the tailnet</title>.*<td>.*peer<br>}s,

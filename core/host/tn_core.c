@@ -519,6 +519,11 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
         order->udp6 = -1;
         order->share = -1;
 
+        if (!slot->stack) {
+            tn_problems_note(tn_node_problems(slot->node), TN_LOG_ERR,
+                             order->msg.text, strlen(order->msg.text));
+        }
+
     } else {
         tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
                slot->name);

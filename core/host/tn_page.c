@@ -208,6 +208,13 @@ page_facts(tn_text_t *text, const json_t *node, int64_t wall)
 
     netcheck = json_object_get(node, "netcheck");
 
+    if (*page_text(node, "name") == '\0') {
+
+        /* control has not said who it is */
+
+        return;
+    }
+
     tn_text_add(text, "<dl>\n");
 
     page_fact(text, "Addresses");
