@@ -87,6 +87,7 @@ tn_control_create(const tn_control_conf_t *conf, const tn_control_ops_t *ops,
     tn_timer_init(&c->url_timer, tn_control_url_timeout, c);
     tn_timer_init(&c->keep_timer, tn_control_keep_due, c);
     tn_timer_init(&c->lock_timer, tn_control_lock_due, c);
+    tn_timer_init(&c->mint_timer, tn_control_mint_timeout, c);
 
     failed = false;
 
@@ -575,6 +576,7 @@ tn_control_set_auth_key(tn_control_t *c, const char *auth_key)
     }
 
     c->auth_key = copy;
+    tn_control_mint_drop(c);
 
     if (copy == NULL
         || (c->state != TN_CONTROL_NEEDS_LOGIN && !tn_control_rotating(c)))
@@ -593,7 +595,7 @@ tn_control_set_auth_key(tn_control_t *c, const char *auth_key)
         c->attempts = 0;
         tn_control_timer(c, &c->retry_timer, 0);
 
-    } else if (c->registering != NULL) {
+    } else if (c->phase == TN_CONTROL_REGISTERING || c->registering != NULL) {
         tn_control_call_cancel(&c->registering);
         tn_control_session_register(c);
     }
@@ -871,6 +873,7 @@ tn_control_teardown(tn_control_t *c)
     tn_timer_cancel(c->timers, &c->update_timer);
     tn_timer_cancel(c->timers, &c->alive_timer);
     tn_timer_cancel(c->timers, &c->lock_timer);
+    tn_control_mint_drop(c);
 
     for (kind = 0; kind < TN_DIAL_NKINDS; kind++) {
         tn_control_dial_close(c, kind);

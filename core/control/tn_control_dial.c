@@ -35,8 +35,6 @@ static void tn_control_dial_key(tn_control_t *c);
 static void tn_control_dial_race(tn_control_t *c);
 static void tn_control_ports(const tn_url_t *url, bool tls_only,
     uint16_t *plain, uint16_t *tls);
-static tn_control_dial_t *tn_control_dial_open(tn_control_t *c,
-    tn_control_dial_e kind, const tn_url_t *url);
 static void tn_control_dial_tls(tn_control_t *c);
 static void tn_control_dial_upgrade(tn_control_t *c, tn_control_dial_t *dial);
 static void tn_control_dial_error(tn_control_t *c, tn_control_dial_e kind,
@@ -125,6 +123,11 @@ tn_control_dial_connected(tn_control_t *c, tn_control_dial_e kind)
         return;
     }
 
+    if (kind == TN_DIAL_API) {
+        tn_control_mint_connected(c);
+        return;
+    }
+
     n = snprintf(text, sizeof(text),
                  "%s %s HTTP/1.1\r\n"
                  "Host: %s\r\n"
@@ -165,6 +168,11 @@ tn_control_dial_received(tn_control_t *c, tn_control_dial_e kind,
         return;
     }
 
+    if (kind == TN_DIAL_API && rc == TN_OK) {
+        tn_control_mint_received(c);
+        return;
+    }
+
     if (rc != TN_OK) {
         tn_control_dial_error(c, kind, "the answer is not HTTP, or too long");
         return;
@@ -185,6 +193,11 @@ tn_control_dial_closed(tn_control_t *c, tn_control_dial_e kind,
 
     if (kind == TN_DIAL_KEY && tn_http1_eof(&dial->http) == TN_OK) {
         tn_control_key_received(c);
+        return;
+    }
+
+    if (kind == TN_DIAL_API && tn_http1_eof(&dial->http) == TN_OK) {
+        tn_control_mint_received(c);
         return;
     }
 
@@ -379,7 +392,7 @@ tn_control_ports(const tn_url_t *url, bool tls_only, uint16_t *plain,
 }
 
 
-static tn_control_dial_t *
+tn_control_dial_t *
 tn_control_dial_open(tn_control_t *c, tn_control_dial_e kind,
     const tn_url_t *url)
 {
@@ -476,6 +489,10 @@ tn_control_dial_error(tn_control_t *c, tn_control_dial_e kind,
     tn_control_ports(&c->url, c->tls_only, &plain, &tls);
 
     switch (kind) {
+
+    case TN_DIAL_API:
+        tn_control_mint_closed(c, reason);
+        break;
 
     case TN_DIAL_KEY:
         tn_control_fail(c, "cannot fetch the key of %s: %s", c->url.host,

@@ -76,6 +76,7 @@ typedef enum {
     TN_DIAL_PLAIN,
     TN_DIAL_TLS,
     TN_DIAL_URL,                /* a HEAD for a PingRequest */
+    TN_DIAL_API,                /* an auth key is made */
     TN_DIAL_NKINDS
 } tn_control_dial_e;
 
@@ -215,6 +216,10 @@ struct tn_control_s {
     bool                     kept;      /* there is one, of kept_at */
     tn_ms_t                  kept_at;
 
+    /* an OAuth client's secret in the place of the auth key */
+    char                    *minted;    /* for the next registration */
+    char                    *mint_token;
+
     /* tailnet lock */
     tn_aums_t              *chain;     /* NULL: off, or not known yet */
     tn_control_call_t       *locking;
@@ -242,6 +247,7 @@ struct tn_control_s {
     tn_timer_t               url_timer;
     tn_timer_t               keep_timer;
     tn_timer_t               lock_timer;
+    tn_timer_t               mint_timer;
 };
 
 
@@ -286,6 +292,8 @@ uint64_t tn_control_retry_after(tn_control_t *c, const char *value);
 
 void tn_control_dial(tn_control_t *c);
 void tn_control_dial_url(tn_control_t *c, const tn_url_t *url);
+tn_control_dial_t *tn_control_dial_open(tn_control_t *c,
+    tn_control_dial_e kind, const tn_url_t *url);
 void tn_control_dial_close(tn_control_t *c, tn_control_dial_e kind);
 void tn_control_dial_connected(tn_control_t *c, tn_control_dial_e kind);
 void tn_control_dial_received(tn_control_t *c, tn_control_dial_e kind,
@@ -322,6 +330,22 @@ void tn_control_call_cancel(tn_control_call_t **call);
 
 /* the first line of a body, for people */
 const char *tn_control_answer_text(tn_control_call_t *call);
+
+/* no, and why: of control, or of who makes auth keys */
+void tn_control_register_refused(tn_control_t *c, const char *why);
+
+/* --- tn_control_mint.c: auth keys by an OAuth client's secret */
+
+/* one has to be made before there is a registration */
+bool tn_control_mint_due(const tn_control_t *c);
+/* and then that is done */
+void tn_control_mint(tn_control_t *c);
+/* what was made was used, or is not wanted */
+void tn_control_mint_drop(tn_control_t *c);
+void tn_control_mint_timeout(void *data, tn_ms_t now);
+void tn_control_mint_connected(tn_control_t *c);
+void tn_control_mint_received(tn_control_t *c);
+void tn_control_mint_closed(tn_control_t *c, const char *reason);
 
 /* --- tn_control_expiry.c: keys that expire */
 

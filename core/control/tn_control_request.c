@@ -37,6 +37,7 @@ tn_control_register_json(tn_control_t *c, tn_control_register_e kind)
     bool       rotating;
     size_t     len, sig_len;
     uint8_t   *sig, secret[TN_RESIGN_SECRET_LEN];
+    const char  *key;
 
     o = json_object();
     rotating = kind == TN_REGISTER_NEW && tn_control_rotating(c);
@@ -75,13 +76,15 @@ tn_control_register_json(tn_control_t *c, tn_control_register_e kind)
     tn_control_lock_sign(c, o, rotating ? &c->saved.next.pub
                                         : &c->saved.node.pub);
 
-    if (c->auth_key != NULL) {
-        len = tn_resign_auth_key(c->auth_key, &sig, &sig_len, secret);
+    key = c->minted ? c->minted : c->auth_key;
+
+    if (key != NULL) {
+        len = tn_resign_auth_key(key, &sig, &sig_len, secret);
         tn_wipe(secret, sizeof(secret));
         free(sig);
 
         json_object_set_new(o, "Auth",
-                            json_pack("{s:s%}", "AuthKey", c->auth_key, len));
+                            json_pack("{s:s%}", "AuthKey", key, len));
     }
 
     json_object_set_new(o, "Followup",

@@ -127,6 +127,11 @@ tn_control_session_register(tn_control_t *c)
         return;
     }
 
+    if (tn_control_mint_due(c) && c->followup == NULL) {
+        tn_control_mint(c);
+        return;
+    }
+
     text = tn_control_register_json(c, TN_REGISTER_NEW);
     c->next_sent = tn_control_rotating(c);
 
@@ -503,20 +508,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
     url = tn_json_text(o, "AuthURL");
 
     if (*error != '\0') {
-
-        if (tn_control_unrenewed(c, error)) {
-            return;
-        }
-
-        free(c->followup);
-        c->followup = NULL;
-
-        c->next_sent = false;
-
-        tn_control_refuse(c, "%s refused the registration: %s%s",
-                          c->url.host, error,
-                          c->auth_key ? " (check auth_key)" : "");
-        tn_control_needs_login(c, error);
+        tn_control_register_refused(c, error);
         return;
     }
 
@@ -608,6 +600,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
 
     free(c->old_signature);
     c->old_signature = NULL;
+    tn_control_mint_drop(c);
 
     c->expired_told = false;
     c->reregistered = c->must_register;
@@ -638,6 +631,26 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
 
     tn_control_unpoll(c);
     tn_control_session_poll(c);
+}
+
+
+void
+tn_control_register_refused(tn_control_t *c, const char *why)
+{
+    tn_control_mint_drop(c);
+
+    if (tn_control_unrenewed(c, why)) {
+        return;
+    }
+
+    free(c->followup);
+    c->followup = NULL;
+
+    c->next_sent = false;
+
+    tn_control_refuse(c, "%s refused the registration: %s%s", c->url.host,
+                      why, c->auth_key ? " (check auth_key)" : "");
+    tn_control_needs_login(c, why);
 }
 
 
