@@ -25,6 +25,8 @@
 #include "host/tn_race.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdarg.h>
@@ -89,6 +91,7 @@ struct tn_conn_s {
     tn_ms_t                timeout_ms;
     tn_ms_t                tcp_ms;      /* 0: no limit of its own */
     size_t                 out_limit;
+    int                    unsent;
     tn_tls_t              *tls;
     char                  *cert_name;
 };
@@ -113,6 +116,7 @@ static void tn_conn_read(tn_conn_t *conn);
 static ssize_t tn_conn_read_some(tn_conn_t *conn);
 static void tn_conn_write(tn_conn_t *conn);
 static tn_rc_t tn_conn_write_some(tn_conn_t *conn);
+static tn_rc_t tn_conn_put(tn_conn_t *conn, int *err);
 static tn_rc_t tn_conn_end_output(tn_conn_t *conn);
 static void tn_conn_rewatch(tn_conn_t *conn);
 static tn_rc_t tn_conn_room(tn_conn_t *conn, size_t len);
@@ -138,6 +142,7 @@ tn_conn_open(tn_loop_t *loop, tn_resolver_t *resolver,
                                           : TN_CONN_TIMEOUT_MS;
     conn->out_limit = params->out_limit ? params->out_limit
                                         : TN_CONN_OUT_LIMIT;
+    conn->unsent = params->unsent;
     conn->watch.fd = -1;
 
     tn_timer_init(&conn->deadline, tn_conn_on_deadline, conn);
@@ -360,6 +365,11 @@ tn_conn_on_race(void *data, int fd, const tn_addr_t *addr, bool resolved,
                      "%s\"%s\": %s", conn->proxy ? "proxy " : "",
                      conn->race.host, text);
         goto done;
+    }
+
+    if (conn->unsent != 0) {
+        (void) setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &conn->unsent,
+                          sizeof(int));
     }
 
     conn->watch.fd = fd;
@@ -679,8 +689,41 @@ tn_conn_write(tn_conn_t *conn)
 static tn_rc_t
 tn_conn_write_some(tn_conn_t *conn)
 {
-    int             n, err;
-    char            text[TN_TLS_TEXT];
+    int   err;
+    char  text[TN_TLS_TEXT];
+
+    switch (tn_conn_put(conn, &err)) {
+
+    case TN_OK:
+        return TN_OK;
+
+    case TN_CLOSED:
+        if (conn->ssl == NULL) {
+            tn_conn_fail(conn, TN_CONN_LOST, "writing to \"%s\": %s",
+                         conn->host, strerror(err));
+
+        } else {
+            tn_tls_error(conn->ssl, err, text);
+            tn_conn_fail(conn, TN_CONN_LOST, "writing to \"%s\": %s",
+                         conn->host, text);
+        }
+
+        return TN_AGAIN;
+
+    default:
+        return TN_AGAIN;
+    }
+}
+
+
+/*
+ * One write of what is queued.  TN_AGAIN when nothing went, TN_CLOSED for an
+ * error, errno's or SSL's, that the next call will find again.
+ */
+static tn_rc_t
+tn_conn_put(tn_conn_t *conn, int *err)
+{
+    int             n;
     ssize_t         len;
     const uint8_t  *data;
 
@@ -691,12 +734,8 @@ tn_conn_write_some(tn_conn_t *conn)
         len = send(conn->watch.fd, data, conn->out_len, MSG_NOSIGNAL);
 
         if (len == -1) {
-            if (errno != EAGAIN && errno != EINTR) {
-                tn_conn_fail(conn, TN_CONN_LOST, "writing to \"%s\": %s",
-                             conn->host, strerror(errno));
-            }
-
-            return TN_AGAIN;
+            *err = errno;
+            return errno == EAGAIN || errno == EINTR ? TN_AGAIN : TN_CLOSED;
         }
 
     } else {
@@ -708,15 +747,9 @@ tn_conn_write_some(tn_conn_t *conn)
                       (int) tn_min(conn->out_len, (size_t) INT32_MAX));
 
         if (n <= 0) {
-            err = SSL_get_error(conn->ssl, n);
-
-            if (err != SSL_ERROR_WANT_WRITE && err != SSL_ERROR_WANT_READ) {
-                tn_tls_error(conn->ssl, err, text);
-                tn_conn_fail(conn, TN_CONN_LOST, "writing to \"%s\": %s",
-                             conn->host, text);
-            }
-
-            return TN_AGAIN;
+            *err = SSL_get_error(conn->ssl, n);
+            return *err == SSL_ERROR_WANT_WRITE || *err == SSL_ERROR_WANT_READ
+                   ? TN_AGAIN : TN_CLOSED;
         }
 
         len = n;
@@ -801,6 +834,7 @@ tn_rc_t
 tn_conn_send2(tn_conn_t *conn, const void *a, size_t a_len, const void *b,
     size_t b_len)
 {
+    int       err;
     size_t    len;
     tn_rc_t   rc;
     uint8_t  *p;
@@ -817,6 +851,15 @@ tn_conn_send2(tn_conn_t *conn, const void *a, size_t a_len, const void *b,
 
     if (len == 0) {
         return TN_OK;
+    }
+
+    /* not the burst of one turn is to be cut, but what the way cannot take */
+
+    while (conn->out_len + len > conn->out_limit
+           && (conn->watch.events & TN_LOOP_WRITE) == 0
+           && tn_conn_put(conn, &err) == TN_OK)
+    {
+        /* void */
     }
 
     if (conn->out_len + len > conn->out_limit) {

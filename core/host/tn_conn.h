@@ -68,6 +68,8 @@ typedef struct {
     tn_ms_t         timeout_ms;     /* to connected(): DNS, TCP and TLS */
     tn_ms_t         tcp_ms;         /* of that DNS and TCP; 0: no own limit */
     size_t          out_limit;      /* bytes queued */
+    int             unsent;         /* more in the kernel, about; 0: as it
+                                       likes, which is much */
 
     tn_tls_t       *tls;            /* NULL: plain; must live until close */
     const char     *cert_name;      /* as `name` of tn_tls_session() */

@@ -14,6 +14,14 @@
 #define TN_DERPCONN_MOVED   16          /* of one change of the network */
 #define TN_DERPCONN_PACKET  1280        /* about, in bytes */
 
+/*
+ * What waits here and in the kernel for a relay that is slower than we are:
+ * one super-packet and half of another.  More is delay for everybody else,
+ * and what does not fit tells the senders that it is too much.
+ */
+#define TN_DERPCONN_QUEUE   (96 * 1024)
+#define TN_DERPCONN_UNSENT  (16 * 1024)
+
 /* upstream's: a relay that does not take a connection is soon left */
 #define TN_DERPCONN_TCP_MS  1500
 
@@ -257,6 +265,8 @@ derpconn_dial(tn_derpconn_t *set, uint32_t region,
     }
 
     params.ips = ips;
+    params.out_limit = TN_DERPCONN_QUEUE;
+    params.unsent = TN_DERPCONN_UNSENT;
 
     derp->set = set;
     derp->region = region;
