@@ -74,6 +74,7 @@ typedef struct {
     in_port_t                       port;
     ngx_uint_t                      family;     /* 4 or 6 */
     unsigned                        implicit:1; /* IPv6 without [::] */
+    unsigned                        funnel:1;   /* of the Internet */
     unsigned                        lwip:1;     /* its socket is AF_UNIX */
     unsigned                        capture:1;  /* for advertised routes */
     ngx_tailnet_set_pt              set[2];     /* who uses TCP, UDP */
@@ -88,6 +89,7 @@ typedef struct {
     ngx_tailnet_node_t             *node;
     unsigned                        lwip:1;
     unsigned                        udp:1;      /* with lwip */
+    unsigned                        funnel:1;
 } ngx_tailnet_opened_t;
 
 
@@ -278,6 +280,19 @@ void ngx_tailnet_listen_close(ngx_connection_t *c);
 
 /* what an old binary passed on without meaning to is not ours to close */
 void ngx_tailnet_listen_forget(ngx_cycle_t *old_cycle);
+
+
+/* ngx_tailnet_funnel.c */
+
+/*
+ * Takes "funnel" or "funnel=only" out of the arguments of a "listen".
+ * NGX_OK; NGX_DECLINED: there was none; NGX_ERROR: it was logged.
+ */
+ngx_int_t ngx_tailnet_funnel_parameter(ngx_conf_t *cf, ngx_uint_t *only);
+
+/* a connection of the core to a listener of Funnel */
+void ngx_tailnet_funnel_accepted(ngx_connection_t *c,
+    ngx_tailnet_opened_t *opened);
 
 
 /* ngx_tailnet_lwip.c */

@@ -26,6 +26,7 @@
 
 #define NGX_TAILNET_IPV4  1
 #define NGX_TAILNET_IPV6  2
+#define NGX_TAILNET_FUNNEL  4       /* of both, by the core */
 
 
 typedef struct {
@@ -38,6 +39,8 @@ typedef struct {
 } ngx_tailnet_listen_opt_t;
 
 
+static char *ngx_tailnet_listen_parse(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf, ngx_tailnet_set_pt set);
 static char *ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf, ngx_tailnet_set_pt set, ngx_tailnet_node_t *node,
     ngx_str_t *param, ngx_tailnet_listen_opt_t *opt, in_port_t port);
@@ -70,10 +73,28 @@ char *
 ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
     ngx_tailnet_set_pt set)
 {
+    char         *rv;
+    ngx_array_t  *args;
+
+    args = cf->args;
+
+    rv = ngx_tailnet_listen_parse(cf, cmd, conf, set);
+
+    cf->args = args;
+
+    return rv;
+}
+
+
+static char *
+ngx_tailnet_listen_parse(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
+    ngx_tailnet_set_pt set)
+{
     char                      *rv;
-    ngx_int_t                  rc;
+    ngx_int_t                  rc, funnel;
     ngx_str_t                 *param;
-    ngx_uint_t                 port;
+    ngx_uint_t                 port, only;
+    ngx_array_t               *args;
     ngx_tailnet_node_t        *node;
     ngx_tailnet_listen_opt_t   opt;
 
@@ -81,9 +102,22 @@ ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
         return set(cf, cmd, conf);
     }
 
+    only = 0;
+    args = cf->args;
+    funnel = ngx_tailnet_funnel_parameter(cf, &only);
+
+    if (funnel == NGX_ERROR) {
+        return NGX_CONF_ERROR;
+    }
+
     rc = ngx_tailnet_parameter(cf, &param, &node);
 
     if (rc == NGX_DECLINED) {
+
+        /* "funnel" alone is nothing that we know */
+
+        cf->args = args;
+
         return set(cf, cmd, conf);
     }
 
@@ -91,6 +125,19 @@ ngx_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
         || ngx_tailnet_listen_capture(cf, node, &opt) != NGX_OK)
     {
         return NGX_CONF_ERROR;
+    }
+
+    if (funnel == NGX_OK) {
+
+        if (opt.udp || opt.capture) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "parameter \"funnel\" of \"listen\" is for "
+                               "TCP to the node itself only");
+            return NGX_CONF_ERROR;
+        }
+
+        opt.families = only ? NGX_TAILNET_FUNNEL
+                            : opt.families|NGX_TAILNET_FUNNEL;
     }
 
     for (port = opt.first; port <= opt.last; port++) {
@@ -117,7 +164,10 @@ ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
     ngx_uint_t             family;
     ngx_tailnet_listen_t  *tl;
 
-    for (family = NGX_TAILNET_IPV4; family <= NGX_TAILNET_IPV6; family <<= 1) {
+    for (family = NGX_TAILNET_IPV4;
+         family <= NGX_TAILNET_FUNNEL;
+         family <<= 1)
+    {
 
         if (!(opt->families & family)) {
             continue;
@@ -129,7 +179,9 @@ ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
             return NGX_CONF_ERROR;
         }
 
-        if (family == NGX_TAILNET_IPV4 || opt->families == NGX_TAILNET_IPV6) {
+        if (family != NGX_TAILNET_IPV6
+            || !(opt->families & NGX_TAILNET_IPV4))
+        {
             tl->implicit = 0;
         }
 
@@ -337,7 +389,8 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 
     p = ngx_sprintf(p, "unix:tailnet/%V/%s%s:%ui", &node->name,
                     capture ? "any/" : "",
-                    (family == NGX_TAILNET_IPV4) ? "0.0.0.0" : "[::]",
+                    (family == NGX_TAILNET_FUNNEL) ? "funnel"
+                    : (family == NGX_TAILNET_IPV4) ? "0.0.0.0" : "[::]",
                     (ngx_uint_t) port);
     *p = '\0';
 
@@ -356,7 +409,8 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     tl->path = path;
     tl->node = node;
     tl->port = port;
-    tl->family = (family == NGX_TAILNET_IPV4) ? 4 : 6;
+    tl->family = (family == NGX_TAILNET_IPV6) ? 6 : 4;
+    tl->funnel = (family == NGX_TAILNET_FUNNEL);
     tl->implicit = 1;
     tl->lwip = 0;
     tl->capture = capture ? 1 : 0;
@@ -470,7 +524,8 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     ngx_memcpy(msg.node, tl->node->name.data, tl->node->name.len);
 
     msg.family = (uint16_t) tl->family;
-    msg.proto = (ls->type == SOCK_DGRAM) ? TN_IPC_UDP : TN_IPC_TCP;
+    msg.proto = tl->funnel ? TN_IPC_INGRESS
+                : (ls->type == SOCK_DGRAM) ? TN_IPC_UDP : TN_IPC_TCP;
     msg.port = tl->port;
     msg.worker = (uint16_t) ls->worker;
     msg.backlog = ls->backlog;
@@ -487,6 +542,13 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
                       &tl->node->name, text, &tl->path);
 
         return NGX_DECLINED;
+    }
+
+    if (tl->funnel) {
+        ls->fd = fd;
+        ls->open = 1;
+        ngx_tailnet_lwip_listen(ls);
+        return NGX_OK;
     }
 
     if (ngx_tailnet_lwip_is(fd)) {
@@ -657,6 +719,7 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
 
         opened[i].handler = ls->handler;
         opened[i].lwip = tl->lwip;
+        opened[i].funnel = tl->funnel;
         opened[i].udp = (ls->type == SOCK_DGRAM);
         ls->handler = ngx_tailnet_listen_accepted;
 
@@ -678,6 +741,11 @@ ngx_tailnet_listen_accepted(ngx_connection_t *c)
     ngx_tailnet_opened_t  *opened;
 
     opened = ngx_tailnet_listen_opened(c->listening);
+
+    if (opened && opened->funnel) {
+        ngx_tailnet_funnel_accepted(c, opened);
+        return;
+    }
 
     if (opened
         && (!opened->lwip || ngx_tailnet_lwip_names(c) == NGX_OK)

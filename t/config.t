@@ -135,6 +135,16 @@ my @bad = (
      '"ssl_certificate" with $tailnet_certificate needs a "tailnet" block, '
      . 'used by the server', 5],
 
+    # funnel
+
+    ['funnel: another word', server('listen 443 tailnet funnel=yes;'),
+     'invalid parameter "funnel=yes" of "listen", "funnel" or "funnel=only" '
+     . 'expected', 5],
+    ['funnel: twice', server('listen 443 tailnet funnel funnel=only;'),
+     'duplicate parameter "funnel=only" of "listen"', 5],
+    ['funnel: without tailnet', server('listen 127.0.0.1:443 funnel;'),
+     'invalid parameter "funnel"', 5],
+
     # control_url
 
     ['control_url: scheme', node('control_url ftp://example.com;'),
@@ -460,6 +470,11 @@ server { listen 80 tailnet; listen 8443 tailnet=home; server_name a; }
              listen [::]:82 tailnet ipv6only=on; }
     server { listen [::]:83 tailnet ipv6only=off; }
     server { listen 127.0.0.1:1; listen 127.0.0.2:80; }
+SERVERS
+    ['funnel', http(<<'SERVERS')],
+server { listen 443 tailnet funnel default_server; server_name a; }
+    server { listen 443 funnel tailnet=home; server_name b; }
+    server { listen 0.0.0.0:444 tailnet funnel=only reuseport backlog=10; }
 SERVERS
     ['parameters of listen', server(
         'listen 80 default_server backlog=100 rcvbuf=64k sndbuf=64k deferred '

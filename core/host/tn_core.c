@@ -17,6 +17,7 @@
 #include "host/tn_dial.h"
 #include "host/tn_logfile.h"
 #include "host/tn_node.h"
+#include "host/tn_funnel.h"
 #include "host/tn_nodeapi.h"
 #include "host/tn_lwnet.h"
 #include "host/tn_members.h"
@@ -56,6 +57,7 @@ typedef struct {
     tn_node_t          *node;
     tn_pool_t          *pool;
     tn_nodeapi_t       *api;
+    tn_funnel_t        *funnel;
     tn_lwnet_table_t   *lwip;       /* or NULL: it never had that stack */
     bool                by_lwip;    /* it has it now */
     bool                stack;      /* there is a TUN */
@@ -103,6 +105,7 @@ static void core_end(core_t *core);
 static void core_node_addresses(void *data, tn_node_t *node,
     const tn_ip_t *ips, size_t n);
 static void core_node_peers(void *data, tn_node_t *node);
+static void core_node_self(void *data, tn_node_t *node);
 static void core_node_ended(void *data, tn_node_t *node);
 
 static bool core_tool_node(void *data, size_t i, const char **name,
@@ -124,6 +127,7 @@ static void core_settled(void *data, tn_ms_t now);
 static const tn_node_ops_t  core_node_ops = {
     core_node_addresses,
     core_node_peers,
+    core_node_self,
     core_node_ended
 };
 
@@ -283,6 +287,14 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
     case TN_IPC_CORE_LISTEN:
         slot = core_slot(core, msg->listen.node);
 
+        if (slot != NULL && msg->listen.proto == TN_IPC_INGRESS) {
+            if (count == 1) {
+                tn_funnel_listen(slot->funnel, msg->listen.port, fds[0]);
+            }
+
+            return true;
+        }
+
         if (slot != NULL && slot->lwip != NULL && count == 1
             && tn_lwnet_table_listen(slot->lwip, msg->listen.proto,
                                      msg->listen.port, msg->listen.family,
@@ -298,6 +310,11 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
 
     case TN_IPC_CORE_UNLISTEN:
         slot = core_slot(core, msg->listen.node);
+
+        if (slot != NULL && msg->listen.proto == TN_IPC_INGRESS) {
+            tn_funnel_listen(slot->funnel, msg->listen.port, -1);
+            return true;
+        }
 
         if (slot != NULL && slot->lwip != NULL) {
             tn_lwnet_table_unlisten(slot->lwip, msg->listen.proto,
@@ -390,6 +407,14 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
 
     slot->core = core;
     memcpy(slot->name, msg->node.name, sizeof(slot->name));
+    slot->funnel = tn_funnel_create(&core->loop, slot->name, core->log);
+
+    if (slot->funnel == NULL) {
+        free(slot);
+        core_order_free(order);
+        goto nomem;
+    }
+
     tn_defer_init(&slot->reap, core_slot_reap, slot);
     tn_list_push(&core->slots, &slot->link);
 
@@ -488,7 +513,8 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     if (slot->pool != NULL && slot->stack) {
         slot->api = tn_nodeapi_create(&core->loop, slot->pool,
                                       slot->by_lwip ? slot->lwip : NULL,
-                                      NULL, slot, slot->name, core->log);
+                                      &tn_funnel_ops, slot->funnel,
+                                      slot->name, core->log);
     }
 
     memset(&conf, 0, sizeof(conf));
@@ -546,6 +572,7 @@ core_slot_reap(void *data)
     tn_tools_forget(core->tools, slot->node);
     tn_nodeapi_destroy(slot->api);
     slot->api = NULL;
+    tn_funnel_node(slot->funnel, NULL);
     tn_node_free(slot->node);
     slot->node = NULL;
 
@@ -578,6 +605,7 @@ core_slot_free(core_slot_t *slot)
     tn_loop_undefer(&slot->reap);
     tn_tools_forget(slot->core->tools, slot->node);
     tn_nodeapi_destroy(slot->api);
+    tn_funnel_destroy(slot->funnel);
     tn_node_free(slot->node);
 
     if (slot->pool != NULL) {
@@ -685,6 +713,15 @@ core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
     }
 
     tn_dial_retry(slot->core->dial);
+}
+
+
+static void
+core_node_self(void *data, tn_node_t *node)
+{
+    core_slot_t *slot = data;
+
+    tn_funnel_node(slot->funnel, node);
 }
 
 

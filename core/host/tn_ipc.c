@@ -53,7 +53,8 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_MEMBERS] = sizeof(tn_ipc_members_t),
     [TN_IPC_CERT] = sizeof(tn_ipc_cert_t),
     [TN_IPC_CERT_SET] = sizeof(tn_ipc_cert_set_t),
-    [TN_IPC_CORE_UNLISTEN] = sizeof(tn_ipc_listen_t)
+    [TN_IPC_CORE_UNLISTEN] = sizeof(tn_ipc_listen_t),
+    [TN_IPC_FUNNEL] = sizeof(tn_ipc_funnel_t)
 };
 
 
@@ -336,6 +337,7 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
 
     case TN_IPC_CORE_SETUP:
     case TN_IPC_CERT_SET:
+    case TN_IPC_FUNNEL:
         return true;
 
     case TN_IPC_CERT:

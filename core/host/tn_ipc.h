@@ -111,6 +111,9 @@ typedef enum {
     /* supervisor -> core, no answer: nobody accepts them any more */
     TN_IPC_CORE_UNLISTEN,       /* tn_ipc_listen_t */
 
+    /* core -> nginx worker, to its listener: a Funnel connection */
+    TN_IPC_FUNNEL,              /* tn_ipc_funnel_t + the connection */
+
     TN_IPC_TYPES
 } tn_ipc_type_e;
 
@@ -193,8 +196,9 @@ typedef struct {
 } tn_ipc_node_msg_t;
 
 
-#define TN_IPC_TCP  1
-#define TN_IPC_UDP  2
+#define TN_IPC_TCP      1
+#define TN_IPC_UDP      2
+#define TN_IPC_INGRESS  3           /* TCP that comes through Funnel */
 
 /*
  * of a listener: for addresses that are not the node's own but routes that it
@@ -440,6 +444,15 @@ typedef struct {
 } tn_ipc_cert_set_t;
 
 
+typedef struct {
+    tn_ipc_head_t  head;
+    tn_addr_t      client;      /* on the Internet */
+    tn_addr_t      local;       /* the node's, with the port it wanted */
+    tn_addr_t      relay;       /* the peer that passed it on */
+    uint16_t       unused[3];
+} tn_ipc_funnel_t;
+
+
 typedef union {
     tn_ipc_head_t        head;
     tn_ipc_reply_t       reply;
@@ -465,6 +478,7 @@ typedef union {
     tn_ipc_members_t     members;
     tn_ipc_cert_t        cert;
     tn_ipc_cert_set_t    cert_set;
+    tn_ipc_funnel_t      funnel;
 } tn_ipc_msg_t;
 
 

@@ -849,6 +849,7 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
 
     if (changes->what & (TN_NETMAP_SELF|TN_NETMAP_DNS)) {
         tn_nodecert_netmap(node->certs, netmap);
+        node->ops->self(node->data, node);
     }
 
     if (changes->what & TN_NETMAP_PEERS) {

@@ -31,6 +31,9 @@ typedef struct {
     /* peers came, went or changed */
     void  (*peers)(void *data, tn_node_t *node);
 
+    /* what control says of this node itself changed */
+    void  (*self)(void *data, tn_node_t *node);
+
     /* what was begun by tn_node_end() is done; tn_node_free() may be called,
      * but not from inside */
     void  (*ended)(void *data, tn_node_t *node);

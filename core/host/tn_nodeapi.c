@@ -803,6 +803,15 @@ nodeapi_ingress(nodeapi_conn_t *conn, const tn_peerapi_request_t *request)
     ingress.relay = conn->remote;
     ingress.local = conn->local;
 
+    /* one family for nginx, whose listener has one */
+
+    if (!tn_ip_is_none(&api->listener[0].addr.ip)) {
+        ingress.local.ip = api->listener[0].addr.ip;
+
+    } else {
+        (void) tn_ip_parse(&ingress.local.ip, "0.0.0.0", 7);
+    }
+
     why = tn_peerapi_ingress(request, &ingress.client, ingress.name,
                              &ingress.local.port);
 

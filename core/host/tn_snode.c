@@ -274,6 +274,10 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip,
     tn_ipc_listen_t       req;
     tn_snode_listener_t  *listener;
 
+    /* what comes through Funnel is passed on by the core in any case */
+
+    lwip |= conf->proto == TN_IPC_INGRESS;
+
     listener = tn_snode_find(node, conf, lwip);
 
     if (listener) {

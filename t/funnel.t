@@ -1,0 +1,239 @@
+#!/usr/bin/perl
+
+# Funnel: clients of the Internet reach nginx through a relay, which is a
+# program over a real tailscaled, and are to nginx who they are. What a relay
+# may not ask for, and what control is told.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::MD5 qw(md5_hex);
+use Test::More;
+use Time::HiRes qw(time sleep);
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+my $lab = Tailnet::Lab->new;
+my $tailnet = $lab->small_tailnet(testcontrol => 1);
+my ($peer, $web, $infra, $control) = @{$tailnet}{qw(peer web infra control)};
+my $nginx = $lab->nginx(host => $web, module => 1);
+
+my ($cert, $key) = $lab->ca->issue($nginx->prefix, 'web.lab.test');
+my $https = <<"HTTP";
+    ssl_certificate     $cert;
+    ssl_certificate_key $key;
+
+    server {
+        listen 127.0.0.1:7000;
+        client_max_body_size 0;
+        location / { return 200 \$content_length; }
+    }
+    server {
+        %s
+        client_max_body_size 0;
+
+        location / {
+            return 200 "\$remote_addr \$server_addr:\$server_port \$tailnet_funnel \$tailnet_ingress_addr [\$tailnet_peer] \$server_protocol";
+        }
+        location /members { tailnet_allow all; tailnet_deny all; try_files /page =404; }
+        location /all { tailnet_allow funnel; tailnet_deny all; try_files /page =404; }
+        location /files/ { alias html/; }
+        location /slow/ { alias html/; limit_rate 4m; }
+        location /post { proxy_pass http://127.0.0.1:7000; }
+    }
+    server {
+        listen 8080 tailnet=home%s;
+        return 200 "only \$tailnet_funnel";
+    }
+HTTP
+my $main = $nginx->tailnet_block($control, $tailnet->{auth_key});
+my $stream = <<"STREAM";
+    server {
+        listen 8081 tailnet=home funnel;
+        proxy_pass 127.0.0.1:7001;
+    }
+    server {
+        listen 10000 tailnet=home funnel;
+        return port;
+    }
+STREAM
+
+my $on = sprintf $https, "listen 443 ssl http2 tailnet=home funnel;",
+    ' funnel=only';
+my $off = sprintf $https, "listen 443 ssl http2 tailnet=home;", '';
+
+$nginx->configure(main => $main, http => $on, stream => $stream);
+$nginx->write('html/page', 'a page');
+$nginx->write('html/big', join '', map { chr rand 256 } 1 .. 8 << 20);
+my $digest = md5_hex($lab->read_file($nginx->prefix . '/html/big'));
+
+$nginx->start;
+
+my $node = $peer->wait_peer('web', 20);
+my ($ip) = grep { !/:/ } @{$node->{TailscaleIPs}};
+
+# A port more than testcontrol allows by itself, and not 10000.
+
+my $self = $control->node('web');
+$control->call(POST => "/cap-map?node=$self->{Key}", {
+    https => undef, funnel => undef,
+    'https://tailscale.com/cap/funnel-ports?ports=443,8080-8090' => undef,
+});
+
+ok($nginx->wait_error_log(10, qr/Funnel to port 8081 is on/), 'Funnel is on');
+ok($nginx->wait_error_log(10, qr/no Funnel to port 10000: Funnel does not/),
+   'not to every port');
+
+ok(eval { $lab->wait_for(10, 'control to know', sub {
+    $control->node('web')->{Hostinfo}{IngressEnabled}
+}) }, 'control is told');
+ok(!$control->node('web')->{Hostinfo}{WireIngress}, 'what it is');
+
+my $urls = $lab->wait_for(10, 'the PeerAPI to be announced', sub {
+    my $u = $peer->peer('web')->{PeerAPIURL};
+    ref $u && @$u == 2 ? $u : undef;
+});
+my ($url4) = grep { !/\[/ } @$urls;
+my ($api4, $api6) = map { s{^http://}{}r } $url4, grep { /\[/ } @$urls;
+
+my $relays = 0;
+
+sub relay {
+    my ($port, $target, %opt) = @_;
+
+    my $p = $peer->host->start('ingress-' . ++$relays,
+        [$lab->bin('ingress'), "-listen=:$port", '-peerapi',
+         $opt{api} // $api4, "-target=$target",
+         $opt{src} ? "-src=$opt{src}" : ()]);
+    $p->wait_until(5, 'the port', sub { $peer->host->accepts($port) });
+
+    return $p;
+}
+
+my $relay_ip = $peer->host->ip4;
+my $relay4 = relay(4443, 'web.lab.test:443');
+relay(4446, 'WEB.lab.test.:443', api => $api6);
+relay(4480, 'web.lab.test:8080');
+relay(4481, 'web.lab.test:8081');
+relay(4400, 'web.lab.test:10000');
+relay(4401, 'web.lab.test:4444');
+relay(4402, 'www.lab.test:443');
+relay(4403, 'web.lab.test:443', src => '100.64.0.9:1000');
+
+sub get {
+    my ($path, %opt) = @_;
+    my $port = delete $opt{port} // 4443;
+
+    return $infra->get("https://web.lab.test:$port$path",
+        cacert => $lab->ca->cert, resolve => "web.lab.test:$port:$relay_ip",
+        timeout => 20, %opt);
+}
+
+my $from = $infra->ip4;
+my $relay = $peer->ip4;
+
+is(get('/', args => ['--http1.1'])->{body},
+   "$from $ip:443 1 $relay [] HTTP/1.1", 'by HTTP/1.1') or diag $relay4->log;
+is(get('/', args => ['--http2'])->{body},
+   "$from $ip:443 1 $relay [] HTTP/2.0", 'by HTTP/2');
+like(get('/', port => 4446)->{body}, qr/^\Q$from $ip:443\E 1 fd/,
+     'through the PeerAPI of IPv6');
+is(get('/members')->{status}, 403, 'no member of the tailnet');
+is(get('/all')->{body}, 'a page', 'unless Funnel is let in');
+
+my $direct = $peer->get("https://web.lab.test/", cacert => $lab->ca->cert,
+                        resolve => "web.lab.test:443:$ip");
+like($direct->{body}, qr/^\Q$relay $ip:443\E 0? *\[?.*\[peer\]/,
+     'the tailnet comes as ever') or diag $direct->{error};
+
+is($infra->get("http://$relay_ip:4480/")->{body}, 'only 1', 'a port for it');
+ok(!$peer->get("http://$ip:8080/", timeout => 2)->{ok},
+   'which the tailnet has not');
+
+my $r = get('/files/big');
+is(md5_hex($r->{body}), $digest, 'a large body down');
+$r = get('/post', args => ['--data-binary',
+                           '@' . $nginx->prefix . '/html/big']);
+is($r->{body}, 8 << 20, 'and up') or diag $r->{error};
+
+# Many at a time.
+
+my (undef, $many) = $infra->capture('bash', '-c', <<"SH");
+for i in \$(seq 300); do
+    curl -s -m 20 --cacert @{[$lab->ca->cert]} \\
+        --resolve web.lab.test:4443:$relay_ip https://web.lab.test:4443/all &
+done
+wait
+SH
+is($many, 'a page' x 300, 'three hundred at a time');
+
+# Refused.
+
+ok(!get('/', port => $_->[0], timeout => 3)->{ok}, $_->[1])
+    for [4402, 'another name'], [4403, 'a client of the tailnet\'s addresses'];
+ok(!$infra->get("http://$relay_ip:$_->[0]/", timeout => 3)->{ok}, $_->[1])
+    for [4400, 'a port that is not allowed'], [4401, 'a port without Funnel'];
+
+sub ask {
+    my ($method, @headers) = @_;
+    return $peer->get("$url4/v0/ingress", method => $method,
+                      headers => \@headers, timeout => 3)->{status};
+}
+
+my @good = ('Tailscale-Ingress-Src: 192.0.2.1:1000',
+            'Tailscale-Ingress-Target: web.lab.test:443');
+
+is(ask('GET', @good), 405, 'another method');
+is(ask('POST', $good[0]), 400, 'no target');
+is(ask('POST', $good[1]), 400, 'no source');
+is(ask('POST', 'Tailscale-Ingress-Src: 192.0.2.1', $good[1]), 400,
+   'a source without a port');
+is(ask('POST', $good[0], 'Tailscale-Ingress-Target: web.lab.test'), 400,
+   'a target without a port');
+is(ask('POST', @good, 'Origin: http://evil.example'), 403, 'a web page');
+
+# The core is killed under a transfer.
+
+my $out = $lab->path('slow');
+my $download = fork() // die "fork: $!";
+
+if ($download == 0) {
+    exec $infra->command('curl', '-s', '-m', 40, '-o', $out, '--cacert',
+        $lab->ca->cert, '--resolve', "web.lab.test:4443:$relay_ip",
+        'https://web.lab.test:4443/slow/big') or exit 1;
+}
+
+$lab->wait_for(10, 'the transfer', sub { (-s $out // 0) > 1 << 20 });
+my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
+    $web->pids;
+kill KILL => $core;
+waitpid $download, 0;
+is($?, 0, 'a transfer outlives the core');
+is(md5_hex($lab->read_file($out)), $digest, 'complete');
+
+is(eval { $lab->wait_for(20, 'a page', sub { get('/all', timeout => 3)->{ok} })
+       ; get('/all')->{body} }, 'a page', 'a new core takes connections');
+
+# Without it in the configuration control is told so.
+
+$nginx->configure(main => $main, http => $off, stream => '');
+$nginx->reload;
+
+ok(eval { $lab->wait_for(10, 'control to know', sub {
+    !$control->node('web')->{Hostinfo}{IngressEnabled}
+}) }, 'after a reload without Funnel it is off');
+ok(!get('/', timeout => 3)->{ok}, 'and no way in');
+
+is($nginx->quit, 0, 'nginx quits');
+
+my @alerts = grep { !/core process \d+ ended on signal 9/ }
+    $nginx->errors(qr/\[(alert|crit|emerg)\]/);
+is(@alerts, 0, 'no alerts') or diag join "\n", @alerts;
+
+done_testing();
