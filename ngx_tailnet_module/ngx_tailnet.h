@@ -45,6 +45,7 @@ typedef struct {
     ngx_str_t                       proxy;      /* secret; unset, "off" */
     ngx_flag_t                      ephemeral;
     ngx_flag_t                      accept_routes;
+    ngx_flag_t                      shields_up;
     ngx_flag_t                      port_mapping;
     ngx_int_t                       port;
     ngx_uint_t                      stack;

@@ -52,6 +52,7 @@ ngx_tailnet_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     node->ephemeral = NGX_CONF_UNSET;
+    node->shields_up = NGX_CONF_UNSET;
     node->accept_routes = NGX_CONF_UNSET;
     node->port_mapping = NGX_CONF_UNSET;
     node->be_exit_node = NGX_CONF_UNSET;
@@ -187,6 +188,7 @@ ngx_tailnet_init_node(ngx_conf_t *cf, ngx_tailnet_conf_t *tcf,
     u_char  *p;
 
     ngx_conf_init_value(node->ephemeral, 0);
+    ngx_conf_init_value(node->shields_up, 0);
     ngx_conf_init_value(node->accept_routes, 0);
     ngx_conf_init_value(node->port_mapping, 1);
     ngx_conf_init_value(node->be_exit_node, 0);

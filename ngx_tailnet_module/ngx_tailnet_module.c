@@ -72,6 +72,13 @@ static ngx_command_t  ngx_tailnet_commands[] = {
       offsetof(ngx_tailnet_node_t, ephemeral),
       NULL },
 
+    { ngx_string("shields_up"),
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      0,
+      offsetof(ngx_tailnet_node_t, shields_up),
+      NULL },
+
     { ngx_string("port"),
       NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
       ngx_tailnet_port,

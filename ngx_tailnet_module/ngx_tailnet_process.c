@@ -199,6 +199,7 @@ ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
 
     msg.flags = (node->ephemeral ? TN_IPC_EPHEMERAL : 0)
                 | (node->accept_routes ? TN_IPC_ACCEPT_ROUTES : 0)
+                | (node->shields_up ? TN_IPC_SHIELDS_UP : 0)
                 | (node->port_mapping ? 0 : TN_IPC_NO_PORT_MAP);
     msg.udp_port = (uint16_t) node->port;
     msg.stack = (uint8_t) node->stack;

@@ -235,6 +235,9 @@ my @bad = (
     ['ephemeral', node('ephemeral yes;'),
      'invalid value "yes" in "ephemeral" directive, it must be "on" or "off"',
      4],
+    ['shields_up', node('shields_up 1;'),
+     'invalid value "1" in "shields_up" directive, it must be "on" or '
+     . '"off"', 4],
     ['accept_routes', node('accept_routes 1;'),
      'invalid value "1" in "accept_routes" directive, it must be "on" or '
      . '"off"', 4],
@@ -438,6 +441,7 @@ tailnet home {
     state                   state/home;
     tags                    tag:web tag:db-2;
     ephemeral               on;
+    shields_up              off;
     port                    41641;
     stack                   kernel;
     accept_routes           on;

@@ -2,6 +2,7 @@
 
 # A real tailscaled with its shields up refuses a connection that nginx
 # opens: it fails at once, not by its timeout, and the log has the reason.
+# With shields_up it is the other way round.
 
 use strict;
 use warnings;
@@ -22,9 +23,7 @@ my $tailnet = $lab->small_tailnet;
 my ($peer, $web) = @{$tailnet}{qw(peer web)};
 my $nginx = $lab->nginx(host => $web, module => 1);
 
-$nginx->configure(
-    main => $nginx->tailnet_block($tailnet->{control}, $tailnet->{auth_key}),
-    http => <<'HTTP');
+my $http = <<'HTTP';
     upstream peer { server peer:80 tailnet=home; }
     server { listen 80 tailnet=home; }
     server {
@@ -34,6 +33,9 @@ $nginx->configure(
     }
 HTTP
 
+$nginx->configure(
+    main => $nginx->tailnet_block($tailnet->{control}, $tailnet->{auth_key}),
+    http => $http);
 $nginx->write('html/index.html', "page\n");
 $nginx->start;
 $peer->wait_peer('web', 20);
@@ -55,6 +57,24 @@ cmp_ok($took, '<', 10, 'long before the timeout');
 like($nginx->error_log,
      qr/refuses our connection to port 80 of it \(TSMP 'S'\), it is reset/,
      'with the reason in the log');
+# The other way: our shields are up, and what we open works.
+
+$peer->cli('set', '--shields-up=false');
+$nginx->configure(
+    main => $nginx->tailnet_block($tailnet->{control}, $tailnet->{auth_key},
+                                  extra => 'shields_up on;'),
+    http => $http);
+$nginx->reload;
+
+my $through = eval { $lab->wait_for(30, 'a page', sub {
+    my $r = $tailnet->{infra}->get('http://' . $web->ip4 . ':8000/',
+                                   seconds => 5);
+    $r && $r->{status} == 200 && $r->{body} }) };
+like($through // '', qr/Hello from the web server/,
+     'shields up: a page of the peer') or diag($nginx->error_log);
+ok(!eval { $peer->get('http://web/', seconds => 3)->{status} == 200 },
+   'and none for it');
+
 unlike($nginx->error_log, qr/core .*exited|\[(?:alert|emerg)\]/,
        'nothing bad in the log');
 

@@ -55,6 +55,7 @@ typedef struct {
     int                   udp6;
     uint16_t              port;         /* when sockets have to be made */
     bool                  udp_offload;
+    bool                  shields_up;
 
     /* told to the peers beside what is found; copied */
     const tn_addr_t      *static_endpoints;

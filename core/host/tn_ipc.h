@@ -161,6 +161,7 @@ typedef enum {
 #define TN_IPC_EPHEMERAL      0x0001
 #define TN_IPC_ACCEPT_ROUTES  0x0002
 #define TN_IPC_NO_PORT_MAP    0x0004
+#define TN_IPC_SHIELDS_UP     0x0008
 
 /*
  * A node's configuration.  Compared as bytes to see a change, so it is to be

@@ -560,6 +560,7 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.udp6 = node->udp6;
     conf.port = node->conf.udp_port;
     conf.udp_offload = node->udp_offload;
+    conf.shields_up = (node->conf.flags & TN_IPC_SHIELDS_UP) != 0;
     conf.static_endpoints = node->conf.static_endpoints;
     conf.nstatic = node->conf.nstatic;
     conf.relay_port = node->conf.relay_port;

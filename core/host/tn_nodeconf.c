@@ -53,6 +53,7 @@ tn_nodeconf_read(tn_nodeconf_t *nc, const tn_ipc_node_t *conf)
     control->routes = conf->routes;
     control->nroutes = conf->nroutes;
     control->ephemeral = (conf->flags & TN_IPC_EPHEMERAL) != 0;
+    control->shields_up = (conf->flags & TN_IPC_SHIELDS_UP) != 0;
     control->peer_relay = conf->relay_port != 0;
     control->os_version = nc->os.release;
     control->machine_type = nc->os.machine;

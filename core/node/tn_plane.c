@@ -120,6 +120,7 @@ tn_plane_create(const tn_plane_conf_t *conf)
         return NULL;
     }
 
+    tn_filter_set_shields(plane->filter, conf->shields_up);
     tn_coalesce_set_udp(plane->coalesce, conf->udp_offload);
 
     return plane;

@@ -85,6 +85,7 @@ typedef struct {
     tn_log_t              *log;
     tn_keypair_t           node;
     tn_keypair_t           disco;
+    bool                   shields_up;      /* nothing new comes in */
     tn_ms_t                hurry_until;     /* as tn_wg_conf_t has it */
     bool                   udp_offload;     /* the TUN takes joined UDP */
     const tn_prefix_t     *routes;          /* that the node advertises */
