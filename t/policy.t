@@ -112,6 +112,8 @@ subtest 'DERP by plain http' => sub {
     my ($a, $b) = map { $lab->host($_) } qw(a b);
     my %nginx;
 
+    my $who = join '|', map { "\$tailnet_$_" } qw(peer user_login caps);
+
     for (['a', $a, 'b'], ['b', $b, 'a']) {
         my ($name, $host, $other) = @$_;
         my $n = $nginx{$name} = $lab->nginx(host => $host, module => 1);
@@ -120,7 +122,13 @@ subtest 'DERP by plain http' => sub {
             main => $n->tailnet_block($control, $key, hostname => $name),
             http => <<"HTTP");
             upstream other { server $other:80 tailnet=home; }
-            server { listen 80 tailnet=home; return 200 "I am $name"; }
+            server {
+                listen 80 tailnet=home;
+                location = /who {
+                    return 200 "$who";
+                }
+                location / { return 200 "I am $name"; }
+            }
             server { listen 8000; location / { proxy_pass http://other; } }
 HTTP
         $host->block_udp;
@@ -132,6 +140,15 @@ HTTP
         or diag($nginx{a}->error_log);
     is($infra->wait_get('http://' . $b->ip4 . ':8000/')->{body},
        'I am a', 'b reaches a');
+
+    $control->call(POST => '/app-caps',
+                   { 'example.com/cap/x' => [{ role => 'reader' }] });
+    my $said = '';
+
+    ok(eval { $lab->wait_for(10, 'the capability', sub {
+        $said = $infra->get('http://' . $a->ip4 . ':8000/who')->{body} // '';
+        $said =~ /^a\|\S+@\S+\|\{.*"example\.com\/cap\/x":\[\{"role":"reader"\}\]/
+    }) }, 'b knows who a is and what it may') or diag($said);
 
     $_->unblock_udp for $a, $b;
     ok(eval { $nginx{a}->wait_error_log(60, qr/is direct at/) },

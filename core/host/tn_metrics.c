@@ -11,13 +11,21 @@
 #include "host/tn_text.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 
 typedef struct metric_s  metric_t;
 
-/* writes the samples of one node, or of one of its peers */
+/* whom a sample is of; the labels that say so are made once for all metrics */
+typedef struct {
+    const json_t     *node;
+    const json_t     *peer;         /* NULL: of the node */
+    char             *labels;
+} metric_who_t;
+
+/* writes the samples of one of these */
 typedef void (*metric_write_pt)(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 
 struct metric_s {
     const char       *name;
@@ -30,31 +38,33 @@ struct metric_s {
 
 
 static void metric_info(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_up(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_number(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_messages(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_home(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_latency(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_certificate(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_peers(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_online(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_path(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_path_latency(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_handshake(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
 static void metric_begin(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer);
+    const metric_who_t *who);
+static metric_who_t *metric_whom(const json_t *report, size_t *n);
+static void metric_labels(metric_who_t *who, size_t *n);
 static void metric_label(tn_text_t *text, const char *name,
     const char *value);
 static void metric_derp(tn_text_t *text, const json_t *derp);
@@ -106,12 +116,18 @@ static const metric_t  metrics[] = {
 char *
 tn_page_metrics(const json_t *report)
 {
-    size_t           i, k, m;
+    char            *done;
+    size_t           i, m, n;
     tn_text_t        text;
-    const json_t    *nodes, *node, *peers;
+    metric_who_t    *who;
     const metric_t  *metric;
 
-    nodes = json_object_get(report, "nodes");
+    who = metric_whom(report, &n);
+
+    if (who == NULL) {
+        return NULL;
+    }
+
     tn_text_init(&text);
 
     for (m = 0; m < tn_nelems(metrics); m++) {
@@ -120,85 +136,155 @@ tn_page_metrics(const json_t *report)
         tn_text_add(&text, "# HELP %s %s\n# TYPE %s %s\n", metric->name,
                     metric->help, metric->name, metric->type);
 
-        for (i = 0; i < json_array_size(nodes); i++) {
-            node = json_array_get(nodes, i);
-
-            if (!metric->of_peer) {
-                metric->write(&text, metric, node, NULL);
-                continue;
-            }
-
-            peers = json_object_get(node, "peers");
-
-            for (k = 0; k < json_array_size(peers); k++) {
-                metric->write(&text, metric, node, json_array_get(peers, k));
+        for (i = 0; i < n; i++) {
+            if (metric->of_peer == (who[i].peer != NULL)) {
+                metric->write(&text, metric, &who[i]);
             }
         }
     }
 
-    return tn_text_done(&text);
+    done = tn_text_done(&text);
+
+    for (i = 0; i < n; i++) {
+        free(who[i].labels);
+    }
+
+    free(who);
+
+    return done;
+}
+
+
+/* all nodes with their peers; NULL when out of memory */
+static metric_who_t *
+metric_whom(const json_t *report, size_t *n)
+{
+    size_t         i, k, max;
+    metric_who_t  *who;
+    const json_t  *nodes, *node, *peers;
+
+    nodes = json_object_get(report, "nodes");
+    max = json_array_size(nodes);
+
+    for (i = 0; i < json_array_size(nodes); i++) {
+        max += json_array_size(json_object_get(json_array_get(nodes, i),
+                                               "peers"));
+    }
+
+    who = calloc(max + 1, sizeof(metric_who_t));
+    if (who == NULL) {
+        return NULL;
+    }
+
+    *n = 0;
+
+    for (i = 0; i < json_array_size(nodes); i++) {
+        node = json_array_get(nodes, i);
+        peers = json_object_get(node, "peers");
+
+        who[*n].node = node;
+        who[*n].peer = NULL;
+        metric_labels(who, n);
+
+        for (k = 0; k < json_array_size(peers); k++) {
+            who[*n].node = node;
+            who[*n].peer = json_array_get(peers, k);
+            metric_labels(who, n);
+        }
+    }
+
+    return who;
+}
+
+
+/* of the last one, which is counted then; not without memory.  A peer is
+ * named by its id too: two shared ones may have one name */
+static void
+metric_labels(metric_who_t *who, size_t *n)
+{
+    tn_text_t      text;
+    metric_who_t  *last;
+
+    last = &who[*n];
+
+    tn_text_init(&text);
+    tn_text_add(&text, "node=\"");
+    tn_text_label(&text, metric_text(last->node, "node"));
+    tn_text_add(&text, "\"");
+
+    if (last->peer != NULL) {
+        metric_label(&text, "peer", metric_text(last->peer, "name"));
+        metric_label(&text, "peer_id", metric_text(last->peer, "id"));
+    }
+
+    last->labels = tn_text_done(&text);
+
+    if (last->labels != NULL) {
+        (*n)++;
+    }
 }
 
 
 static void
-metric_info(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_info(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
-    metric_begin(text, metric, node, peer);
-    metric_label(text, "name", metric_text(node, "name"));
-    metric_label(text, "tailnet", metric_text(node, "tailnet"));
-    metric_label(text, "id", metric_text(node, "id"));
-    metric_label(text, "state", metric_text(node, "state"));
+    metric_begin(text, metric, who);
+    metric_label(text, "name", metric_text(who->node, "name"));
+    metric_label(text, "tailnet", metric_text(who->node, "tailnet"));
+    metric_label(text, "id", metric_text(who->node, "id"));
+    metric_label(text, "state", metric_text(who->node, "state"));
     tn_text_add(text, "} 1\n");
 }
 
 
 static void
-metric_up(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_up(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
-    metric_begin(text, metric, node, peer);
+    metric_begin(text, metric, who);
     tn_text_add(text, "} %d\n",
-                strcmp(metric_text(node, "state"), "running") == 0
-                && json_is_true(json_object_get(node, "online")));
+                strcmp(metric_text(who->node, "state"), "running") == 0
+                && json_is_true(json_object_get(who->node, "online")));
 }
 
 
 static void
-metric_number(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_number(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
     const json_t  *value;
 
-    value = json_object_get(peer != NULL ? peer : node, metric->member);
+    value = json_object_get(who->peer != NULL ? who->peer : who->node,
+                            metric->member);
 
     if (json_is_integer(value)) {
-        metric_begin(text, metric, node, peer);
+        metric_begin(text, metric, who);
         tn_text_add(text, "} %lld\n", (long long) json_integer_value(value));
     }
 }
 
 
 static void
-metric_messages(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_messages(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
-    metric_begin(text, metric, node, peer);
+    metric_begin(text, metric, who);
     tn_text_add(text, "} %zu\n",
-                json_array_size(json_object_get(node, "messages")));
+                json_array_size(json_object_get(who->node, "messages")));
 }
 
 
 static void
-metric_home(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_home(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
     const json_t  *derp;
 
-    derp = json_object_get(node, "home_derp");
+    derp = json_object_get(who->node, "home_derp");
 
     if (derp != NULL) {
-        metric_begin(text, metric, node, peer);
+        metric_begin(text, metric, who);
         metric_derp(text, derp);
         tn_text_add(text, "} 1\n");
     }
@@ -206,18 +292,18 @@ metric_home(tn_text_t *text, const metric_t *metric, const json_t *node,
 
 
 static void
-metric_latency(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_latency(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
     size_t         i;
     const json_t  *list, *one;
 
-    list = json_object_get(json_object_get(node, "netcheck"), "latencies");
+    list = json_object_get(json_object_get(who->node, "netcheck"), "latencies");
 
     for (i = 0; i < json_array_size(list); i++) {
         one = json_array_get(list, i);
 
-        metric_begin(text, metric, node, peer);
+        metric_begin(text, metric, who);
         metric_derp(text, json_object_get(one, "derp"));
         metric_label(text, "family",
                      json_integer_value(json_object_get(one, "family")) == 4
@@ -231,19 +317,19 @@ metric_latency(tn_text_t *text, const metric_t *metric, const json_t *node,
 
 static void
 metric_certificate(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer)
+    const metric_who_t *who)
 {
     size_t         i;
     const json_t  *list, *one, *at;
 
-    list = json_object_get(node, "certificates");
+    list = json_object_get(who->node, "certificates");
 
     for (i = 0; i < json_array_size(list); i++) {
         one = json_array_get(list, i);
         at = json_object_get(one, "expires");
 
         if (json_is_integer(at)) {
-            metric_begin(text, metric, node, peer);
+            metric_begin(text, metric, who);
             metric_label(text, "name", metric_text(one, "name"));
             tn_text_add(text, "} %lld\n",
                         (long long) json_integer_value(at));
@@ -253,8 +339,8 @@ metric_certificate(tn_text_t *text, const metric_t *metric,
 
 
 static void
-metric_peers(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_peers(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
     size_t         i, n[3];
     const json_t  *peers, *online;
@@ -262,18 +348,18 @@ metric_peers(tn_text_t *text, const metric_t *metric, const json_t *node,
     static const char *const  states[] = { "online", "offline", "unknown" };
 
     memset(n, 0, sizeof(n));
-    peers = json_object_get(node, "peers");
+    peers = json_object_get(who->node, "peers");
 
     for (i = 0; i < json_array_size(peers); i++) {
         online = json_object_get(json_array_get(peers, i), "online");
         n[json_is_true(online) ? 0 : json_is_false(online) ? 1 : 2]++;
     }
 
-    n[2] += (size_t) json_integer_value(json_object_get(node,
+    n[2] += (size_t) json_integer_value(json_object_get(who->node,
                                                         "peers_left_out"));
 
     for (i = 0; i < tn_nelems(states); i++) {
-        metric_begin(text, metric, node, peer);
+        metric_begin(text, metric, who);
         metric_label(text, "state", states[i]);
         tn_text_add(text, "} %zu\n", n[i]);
     }
@@ -281,30 +367,30 @@ metric_peers(tn_text_t *text, const metric_t *metric, const json_t *node,
 
 
 static void
-metric_online(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_online(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
     const json_t  *online;
 
-    online = json_object_get(peer, "online");
+    online = json_object_get(who->peer, "online");
 
     if (online != NULL) {
-        metric_begin(text, metric, node, peer);
+        metric_begin(text, metric, who);
         tn_text_add(text, "} %d\n", json_is_true(online));
     }
 }
 
 
 static void
-metric_path(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_path(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
     const json_t  *path;
 
-    path = json_object_get(peer, "path");
+    path = json_object_get(who->peer, "path");
 
     if (path != NULL) {
-        metric_begin(text, metric, node, peer);
+        metric_begin(text, metric, who);
         metric_label(text, "kind", metric_text(path, "kind"));
 
         if (json_object_get(path, "derp") != NULL) {
@@ -318,47 +404,38 @@ metric_path(tn_text_t *text, const metric_t *metric, const json_t *node,
 
 static void
 metric_path_latency(tn_text_t *text, const metric_t *metric,
-    const json_t *node, const json_t *peer)
+    const metric_who_t *who)
 {
     const json_t  *ms;
 
-    ms = json_object_get(json_object_get(peer, "path"), "latency_ms");
+    ms = json_object_get(json_object_get(who->peer, "path"), "latency_ms");
 
     if (json_is_number(ms)) {
-        metric_begin(text, metric, node, peer);
+        metric_begin(text, metric, who);
         tn_text_add(text, "} %.6f\n", json_number_value(ms) / 1000);
     }
 }
 
 
 static void
-metric_handshake(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_handshake(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
 {
     const json_t  *seconds;
 
-    seconds = json_object_get(peer, "handshake_seconds_ago");
+    seconds = json_object_get(who->peer, "handshake_seconds_ago");
 
     if (json_is_number(seconds)) {
-        metric_begin(text, metric, node, peer);
+        metric_begin(text, metric, who);
         tn_text_add(text, "} %.3f\n", json_number_value(seconds));
     }
 }
 
 
-/* a peer is named by its id too: two shared ones may have one name */
 static void
-metric_begin(tn_text_t *text, const metric_t *metric, const json_t *node,
-    const json_t *peer)
+metric_begin(tn_text_t *text, const metric_t *metric, const metric_who_t *who)
 {
-    tn_text_add(text, "%s{node=\"", metric->name);
-    tn_text_label(text, metric_text(node, "node"));
-    tn_text_add(text, "\"");
-
-    if (peer != NULL) {
-        metric_label(text, "peer", metric_text(peer, "name"));
-        metric_label(text, "peer_id", metric_text(peer, "id"));
-    }
+    tn_text_add(text, "%s{%s", metric->name, who->labels);
 }
 
 

@@ -10,6 +10,10 @@
 #include <stdlib.h>
 
 
+/* most pieces are shorter: one pass then */
+#define TN_TEXT_GUESS  256
+
+
 static bool text_room(tn_text_t *text, size_t len);
 static void text_bytes(tn_text_t *text, const char *bytes, size_t len);
 
@@ -25,20 +29,36 @@ void
 tn_text_add(tn_text_t *text, const char *fmt, ...)
 {
     int      n;
+    size_t   room;
     va_list  args;
 
-    va_start(args, fmt);
-    n = vsnprintf(NULL, 0, fmt, args);
-    va_end(args);
-
-    if (n < 0 || !text_room(text, (size_t) n + 1)) {
+    if (!text_room(text, TN_TEXT_GUESS)) {
         text->failed = true;
         return;
     }
 
+    room = text->room - text->len;
+
     va_start(args, fmt);
-    (void) vsnprintf(text->bytes + text->len, (size_t) n + 1, fmt, args);
+    n = vsnprintf(text->bytes + text->len, room, fmt, args);
     va_end(args);
+
+    if (n >= 0 && (size_t) n >= room) {
+
+        if (!text_room(text, (size_t) n + 1)) {
+            text->failed = true;
+            return;
+        }
+
+        va_start(args, fmt);
+        n = vsnprintf(text->bytes + text->len, (size_t) n + 1, fmt, args);
+        va_end(args);
+    }
+
+    if (n < 0) {
+        text->failed = true;
+        return;
+    }
 
     text->len += (size_t) n;
 }
@@ -124,7 +144,7 @@ text_room(tn_text_t *text, size_t len)
         return true;
     }
 
-    room = tn_max(2 * text->room, text->len + len + 4096);
+    room = tn_max(2 * text->room, text->len + len);
     bytes = realloc(text->bytes, room);
 
     if (bytes == NULL) {
