@@ -312,6 +312,39 @@ check_orders(void)
 }
 
 
+/* no derper sends it today: the client obeys what it says all the same */
+static void
+check_restarting(void)
+{
+    node_t   *a, *b;
+    uint8_t   frame[TN_DERP_HEAD + 8] = { 0 };
+    world_t  *world;
+
+    world = world_create(27, 2);
+    a = world_add(world, NAT_BLOCKED);
+    b = world_add(world, NAT_BLOCKED);
+    world_meet(world, a, b);
+    world_talk(world, a, b, 15000, 100);
+
+    tn_derp_head_write(frame, TN_DERP_RESTARTING, 8);
+    frame[TN_DERP_HEAD + 2] = 3000 >> 8;
+    frame[TN_DERP_HEAD + 3] = 3000 & 0xff;
+    tn_path_derp_bytes(a->path, world->now, 1, frame, sizeof(frame));
+    ok(tn_path_derp_is_up(a->path, 1), "restarting: it is still there");
+    world_derp_kill(a, 1);
+    world_run(world, 2900);
+    ok(!tn_path_derp_is_up(a->path, 1), "not before it is told to");
+    world_run(world, 1000);
+    ok(tn_path_derp_is_up(a->path, 1), "then the relay is back");
+
+    world_derp_kill(a, 1);
+    world_run(world, 2000);
+    ok(tn_path_derp_is_up(a->path, 1), "without such a word it is at once");
+
+    world_free(world);
+}
+
+
 int
 main(void)
 {
@@ -323,6 +356,7 @@ main(void)
     check_heard();
     check_ping();
     check_orders();
+    check_restarting();
 
     return tap_done();
 }
