@@ -104,6 +104,7 @@ static void tn_conn_fail(tn_conn_t *conn, tn_conn_why_e why, const char *fmt,
     ...) tn_printf_like(3, 4);
 static void tn_conn_on_deadline(void *data, tn_ms_t now);
 static void tn_conn_on_step(void *data, tn_ms_t now);
+static bool tn_conn_is_own(const tn_addr_t *addr);
 static void tn_conn_on_race(void *data, int fd, const tn_addr_t *addr,
     bool resolved, const char *text);
 static void tn_conn_on_event(tn_watch_t *watch, uint32_t events);
@@ -985,7 +986,11 @@ tn_conn_remote(const tn_conn_t *conn)
 }
 
 
-/* connect() of a datagram socket asks the routing table and sends nothing */
+/*
+ * connect() of a datagram socket asks the routing table and sends nothing.
+ * Without any way there the connection may yet live on, unless its address is
+ * gone too.
+ */
 
 bool
 tn_conn_is_rerouted(const tn_conn_t *conn)
@@ -1022,14 +1027,47 @@ tn_conn_is_rerouted(const tn_conn_t *conn)
 
     n = sizeof(struct sockaddr_storage);
 
-    other = connect(fd, (struct sockaddr *) &ss, (socklen_t) len) == 0
-            && getsockname(fd, (struct sockaddr *) &ss, &n) == 0
-            && tn_addr_from_sockaddr(&has, &ss) == TN_OK
-            && !tn_ip_equal(&had.ip, &has.ip);
+    if (connect(fd, (struct sockaddr *) &ss, (socklen_t) len) == 0) {
+        other = getsockname(fd, (struct sockaddr *) &ss, &n) == 0
+                && tn_addr_from_sockaddr(&has, &ss) == TN_OK
+                && !tn_ip_equal(&had.ip, &has.ip);
+
+    } else {
+        other = !tn_conn_is_own(&had);
+    }
 
     (void) close(fd);
 
     return other;
+}
+
+
+/* nobody else's address may be bound to; the port is not asked for */
+static bool
+tn_conn_is_own(const tn_addr_t *addr)
+{
+    int                      fd;
+    bool                     own;
+    size_t                   len;
+    tn_addr_t                any;
+    struct sockaddr_storage  ss;
+
+    any = *addr;
+    any.port = 0;
+    len = tn_addr_to_sockaddr(&any, &ss);
+
+    fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    if (fd == -1) {
+        return true;
+    }
+
+    own = bind(fd, (struct sockaddr *) &ss, (socklen_t) len) == 0
+          || errno != EADDRNOTAVAIL;
+
+    (void) close(fd);
+
+    return own;
 }
 
 

@@ -418,6 +418,17 @@ tn_path_derp_send(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
 
 
 bool
+tn_path_derp_is_ready(const tn_path_t *path, uint32_t id)
+{
+    tn_path_region_t  *region;
+
+    region = tn_path_region_find(path, id);
+
+    return region != NULL && region->state == TN_PATH_REGION_READY;
+}
+
+
+bool
 tn_path_derp_is_up(const tn_path_t *path, uint32_t id)
 {
     tn_path_region_t  *region;
@@ -848,6 +859,7 @@ tn_path_region_ready(void *data, tn_ms_t now)
     }
 
     tn_path_region_drop_queue(region);
+    tn_path_call_again(path, now, region->id);
 
     if (path->racing) {
         path->racing = false;

@@ -430,6 +430,8 @@ tn_path_call(tn_path_member_t *peer, tn_ms_t now)
 
     if (len != 0) {
         path->counters.calls_sent++;
+        peer->call_sent = tn_path_derp_is_ready(path, peer->pub.derp) ? now
+                                                                      : 0;
         (void) tn_path_derp_send(path, now, peer, peer->pub.derp,
                                  &peer->node_key, path->out, len);
     }
@@ -444,6 +446,30 @@ tn_path_call_all(tn_path_t *path, tn_ms_t now)
 
     while ((link = tn_list_shift(&path->calls)) != NULL) {
         tn_path_call(tn_container(link, tn_path_member_t, call_link), now);
+    }
+}
+
+
+/*
+ * The relay is connected to again.  What moved us has often killed the former
+ * connection too, and what was sent over it last with it.
+ */
+void
+tn_path_call_again(tn_path_t *path, tn_ms_t now, uint32_t region)
+{
+    tn_hash_node_t    *link;
+    tn_path_member_t  *peer;
+
+    for (link = tn_hash_next(&path->peers, NULL); link != NULL;
+         link = tn_hash_next(&path->peers, link))
+    {
+        peer = tn_container(link, tn_path_member_t, link);
+
+        if (peer->pub.derp == region && peer->call_sent != 0
+            && now - peer->call_sent < TN_PATH_CALL_AGAIN_MS)
+        {
+            tn_path_call(peer, now);
+        }
     }
 }
 

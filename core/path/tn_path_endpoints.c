@@ -419,6 +419,7 @@ done:
     if (!tn_path_same_endpoints(path, list, n)) {
         memcpy(path->endpoints, list, n * sizeof(tn_endpoint_t));
         path->nendpoints = n;
+        path->listed_at = now;
         path->ops->endpoints(path->data, now, path->endpoints, n);
     }
 

@@ -142,6 +142,7 @@ tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now, tn_path_why_e why)
 
     for (i = 0; i < peer->ncandidates; i++) {
         peer->candidates[i].pinged = 0;
+        peer->candidates[i].seen.port = 0;
         tn_path_rtt_forget(&peer->candidates[i]);
     }
 
@@ -202,6 +203,17 @@ tn_path_drive(tn_path_peer_t *pub, tn_ms_t now)
 
     if (!tn_path_is_trusted(peer, now)) {
         tn_path_peer_round(peer, now, true);
+
+    } else if (peer->disco != NULL && pub->derp != 0
+               && (peer->called == 0 || peer->called < path->listed_at))
+    {
+        /*
+         * It found us first.  A peer drops an address of ours at once when
+         * a call leaves it out, but only one that a call has named before.
+         */
+
+        peer->called = now;
+        tn_path_call(peer, now);
     }
 
     tn_path_peer_schedule(peer, now);
@@ -282,7 +294,9 @@ tn_path_peer_seen(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
     moved = candidate->seen.port != 0
             && !tn_addr_equal(&candidate->seen, seen);
 
-    if (moved && now - path->endpoints_at < TN_PATH_MOVED_MS) {
+    if (moved && path->moved_at != 0
+        && now - path->moved_at < TN_PATH_MOVED_MS)
+    {
         return;
     }
 
@@ -290,6 +304,7 @@ tn_path_peer_seen(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
 
     if (moved) {
         tn_log(path->log, TN_LOG_INFO, "path: our address is another one");
+        path->moved_at = now;
         path->ncache = 0;
         path->endpoints_at = 0;
         tn_path_call(peer, now);
@@ -373,6 +388,7 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
 
         if (peer->owes_call) {
             peer->owes_call = false;
+            peer->called = now;
             tn_path_call(peer, now);
         }
 

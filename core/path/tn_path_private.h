@@ -64,6 +64,7 @@
 #define TN_PATH_DERP_RTT_MS       30000     /* a relay's round trip is fresh */
 #define TN_PATH_PING_BACK_MS      1000
 #define TN_PATH_MOVED_MS          2000      /* between two alarms of pongs */
+#define TN_PATH_CALL_AGAIN_MS     5000      /* a call may be lost that long */
 #define TN_PATH_DOUBT_MS          1000      /* trust after a CallMeMaybe */
 #define TN_PATH_SOURCES_MAX       16        /* candidates by pings alone */
 #define TN_PATH_PINGS_MAX         8192      /* without an answer yet */
@@ -171,6 +172,7 @@ struct tn_path_member_s {
     tn_ms_t              full_ping;     /* last round, 0: none */
     tn_ms_t              plain_since;   /* best is tried, 0: not yet */
     tn_ms_t              called;        /* last CallMeMaybe wanted */
+    tn_ms_t              call_sent;     /* over a connection that was up */
     bool                 owes_call;     /* in return, see tn_path_peer.c */
     tn_link_t            call_link;     /* waits for fresh endpoints */
     tn_timer_t           heartbeat;     /* set while the peer is active */
@@ -318,6 +320,8 @@ struct tn_path_s {
     bool                 have6;
     tn_endpoint_t        extra[TN_PATH_EXTRA_MAX];
     uint32_t             nextra;
+    tn_ms_t              listed_at;     /* own endpoints became others */
+    tn_ms_t              moved_at;      /* the last alarm of a pong, 0: none */
     tn_tristate_e        upnp;
     tn_tristate_e        pmp;
     tn_tristate_e        pcp;
@@ -502,6 +506,7 @@ uint64_t tn_path_us(const tn_path_t *path, tn_ms_t now);
 /* CallMeMaybe, as soon as own endpoints are fresh */
 void tn_path_call(tn_path_member_t *peer, tn_ms_t now);
 void tn_path_call_all(tn_path_t *path, tn_ms_t now);
+void tn_path_call_again(tn_path_t *path, tn_ms_t now, uint32_t region);
 
 
 /* tn_path_relay.c: places on peer relays, as their client */
@@ -560,6 +565,7 @@ void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
 void tn_path_sweep_timer(void *data, tn_ms_t now);
 
 /* peer may be NULL; it is where a reverse route is looked up */
+bool tn_path_derp_is_ready(const tn_path_t *path, uint32_t id);
 tn_rc_t tn_path_derp_send(tn_path_t *path, tn_ms_t now,
     tn_path_member_t *peer, uint32_t region, const tn_key_t *dst,
     const uint8_t *bytes, size_t len);

@@ -345,6 +345,53 @@ check_restarting(void)
 }
 
 
+/*
+ * A peer forgets an address of ours when a call leaves it out that an earlier
+ * one has named: so there is an earlier one, and none gets lost.
+ */
+static void
+check_called(void)
+{
+    node_t                    *a, *b;
+    world_t                   *world;
+    uint64_t                   calls;
+    const tn_path_counters_t  *counters;
+
+    world = world_create(26, 1);
+    a = world_add(world, NAT_NONE);
+    b = world_add(world, NAT_NONE);
+    world_meet(world, a, b);
+    counters = tn_path_counters(b->path);
+
+    world_talk(world, a, b, 3000, 100);
+    is_int(tn_path_kind(b->peers[0], world->now), TN_PATH_DIRECT,
+           "found by the other side");
+    ok(counters->calls_sent >= 1 && counters->calls_sent <= 2,
+       "which is called all the same");
+
+    calls = counters->calls_sent;
+    tn_path_network_changed(b->path, world->now);
+    world_talk(world, a, b, 1000, 100);
+    ok(counters->calls_sent > calls, "called when the network changes");
+
+    calls = counters->calls_sent;
+    is_int(tn_path_break_derp(b->path, world->now, 1), TN_OK,
+           "the relay's connection breaks");
+    world_talk(world, a, b, 3000, 100);
+    is_int((long long) (counters->calls_sent - calls), 1, "called again");
+
+    world_talk(world, a, b, 10000, 100);
+    calls = counters->calls_sent;
+    is_int(tn_path_break_derp(b->path, world->now, 1), TN_OK,
+           "it breaks much later");
+    world_talk(world, a, b, 3000, 100);
+    is_int((long long) (counters->calls_sent - calls), 0,
+           "what was called has arrived");
+
+    world_free(world);
+}
+
+
 int
 main(void)
 {
@@ -357,6 +404,7 @@ main(void)
     check_ping();
     check_orders();
     check_restarting();
+    check_called();
 
     return tap_done();
 }
