@@ -2,8 +2,9 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * Map messages, one a line, into the netmap.  Beside it stands somebody who
- * only follows the changes it reports, and must come to the same peers.
+ * Map messages, one a line, into the netmap; a line L or l is tailnet lock,
+ * on and off, which trusts a key that signs nobody.  Beside it stands somebody
+ * who only follows the changes it reports, and must come to the same peers.
  */
 
 #include "control/tn_netmap_int.h"
@@ -23,6 +24,7 @@ typedef struct {
     tn_key_t   key;
 } peer_t;
 
+static tn_lock_t  lock;
 static peer_t  peers[FOLLOW];
 static size_t  npeers;
 
@@ -175,6 +177,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     npeers = 0;
     go_on = true;
     wall = WALL;
+    lock.state.n = 1;
+    lock.state.keys[0].votes = 1;
 
     while (map != NULL && size != 0 && go_on) {
         end = memchr(data, '\n', size);
@@ -190,7 +194,20 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(copy, data, len);
         fresh = len != 0 && copy[len - 1] == ' ';
 
-        if (tn_map_message_cut(&message, (char *) copy, len) == TN_OK
+        if (len == 1 && (copy[0] == 'L' || copy[0] == 'l')) {
+            if (tn_netmap_set_lock(map, copy[0] == 'L' ? &lock : NULL,
+                                   &changes)
+                == TN_OK)
+            {
+                go_on = follow(&changes);
+                tn_netmap_changes_done(&changes);
+
+                if (go_on) {
+                    check(map);
+                }
+            }
+
+        } else if (tn_map_message_cut(&message, (char *) copy, len) == TN_OK
             && tn_netmap_apply_message(map, &message, fresh, wall, &changes)
                == TN_OK)
         {
