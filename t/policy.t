@@ -178,6 +178,45 @@ HTTP
     ok(!$pong{$_}{Err} && $pong{$_}{LatencySeconds} > 0, "$_: an answer")
         or diag(explain(\%pong)) for qw(TSMP ICMP);
     like($pong{peerapi}{Err}, qr/not supported/, 'peerapi: not supported');
+
+    # and for what else it may
+
+    my $c2n = sub {
+        return $control->call(POST => "/c2n?node=$from->{Key}",
+                              "$_[0] HTTP/1.1\r\nHost: node\r\n\r\n");
+    };
+    my $answer = $c2n->('GET /debug/metrics');
+    is($answer->{Status}, 200, 'c2n: metrics');
+    like($answer->{Body}, qr/^ngx_tailnet_peers 1$/m, 'of this node');
+    is_deeply($c2n->('GET /vip-services'),
+              { Status => 200, Body => '{"ServicesHash":""}' },
+              'c2n: no services');
+    $answer = $c2n->('GET /tls-cert-status?domain=a.lab.test');
+    ok(JSON::PP::decode_json($answer->{Body})->{Missing},
+       'c2n: no certificate');
+    is($c2n->('POST /vip-services')->{Status}, 405, 'c2n: another method');
+    is($c2n->('GET /debug/pprof/heap')->{Status}, 400, 'c2n: another path');
+
+    # a jailed peer may answer, no more
+
+    my $jail = sub {
+        $control->call(POST => "/jail?node=$from->{Key}&peer=$to->{Key}"
+                       . "&on=$_[0]");
+    };
+    my $get = sub {
+        my $r = eval { $infra->get('http://' . $_[0]->ip4 . ':8000/',
+                                   seconds => 3) };
+        return $r && $r->{status} == 200 ? $r->{body} : '';
+    };
+
+    $jail->(1);
+    eval { $lab->wait_for(15, 'the jail', sub { $get->($b) eq '' }) };
+    is($get->($b), '', 'jailed: b does not reach a');
+    is($get->($a), 'I am b', 'a reaches b')
+        or diag($nginx{a}->error_log);
+    $jail->(0);
+    eval { $lab->wait_for(15, 'its end', sub { $get->($b) ne '' }) };
+    is($get->($b), 'I am a', 'free again: b reaches a');
 };
 
 done_testing();

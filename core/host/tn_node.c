@@ -15,6 +15,7 @@
 #include "crypto/tn_curve.h"
 #include "host/tn_conn.h"
 #include "host/tn_nodename.h"
+#include "host/tn_nodec2n.h"
 #include "host/tn_nodeconf.h"
 #include "host/tn_nodeping.h"
 #include "host/tn_nodestate.h"
@@ -69,6 +70,7 @@ static void node_self(tn_node_t *node, const tn_netmap_t *netmap);
 static void node_state_changed(void *data, tn_control_state_e state,
     const char *text);
 static void node_ping(void *data, const tn_control_ping_t *ping);
+static void node_c2n(void *data, const tn_control_c2n_t *request);
 static void node_dns_set(void *data, const char *error);
 static void node_key_changed(void *data, const tn_keypair_t *pair);
 
@@ -92,6 +94,7 @@ static const tn_control_ops_t  node_control_ops = {
     .netmap_changed = node_netmap_changed,
     .state_changed = node_state_changed,
     .ping = node_ping,
+    .c2n = node_c2n,
     .dns_set = node_dns_set,
     .node_key_changed = node_key_changed
 };
@@ -954,6 +957,16 @@ node_dns_set(void *data, const char *error)
     if (node->certs != NULL) {
         tn_nodecert_dns_set(node->certs, error);
     }
+}
+
+
+static void
+node_c2n(void *data, const tn_control_c2n_t *request)
+{
+    tn_node_t *node = data;
+
+    tn_nodec2n_ask(node, node->certs ? tn_nodecert_certs(node->certs) : NULL,
+                   request);
 }
 
 
