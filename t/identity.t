@@ -270,6 +270,27 @@ is($peer{desk}->get("http://$web4/up")->{body},
 is($peer{db}->get("http://$web4/up")->{body}, '||||||',
    'a tagged node has none');
 
+# The same requests to a real `tailscale serve`, before the same upstream.
+
+my $serve = $lab->nginx(host => $peer{desk}->host, http => <<"HTTP");
+    underscores_in_headers on;
+    server { listen 127.0.0.1:9000; return 200 '$echo'; }
+HTTP
+$serve->start;
+
+my ($failed, $said_serve) = $peer{desk}->try_cli('serve', '--bg',
+    '--http=8080', 'http://127.0.0.1:9000/up');
+
+is($failed, 0, 'tailscale serve') or diag($said_serve);
+
+for my $name (qw(laptop db)) {
+    my $theirs = $peer{$name}->wait_get('http://desk.lab.test:8080/',
+        resolve => 'desk.lab.test:8080:' . $peer{desk}->ip4);
+
+    is($peer{$name}->get("http://$web4/up")->{body}, $theirs->{body},
+       "$name: the same headers from both") or diag($theirs->{error});
+}
+
 my @forged = map { "$_: forged" } qw(Tailscale-User-Login tailscale-user-name
     Tailscale_User_Profile_Pic Tailscale-User-Login TAILSCALE-HEADERS-INFO
     Tailscale-App-Capabilities Tailscale-User-X Tailscale-Funnel-Request
