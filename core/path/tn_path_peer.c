@@ -374,6 +374,12 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
             tn_path_peer_use(peer, &ping->to, 0);
         }
 
+    } else if (peer->pub.vni != 0 && candidate->demoted == TN_PATH_WHY_SLOW
+               && candidate->average_us <= peer->best_us)
+    {
+        peer->why = TN_PATH_WHY_BETTER;
+        tn_path_peer_use(peer, &ping->to, 0);
+
     } else if (candidate->demoted == TN_PATH_WHY_NONE
                && ((former != NULL && former->demoted != TN_PATH_WHY_NONE)
                    || tn_quality_better(&pong, &best)))
@@ -627,8 +633,9 @@ tn_path_peer_relayed(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *addr, uint32_t vni, const tn_key_t *server,
     uint32_t rtt_us)
 {
-    bool          trusted, same;
-    tn_quality_t  place, best;
+    bool                  trusted, same;
+    tn_quality_t          place, best;
+    tn_path_candidate_t  *former;
 
     if (peer->expired) {
         return;
@@ -648,8 +655,11 @@ tn_path_peer_relayed(tn_path_member_t *peer, tn_ms_t now,
 
     trusted = tn_path_is_trusted(peer, now);
     same = peer->pub.vni != 0 && tn_key_equal(server, &peer->via_server);
+    former = tn_path_peer_best(peer);
 
-    if (trusted && !same && !tn_quality_better(&place, &best)) {
+    if (trusted && !same && !tn_quality_better(&place, &best)
+        && (former == NULL || former->demoted == TN_PATH_WHY_NONE))
+    {
         return;
     }
 
@@ -658,6 +668,14 @@ tn_path_peer_relayed(tn_path_member_t *peer, tn_ms_t now,
     peer->via_us = rtt_us;
     peer->via_server = *server;
     peer->via_pinged = now;
+
+    /* slow, but not slower than this: the place waits until it is lost */
+
+    if (former != NULL && former->demoted == TN_PATH_WHY_SLOW
+        && former->average_us <= rtt_us)
+    {
+        return;
+    }
 
     peer->why = trusted ? TN_PATH_WHY_BETTER : TN_PATH_WHY_ANSWERED;
     tn_path_peer_use(peer, addr, vni);

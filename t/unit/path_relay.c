@@ -197,6 +197,50 @@ check_own(void)
 }
 
 
+/* a direct path that has become slow is left for a relay that is not */
+static void
+check_slow(void)
+{
+    unsigned  round;
+    tn_ms_t   took;
+
+    for (round = 0; round < 2; round++) {
+        set_up(7 + round, NAT_NONE, NAT_NONE);
+        world->apart = false;
+        world_serve(ann, server);
+        server->latency = round == 0 ? 5 : 200;
+        world->regions[1].latency = 300;
+        world->regions[2].latency = 300;
+        world_talk(world, ann, bob, 40000, 100);
+        is_int(kind(ann, bob), TN_PATH_DIRECT, "direct");
+
+        bob->slow = 60;
+
+        if (round == 0) {
+            took = talk_until(ann, bob, TN_PATH_RELAY, 60000);
+            ok(took <= 40000, "six times slower: on the relay after %llu ms",
+               (unsigned long long) took);
+            world_talk(world, ann, bob, 30000, 100);
+            is_int(kind(ann, bob), TN_PATH_RELAY, "where it stays");
+
+            bob->slow = 0;
+            took = talk_until(ann, bob, TN_PATH_DIRECT, 90000);
+            ok(took <= 60000, "as before: direct after %llu ms",
+               (unsigned long long) took);
+
+        } else {
+            world_talk(world, ann, bob, 60000, 100);
+            ok(kind(ann, bob) == TN_PATH_DIRECT
+               && ann->path->counters.demoted != 0,
+               "a relay that is slower still is not taken");
+            ok(ann->got_relay <= 20, "but by %u packets", ann->got_relay);
+        }
+
+        world_free(world);
+    }
+}
+
+
 /* the relay's own socket tells where it is seen, not the node's */
 static void
 check_behind(void)
@@ -707,6 +751,7 @@ main(void)
     check_way();
     check_death();
     check_own();
+    check_slow();
     check_behind();
     check_loss();
     check_who();
