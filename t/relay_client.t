@@ -136,12 +136,16 @@ ok(eval {
     });
 }, "through nginx's relay, at the port that STUN servers see") or diag($@, $nginx->error_log, $relay->error_log);
 
-moves_data('of nginx', $second);
+moves_data('of nginx', $second, $router->ip4 . ':9999');
 
 
 # And its own.
 
 $relay->quit;
+$lab->wait_for(30, 'both sides to leave that relay', sub {
+    $web->get('http://127.0.0.1:8000/index.html', timeout => 5);
+    way($nginx)->{kind} ne 'peer-relay' && !$peer->peer('web')->{PeerRelay};
+});
 configure($nginx, 'web', "peer_relay_port $PORT;");
 $nginx->reload;
 
@@ -233,7 +237,18 @@ sub use_relay {
 # Random bytes from each to the other; they are counted where they pass.
 
 sub moves_data {
-    my ($whose, $host) = @_;
+    my ($whose, $host, @at) = @_;
+
+    @at = map { "$_:$PORT" } $host->ip4, '[' . ($host->ip6 // '') . ']'
+        unless @at;
+
+    ok(eval {
+        $lab->wait_for(60, 'the other side', sub {
+            $web->get('http://127.0.0.1:8000/index.html', timeout => 5);
+            my $there = $peer->peer('web')->{PeerRelay} // '';
+            grep { index($there, "$_:vni:") == 0 } @at;
+        });
+    }, 'where tailscaled is, too') or diag($@, $peer->cli('status'));
 
     $host->nft(<<"RULES");
 table inet lab_count
