@@ -160,8 +160,8 @@ tn_data_start(const tn_data_conf_t *conf)
         goto failed;
     }
 
-    data->netmon = tn_netmon_create(&data->loop, tn_data_net_changed, data,
-                                    conf->log);
+    data->netmon = tn_netmon_create(&data->loop, tn_data_net_changed,
+                                    tn_data_woke, data, conf->log);
     tn_data_local(data);
 
     if (pthread_create(&data->thread, NULL, data_thread, data) != 0) {

@@ -213,6 +213,18 @@ tn_data_net_changed(void *arg, bool addrs_changed)
 }
 
 
+/* the word that the network has changed follows */
+void
+tn_data_woke(void *arg, tn_ms_t slept)
+{
+    tn_data_t *data = arg;
+
+    if (data->plane != NULL) {
+        tn_plane_woke(data->plane, data->loop.now, slept);
+    }
+}
+
+
 /* --- what the plane asks for */
 
 static uint8_t *

@@ -7,6 +7,11 @@
  * the last event, TN_NETMON_LONGEST_MS after the first at the latest.  The
  * events themselves are not read for what they say: the list of addresses is
  * taken anew and compared, so a lost event (ENOBUFS) costs nothing.
+ *
+ * A machine that sleeps, and a virtual one that is stopped, goes on with a
+ * monotonic clock that stood still while the wall clock is set ahead.  The
+ * kernel cancels a timer on the wall clock at each such step.  One ahead by
+ * hand looks the same, and then the same is done without need.
  */
 
 #include "host/tn_netmon.h"
@@ -19,18 +24,24 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 
 struct tn_netmon_s {
     tn_loop_t      *loop;
     tn_netmon_pt    changed;
+    tn_netmon_woke_pt  woke;
     void           *data;
     tn_log_t       *log;
 
     tn_watch_t      watch;
     tn_timer_t      timer;
     tn_ms_t         first;              /* event not told yet */
+
+    tn_watch_t      steps;              /* of the wall clock, or -1 */
+    int64_t         ahead;              /* of the monotonic one, ms */
 
     tn_ip_t         ips[TN_NETMON_MAX];
     size_t          n;
@@ -40,7 +51,11 @@ struct tn_netmon_s {
 static bool tn_netmon_address(const struct ifaddrs *ifa, tn_ip_t *ip);
 static size_t tn_netmon_insert(tn_ip_t *ips, size_t n, size_t max,
     const tn_ip_t *ip);
+static void tn_netmon_steps_open(tn_netmon_t *netmon);
+static bool tn_netmon_steps_arm(tn_netmon_t *netmon);
+static void tn_netmon_stepped(tn_watch_t *watch, uint32_t events);
 static void tn_netmon_event(tn_watch_t *watch, uint32_t events);
+static void tn_netmon_later(tn_netmon_t *netmon);
 static void tn_netmon_tell(void *data, tn_ms_t now);
 
 
@@ -146,8 +161,8 @@ tn_netmon_insert(tn_ip_t *ips, size_t n, size_t max, const tn_ip_t *ip)
 
 
 tn_netmon_t *
-tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed, void *data,
-    tn_log_t *log)
+tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed,
+    tn_netmon_woke_pt woke, void *data, tn_log_t *log)
 {
     int                  err;
     tn_netmon_t         *netmon;
@@ -160,6 +175,8 @@ tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed, void *data,
 
     netmon->loop = loop;
     netmon->changed = changed;
+    netmon->woke = woke;
+    netmon->steps.fd = -1;
     netmon->data = data;
     netmon->log = log;
     netmon->watch.events = TN_LOOP_READ;
@@ -188,6 +205,7 @@ tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed, void *data,
     }
 
     netmon->n = tn_netmon_addrs(netmon->ips, TN_NETMON_MAX);
+    tn_netmon_steps_open(netmon);
 
     return netmon;
 }
@@ -202,6 +220,11 @@ tn_netmon_destroy(tn_netmon_t *netmon)
 
     tn_timer_cancel(&netmon->loop->timers, &netmon->timer);
     tn_loop_unwatch(netmon->loop, &netmon->watch);
+    tn_loop_unwatch(netmon->loop, &netmon->steps);
+
+    if (netmon->steps.fd != -1) {
+        (void) close(netmon->steps.fd);
+    }
 
     if (netmon->watch.fd != -1) {
         (void) close(netmon->watch.fd);
@@ -211,18 +234,101 @@ tn_netmon_destroy(tn_netmon_t *netmon)
 }
 
 
+/* a kernel that cannot do that leaves sleep unnoticed */
+static void
+tn_netmon_steps_open(tn_netmon_t *netmon)
+{
+    netmon->ahead = (int64_t) (tn_loop_wall_ns() / 1000000)
+                    - (int64_t) tn_loop_clock_ms();
+
+    netmon->steps.fd = timerfd_create(CLOCK_REALTIME,
+                                      TFD_NONBLOCK | TFD_CLOEXEC);
+    netmon->steps.events = TN_LOOP_READ;
+    netmon->steps.handler = tn_netmon_stepped;
+    netmon->steps.data = netmon;
+
+    if (netmon->steps.fd == -1
+        || !tn_netmon_steps_arm(netmon)
+        || tn_loop_watch(netmon->loop, &netmon->steps) != TN_OK)
+    {
+        tn_log(netmon->log, TN_LOG_INFO, "sleep of the machine is not "
+               "noticed: %s", strerror(errno));
+    }
+}
+
+
+/* it is not meant to fire, but nothing depends on that */
+static bool
+tn_netmon_steps_arm(tn_netmon_t *netmon)
+{
+    struct itimerspec  at;
+
+    memset(&at, 0, sizeof(at));
+    at.it_value.tv_sec = time(NULL) + (time_t) 10 * 365 * 86400;
+
+    return timerfd_settime(netmon->steps.fd,
+                           TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &at,
+                           NULL)
+           == 0;
+}
+
+
+static void
+tn_netmon_stepped(tn_watch_t *watch, uint32_t events)
+{
+    uint64_t      fired;
+    tn_netmon_t  *netmon;
+
+    (void) events;
+
+    netmon = watch->data;
+
+    /* ECANCELED: the clock was set */
+
+    if (read(watch->fd, &fired, sizeof(fired)) == -1 && errno == EAGAIN) {
+        return;
+    }
+
+    if (!tn_netmon_steps_arm(netmon)) {
+        tn_loop_unwatch(netmon->loop, watch);
+    }
+
+    tn_netmon_clocks(netmon, tn_loop_wall_ns() / 1000000,
+                     tn_loop_clock_ms());
+}
+
+
+void
+tn_netmon_clocks(tn_netmon_t *netmon, uint64_t wall, tn_ms_t mono)
+{
+    int64_t  ahead, slept;
+
+    ahead = (int64_t) wall - (int64_t) mono;
+    slept = ahead - netmon->ahead;
+    netmon->ahead = ahead;
+
+    if (slept < TN_NETMON_SLEPT_MS) {
+        return;
+    }
+
+    tn_log(netmon->log, TN_LOG_NOTICE, "the machine slept for %lld s, or its "
+           "clock was set ahead", (long long) slept / 1000);
+
+    netmon->woke(netmon->data, (tn_ms_t) slept);
+    tn_netmon_later(netmon);
+}
+
+
 static void
 tn_netmon_event(tn_watch_t *watch, uint32_t events)
 {
     bool          any;
-    tn_ms_t       now, at;
     ssize_t       n;
     tn_netmon_t  *netmon;
 
     (void) events;
 
     netmon = watch->data;
-    now = netmon->loop->now;
     any = false;
 
     for ( ;; ) {
@@ -240,9 +346,18 @@ tn_netmon_event(tn_watch_t *watch, uint32_t events)
         break;
     }
 
-    if (!any) {
-        return;
+    if (any) {
+        tn_netmon_later(netmon);
     }
+}
+
+
+static void
+tn_netmon_later(tn_netmon_t *netmon)
+{
+    tn_ms_t  now, at;
+
+    now = netmon->loop->now;
 
     if (!tn_timer_is_set(&netmon->timer)) {
         netmon->first = now;

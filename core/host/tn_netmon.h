@@ -2,8 +2,9 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * The host's own addresses, and word when they, a link or a route change.
- * Used by the node to find endpoints and to notice that it moved.
+ * The host's own addresses, and word when they, a link or a route change, or
+ * when the machine has slept.  Used by the node to find endpoints and to
+ * notice that it moved.
  */
 
 #ifndef TN_NETMON_H_INCLUDED_
@@ -17,11 +18,15 @@
 #define TN_NETMON_MAX          64       /* addresses kept */
 #define TN_NETMON_QUIET_MS     250      /* after the last event */
 #define TN_NETMON_LONGEST_MS   2000     /* after the first event */
+#define TN_NETMON_SLEPT_MS     10000    /* clocks differ by more: it slept */
 
 typedef struct tn_netmon_s  tn_netmon_t;
 
 /* `addrs_changed`: the list of usable addresses is not what it was */
 typedef void (*tn_netmon_pt)(void *data, bool addrs_changed);
+
+/* the machine slept for so long; word as of a change follows */
+typedef void (*tn_netmon_woke_pt)(void *data, tn_ms_t slept);
 
 
 /*
@@ -33,9 +38,15 @@ size_t tn_netmon_addrs(tn_ip_t *ips, size_t max);
 
 /* NULL with errno; log may be NULL */
 tn_netmon_t *tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed,
-    void *data, tn_log_t *log);
+    tn_netmon_woke_pt woke, void *data, tn_log_t *log);
 
 void tn_netmon_destroy(tn_netmon_t *netmon);
+
+/*
+ * Compares both clocks, in milliseconds, with what they were at the last
+ * call; called by itself when the kernel says that the wall clock was set.
+ */
+void tn_netmon_clocks(tn_netmon_t *netmon, uint64_t wall, tn_ms_t mono);
 
 
 #endif /* TN_NETMON_H_INCLUDED_ */

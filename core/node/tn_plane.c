@@ -8,6 +8,7 @@
 
 #include "tn_plane_private.h"
 
+#include "wg/tn_wg_session.h"
 #include "wire/tn_tsmp.h"
 
 #include <stdlib.h>
@@ -172,6 +173,23 @@ void
 tn_plane_set_peerapi(tn_plane_t *plane, const tn_addr_t *addrs, size_t n)
 {
     tn_filter_set_peerapi(plane->filter, addrs, n);
+}
+
+
+void
+tn_plane_woke(tn_plane_t *plane, tn_ms_t now, tn_ms_t slept)
+{
+    tn_wg_peer_t  *peer;
+
+    if (slept < TN_WG_REKEY_AFTER_MS) {
+        return;
+    }
+
+    for (peer = tn_wg_peer_next(plane->wg, NULL); peer != NULL;
+         peer = tn_wg_peer_next(plane->wg, peer))
+    {
+        tn_wg_peer_reset(peer, now);
+    }
 }
 
 

@@ -17,6 +17,8 @@
 typedef struct {
     int   told;
     int   addrs;        /* told that the addresses differ */
+    int   woke;
+    int   slept;        /* s, the last time */
 } word_t;
 
 
@@ -31,6 +33,17 @@ on_change(void *data, bool addrs_changed)
     word = data;
     word->told++;
     word->addrs += addrs_changed;
+}
+
+
+static void
+on_wake(void *data, tn_ms_t slept)
+{
+    word_t  *word;
+
+    word = data;
+    word->woke++;
+    word->slept = (int) (slept / 1000);
 }
 
 
@@ -117,7 +130,7 @@ test_word(void)
     tn_netmon_t  *netmon;
 
     memset(&word, 0, sizeof(word_t));
-    netmon = tn_netmon_create(&loop, on_change, &word, NULL);
+    netmon = tn_netmon_create(&loop, on_change, on_wake, &word, NULL);
     ok(netmon != NULL, "a monitor");
 
     turn_for(400);
@@ -189,6 +202,50 @@ test_word(void)
 }
 
 
+/* clocks of our own; those of the machine are left alone */
+
+static void
+test_sleep(void)
+{
+    word_t        word;
+    tn_ms_t       mono;
+    uint64_t      wall;
+    tn_netmon_t  *netmon;
+
+    memset(&word, 0, sizeof(word_t));
+    netmon = tn_netmon_create(&loop, on_change, on_wake, &word, NULL);
+    ok(netmon != NULL, "a monitor");
+    turn_for(400);
+    word.told = 0;
+
+    mono = tn_loop_clock_ms();
+    wall = tn_loop_wall_ns() / 1000000;
+
+    tn_netmon_clocks(netmon, wall, mono);
+    tn_netmon_clocks(netmon, wall + 5000, mono);
+    is_int(word.woke, 0, "a step of 5 s is no sleep");
+
+    tn_netmon_clocks(netmon, wall - 3600000, mono);
+    is_int(word.woke, 0, "nor is one back");
+
+    tn_netmon_clocks(netmon, wall - 3600000 + 7200000, mono + 7200000);
+    is_int(word.woke, 0, "nor is time that both clocks know of");
+    turn_for(400);
+    is_int(word.told, 0, "nothing is told");
+
+    tn_netmon_clocks(netmon, wall + 7200000, mono + 7200000);
+    is_int(word.woke, 1, "an hour that one knows of alone is");
+    is_int(word.slept, 3600, "an hour");
+    turn_for(400);
+    ok(word.told >= 1, "and told as a change of the network");
+
+    tn_netmon_clocks(netmon, wall + 7201000, mono + 7201000);
+    is_int(word.woke, 1, "once");
+
+    tn_netmon_destroy(netmon);
+}
+
+
 int
 main(void)
 {
@@ -203,13 +260,14 @@ main(void)
     ok(tn_netmon_addrs(ips, TN_NETMON_MAX) > 0, "this host has an address");
 
     memset(&word, 0, sizeof(word_t));
-    netmon = tn_netmon_create(&loop, on_change, &word, NULL);
+    netmon = tn_netmon_create(&loop, on_change, on_wake, &word, NULL);
     ok(netmon != NULL, "and can be watched");
     tn_netmon_destroy(netmon);
 
     if (own_network(0)) {
         test_addresses();
         test_word();
+        test_sleep();
 
     } else {
         ok(true, "changes # SKIP no network namespace of our own");
