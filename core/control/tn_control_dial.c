@@ -17,6 +17,11 @@
  * scheme; http to a private or loopback host never tries TLS; behind a proxy
  * https is tried alone (upstream: control/controlhttp, control/ts2021).
  *
+ * When both ways by the name fail, control's own addresses are tried one by
+ * one, by plain HTTP: it tells them in the map for the case that DNS is broken
+ * (upstream: ControlDialPlan, which is tried before DNS).  Noise says whether
+ * it is control that answers there.
+ *
  * An early payload may come first inside Noise (ff ff ff 'T' 'S', a length,
  * JSON): nobody answers its challenge, so it is skipped.
  */
@@ -35,6 +40,10 @@ static void tn_control_dial_key(tn_control_t *c);
 static void tn_control_dial_race(tn_control_t *c);
 static void tn_control_ports(const tn_url_t *url, bool tls_only,
     uint16_t *plain, uint16_t *tls);
+static tn_control_dial_t *tn_control_dial_to(tn_control_t *c,
+    tn_control_dial_e kind, const tn_url_t *url, const char *host);
+static bool tn_control_dial_planned(tn_control_t *c);
+static int tn_control_dial_order(const void *a, const void *b);
 static void tn_control_dial_tls(tn_control_t *c);
 static void tn_control_dial_upgrade(tn_control_t *c, tn_control_dial_t *dial);
 static void tn_control_dial_error(tn_control_t *c, tn_control_dial_e kind,
@@ -337,6 +346,7 @@ tn_control_dial_race(tn_control_t *c)
 
     c->phase = TN_CONTROL_DIALING;
     c->plain_error[0] = '\0';
+    c->planned = 0;
 
     tn_control_timer(c, &c->dial_timer, TN_CONTROL_DIAL_MS);
     tn_control_ports(&c->url, c->tls_only, &plain, &tls);
@@ -396,6 +406,15 @@ tn_control_dial_t *
 tn_control_dial_open(tn_control_t *c, tn_control_dial_e kind,
     const tn_url_t *url)
 {
+    return tn_control_dial_to(c, kind, url, url->host);
+}
+
+
+/* the host of the URL is believed to be at this one */
+static tn_control_dial_t *
+tn_control_dial_to(tn_control_t *c, tn_control_dial_e kind,
+    const tn_url_t *url, const char *host)
+{
     tn_control_dial_t  *dial;
 
     dial = calloc(1, sizeof(tn_control_dial_t));
@@ -411,11 +430,102 @@ tn_control_dial_open(tn_control_t *c, tn_control_dial_e kind,
     c->dial[kind] = dial;
 
     tn_log(c->log, TN_LOG_DEBUG, "control: connecting to %s port %u%s",
-           url->host, url->port, url->tls ? " by TLS" : "");
+           host, url->port, url->tls ? " by TLS" : "");
 
-    c->ops->connect(c->data, dial->conn, url->host, url->port, url->tls);
+    c->ops->connect(c->data, dial->conn, host, url->port, url->tls);
 
     return dial;
+}
+
+
+typedef struct {
+    tn_ip_t  ip;
+    int64_t  priority;
+    double   delay;
+} tn_control_candidate_t;
+
+
+void
+tn_control_dial_plan(tn_control_t *c, tn_json_span_t span)
+{
+    size_t                   i, n;
+    json_t                  *o;
+    const char              *ip;
+    const json_t            *list, *value;
+    tn_control_candidate_t   candidates[4 * TN_CONTROL_PLAN_MAX];
+
+    if (tn_json_load(span, &o) != TN_OK) {
+        return;
+    }
+
+    list = json_object_get(o, "Candidates");
+    n = 0;
+
+    json_array_foreach(list, i, value) {
+        ip = tn_json_text(value, "IP");
+
+        if (n == tn_nelems(candidates) || *tn_json_text(value, "ACEHost")
+            || tn_ip_parse(&candidates[n].ip, ip, strlen(ip)) != TN_OK)
+        {
+            continue;
+        }
+
+        candidates[n].priority
+            = json_integer_value(json_object_get(value, "Priority"));
+        candidates[n++].delay
+            = json_number_value(json_object_get(value, "DialStartDelaySec"));
+    }
+
+    qsort(candidates, n, sizeof(candidates[0]), tn_control_dial_order);
+    c->nplan = tn_min(n, (size_t) TN_CONTROL_PLAN_MAX);
+
+    for (i = 0; i < c->nplan; i++) {
+        c->plan[i] = candidates[i].ip;
+    }
+
+    json_decref(o);
+}
+
+
+static int
+tn_control_dial_order(const void *a, const void *b)
+{
+    const tn_control_candidate_t  *x, *y;
+
+    x = a;
+    y = b;
+
+    return x->priority != y->priority ? (x->priority < y->priority ? 1 : -1)
+           : x->delay != y->delay ? (x->delay < y->delay ? -1 : 1) : 0;
+}
+
+
+/* the name has failed: the next address of the plan, or false */
+static bool
+tn_control_dial_planned(tn_control_t *c)
+{
+    char       host[TN_ADDR_TEXT];
+    tn_url_t   url;
+    uint16_t   plain, tls;
+
+    tn_control_ports(&c->url, c->tls_only, &plain, &tls);
+
+    if (plain == 0 || c->planned >= c->nplan) {
+        return false;
+    }
+
+    tn_control_dial_close(c, TN_DIAL_PLAIN);
+    tn_control_dial_close(c, TN_DIAL_TLS);
+
+    url = c->url;
+    url.tls = false;
+    url.port = plain;
+    url.port_given = plain != 80;
+
+    (void) tn_control_dial_to(c, TN_DIAL_PLAIN, &url,
+                              tn_ip_text(&c->plan[c->planned++], host));
+
+    return true;
 }
 
 
@@ -500,12 +610,16 @@ tn_control_dial_error(tn_control_t *c, tn_control_dial_e kind,
         break;
 
     case TN_DIAL_PLAIN:
-        other = tls != 0;
+        other = tls != 0 && c->planned == 0;
         snprintf(c->plain_error, sizeof(c->plain_error), "%s", reason);
         tn_control_dial_close(c, kind);
 
         if (other) {
             tn_control_dial_tls(c);
+            return;
+        }
+
+        if (tn_control_dial_planned(c)) {
             return;
         }
 
@@ -517,6 +631,10 @@ tn_control_dial_error(tn_control_t *c, tn_control_dial_e kind,
 
         if (c->dial[TN_DIAL_PLAIN] != NULL) {
             tn_control_dial_close(c, kind);
+            return;
+        }
+
+        if (tn_control_dial_planned(c)) {
             return;
         }
 
@@ -532,8 +650,10 @@ tn_control_dial_error(tn_control_t *c, tn_control_dial_e kind,
 
     tn_control_dial_close(c, kind);
 
-    /* it may be another server now, with another key */
-    if (kind != TN_DIAL_URL) {
+    /* it may be another server now, with another key; which cannot be asked
+     * for where only the plan's addresses are left */
+
+    if (kind != TN_DIAL_URL && (c->nplan == 0 || c->attempts % 4 == 3)) {
         c->server_key_known = false;
     }
 }

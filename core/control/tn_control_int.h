@@ -56,6 +56,7 @@
 #define TN_CONTROL_ROUTES_MAX    256
 #define TN_CONTROL_TAGS_MAX      64
 #define TN_CONTROL_PINGS_MAX     16     /* control's requests under way */
+#define TN_CONTROL_PLAN_MAX      8      /* addresses of control */
 #define TN_CONTROL_TEXT          512
 
 
@@ -185,6 +186,10 @@ struct tn_control_s {
     tn_ms_t                  plain_dialed_at;
     tn_control_dial_t       *dial[TN_DIAL_NKINDS];
     char                     plain_error[192];
+    tn_ip_t                  plan[TN_CONTROL_PLAN_MAX]; /* control's word for
+                                           where it is, the best first */
+    size_t                   nplan;
+    size_t                   planned;   /* of these were tried, 0: none yet */
     uint32_t                 link;      /* the one that carries HTTP/2 */
     tn_noise_t               noise;
     size_t                   early_have;
@@ -292,6 +297,8 @@ uint64_t tn_control_retry_after(tn_control_t *c, const char *value);
 
 void tn_control_dial(tn_control_t *c);
 void tn_control_dial_url(tn_control_t *c, const tn_url_t *url);
+/* ControlDialPlan: where control is when its name leads nowhere */
+void tn_control_dial_plan(tn_control_t *c, tn_json_span_t span);
 tn_control_dial_t *tn_control_dial_open(tn_control_t *c,
     tn_control_dial_e kind, const tn_url_t *url);
 void tn_control_dial_close(tn_control_t *c, tn_control_dial_e kind);

@@ -883,6 +883,10 @@ tn_control_map_message(tn_control_t *c, const char *json, size_t len)
         tn_control_ping(c, message.field[TN_MAP_PING_REQUEST]);
     }
 
+    if (tn_json_span_given(message.field[TN_MAP_DIAL_PLAN])) {
+        tn_control_dial_plan(c, message.field[TN_MAP_DIAL_PLAN]);
+    }
+
     if (tn_json_span_given(message.field[TN_MAP_POP_BROWSER_URL])) {
         tn_control_map_pop(c, message.field[TN_MAP_POP_BROWSER_URL]);
     }

@@ -253,6 +253,37 @@ away(void)
 }
 
 
+/* its name leads nowhere: it has told where it is */
+static void
+planned(void)
+{
+    start();
+    server_map("{\"ControlDialPlan\":{\"Candidates\":["
+               "{\"IP\":\"192.0.2.9\"},{\"IP\":\"192.0.2.1\",\"Priority\":3,"
+               "\"DialStartDelaySec\":0.2},{\"ACEHost\":\"ace.test\"},"
+               "{\"IP\":\"rubbish\"},7]}}");
+    run(10);
+    w.only = "192.0.2.9";
+    server_close("reset");
+    run(3000);
+    ok(running() && as_before(), "control by an address of its plan");
+    is_str(server_conn()->host, "192.0.2.9", "the one that answers");
+    ok(strstr(server_conn()->head, "\r\nHost: 127.0.0.1:8080\r\n") != NULL,
+       "asked by its name");
+    is_int(w.registers, 1, "without a registration");
+
+    server_map("{\"ControlDialPlan\":{\"Candidates\":[]}}");
+    run(10);
+    server_close("reset");
+    run(20000);
+    ok(!tn_control_online(w.control), "without a plan it is not found");
+    w.only = NULL;
+    run(31000);
+    ok(running(), "and then by its name again");
+    world_end();
+}
+
+
 int
 main(void)
 {
@@ -263,6 +294,7 @@ main(void)
     useless();
     unreadable();
     away();
+    planned();
 
     return tap_done();
 }

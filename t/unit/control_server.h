@@ -76,6 +76,7 @@ typedef struct {
     /* what the server does */
     bool               down;            /* nobody listens */
     bool               down_plain;      /* only on port 80 */
+    const char        *only;            /* and but for this host */
     bool               hang;            /* connects, then says nothing */
     bool               early;           /* an early payload */
     bool               hold_maps;       /* map requests are not answered */
@@ -855,7 +856,8 @@ op_connect(void *data, uint32_t id, const char *host, uint16_t port, bool tls)
     snprintf(conn->host, sizeof(conn->host), "%s", host);
     conn->port = port;
     conn->tls = tls;
-    conn->refused = w.down || (w.down_plain && !tls);
+    conn->refused = w.down || (w.down_plain && !tls)
+                    || (w.only != NULL && strcmp(host, w.only) != 0);
     w.nconns = id;
 }
 

@@ -199,8 +199,15 @@ main(void)
     for (i = 0, refused = 0; copy != NULL && i < len; i++) {
         memcpy(copy, bytes, len);
         copy[i] ^= 0x10;
-        refused += tn_netmap_unpack(again, &key, copy, len, WALL, &saved,
-                                    &changes) != TN_OK;
+
+        if (tn_netmap_unpack(again, &key, copy, len, WALL, &saved, &changes)
+            == TN_OK)
+        {
+            tn_netmap_changes_done(&changes);
+
+        } else {
+            refused++;
+        }
     }
 
     /* a few bits of a frame mean nothing; the checksum sees the rest */
