@@ -10,6 +10,10 @@
  * handshake has the new one, in each worker and without a reload.  Freeing
  * the old ones wipes their keys.
  *
+ * Giving a certificate to a connection costs a comparison of its key, so a
+ * server's context gets the one that its first handshake has used: then the
+ * callback only sees that the connection has the right one already.
+ *
  * A new process waits a moment for the first set before it accepts anything,
  * so that a reload does not refuse a handshake.  While the core is away what
  * is known stays in use.
@@ -39,6 +43,7 @@ struct ngx_tailnet_certs_s {
     ngx_event_t           retry;
     ngx_connection_t      dummy;            /* a timer wants one for its data */
     time_t                logged;
+    ngx_tailnet_cert_conf_t  *servers;      /* that have its first one */
 
     size_t                n;
     tn_chain_named_t      set[TN_CHAIN_SET_MAX];
@@ -60,6 +65,8 @@ static void ngx_tailnet_cert_write(ngx_event_t *ev);
 static ngx_int_t ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd);
 static void ngx_tailnet_cert_free(tn_chain_named_t *set,
     STACK_OF(X509) **chain, size_t n);
+static void ngx_tailnet_cert_install(ngx_tailnet_certs_t *certs,
+    ngx_tailnet_cert_conf_t *ccf, ngx_log_t *log);
 static int ngx_tailnet_cert_handler(ngx_ssl_conn_t *ssl_conn, void *data);
 static ngx_tailnet_node_t *ngx_tailnet_cert_node(ngx_tailnet_cert_conf_t *ccf,
     ngx_connection_t *c);
@@ -157,6 +164,7 @@ ngx_tailnet_cert_server(ngx_conf_t *cf, SSL_CTX *ctx, ngx_array_t *certs,
     }
 
     ccf->conf = tcf;
+    ccf->ctx = ctx;
     ccf->fallback = fallback;
 
     /*
@@ -429,10 +437,11 @@ ngx_tailnet_cert_write(ngx_event_t *ev)
 static ngx_int_t
 ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd)
 {
-    size_t             i, k, n;
-    tn_rc_t            rc;
-    STACK_OF(X509)    *chain[TN_CHAIN_SET_MAX];
-    tn_chain_named_t   set[TN_CHAIN_SET_MAX];
+    size_t                    i, k, n;
+    tn_rc_t                   rc;
+    STACK_OF(X509)           *chain[TN_CHAIN_SET_MAX];
+    tn_chain_named_t          set[TN_CHAIN_SET_MAX];
+    ngx_tailnet_cert_conf_t  *ccf;
 
     while ((rc = tn_certclient_read(fd, set, &n)) == TN_OK) {
 
@@ -452,6 +461,10 @@ ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd)
         certs->n = n;
         ngx_memcpy(certs->set, set, n * sizeof(tn_chain_named_t));
         ngx_memcpy(certs->chain, chain, n * sizeof(chain[0]));
+
+        for (ccf = certs->servers; ccf; ccf = ccf->next) {
+            ngx_tailnet_cert_install(certs, ccf, certs->conf->cycle->log);
+        }
     }
 
     return rc == TN_AGAIN ? NGX_OK : NGX_ERROR;
@@ -467,6 +480,28 @@ ngx_tailnet_cert_free(tn_chain_named_t *set, STACK_OF(X509) **chain,
     for (i = 0; i < n; i++) {
         sk_X509_free(chain[i]);
         tn_chain_free(&set[i].chain);
+    }
+}
+
+
+/* for connections to come; those with another name are given theirs */
+
+static void
+ngx_tailnet_cert_install(ngx_tailnet_certs_t *certs,
+    ngx_tailnet_cert_conf_t *ccf, ngx_log_t *log)
+{
+    ngx_int_t  i;
+
+    i = ngx_tailnet_cert_choose(certs, NULL, ccf->fallback);
+
+    if (i != NGX_DECLINED
+        && SSL_CTX_use_cert_and_key(ccf->ctx, certs->set[i].chain.cert[0],
+                                    certs->set[i].chain.key, certs->chain[i],
+                                    1)
+           == 0)
+    {
+        ngx_ssl_error(NGX_LOG_ERR, log, 0,
+                      "SSL_CTX_use_cert_and_key() failed");
     }
 }
 
@@ -513,6 +548,18 @@ ngx_tailnet_cert_handler(ngx_ssl_conn_t *ssl_conn, void *data)
         }
 
         return 0;
+    }
+
+    if (ccf->certs == NULL) {
+        ccf->certs = certs;
+        ccf->next = certs->servers;
+        certs->servers = ccf;
+
+        ngx_tailnet_cert_install(certs, ccf, c->log);
+    }
+
+    if (SSL_get_certificate(ssl_conn) == certs->set[i].chain.cert[0]) {
+        return 1;
     }
 
     if (SSL_use_cert_and_key(ssl_conn, certs->set[i].chain.cert[0],

@@ -22,11 +22,17 @@
 
 /* of one server {} */
 
-typedef struct {
-    ngx_tailnet_conf_t     *conf;
-    ngx_tailnet_node_t     *node;       /* for listeners of no tailnet */
-    ngx_uint_t              fallback;
-} ngx_tailnet_cert_conf_t;
+typedef struct ngx_tailnet_cert_conf_s  ngx_tailnet_cert_conf_t;
+
+struct ngx_tailnet_cert_conf_s {
+    ngx_tailnet_conf_t       *conf;
+    SSL_CTX                  *ctx;
+    ngx_tailnet_node_t       *node;     /* for listeners of no tailnet */
+    ngx_uint_t                fallback;
+
+    ngx_tailnet_certs_t      *certs;    /* whose first one the context has */
+    ngx_tailnet_cert_conf_t  *next;     /* another with the same */
+};
 
 
 /* the directive "acme_directory" */
