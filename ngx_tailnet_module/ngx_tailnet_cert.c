@@ -28,7 +28,7 @@
 
 
 #define NGX_TAILNET_CERT_RETRY_MS  500
-#define NGX_TAILNET_CERT_WAIT_MS   300      /* of a process that starts */
+#define NGX_TAILNET_CERT_WAIT_MS   1000     /* of a process that starts */
 #define NGX_TAILNET_CERT_LOG_S     10       /* between lines of one cause */
 
 #define NGX_TAILNET_CERT_STAGING   "staging"
