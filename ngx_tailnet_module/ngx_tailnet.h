@@ -95,6 +95,7 @@ typedef struct {
 
 
 typedef struct ngx_tailnet_members_s  ngx_tailnet_members_t;
+typedef struct ngx_tailnet_stock_s    ngx_tailnet_stock_t;
 
 
 /* where "server ... tailnet" leads */
@@ -104,7 +105,7 @@ typedef struct {
     ngx_str_t                       host;
     in_port_t                       port;
     unsigned                        group:1;    /* "tag:name": many peers */
-    ngx_tailnet_members_t          *members;    /* of a group that is used */
+    ngx_tailnet_members_t          *members;    /* when it is watched */
 } ngx_tailnet_target_t;
 
 
@@ -146,6 +147,8 @@ typedef struct ngx_tailnet_conf_s {
     ngx_array_t                     targets;    /* ngx_tailnet_target_t */
 
     ngx_array_t                     groups;     /* ngx_tailnet_group_t */
+    ngx_array_t                     stocks;     /* ngx_tailnet_stock_t * */
+    ngx_uint_t                      nwatched;   /* names of one peer */
 
     ngx_array_t                     opened;     /* ngx_tailnet_opened_t */
 
@@ -368,9 +371,27 @@ ngx_int_t ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf,
 void ngx_tailnet_members_start(ngx_tailnet_conf_t *tcf);
 void ngx_tailnet_members_stop(ngx_tailnet_conf_t *tcf);
 
+/*
+ * Has the worker told of the address of a target that is a name, as long as
+ * there are not too many.
+ */
+void ngx_tailnet_members_watch(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_target_t *target);
+
+/* the address of a target, of its peer `id` if it is a group, or NULL */
+tn_ip_t *ngx_tailnet_members_ip(ngx_tailnet_target_t *target, int64_t id);
+
 /* the name of a peer in a slot, or that of the target: whom to ask for */
 ngx_str_t *ngx_tailnet_members_host(ngx_tailnet_target_t *target, int64_t id,
     ngx_str_t *host);
+
+
+/* ngx_tailnet_stock.c */
+
+/* a socket of the node's namespace that is not connected, for TCP, or -1 */
+ngx_socket_t ngx_tailnet_stock_take(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_node_t *node, ngx_uint_t family);
+void ngx_tailnet_stock_stop(ngx_tailnet_conf_t *tcf);
 
 
 extern ngx_module_t  ngx_tailnet_module;

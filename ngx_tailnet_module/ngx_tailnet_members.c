@@ -26,7 +26,10 @@
 #include "ngx_tailnet.h"
 
 
-#define NGX_TAILNET_RETRY_MS  500
+#define NGX_TAILNET_RETRY_MS     500
+
+/* names of one peer that a worker watches; dials of others ask the core */
+#define NGX_TAILNET_WATCHED_MAX  128
 
 
 /* what a worker knows of the peers of one target */
@@ -273,12 +276,14 @@ ngx_tailnet_members_lost(ngx_tailnet_members_t *members)
 static void
 ngx_tailnet_members_retry(ngx_event_t *ev)
 {
-    ngx_connection_t  *dummy;
+    ngx_connection_t       *dummy;
+    ngx_tailnet_members_t  *members;
 
     dummy = ev->data;
+    members = dummy->data;
 
-    if (!ngx_exiting) {
-        ngx_tailnet_members_open(dummy->data);
+    if (!ngx_exiting && members->channel == NULL) {
+        ngx_tailnet_members_open(members);
     }
 }
 
@@ -519,6 +524,43 @@ ngx_tailnet_members_up(ngx_tailnet_group_t *group)
     if (group->total_weight) {
         *group->total_weight += (after - before) * group->slots[0].weight;
     }
+}
+
+
+void
+ngx_tailnet_members_watch(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_target_t *target)
+{
+    if (target->members || tcf->nwatched == NGX_TAILNET_WATCHED_MAX
+        || ngx_exiting)
+    {
+        return;
+    }
+
+    if (ngx_tailnet_members_create(tcf, target) == NGX_OK) {
+        tcf->nwatched++;
+
+        if (target->members->channel == NULL) {
+            ngx_tailnet_members_open(target->members);
+        }
+    }
+}
+
+
+tn_ip_t *
+ngx_tailnet_members_ip(ngx_tailnet_target_t *target, int64_t id)
+{
+    ngx_uint_t         i;
+    tn_ipc_members_t  *known;
+
+    if (target->members == NULL || (target->group && id == 0)) {
+        return NULL;
+    }
+
+    known = &target->members->known;
+    i = ngx_tailnet_members_index(known, id);
+
+    return (i < known->count) ? &known->members[i].ip : NULL;
 }
 
 

@@ -521,6 +521,7 @@ ngx_tailnet_exit_process(ngx_cycle_t *cycle)
     }
 
     ngx_tailnet_members_stop(tcf);
+    ngx_tailnet_stock_stop(tcf);
     ngx_tailnet_cert_stop(tcf);
 
     if (!ngx_tailnet_threaded) {
@@ -551,6 +552,7 @@ ngx_tailnet_cleanup(void *data)
     ngx_tailnet_node_t  **node;
 
     ngx_tailnet_members_stop(tcf);
+    ngx_tailnet_stock_stop(tcf);
     ngx_tailnet_cert_stop(tcf);
     tn_client_close(&tcf->client);
 

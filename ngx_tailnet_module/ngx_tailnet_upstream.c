@@ -7,7 +7,9 @@
  * index in the configuration, so that balancers, zones, keepalive and
  * failure counts work as they do.  When a balancer chose one:
  *
- *   get      asks the core for a connection over a channel of its own and
+ *   get      connects by a socket of the stock when the address is known
+ *            (ngx_tailnet_stock.c), and that is all; or else
+ *            asks the core for a connection over a channel of its own and
  *            gives nginx a connection on a placeholder descriptor, known to
  *            no event queue; nginx waits for it with its own timeout
  *   answer   the socket, which is still connecting, takes the placeholder's
@@ -53,7 +55,9 @@ static void ngx_tailnet_peer_save_session(ngx_peer_connection_t *pc,
 #endif
 
 static ngx_int_t ngx_tailnet_dial(ngx_tailnet_peer_t *peer);
-static ngx_int_t ngx_tailnet_dial_connection(ngx_tailnet_peer_t *peer);
+static ngx_int_t ngx_tailnet_dial_connection(ngx_tailnet_peer_t *peer,
+    ngx_socket_t s);
+static ngx_int_t ngx_tailnet_peer_connect(ngx_tailnet_peer_t *peer);
 static void ngx_tailnet_dial_handler(ngx_event_t *ev);
 static void ngx_tailnet_dial_done(ngx_tailnet_peer_t *peer, ngx_socket_t s);
 static void ngx_tailnet_dial_failed(ngx_tailnet_peer_t *peer);
@@ -426,7 +430,8 @@ ngx_tailnet_peer_get(ngx_peer_connection_t *pc, void *data)
 {
     ngx_tailnet_peer_t *peer = data;
 
-    ngx_int_t  rc;
+    ngx_int_t     rc;
+    ngx_socket_t  s;
 
     rc = peer->get(pc, peer->data);
 
@@ -459,6 +464,11 @@ ngx_tailnet_peer_get(ngx_peer_connection_t *pc, void *data)
         return rc;
     }
 
+    if (ngx_tailnet_peer_connect(peer) == NGX_OK) {
+        pc->connection = peer->dial.connection;
+        return NGX_AGAIN;
+    }
+
     peer->dial.tries = NGX_TAILNET_TRIES;
 
     rc = ngx_tailnet_dial(peer);
@@ -467,7 +477,21 @@ ngx_tailnet_peer_get(ngx_peer_connection_t *pc, void *data)
         return rc;
     }
 
-    if (ngx_tailnet_dial_connection(peer) != NGX_OK) {
+    /*
+     * Its number is what counts.  Not a duplicate of the channel: that would
+     * keep the closed channel in the event queue.
+     */
+
+    s = socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0);
+
+    if (s == (ngx_socket_t) -1) {
+        ngx_log_error(NGX_LOG_ALERT, pc->log, ngx_socket_errno,
+                      ngx_socket_n " failed");
+        ngx_tailnet_dial_close(&peer->dial);
+        return NGX_ERROR;
+    }
+
+    if (ngx_tailnet_dial_connection(peer, s) != NGX_OK) {
         ngx_tailnet_dial_close(&peer->dial);
         return NGX_ERROR;
     }
@@ -475,6 +499,61 @@ ngx_tailnet_peer_get(ngx_peer_connection_t *pc, void *data)
     pc->connection = peer->dial.connection;
 
     return NGX_AGAIN;
+}
+
+
+/*
+ * To an address that is known, by a socket of the stock.  Whatever is in the
+ * way, the core is asked, who knows other addresses and the reasons.
+ */
+
+static ngx_int_t
+ngx_tailnet_peer_connect(ngx_tailnet_peer_t *peer)
+{
+    size_t                    len;
+    tn_ip_t                  *ip;
+    tn_addr_t                 addr;
+    ngx_socket_t              s;
+    struct sockaddr_storage   ss;
+
+    if (peer->pc->type == SOCK_DGRAM) {
+        return NGX_DECLINED;
+    }
+
+    ngx_tailnet_members_watch(peer->conf, peer->target);
+
+    ip = ngx_tailnet_members_ip(peer->target,
+                                ngx_tailnet_target_id(peer->sockaddr));
+    if (ip == NULL) {
+        return NGX_DECLINED;
+    }
+
+    s = ngx_tailnet_stock_take(peer->conf, peer->target->node,
+                               tn_ip_is_v4(ip) ? 4 : 6);
+
+    if (s == (ngx_socket_t) -1
+        || ngx_tailnet_dial_connection(peer, s) != NGX_OK)
+    {
+        return NGX_DECLINED;
+    }
+
+    addr.ip = *ip;
+    addr.port = peer->target->port;
+    len = tn_addr_to_sockaddr(&addr, &ss);
+
+    ngx_tailnet_set_options(peer->pc, s);
+
+    if (ngx_tailnet_add_events(peer->dial.connection) == NGX_OK
+        && (connect(s, (struct sockaddr *) &ss, (socklen_t) len) == 0
+            || ngx_socket_errno == NGX_EINPROGRESS))
+    {
+        return NGX_OK;
+    }
+
+    ngx_close_connection(peer->dial.connection);
+    peer->dial.connection = NULL;
+
+    return NGX_DECLINED;
 }
 
 
@@ -639,27 +718,15 @@ ngx_tailnet_dial(ngx_tailnet_peer_t *peer)
 }
 
 
+/* takes s */
+
 static ngx_int_t
-ngx_tailnet_dial_connection(ngx_tailnet_peer_t *peer)
+ngx_tailnet_dial_connection(ngx_tailnet_peer_t *peer, ngx_socket_t s)
 {
-    ngx_socket_t            s;
     ngx_connection_t       *c;
     ngx_peer_connection_t  *pc;
 
     pc = peer->pc;
-
-    /*
-     * Its number is what counts.  Not a duplicate of the channel: that would
-     * keep the closed channel in the event queue.
-     */
-
-    s = socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC|SOCK_NONBLOCK, 0);
-
-    if (s == (ngx_socket_t) -1) {
-        ngx_log_error(NGX_LOG_ALERT, pc->log, ngx_socket_errno,
-                      ngx_socket_n " failed");
-        return NGX_ERROR;
-    }
 
     c = ngx_get_connection(s, pc->log);
 

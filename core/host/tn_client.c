@@ -751,3 +751,49 @@ tn_client_members(int fd, tn_ipc_members_t *members)
 
     return TN_OK;
 }
+
+
+tn_rc_t
+tn_client_take(const char *dir, const tn_ipc_take_t *request, int *fd)
+{
+    bool  fresh;
+
+    fresh = (*fd == -1);
+
+    if (fresh) {
+        *fd = tn_ipc_connect(dir, TN_IPC_DIAL_SOCK);
+
+        if (*fd == -1) {
+            return TN_CLOSED;
+        }
+    }
+
+    if (tn_ipc_send(*fd, request, NULL, 0) == TN_OK) {
+        return TN_OK;
+    }
+
+    if (fresh) {
+        tn_ipc_close(fd, 1);
+    }
+
+    return TN_CLOSED;
+}
+
+
+tn_rc_t
+tn_client_taken(int fd, int *sockets, size_t *count)
+{
+    tn_rc_t       rc;
+    tn_ipc_msg_t  msg;
+
+    rc = tn_ipc_recv(fd, &msg, sockets, count);
+
+    if (rc == TN_OK
+        && (msg.head.type != TN_IPC_REPLY || msg.reply.rc != TN_OK))
+    {
+        tn_ipc_close(sockets, *count);
+        return TN_MALFORMED;
+    }
+
+    return rc;
+}

@@ -142,5 +142,19 @@ tn_rc_t tn_client_watch(const char *dir, const tn_ipc_watch_t *request,
  */
 tn_rc_t tn_client_members(int fd, tn_ipc_members_t *members);
 
+/*
+ * Asks for sockets of a node: with *fd -1 over a new connection, which is
+ * written to *fd, else over that one.  TN_OK, or TN_CLOSED: close it.
+ */
+tn_rc_t tn_client_take(const char *dir, const tn_ipc_take_t *request,
+    int *fd);
+
+/*
+ * The answer: in *count their number, in sockets, which has room for
+ * TN_IPC_FDS, the sockets, non-blocking and close-on-exec, the caller's.
+ * TN_OK; TN_AGAIN: wait on; else: close it, and the sockets that came before.
+ */
+tn_rc_t tn_client_taken(int fd, int *sockets, size_t *count);
+
 
 #endif /* TN_CLIENT_H_INCLUDED_ */

@@ -22,6 +22,7 @@
 #include "host/tn_lwnet.h"
 #include "host/tn_members.h"
 #include "host/tn_pool.h"
+#include "host/tn_stock.h"
 #include "host/tn_portmap.h"
 #include "host/tn_tool.h"
 
@@ -74,6 +75,7 @@ struct core_s {
     tn_resolver_t      *resolver;
     tn_dial_t          *dial;
     tn_members_t       *members;
+    tn_stock_t         *stock;
     tn_timer_t          settle;
     tn_tools_t         *tools;
     tn_http_t          *http;
@@ -122,6 +124,7 @@ static bool core_is_settled(core_slot_t *slot);
 static bool core_members(void *data, const tn_ipc_watch_t *request,
     tn_ipc_members_t *msg);
 static void core_settled(void *data, tn_ms_t now);
+static tn_pool_t *core_stock(void *data, const char *node);
 
 
 static const tn_node_ops_t  core_node_ops = {
@@ -166,11 +169,15 @@ tn_core_run(int ctl_fd)
     tn_certs_queue_init(&core->queue);
 
     tn_timer_init(&core->settle, core_settled, core);
+    core->stock = tn_stock_create(&core->loop, core_stock, core);
     core->members = tn_members_create(&core->loop, core_members, core);
 
-    if (core->dial != NULL && core->tools != NULL && core->members != NULL) {
+    if (core->dial != NULL && core->tools != NULL && core->members != NULL
+        && core->stock != NULL)
+    {
         tn_dial_tools(core->dial, tn_tools_take, core->tools);
         tn_dial_watches(core->dial, tn_members_take, core->members);
+        tn_dial_takes(core->dial, tn_stock_take, core->stock);
         tn_dial_certs(core->dial, core_certs_take, core);
         tn_dial_stack(core->dial, core_dial_lwip);
     }
@@ -181,7 +188,7 @@ tn_core_run(int ctl_fd)
     core->ctl.data = core;
 
     if (core->resolver != NULL && core->dial != NULL && core->tools != NULL
-        && core->members != NULL
+        && core->members != NULL && core->stock != NULL
         && core->http != NULL
         && tn_loop_watch(&core->loop, &core->ctl) == TN_OK
         && tn_loop_run(&core->loop) == TN_OK)
@@ -200,6 +207,10 @@ tn_core_run(int ctl_fd)
     }
 
     tn_timer_cancel(&core->loop.timers, &core->settle);
+
+    if (core->stock != NULL) {
+        tn_stock_destroy(core->stock);
+    }
 
     if (core->members != NULL) {
         tn_members_destroy(core->members);
@@ -578,6 +589,7 @@ core_slot_reap(void *data)
 
     if (slot->pool != NULL) {
         tn_dial_forget(core->dial, slot->pool);
+        tn_stock_forget(core->stock, slot->pool);
         tn_pool_destroy(slot->pool);
         slot->pool = NULL;
     }
@@ -610,6 +622,7 @@ core_slot_free(core_slot_t *slot)
 
     if (slot->pool != NULL) {
         tn_dial_forget(slot->core->dial, slot->pool);
+        tn_stock_forget(slot->core->stock, slot->pool);
         tn_pool_destroy(slot->pool);
     }
 
@@ -919,4 +932,23 @@ core_dial_lwip(void *data, int fd, const tn_ipc_dial_t *request,
     tn_lwnet_table_dial(slot->lwip, fd, request, ips, n);
 
     return true;
+}
+
+
+static tn_pool_t *
+core_stock(void *data, const char *node)
+{
+    core_t *core = data;
+
+    core_slot_t  *slot;
+
+    slot = core_slot(core, node);
+
+    /* what lwIP dials is made when it is dialled */
+
+    if (slot == NULL || slot->node == NULL || !slot->stack || slot->by_lwip) {
+        return NULL;
+    }
+
+    return slot->pool;
 }

@@ -68,6 +68,8 @@ struct tn_dial_s {
     void                *tool_data;
     tn_dial_watch_pt     watcher;
     void                *watcher_data;
+    tn_dial_take_pt      take;
+    void                *take_data;
     tn_dial_cert_pt      cert;
     void                *cert_data;
     tn_dial_stack_pt     stack;
@@ -170,6 +172,14 @@ void
 tn_dial_stack(tn_dial_t *dial, tn_dial_stack_pt stack)
 {
     dial->stack = stack;
+}
+
+
+void
+tn_dial_takes(tn_dial_t *dial, tn_dial_take_pt take, void *data)
+{
+    dial->take = take;
+    dial->take_data = data;
 }
 
 
@@ -380,6 +390,13 @@ tn_dial_input(tn_dial_request_t *req)
         && msg.head.type == TN_IPC_CERT && dial->cert != NULL)
     {
         dial->cert(dial->cert_data, tn_dial_give_up(req), &msg.cert);
+        return;
+    }
+
+    if (rc == TN_OK && req->state == TN_DIAL_READING
+        && msg.head.type == TN_IPC_TAKE && dial->take != NULL)
+    {
+        dial->take(dial->take_data, tn_dial_give_up(req), &msg.take);
         return;
     }
 

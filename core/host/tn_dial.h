@@ -55,6 +55,12 @@ typedef void (*tn_dial_watch_pt)(void *data, int fd,
 
 void tn_dial_watches(tn_dial_t *dial, tn_dial_watch_pt watch, void *data);
 
+/* and for those that take sockets in advance */
+typedef void (*tn_dial_take_pt)(void *data, int fd,
+    const tn_ipc_take_t *request);
+
+void tn_dial_takes(tn_dial_t *dial, tn_dial_take_pt take, void *data);
+
 /* the same for a worker that wants to know of a node's certificates */
 typedef void (*tn_dial_cert_pt)(void *data, int fd,
     const tn_ipc_cert_t *request);

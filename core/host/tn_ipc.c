@@ -51,6 +51,7 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_CORE_LISTEN] = sizeof(tn_ipc_listen_t),
     [TN_IPC_WATCH] = sizeof(tn_ipc_watch_t),
     [TN_IPC_MEMBERS] = sizeof(tn_ipc_members_t),
+    [TN_IPC_TAKE] = sizeof(tn_ipc_take_t),
     [TN_IPC_CERT] = sizeof(tn_ipc_cert_t),
     [TN_IPC_CERT_SET] = sizeof(tn_ipc_cert_set_t),
     [TN_IPC_CORE_UNLISTEN] = sizeof(tn_ipc_listen_t),
@@ -356,6 +357,10 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
     case TN_IPC_WATCH:
         return tn_ipc_terminated(msg->watch.node)
                && tn_ipc_terminated(msg->watch.host);
+
+    case TN_IPC_TAKE:
+        return tn_ipc_terminated(msg->take.node)
+               && msg->take.count >= 1 && msg->take.count <= TN_IPC_FDS;
 
     case TN_IPC_MEMBERS:
         return tn_ipc_members_sound(&msg->members);

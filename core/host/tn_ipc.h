@@ -114,6 +114,9 @@ typedef enum {
     /* core -> nginx worker, to its listener: a Funnel connection */
     TN_IPC_FUNNEL,              /* tn_ipc_funnel_t + the connection */
 
+    /* nginx worker -> core, over dial.sock, again and again */
+    TN_IPC_TAKE,                /* tn_ipc_take_t; REPLY has sockets */
+
     TN_IPC_TYPES
 } tn_ipc_type_e;
 
@@ -408,13 +411,23 @@ typedef struct {
 typedef struct {
     tn_ipc_head_t  head;
     char           node[TN_IPC_NAME];
-    char           host[TN_IPC_HOST];   /* "tag:NAME" */
+    char           host[TN_IPC_HOST];   /* "tag:NAME", or as of a dial */
 } tn_ipc_watch_t;
 
 
-/* the peers behind a watched name, by ascending id */
 typedef struct {
-    int64_t        id;          /* of the peer in this tailnet, not 0 */
+    tn_ipc_head_t  head;
+    char           node[TN_IPC_NAME];
+    uint16_t       family;      /* 4 or 6 */
+    uint16_t       proto;
+    uint32_t       count;       /* at most; 1 to TN_IPC_FDS */
+} tn_ipc_take_t;
+
+
+/* the peers behind a watched tag, by ascending id; or one, of another name */
+typedef struct {
+    int64_t        id;          /* of the peer in this tailnet; of a name 0 */
+    tn_ip_t        ip;          /* the best of its addresses */
     char           host[TN_IPC_HOST];   /* its MagicDNS name */
 } tn_ipc_member_t;
 
@@ -477,6 +490,7 @@ typedef union {
     tn_ipc_keep_socket_t  keep_socket;
     tn_ipc_watch_t       watch;
     tn_ipc_members_t     members;
+    tn_ipc_take_t        take;
     tn_ipc_cert_t        cert;
     tn_ipc_cert_set_t    cert_set;
     tn_ipc_funnel_t      funnel;

@@ -2,9 +2,9 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * Tells nginx's workers which peers stand behind a "tag:NAME": at once and
- * whenever that changes, over connections that came by dial.sock.  Belongs to
- * the control thread; never blocks.
+ * Tells nginx's workers who stands behind a name, "tag:NAME" is many peers,
+ * at once and at each change, over connections that came by dial.sock.
+ * Belongs to the control thread; never blocks.
  */
 
 #ifndef TN_MEMBERS_H_INCLUDED_

@@ -856,7 +856,7 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
         node->ops->self(node->data, node);
     }
 
-    if (changes->what & TN_NETMAP_PEERS) {
+    if (changes->what & (TN_NETMAP_PEERS|TN_NETMAP_SELF|TN_NETMAP_DNS)) {
         node->ops->peers(node->data, node);
     }
 }

@@ -76,6 +76,7 @@ void
 tn_nodename_members(const tn_netmap_t *netmap, const char *host,
     tn_ipc_members_t *msg)
 {
+    char               text[TN_IPC_TEXT];
     size_t             i, n, len, total;
     const char        *name;
     tn_netmap_node_t  *nodes[TN_IPC_MEMBERS_MAX];
@@ -83,6 +84,18 @@ tn_nodename_members(const tn_netmap_t *netmap, const char *host,
     tn_ipc_init(msg, TN_IPC_MEMBERS);
 
     if (strncmp(host, TN_NODENAME_TAG, strlen(TN_NODENAME_TAG)) != 0) {
+
+        if (tn_nodename_resolve(netmap, host, 0, &msg->members[0].ip, 1,
+                                text)
+            == 0)
+        {
+            return;
+        }
+
+        (void) snprintf(msg->members[0].host, TN_IPC_HOST, "%s", host);
+        msg->count = 1;
+        msg->total = 1;
+
         return;
     }
 
@@ -105,6 +118,7 @@ tn_nodename_members(const tn_netmap_t *netmap, const char *host,
         }
 
         msg->members[i].id = nodes[i]->id;
+        (void) tn_nodename_ip(nodes[i], &msg->members[i].ip);
         (void) snprintf(msg->members[i].host, TN_IPC_HOST, "%.*s", (int) len,
                         name);
     }

@@ -23,8 +23,8 @@ size_t tn_nodename_resolve(const tn_netmap_t *netmap, const char *host,
 
 /*
  * The online peers of "tag:NAME" by their ids, TN_IPC_MEMBERS_MAX at most;
- * none when it is another kind of name.  msg->total counts also those that
- * did not find room.
+ * msg->total counts also those that did not find room.  Of another name the
+ * one that it is.
  */
 void tn_nodename_members(const tn_netmap_t *netmap, const char *host,
     tn_ipc_members_t *msg);

@@ -143,7 +143,8 @@ test_names(void)
            "another one first");
     is_str(members("tag:web"), "3/3 3=w3 7=w3.other.test 9=w9",
            "in order, by the short name if that is the peer's");
-    is_str(members("w3"), "0/0", "a name has no members");
+    is_str(members("w3"), "1/1 0=w3", "a name is one");
+    is_str(members("nobody"), "0/0", "or none");
     is_str(resolved("w3", 5), "100.64.1.3 fd7a::3", "a name");
     is_str(resolved("svc:db", 0), "100.100.7.7", "a service");
     is_str(resolved("svc:none", 0), "no peer is called or routes "
