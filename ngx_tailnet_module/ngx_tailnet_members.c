@@ -118,8 +118,20 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
 
     ngx_tailnet_members_up(g);
 
-    if (g->target->members == NULL) {
-        return ngx_tailnet_members_create(tcf, g->target);
+    if (g->target->members) {
+        return NGX_OK;
+    }
+
+    if (ngx_tailnet_members_create(tcf, g->target) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (ngx_process == NGX_PROCESS_SINGLE
+        && !ngx_is_init_cycle(tcf->cycle->old_cycle))
+    {
+        /* a reload of a single process, which no init_process follows */
+
+        ngx_tailnet_members_open(g->target->members);
     }
 
     return NGX_OK;
@@ -147,14 +159,6 @@ ngx_tailnet_members_create(ngx_tailnet_conf_t *tcf,
     members->retry.cancelable = 1;
 
     target->members = members;
-
-    if (ngx_process == NGX_PROCESS_SINGLE
-        && !ngx_is_init_cycle(tcf->cycle->old_cycle))
-    {
-        /* a reload of a single process, which no init_process follows */
-
-        ngx_tailnet_members_open(members);
-    }
 
     return NGX_OK;
 }
@@ -539,10 +543,7 @@ ngx_tailnet_members_watch(ngx_tailnet_conf_t *tcf,
 
     if (ngx_tailnet_members_create(tcf, target) == NGX_OK) {
         tcf->nwatched++;
-
-        if (target->members->channel == NULL) {
-            ngx_tailnet_members_open(target->members);
-        }
+        ngx_tailnet_members_open(target->members);
     }
 }
 
