@@ -45,6 +45,9 @@ my @cells = (
     ['cone',    'easy',    'direct'],
     ['hard+v6', 'hard+v6', 'direct'],
     ['same',    'same',    'direct'],   # behind one hard NAT
+    ['hairpin', 'hairpin', 'direct'],   # behind one cone, kept apart there
+    ['easy+v6', 'easy',    'direct'],   # IPv6 on one side leads nowhere
+    ['hard+v6', 'none',    'direct'],
 );
 
 
@@ -107,6 +110,22 @@ sub path_of {
 }
 
 
+# As an access point does that isolates its clients: what comes from the other
+# one's own address is dropped.
+
+sub keep_apart {
+    my ($one, $two) = @_;
+
+    for ([$one, $two], [$two, $one]) {
+        my ($host, $other) = @$_;
+
+        $host->nft('table inet apart { chain in { '
+                   . 'type filter hook input priority 0; ip saddr '
+                   . $other->ip4 . ' drop; }; }');
+    }
+}
+
+
 sub cell {
     my ($before_web, $before_peer, $expected) = @_;
     my $name = "$before_web - $before_peer";
@@ -117,6 +136,10 @@ sub cell {
         my $router = $lab->router('r-same', kind => 'hard');
         %same = map { $_ => { behind => $router } } qw(web peer);
 
+    } elsif ($before_web eq 'hairpin') {
+        my $router = $lab->router('r-same', kind => 'cone', hairpin => 1);
+        %same = map { $_ => { behind => $router } } qw(web peer);
+
     } else {
         $nat{web} = nat($before_web) if $before_web ne 'none';
         $nat{peer} = nat($before_peer) if $before_peer ne 'none';
@@ -124,6 +147,13 @@ sub cell {
 
     my $tailnet = $lab->small_tailnet(nat => \%nat, %same);
     my $peer = $tailnet->{peer};
+    my $outside = '';
+
+    if ($before_web eq 'hairpin') {
+        $outside = $same{web}{behind}->ip4;
+        keep_apart($tailnet->{web}, $peer->host);
+    }
+
     my $nginx = start_web($lab, $tailnet);
 
     $peer->wait_peer('web', 20);
@@ -147,7 +177,9 @@ sub cell {
         if $expected eq 'direct' && !$real;
 
     like($via, qr/^\[fd78:/, "$name: by IPv6")
-        if $before_web =~ /v6/;
+        if $before_web =~ /v6/ && $before_peer =~ /v6/;
+    like($via, qr/^\Q$outside\E:/, "$name: by the router's address")
+        if $outside;
 
     is($peer->get($url)->{body}, "page\n", "$name: HTTP goes on");
 

@@ -27,18 +27,23 @@ my %KINDS = (
 );
 
 
-# new($lab, $name, kind => 'easy', v6 => 0, other options of a Host)
+# new($lab, $name, kind => 'easy', v6 => 0, hairpin => 0, other options of a
+#     Host)
+#   hairpin: whoever is behind a cone reaches the others there by what it made
+#     of them
 #   v6: the LAN has IPv6 too, without NAT but behind the firewall; without
 #     it the LAN has no IPv6 at all
 
 sub new {
     my ($class, $lab, $name, %opt) = @_;
-    my ($kind, $v6) = delete @opt{qw(kind v6)};
+    my ($kind, $v6, $hairpin) = delete @opt{qw(kind v6 hairpin)};
 
     my $self = Tailnet::Lab::Host->new($lab, $name, %opt);
     bless $self, $class;
 
     my $n = ++$lab->{routers};
+
+    $self->{hairpin} = $hairpin;
 
     $self->{v6} = $v6 ? "fd78:${n}::" : undef;
     $self->{lan} = Tailnet::Lab::Switch->new($lab, "$name-lan",
@@ -91,7 +96,7 @@ sub set_kind {
     $ports .= ' random,fully-random' if $kind eq 'hard';
 
     my $udp = $kind eq 'blocked' ? 'meta l4proto udp drop;' : '';
-    my ($learn, $let_in) = ('', '');
+    my ($learn, $let_in, $turn) = ('', '', '');
 
     # Who behind the NAT used a port is told what comes to it. What a cone
     # lets in is marked by the translation.
@@ -101,6 +106,16 @@ sub set_kind {
                  . 'update @inside { udp sport : ip saddr };';
         $let_in = 'iifname "eth0" meta nfproto ipv4 '
                   . 'dnat ip to udp dport map @inside;';
+
+        if ($self->{hairpin}) {
+            my $outside = $self->ip4;
+
+            $let_in .= qq( iifname "eth1" ip daddr $outside )
+                       . 'dnat ip to udp dport map @inside;';
+            $turn = 'oifname "eth1" ct status dnat ip saddr '
+                    . $self->lan_ip4 =~ s/\d+$/0\/24/r
+                    . " snat ip to $outside;";
+        }
     }
 
     $self->nft(<<"RULES");
@@ -119,6 +134,7 @@ table inet lab_nat {
     chain after {
         type nat hook postrouting priority srcnat;
         oifname "eth0" meta nfproto ipv4 $ports
+        $turn
     }
     chain through {
         type filter hook forward priority filter;
