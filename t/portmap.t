@@ -142,6 +142,23 @@ for my $protocol ('pcp', 'nat-pmp', 'upnp') {
     };
 }
 
+subtest 'the core dies' => sub {
+    $gateway->speak('pcp');
+    tool('poke');
+    wait_mapping(15, 'before');
+
+    my $held = $mapped;
+    my ($core) = reverse $nginx->error_log =~ /core process (\d+) started/g;
+
+    ok(kill('KILL', $core), 'killed');
+    $lab->wait_for(10, 'the next core', sub {
+        my ($next) = reverse $nginx->error_log =~ /core process (\d+) started/g;
+        $next != $core && defined netcheck()->{udp};
+    });
+    wait_mapping(15, 'the next core');
+    is($mapped, $held, 'renews what the router gave to the former');
+};
+
 subtest 'the daemon dies and is started again' => sub {
     $gateway->speak('pcp');
     tool('poke');
