@@ -230,7 +230,7 @@ sub nothing_left {
         !-e $run && !find('super', $run) && !find('core', $run)
             && !find('guard', $run)
             && !find('holder')
-    }, 6);
+    }, 12);
 }
 
 
