@@ -60,6 +60,7 @@ tn_data_start(const tn_data_conf_t *conf)
     data->plane_conf.log = conf->log;
     data->plane_conf.node = conf->node;
     data->plane_conf.disco = conf->disco;
+    data->plane_conf.hurry_until = data->loop.now + TN_DATA_HURRY_MS;
     data->plane_conf.udp_offload = conf->udp_offload;
     data->plane_conf.shields_up = conf->shields_up;
     data->plane_conf.routes = data->routes;

@@ -83,6 +83,9 @@ struct tn_data_s {
 };
 
 
+#define TN_DATA_HURRY_MS  10000     /* of new keys, or a new core */
+
+
 extern const tn_plane_ops_t  tn_data_plane_ops;
 extern const tn_udp_ops_t    tn_data_udp_ops;
 extern const tn_tun_ops_t    tn_data_tun_ops;

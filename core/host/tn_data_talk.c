@@ -20,7 +20,6 @@
 
 
 /* peers hear of a new node key within that time or not so soon */
-#define TN_DATA_HURRY_MS  10000
 
 
 /* to the data thread */

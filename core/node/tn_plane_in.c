@@ -14,6 +14,8 @@
 #include "tn_plane_private.h"
 
 
+static void plane_stale(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
+    const tn_path_from_t *from);
 static void plane_tally(tn_plane_peer_t *peer, const tn_addr_t *udp,
     const tn_path_from_t *from, size_t len);
 static void plane_packet(tn_plane_t *plane, tn_ms_t now,
@@ -111,6 +113,9 @@ tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
             if (rc == TN_OK && packet.len != 0) {
                 plane_packet(plane, now, peer, packet.data, packet.len);
             }
+
+        } else if (tn_unlikely(now >= plane->stale_at)) {
+            plane_stale(plane, now, udp, from);
         }
 
         return;
@@ -136,6 +141,42 @@ tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
         if (tn_unlikely(plane->tally != NULL)) {
             plane_tally(peer, udp, from, len);
         }
+    }
+}
+
+
+/*
+ * A message of a session that is not known here: after a restart of ours a
+ * peer that only sends goes on with the former one, and tries another only
+ * when nothing came back for 15 s.  A handshake of our own ends that.  Any
+ * stranger can send such a message, so few are looked at, and a peer with a
+ * session is left alone.
+ */
+
+static void
+plane_stale(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
+    const tn_path_from_t *from)
+{
+    tn_path_peer_t   *path;
+    tn_plane_peer_t  *peer;
+
+    plane->stale_at = now + TN_PLANE_STALE_MS;
+
+    if (from != NULL && from->region != 0) {
+        path = tn_path_peer_find(plane->path, &from->key);
+
+    } else {
+        path = tn_path_peer_at(plane->path, from != NULL ? &from->addr : udp);
+    }
+
+    if (path == NULL) {
+        return;
+    }
+
+    peer = path->data;
+
+    if (!tn_wg_peer_ready(peer->wg, now)) {
+        tn_wg_peer_shake(peer->wg, now);
     }
 }
 

@@ -59,6 +59,7 @@ typedef struct {
 
 #define TN_PLANE_TALLY_MS  300000
 
+#define TN_PLANE_STALE_MS  200      /* between two looks at strange data */
 #define TN_PLANE_SYNS     256
 
 /* a connection being opened */
@@ -89,6 +90,7 @@ struct tn_plane_s {
     bool                   started;
     bool                   no_udp;  /* control forbids it */
     bool                   capture;
+    tn_ms_t                stale_at;    /* before it no look */
 
     tn_plane_stats_t       stats;
     tn_tally_t            *tally;   /* NULL: nobody wants to know */

@@ -417,6 +417,29 @@ tn_path_peer_find(const tn_path_t *path, const tn_key_t *node_key)
 }
 
 
+tn_path_peer_t *
+tn_path_peer_at(const tn_path_t *path, const tn_addr_t *addr)
+{
+    uint32_t           i;
+    tn_hash_node_t    *link;
+    tn_path_member_t  *peer;
+
+    for (link = tn_hash_next(&path->peers, NULL); link != NULL;
+         link = tn_hash_next(&path->peers, link))
+    {
+        peer = tn_container(link, tn_path_member_t, link);
+
+        for (i = 0; i < peer->ncandidates; i++) {
+            if (tn_addr_equal(&peer->candidates[i].addr, addr)) {
+                return &peer->pub;
+            }
+        }
+    }
+
+    return NULL;
+}
+
+
 void
 tn_path_set_local(tn_path_t *path, tn_ms_t now, const tn_addr_t *addrs,
     size_t n, uint16_t port4, uint16_t port6)

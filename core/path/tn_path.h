@@ -329,6 +329,12 @@ void tn_path_relay_stun(tn_path_t *path, tn_ms_t now, const uint8_t *bytes,
 tn_path_peer_t *tn_path_peer_find(const tn_path_t *path,
     const tn_key_t *node_key);
 
+/*
+ * The peer that has this address among its candidates; several may, NULL when
+ * none does.  Looks at all of them: not for each packet.
+ */
+tn_path_peer_t *tn_path_peer_at(const tn_path_t *path, const tn_addr_t *addr);
+
 #define TN_PATH_PEERS_MAX  65536
 
 

@@ -81,7 +81,8 @@ typedef struct {
 
     /*
      * Until then a handshake that is not answered is begun again after
-     * TN_WG_HURRY_MS: this key is new, and peers learn of it any moment.
+     * TN_WG_HURRY_MS: this key is new, and peers learn of it any moment; or
+     * the device is, and ways to peers are still being found.
      */
     tn_ms_t             hurry_until;
 } tn_wg_conf_t;

@@ -348,7 +348,7 @@ talk(unsigned i)
 }
 
 
-static tn_path_peer_t *
+static inline tn_path_peer_t *
 peer_of(unsigned i)
 {
     return tn_path_peer_find(tn_plane_path(sides[i].plane),
