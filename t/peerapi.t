@@ -24,7 +24,10 @@ my $nginx = $lab->nginx(host => $web, module => 1);
 
 $nginx->configure(
     main => $nginx->tailnet_block($control, $tailnet->{auth_key}),
-    http => 'server { listen 80 tailnet=home; return 200 web; }');
+    http => <<'HTTP');
+    server { listen 80 tailnet=home; return 200 web; }
+    server { listen 127.0.0.1:8000; location / { tailnet_status; } }
+HTTP
 $nginx->start;
 
 my $node = $peer->wait_peer('web', 20);
@@ -82,6 +85,12 @@ like(raw("GET / HTTP/1.1\r\nX: " . 'a' x 9000 . "\r\n\r\n"),
      qr{^HTTP/1.1 400 }, 'and a head without an end');
 like(raw("GET / HTTP/1.0\r\nHost: peer\r\n\r\n"), qr{^HTTP/1.1 200 },
      'HTTP/1.0 is taken');
+
+my $metrics = $web->get('http://127.0.0.1:8000/?format=prometheus')->{body};
+like($metrics, qr/^tailnet_peerapi_requests_total\{node="home",
+                  result="$_->[0]"\}\ $_->[1]$/mx, "counted: $_->[0]")
+    for ['greeted', '[4-9]'], ['invalid', 7], ['ingress_denied', 1],
+        ['unknown_peer', 0];
 
 # Nobody may reach the node by policy; its PeerAPI judges by itself.
 

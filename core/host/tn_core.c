@@ -722,6 +722,7 @@ core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
 
     if (slot->api != NULL) {
         tn_nodeapi_node(slot->api, node);
+        tn_node_set_api(node, slot->api);
         tn_nodeapi_addresses(slot->api, ips, n);
     }
 

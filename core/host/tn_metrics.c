@@ -51,6 +51,8 @@ static void metric_latency(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who);
 static void metric_certificate(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who);
+static void metric_peerapi(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who);
 static void metric_peers(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who);
 static void metric_online(tn_text_t *text, const metric_t *metric,
@@ -91,6 +93,9 @@ static const metric_t  metrics[] = {
     { "tailnet_certificate_expiry_timestamp_seconds", "gauge",
       "When a certificate of the node expires.",
       metric_certificate, false, NULL },
+    { "tailnet_peerapi_requests_total", "counter",
+      "Requests of the PeerAPI by what became of them.",
+      metric_peerapi, false, NULL },
     { "tailnet_peers", "gauge", "Peers of the node by what control says.",
       metric_peers, false, NULL },
     { "tailnet_peer_online", "gauge", "Whether control sees the peer.",
@@ -333,6 +338,30 @@ metric_certificate(tn_text_t *text, const metric_t *metric,
             metric_label(text, "name", metric_text(one, "name"));
             tn_text_add(text, "} %lld\n",
                         (long long) json_integer_value(at));
+        }
+    }
+}
+
+
+static void
+metric_peerapi(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
+{
+    void        *i;
+    json_t      *counts, *count;
+
+    counts = json_object_get(who->node, "peerapi");
+
+    for (i = json_object_iter(counts); i != NULL;
+         i = json_object_iter_next(counts, i))
+    {
+        count = json_object_iter_value(i);
+
+        if (json_is_integer(count)) {
+            metric_begin(text, metric, who);
+            metric_label(text, "result", json_object_iter_key(i));
+            tn_text_add(text, "} %lld\n",
+                        (long long) json_integer_value(count));
         }
     }
 }

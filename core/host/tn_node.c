@@ -296,6 +296,20 @@ tn_node_certs(tn_node_t *node)
 }
 
 
+void
+tn_node_set_api(tn_node_t *node, const struct tn_nodeapi_s *api)
+{
+    node->api = api;
+}
+
+
+const struct tn_nodeapi_s *
+tn_node_api(const tn_node_t *node)
+{
+    return node->api;
+}
+
+
 tn_data_t *
 tn_node_data(tn_node_t *node)
 {

@@ -125,6 +125,11 @@ tn_control_t *tn_node_control(tn_node_t *node);
 /* NULL while the state directory cannot be used */
 tn_nodecert_t *tn_node_certs(tn_node_t *node);
 
+/* its PeerAPI, only to be shown; NULL before it was set */
+struct tn_nodeapi_s;
+void tn_node_set_api(tn_node_t *node, const struct tn_nodeapi_s *api);
+const struct tn_nodeapi_s *tn_node_api(const tn_node_t *node);
+
 /* NULL before the node key is known */
 tn_data_t *tn_node_data(tn_node_t *node);
 

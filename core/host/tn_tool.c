@@ -387,6 +387,7 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
             (void) json_object_set_new(shown, "netcheck",
                                        tn_toolshow_netcheck(name, node, now));
             tn_toolshow_certificates(shown, node);
+            tn_toolshow_peerapi(shown, node);
             tn_toolshow_problems(shown, node);
         }
 

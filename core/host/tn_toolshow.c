@@ -5,6 +5,8 @@
 
 #include "host/tn_toolshow.h"
 
+#include "host/tn_nodeapi.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -193,6 +195,35 @@ tn_toolshow_certificates(json_t *object, tn_node_t *node)
     } else {
         json_decref(list);
     }
+}
+
+
+void
+tn_toolshow_peerapi(json_t *object, tn_node_t *node)
+{
+    json_t                    *counts;
+    const tn_nodeapi_t        *api;
+    const tn_nodeapi_stats_t  *stats;
+
+    api = tn_node_api(node);
+
+    if (api == NULL) {
+        return;
+    }
+
+    stats = tn_nodeapi_stats(api);
+    counts = json_object();
+
+    show_set(counts, "greeted", json_integer((json_int_t) stats->greeted));
+    show_set(counts, "ingress", json_integer((json_int_t) stats->ingress));
+    show_set(counts, "unknown_peer",
+             json_integer((json_int_t) stats->unknown));
+    show_set(counts, "invalid", json_integer((json_int_t) stats->invalid));
+    show_set(counts, "over_limit", json_integer((json_int_t) stats->crowded));
+    show_set(counts, "ingress_denied",
+             json_integer((json_int_t) stats->denied));
+
+    show_set(object, "peerapi", counts);
 }
 
 

@@ -58,6 +58,9 @@ void tn_toolshow_path(json_t *peer, tn_node_t *node,
 /* adds the certificates to a node's object, if it has any */
 void tn_toolshow_certificates(json_t *object, tn_node_t *node);
 
+/* what was asked of its PeerAPI, as "peerapi" of the object */
+void tn_toolshow_peerapi(json_t *object, tn_node_t *node);
+
 /* adds the last troubles to a node's object */
 void tn_toolshow_problems(json_t *object, tn_node_t *node);
 

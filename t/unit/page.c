@@ -26,6 +26,7 @@ static const char  full[] =
     "\"trouble\":\"the disk is full\",\"messages\":[\"update me\"],"
     "\"problems\":[{\"at\":1799999000,\"count\":3,\"text\":\"it broke\"}],"
     "\"certificates\":[{\"name\":\"web.t.ts.net\",\"expires\":1802592000}],"
+    "\"peerapi\":{\"greeted\":4,\"invalid\":2},"
     "\"netcheck\":{\"udp\":true,\"ipv6\":false,"
       "\"endpoints\":[{\"address\":\"192.0.2.1:41641\"}],"
       "\"latencies\":[{\"derp\":{\"region\":9,\"code\":\"fra\"},\"family\":4,"
@@ -182,6 +183,10 @@ test_metrics(void)
         "code=\"fra\",family=\"ipv4\"} 0.012500\n", "seconds");
     has(text, "tailnet_certificate_expiry_timestamp_seconds{node=\"home\","
         "name=\"web.t.ts.net\"} 1802592000\n", "a certificate");
+    has(text, "tailnet_peerapi_requests_total{node=\"home\","
+        "result=\"greeted\"} 4\n"
+        "tailnet_peerapi_requests_total{node=\"home\","
+        "result=\"invalid\"} 2\n", "requests of the PeerAPI");
     has(text, "tailnet_peers{node=\"home\",state=\"online\"} 1\n"
         "tailnet_peers{node=\"home\",state=\"offline\"} 1\n"
         "tailnet_peers{node=\"home\",state=\"unknown\"} 2\n", "peers");
