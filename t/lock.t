@@ -109,6 +109,8 @@ $late->up(control => $control);
 $nginx->wait_error_log(15, qr/tailnet lock keeps late\.\S+ out: it is not/);
 is($peers->(), 'peer', 'a node that is not signed is not there');
 like($tool->('whois', 'late'), qr/nobody/, 'not by its name');
+like($tool->('status'), qr/tailnet lock keeps 1 of the peers out/,
+     'but counted');
 ok(!eval { $late->get('http://web/', seconds => 3)->{status} == 200 },
    'and gets no page');
 

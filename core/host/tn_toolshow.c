@@ -128,6 +128,7 @@ show_self(json_t *object, tn_node_t *node, const tn_netmap_t *netmap)
 static void
 show_messages(json_t *object, tn_control_t *control)
 {
+    char                text[64];
     size_t              i;
     json_t             *list;
     const char         *own;
@@ -139,6 +140,12 @@ show_messages(json_t *object, tn_control_t *control)
 
     if (own != NULL) {
         (void) json_array_append_new(list, json_string(own));
+    }
+
+    if (netmap->hidden.count != 0) {
+        (void) snprintf(text, sizeof(text), "tailnet lock keeps %zu of the "
+                        "peers out", netmap->hidden.count);
+        (void) json_array_append_new(list, json_string(text));
     }
 
     for (i = 0; i < netmap->nmessages; i++) {
