@@ -214,8 +214,14 @@ my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
     $web->pids;
 kill KILL => $core;
 waitpid $download, 0;
-is($?, 0, 'a transfer outlives the core');
-is(md5_hex($lab->read_file($out)), $digest, 'complete');
+
+SKIP: {
+    skip 'with lwIP a connection ends with the core', 2
+        if ($ENV{TAILNET_STACK} // '') eq 'lwip';
+
+    is($?, 0, 'a transfer outlives the core');
+    is(md5_hex($lab->read_file($out)), $digest, 'complete');
+}
 
 is(eval { $lab->wait_for(20, 'a page', sub { get('/all', timeout => 3)->{ok} })
        ; get('/all')->{body} }, 'a page', 'a new core takes connections');
