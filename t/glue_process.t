@@ -115,6 +115,11 @@ subtest 'root' => sub {
     }
 
     is($solo->get("$address/next"), 'host', 'the next upstream');
+
+    # written after the answer
+    $solo->wait_for(5, 'the log', sub {
+        $solo->read('logs/up.log') =~ m{^/next }m
+    });
     like($solo->read('logs/up.log'),
          qr/^\/nobody nobody:8080 50[24]$/m, '$upstream_addr');
     like($solo->read('logs/up.log'),
