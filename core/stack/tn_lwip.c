@@ -49,8 +49,12 @@
 /* who holds lwIP */
 static tn_lwip_t  *lwip_now;
 
-/* the place of ours in a pcb: the counter of its source + 1 when half open */
+/*
+ * The places of ours in a pcb: the counter of its source + 1 when half open,
+ * and what tn_lwip_loss.c has of it.
+ */
 static u8_t        lwip_ext;
+static u8_t        lwip_ext_loss;
 
 
 static err_t lwip_netif_init(struct netif *netif);
@@ -71,6 +75,7 @@ static uint64_t lwip_hash(const tn_lwip_t *lwip, const ip_addr_t *remote,
 static err_t lwip_passive_open(u8_t id, struct tcp_pcb_listen *listener,
     struct tcp_pcb *pcb);
 static void lwip_destroyed(u8_t id, void *data);
+static void lwip_loss_destroyed(u8_t id, void *data);
 
 
 static const struct tcp_ext_arg_callbacks  lwip_listener_ext = {
@@ -80,6 +85,11 @@ static const struct tcp_ext_arg_callbacks  lwip_listener_ext = {
 
 static const struct tcp_ext_arg_callbacks  lwip_pcb_ext = {
     lwip_destroyed,
+    NULL
+};
+
+static const struct tcp_ext_arg_callbacks  lwip_loss_ext = {
+    lwip_loss_destroyed,
     NULL
 };
 
@@ -138,6 +148,7 @@ tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now)
     if (!initialized) {
         lwip_init();
         lwip_ext = tcp_ext_arg_alloc_id();
+        lwip_ext_loss = tcp_ext_arg_alloc_id();
         initialized = true;
     }
 
@@ -256,6 +267,13 @@ void
 tn_lwip_release(tn_lwip_t *lwip)
 {
     lwip_release(lwip);
+}
+
+
+tn_lwip_t *
+lwip_holder(void)
+{
+    return lwip_now;
 }
 
 
@@ -397,9 +415,13 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     if (buf != NULL) {
         memcpy(buf->payload, packet, p->total_len);
 
+        lwip->loss = NULL;
+
         if (ip_input(buf, &lwip->netif) != ERR_OK) {
             pbuf_free(buf);
         }
+
+        lwip_loss_after(lwip);
     }
 
     lwip_leave(lwip, former);
@@ -836,6 +858,34 @@ lwip_opened(tn_lwip_t *lwip, struct tcp_pcb *pcb)
         lwip->half_open[source - 1]--;
         tcp_ext_arg_set(pcb, lwip_ext, NULL);
     }
+}
+
+
+void
+lwip_set_loss(struct tcp_pcb *pcb, lwip_loss_t *loss)
+{
+    tcp_ext_arg_set(pcb, lwip_ext_loss, loss);
+    tcp_ext_arg_set_callbacks(pcb, lwip_ext_loss, &lwip_loss_ext);
+}
+
+
+lwip_loss_t *
+lwip_get_loss(const struct tcp_pcb *pcb)
+{
+    return tcp_ext_arg_get(pcb, lwip_ext_loss);
+}
+
+
+static void
+lwip_loss_destroyed(u8_t id, void *data)
+{
+    (void) id;
+
+    if (lwip_now->loss == data) {
+        lwip_now->loss = NULL;
+    }
+
+    tn_lwip_free(data);
 }
 
 

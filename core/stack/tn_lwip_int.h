@@ -45,6 +45,9 @@ struct lwip_listener_s {
 };
 
 
+typedef struct lwip_loss_s  lwip_loss_t;
+
+
 typedef struct {
     struct tcp_pcb       *active;
     struct tcp_pcb       *waiting;      /* in TIME-WAIT */
@@ -82,6 +85,7 @@ struct tn_lwip_s {
     bool                  odd;          /* the slow timer is left out */
     uint64_t              seed;
     uint32_t              current;
+    lwip_loss_t          *loss;         /* of the segment that came in */
     size_t                n_pcbs;
     size_t                n_half_open;
     uint16_t              half_open[TN_LWIP_SOURCES];
@@ -119,6 +123,20 @@ void lwip_from_ip(const tn_ip_t *from, ip_addr_t *to);
 
 err_t lwip_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 void lwip_conn_free(tn_lwip_conn_t *conn);
+
+
+/* the stack that is held */
+tn_lwip_t *lwip_holder(void);
+
+/* freed with the pcb */
+void lwip_set_loss(struct tcp_pcb *pcb, lwip_loss_t *loss);
+lwip_loss_t *lwip_get_loss(const struct tcp_pcb *pcb);
+
+
+/* --- tn_lwip_loss.c */
+
+/* when lwIP has done with a segment */
+void lwip_loss_after(tn_lwip_t *lwip);
 
 
 /* --- tn_lwip_memory.c */

@@ -72,7 +72,7 @@ void tn_lwip_free(void *p);
 #define LWIP_TCP_MAX_SACK_NUM       4
 #define TCP_OOSEQ_MAX_PBUFS         4096
 #define TCP_LISTEN_BACKLOG          0   /* TN_LWIP_HALF_OPEN is the limit */
-#define LWIP_TCP_PCB_NUM_EXT_ARGS   1
+#define LWIP_TCP_PCB_NUM_EXT_ARGS   2
 #define LWIP_TCP_KEEPALIVE          1
 
 /*
@@ -85,6 +85,16 @@ void tn_lwip_free(void *p);
 #define TCP_SYNMAXRTX               12      /* lwip_unanswered() has more */
 #define LWIP_TCP_CALC_INITIAL_CWND(mss)  ((tcpwnd_size_t) (10U * (mss)))
 #define TCP_MSL                     5000UL
+
+/* tn_lwip_loss.c: looks at each segment of a connection first */
+struct tcp_hdr;
+struct tcp_pcb;
+
+signed char tn_lwip_segment(struct tcp_pcb *pcb,
+    const struct tcp_hdr *header, unsigned len);
+
+#define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, len, first, second, p)        \
+    tn_lwip_segment((pcb), (header), (first))
 
 /* a packet may have been broken behind a subnet router: all are checked */
 uint16_t tn_lwip_checksum(const void *data, int len);

@@ -1,0 +1,641 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Loss recovery and congestion control of what a stack sends.  lwIP tells its
+ * peers of gaps by SACK but does not use what they tell: it mends one loss in
+ * a round trip and halves its window for each.  To a peer that has SACK:
+ *
+ *   marks       each block of an ACK marks the segments that have arrived
+ *   lost        is a segment with 3 segments' worth marked behind it (RFC 6675,
+ *               IsLost); it is sent again at once, as far as the window allows.
+ *               One that was sent again is lost once more when data that was
+ *               first sent after it has arrived: marks of two generations, the
+ *               present one and the one of the round trip before, tell that
+ *   window      counts bytes on their way, without those marked and those
+ *               known to be lost.  lwIP counts from the oldest byte not
+ *               acknowledged, so its cwnd is set to what comes to the same.
+ *               While there are gaps an ACK lets go little more than what it
+ *               tells of (RFC 6937)
+ *   growth      doubles each round trip until a queue shows (the round trip
+ *               is an eighth above the shortest of the last 10 s) or a cut;
+ *               then by a 16th of itself, with a queue by one segment
+ *   cut         to 7/10, once in a round trip: after a loss while there is a
+ *               queue, or when more than 2% of a round trip's bytes were lost.
+ *               Less, without a queue, is the line's fault and no congestion
+ *   time        of round trips is taken of several segments in each, and
+ *               lwIP's timer is set by it, not by lwIP's own measurement,
+ *               which counts the mending of a loss as a round trip
+ *   silence     lwIP's timer sends everything again and starts at 10 segments
+ *
+ * Works in two steps: lwip_loss_in() before lwIP sees a segment only marks,
+ * lwip_loss_after() when lwIP has freed what was acknowledged does the rest.
+ */
+
+#include "tn_lwip_int.h"
+
+#include <lwip/def.h>
+
+
+/* in the flags of a segment, beside lwIP's own */
+#define LOSS_MARK          0x40     /* the peer has it */
+#define LOSS_AGAIN(gen)    ((gen) ? 0x80 : 0x20)
+#define LOSS_ALL           (LOSS_MARK|LOSS_AGAIN(0)|LOSS_AGAIN(1))
+
+#define LOSS_BLOCKS        4
+#define LOSS_THRESHOLD     3        /* segments behind a gap */
+#define LOSS_INITIAL       10       /* segments */
+#define LOSS_FLOOR         4
+#define LOSS_CUT_NUM       7
+#define LOSS_CUT_DEN       10
+#define LOSS_STEP          16
+#define LOSS_TOLERATED     50       /* one in so many bytes */
+#define LOSS_RTT_LIFE_MS   10000
+#define LOSS_QUEUE_MS      4        /* below it is noise */
+#define LOSS_SAMPLES       8        /* of time, in a round trip */
+#define LOSS_RTO_TICKS     3        /* at least, of 100 ms */
+
+
+struct lwip_loss_s {
+    struct tcp_pcb  *pcb;
+    uint32_t         cwnd;          /* bytes that may be on their way */
+    uint32_t         high;          /* the end of what is marked */
+    uint32_t         acked;         /* lastack when we looked before */
+    uint32_t         marked;        /* bytes */
+    uint32_t         fresh;         /* marked since then */
+    uint32_t         round;         /* ends when this is acknowledged */
+    uint32_t         round_lost;
+    uint32_t         round_done;
+    uint32_t         generation_end;
+    uint32_t         sent;          /* snd_nxt before this segment */
+    struct {
+        uint32_t     end;           /* arrives a round trip after it was sent */
+        tn_ms_t      at;
+    } samples[LOSS_SAMPLES];
+    unsigned         n_samples;
+    tn_ms_t          rtt;           /* smoothed */
+    tn_ms_t          rtt_last;
+    tn_ms_t          rtt_min;
+    tn_ms_t          rtt_min_at;
+    uint8_t          generation;
+    bool             slow_start;
+    bool             cut;           /* in this round */
+    bool             timer;         /* lwIP sends everything again */
+};
+
+
+static lwip_loss_t *lwip_loss(tn_lwip_t *lwip, struct tcp_pcb *pcb);
+static void loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left,
+    uint32_t right);
+static void loss_forget(struct tcp_seg *seg);
+static bool loss_timer(lwip_loss_t *loss);
+static void loss_sample(lwip_loss_t *loss, tn_ms_t now);
+static void loss_time(lwip_loss_t *loss, tn_ms_t now);
+static bool loss_is_queue(const lwip_loss_t *loss);
+static void loss_grow(lwip_loss_t *loss, uint32_t done);
+static void loss_round(lwip_loss_t *loss, uint32_t done);
+static void loss_generation(lwip_loss_t *loss);
+static uint32_t loss_resend(lwip_loss_t *loss, uint32_t *budget);
+static void loss_return(struct tcp_pcb *pcb);
+static void loss_cut(lwip_loss_t *loss);
+
+
+static inline uint32_t
+loss_begin(const struct tcp_seg *seg)
+{
+    return lwip_ntohl(seg->tcphdr->seqno);
+}
+
+
+static inline uint32_t
+loss_end(const struct tcp_seg *seg)
+{
+    return loss_begin(seg) + TCP_TCPLEN(seg);
+}
+
+
+/* the hook of lwipopts.h; what it returns lwIP goes on with, ERR_OK */
+signed char
+tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
+    unsigned len)
+{
+    unsigned        i, n;
+    uint32_t        edge[2];
+    tn_lwip_t      *lwip;
+    lwip_loss_t    *loss;
+    const uint8_t  *option;
+
+    if (pcb->state < ESTABLISHED || pcb->state == TIME_WAIT
+        || !(pcb->flags & TF_SACK) || !(TCPH_FLAGS(header) & TCP_ACK))
+    {
+        return ERR_OK;
+    }
+
+    lwip = lwip_holder();
+    loss = lwip_loss(lwip, pcb);
+
+    if (loss == NULL) {
+        return ERR_OK;
+    }
+
+    lwip->loss = loss;
+    loss->sent = pcb->snd_nxt;
+
+    /* none of lwIP's own: its window stays where it is */
+
+    tcp_set_flags(pcb, TF_INFR);
+    pcb->ssthresh = pcb->cwnd;
+
+    option = (const uint8_t *) (header + 1);
+
+    while (len > 0) {
+
+        if (option[0] == 0 || (option[0] != 1 && len < 2)) {
+            break;
+        }
+
+        n = option[0] == 1 ? 1 : option[1];
+
+        if (n == 0 || n > len || (option[0] != 1 && n < 2)) {
+            break;
+        }
+
+        if (option[0] == 5) {
+            for (i = 2; i + 8 <= n && i < 2 + 8 * LOSS_BLOCKS; i += 8) {
+                memcpy(edge, option + i, sizeof(edge));
+                loss_mark(loss, header->ackno, lwip_ntohl(edge[0]),
+                          lwip_ntohl(edge[1]));
+            }
+        }
+
+        option += n;
+        len -= n;
+    }
+
+    return ERR_OK;
+}
+
+
+static lwip_loss_t *
+lwip_loss(tn_lwip_t *lwip, struct tcp_pcb *pcb)
+{
+    lwip_loss_t  *loss;
+
+    loss = lwip_get_loss(pcb);
+
+    if (loss != NULL || pcb->unacked == NULL) {
+        return loss;
+    }
+
+    loss = tn_lwip_calloc(1, sizeof(lwip_loss_t));
+
+    if (loss == NULL) {
+        return NULL;
+    }
+
+    loss->pcb = pcb;
+    loss->cwnd = tn_max((uint32_t) pcb->cwnd,
+                        (uint32_t) LOSS_INITIAL * pcb->mss);
+    loss->acked = pcb->lastack;
+    loss->high = pcb->lastack;
+    loss->round = pcb->snd_nxt;
+    loss->generation_end = pcb->snd_nxt;
+    loss->rtt_min = TN_NEVER_MS;
+    loss->rtt_min_at = lwip->now;
+    loss->slow_start = true;
+
+    lwip_set_loss(pcb, loss);
+
+    return loss;
+}
+
+
+/* RFC 2018: of what was sent and not acknowledged; anything else is ignored */
+static void
+loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left, uint32_t right)
+{
+    struct tcp_seg  *seg;
+
+    if (!TCP_SEQ_LT(left, right) || !TCP_SEQ_GEQ(left, ack)
+        || !TCP_SEQ_LEQ(right, loss->pcb->snd_nxt))
+    {
+        return;
+    }
+
+    for (seg = loss->pcb->unacked; seg != NULL; seg = seg->next) {
+
+        if (TCP_SEQ_LT(loss_begin(seg), left)) {
+            continue;
+        }
+
+        if (TCP_SEQ_GT(loss_end(seg), right)) {
+            break;
+        }
+
+        if (!(seg->flags & LOSS_MARK)) {
+            seg->flags |= LOSS_MARK;
+            loss->fresh += seg->len;
+        }
+    }
+
+    if (TCP_SEQ_GT(right, loss->high)) {
+        loss->high = right;
+    }
+}
+
+
+void
+lwip_loss_after(tn_lwip_t *lwip)
+{
+    uint32_t         done, pipe, span, budget;
+    lwip_loss_t     *loss;
+    struct tcp_pcb  *pcb;
+
+    loss = lwip->loss;
+
+    if (loss == NULL) {
+        return;
+    }
+
+    lwip->loss = NULL;
+    pcb = loss->pcb;
+
+    if (pcb->state < ESTABLISHED || pcb->state == TIME_WAIT) {
+        return;
+    }
+
+    done = pcb->lastack - loss->acked + loss->fresh;
+    loss->acked = pcb->lastack;
+    loss->fresh = 0;
+
+    if (TCP_SEQ_LT(loss->high, pcb->lastack)) {
+        loss->high = pcb->lastack;
+    }
+
+    if (loss_timer(loss)) {
+        return;
+    }
+
+    loss_sample(loss, lwip->now);
+    loss_generation(loss);
+    budget = done + 2U * pcb->mss;
+    pipe = loss_resend(loss, &budget);
+    loss_grow(loss, done);
+    loss_round(loss, done);
+
+    if (loss->marked != 0) {
+        span = pcb->snd_nxt - pcb->lastack;
+
+        if (loss->cwnd > pipe) {
+            span += tn_min(loss->cwnd - pipe, budget);
+        }
+
+    } else {
+        span = loss->cwnd;
+    }
+
+    pcb->cwnd = tn_min(span, (uint32_t) TCP_SND_BUF * 2);
+    pcb->ssthresh = pcb->cwnd;
+
+    (void) tcp_output(pcb);
+    loss_return(pcb);
+
+    loss_time(loss, lwip->now);
+}
+
+
+/* everything is on its way once more, in lwIP's order: marks are void */
+static bool
+loss_timer(lwip_loss_t *loss)
+{
+    struct tcp_pcb  *pcb;
+
+    pcb = loss->pcb;
+
+    if (!(pcb->flags & TF_RTO)) {
+        loss->timer = false;
+        return false;
+    }
+
+    if (!loss->timer) {
+        loss->timer = true;
+        loss_forget(pcb->unacked);
+        loss_forget(pcb->unsent);
+        loss->high = pcb->lastack;
+        loss->marked = 0;
+        loss->n_samples = 0;
+        loss->cwnd = (uint32_t) LOSS_INITIAL * pcb->mss;
+        loss->slow_start = true;
+    }
+
+    pcb->cwnd = tn_max(pcb->cwnd, loss->cwnd);
+    (void) tcp_output(pcb);
+
+    return true;
+}
+
+
+static void
+loss_forget(struct tcp_seg *seg)
+{
+    for ( /* void */ ; seg != NULL; seg = seg->next) {
+        seg->flags &= (uint8_t) ~LOSS_ALL;
+    }
+}
+
+
+/* what has just been sent for the first time */
+static void
+loss_time(lwip_loss_t *loss, tn_ms_t now)
+{
+    unsigned  n;
+
+    n = loss->n_samples;
+
+    if (loss->pcb->snd_nxt == loss->sent || n == LOSS_SAMPLES
+        || (n != 0
+            && now - loss->samples[n - 1].at < loss->rtt / LOSS_SAMPLES + 1))
+    {
+        return;
+    }
+
+    loss->samples[n].end = loss->pcb->snd_nxt;
+    loss->samples[n].at = now;
+    loss->n_samples++;
+}
+
+
+static void
+loss_sample(lwip_loss_t *loss, tn_ms_t now)
+{
+    s16_t            ticks;
+    unsigned         n;
+    tn_ms_t          rtt;
+    struct tcp_pcb  *pcb;
+
+    pcb = loss->pcb;
+    pcb->rttest = 0;
+
+    for (n = 0; n < loss->n_samples
+                && TCP_SEQ_GEQ(loss->high, loss->samples[n].end);
+         n++)
+    {
+        /* void */
+    }
+
+    if (n == 0) {
+        return;
+    }
+
+    rtt = tn_max(now - loss->samples[n - 1].at, (tn_ms_t) 1);
+    loss->n_samples -= n;
+    memmove(loss->samples, loss->samples + n,
+            loss->n_samples * sizeof(loss->samples[0]));
+
+    loss->rtt_last = rtt;
+    loss->rtt = loss->rtt == 0 ? rtt : (loss->rtt * 7 + rtt + 4) / 8;
+
+    if (rtt <= loss->rtt_min || now - loss->rtt_min_at > LOSS_RTT_LIFE_MS) {
+        loss->rtt_min = rtt;
+        loss->rtt_min_at = now;
+    }
+
+    ticks = (s16_t) tn_min(loss->rtt / TCP_SLOW_INTERVAL, (tn_ms_t) 1000);
+    pcb->sa = (s16_t) (ticks << 3);
+    pcb->sv = (s16_t) tn_max(ticks, LOSS_RTO_TICKS);
+
+    if (pcb->nrtx == 0) {
+        pcb->rto = (s16_t) (ticks + pcb->sv);
+    }
+}
+
+
+static bool
+loss_is_queue(const lwip_loss_t *loss)
+{
+    return loss->rtt != 0
+           && loss->rtt_last > loss->rtt_min
+                               + tn_max(loss->rtt_min / 8,
+                                        (tn_ms_t) LOSS_QUEUE_MS);
+}
+
+
+static void
+loss_grow(lwip_loss_t *loss, uint32_t done)
+{
+    uint32_t         step;
+    struct tcp_pcb  *pcb;
+
+    pcb = loss->pcb;
+
+    /* a window that is not used is not known to be too small */
+
+    if (loss->cut || pcb->unsent == NULL
+        || loss->cwnd >= (uint32_t) TCP_SND_BUF)
+    {
+        return;
+    }
+
+    if (loss->slow_start && !loss_is_queue(loss)) {
+        loss->cwnd += done;
+        return;
+    }
+
+    loss->slow_start = false;
+    step = pcb->mss;
+
+    if (!loss_is_queue(loss)) {
+        step = tn_max(step, loss->cwnd / LOSS_STEP);
+    }
+
+    loss->cwnd += (uint32_t) ((uint64_t) done * step / loss->cwnd);
+}
+
+
+static void
+loss_round(lwip_loss_t *loss, uint32_t done)
+{
+    loss->round_done += done;
+
+    if (TCP_SEQ_LT(loss->high, loss->round)) {
+        return;
+    }
+
+    if (loss->round_lost > loss->round_done / LOSS_TOLERATED
+        && loss->round_lost > (uint32_t) LOSS_THRESHOLD * loss->pcb->mss)
+    {
+        loss_cut(loss);
+    }
+
+    loss->round = loss->pcb->snd_nxt;
+    loss->round_lost = 0;
+    loss->round_done = 0;
+    loss->cut = false;
+}
+
+
+static void
+loss_cut(lwip_loss_t *loss)
+{
+    if (loss->cut) {
+        return;
+    }
+
+    loss->cut = true;
+    loss->slow_start = false;
+    loss->round = loss->pcb->snd_nxt;
+    loss->cwnd = tn_max(loss->cwnd / LOSS_CUT_DEN * LOSS_CUT_NUM,
+                        (uint32_t) LOSS_FLOOR * loss->pcb->mss);
+}
+
+
+/* data first sent after a generation was closed has arrived, and it has not */
+static void
+loss_generation(lwip_loss_t *loss)
+{
+    uint8_t          former;
+    struct tcp_seg  *seg;
+
+    if (!TCP_SEQ_GT(loss->high, loss->generation_end
+                                + LOSS_THRESHOLD * loss->pcb->mss))
+    {
+        return;
+    }
+
+    former = (uint8_t) LOSS_AGAIN(!loss->generation);
+
+    for (seg = loss->pcb->unacked; seg != NULL; seg = seg->next) {
+        seg->flags &= (uint8_t) ~former;
+    }
+
+    loss->generation = !loss->generation;
+    loss->generation_end = loss->pcb->snd_nxt;
+}
+
+
+/*
+ * Puts what is lost before what was never sent, as far as the window and the
+ * budget of this ACK allow; returns the bytes that are on their way.
+ */
+static uint32_t
+loss_resend(lwip_loss_t *loss, uint32_t *budget)
+{
+    uint32_t          behind, pipe, lost;
+    struct tcp_pcb   *pcb;
+    struct tcp_seg   *seg, **link, **to;
+
+    pcb = loss->pcb;
+    pipe = pcb->snd_nxt - pcb->lastack;
+    loss->marked = 0;
+
+    if (loss->high == pcb->lastack) {
+        return pipe;
+    }
+
+    lost = 0;
+
+    for (seg = pcb->unacked; seg != NULL; seg = seg->next) {
+        if (seg->flags & LOSS_MARK) {
+            loss->marked += seg->len;
+        }
+    }
+
+    behind = loss->marked;
+
+    for (seg = pcb->unacked; seg != NULL; seg = seg->next) {
+        if (seg->flags & LOSS_MARK) {
+            behind -= seg->len;
+
+        } else if (!(seg->flags & LOSS_ALL)
+                   && behind >= (uint32_t) LOSS_THRESHOLD * pcb->mss)
+        {
+            lost += seg->len;
+        }
+    }
+
+    pipe -= tn_min(pipe, loss->marked + lost);
+
+    if (lost == 0) {
+        return pipe;
+    }
+
+    if (loss_is_queue(loss)) {
+        loss_cut(loss);
+    }
+
+    behind = loss->marked;
+    to = &pcb->unsent;
+
+    for (link = &pcb->unacked; (seg = *link) != NULL; /* void */ ) {
+
+        if (seg->flags & LOSS_MARK) {
+            behind -= seg->len;
+            link = &seg->next;
+            continue;
+        }
+
+        if ((seg->flags & LOSS_ALL)
+            || behind < (uint32_t) LOSS_THRESHOLD * pcb->mss
+            || seg->p->ref != 1)
+        {
+            link = &seg->next;
+            continue;
+        }
+
+        /* the oldest one in any case: everything waits for it */
+
+        if ((pipe + seg->len > loss->cwnd || seg->len > *budget)
+            && to != &pcb->unsent)
+        {
+            break;
+        }
+
+        *budget -= tn_min(*budget, (uint32_t) seg->len);
+        pipe += seg->len;
+        loss->round_lost += seg->len;
+        seg->flags |= (uint8_t) LOSS_AGAIN(loss->generation);
+
+        *link = seg->next;
+        seg->next = *to;
+        *to = seg;
+        to = &seg->next;
+    }
+
+    if (to != &pcb->unsent) {
+        pcb->rttest = 0;
+
+        if (*to == NULL) {
+            pcb->unsent_oversize = 0;
+        }
+    }
+
+    return pipe;
+}
+
+
+/*
+ * What did not go out belongs among the unacknowledged: tcp_write() would add
+ * new bytes to the last segment that is unsent.
+ */
+static void
+loss_return(struct tcp_pcb *pcb)
+{
+    struct tcp_seg  *seg, **link;
+
+    while ((seg = pcb->unsent) != NULL
+           && TCP_SEQ_LT(loss_begin(seg), pcb->snd_nxt))
+    {
+        pcb->unsent = seg->next;
+        seg->flags &= (uint8_t) ~(LOSS_AGAIN(0)|LOSS_AGAIN(1));
+
+        for (link = &pcb->unacked;
+             *link != NULL && TCP_SEQ_LT(loss_begin(*link), loss_begin(seg));
+             link = &(*link)->next)
+        {
+            /* void */
+        }
+
+        seg->next = *link;
+        *link = seg;
+    }
+}
