@@ -516,15 +516,20 @@ lwip_catch_up(tn_lwip_t *lwip, unsigned left)
 static void
 lwip_timers(tn_lwip_t *lwip, bool slow)
 {
-    size_t          i;
-    uint32_t        former;
-    lwip_bucket_t  *bucket;
+    size_t           i;
+    uint32_t         former;
+    lwip_bucket_t   *bucket;
+    struct tcp_pcb  *pcb;
 
     for (i = lwip->n_busy; i > 0; i--) {
         bucket = &lwip->buckets[lwip->busy[i - 1]];
 
         former = lwip_enter(lwip, lwip->busy[i - 1]);
         tcp_fasttmr();
+
+        for (pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+            lwip_loss_tick(lwip, pcb);
+        }
 
         if (slow) {
             /* it counts one up itself */

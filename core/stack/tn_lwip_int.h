@@ -138,6 +138,9 @@ lwip_loss_t *lwip_get_loss(const struct tcp_pcb *pcb);
 /* when lwIP has done with a segment */
 void lwip_loss_after(tn_lwip_t *lwip);
 
+/* each TN_LWIP_TICK_MS while its bucket is busy */
+void lwip_loss_tick(tn_lwip_t *lwip, struct tcp_pcb *pcb);
+
 
 /* --- tn_lwip_memory.c */
 

@@ -10,8 +10,9 @@
  *   lost        is a segment with 3 segments' worth marked behind it (RFC 6675,
  *               IsLost); it is sent again at once, as far as the window allows.
  *               One that was sent again is lost once more when data that was
- *               first sent after it has arrived: marks of two generations, the
- *               present one and the one of the round trip before, tell that
+ *               first sent after it has arrived, or after a round trip and a
+ *               half: marks of two generations tell that, the present one and
+ *               the one before
  *   window      counts bytes on their way, without those marked and those
  *               known to be lost.  lwIP counts from the oldest byte not
  *               acknowledged, so its cwnd is set to what comes to the same.
@@ -26,10 +27,12 @@
  *   time        of round trips is taken of several segments in each, and
  *               lwIP's timer is set by it, not by lwIP's own measurement,
  *               which counts the mending of a loss as a round trip
- *   silence     lwIP's timer sends everything again and starts at 10 segments
+ *   silence     lwIP's timer sends everything again and starts at 10 segments,
+ *               doubling up to half of the former window
  *
- * Works in two steps: lwip_loss_in() before lwIP sees a segment only marks,
+ * Works in two steps: tn_lwip_segment() before lwIP sees a segment only marks,
  * lwip_loss_after() when lwIP has freed what was acknowledged does the rest.
+ * lwip_loss_tick() comes by when nothing arrives any more.
  */
 
 #include "tn_lwip_int.h"
@@ -67,6 +70,8 @@ struct lwip_loss_s {
     uint32_t         round_lost;
     uint32_t         round_done;
     uint32_t         generation_end;
+    tn_ms_t          generation_at;
+    uint32_t         threshold;     /* where doubling ends */
     uint32_t         sent;          /* snd_nxt before this segment */
     struct {
         uint32_t     end;           /* arrives a round trip after it was sent */
@@ -94,7 +99,8 @@ static void loss_time(lwip_loss_t *loss, tn_ms_t now);
 static bool loss_is_queue(const lwip_loss_t *loss);
 static void loss_grow(lwip_loss_t *loss, uint32_t done);
 static void loss_round(lwip_loss_t *loss, uint32_t done);
-static void loss_generation(lwip_loss_t *loss);
+static bool loss_generation(lwip_loss_t *loss, tn_ms_t now);
+static void loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done);
 static uint32_t loss_resend(lwip_loss_t *loss, uint32_t *budget);
 static void loss_return(struct tcp_pcb *pcb);
 static void loss_cut(lwip_loss_t *loss);
@@ -141,9 +147,19 @@ tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
     lwip->loss = loss;
     loss->sent = pcb->snd_nxt;
 
-    /* none of lwIP's own: its window stays where it is */
+    /* lwIP shall send nothing on its own: neither what is lost nor more */
 
     tcp_set_flags(pcb, TF_INFR);
+
+    pcb->cwnd = pcb->snd_nxt - pcb->lastack;
+
+    if (loss_timer(loss)) {
+        pcb->cwnd = loss->cwnd;
+
+    } else if (TCP_SEQ_BETWEEN(header->ackno, pcb->lastack, pcb->snd_nxt)) {
+        pcb->cwnd = pcb->snd_nxt - header->ackno;
+    }
+
     pcb->ssthresh = pcb->cwnd;
 
     option = (const uint8_t *) (header + 1);
@@ -203,6 +219,7 @@ lwip_loss(tn_lwip_t *lwip, struct tcp_pcb *pcb)
     loss->rtt_min = TN_NEVER_MS;
     loss->rtt_min_at = lwip->now;
     loss->slow_start = true;
+    loss->threshold = TCP_SND_BUF;
 
     lwip_set_loss(pcb, loss);
 
@@ -247,7 +264,7 @@ loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left, uint32_t right)
 void
 lwip_loss_after(tn_lwip_t *lwip)
 {
-    uint32_t         done, pipe, span, budget;
+    uint32_t         done;
     lwip_loss_t     *loss;
     struct tcp_pcb  *pcb;
 
@@ -273,11 +290,46 @@ lwip_loss_after(tn_lwip_t *lwip)
     }
 
     if (loss_timer(loss)) {
+        loss->cwnd += tn_min(done, 2U * pcb->mss);
+        pcb->cwnd = loss->cwnd;
+        (void) tcp_output(pcb);
         return;
     }
 
     loss_sample(loss, lwip->now);
-    loss_generation(loss);
+    (void) loss_generation(loss, lwip->now);
+    loss_send(loss, lwip->now, done);
+}
+
+
+void
+lwip_loss_tick(tn_lwip_t *lwip, struct tcp_pcb *pcb)
+{
+    lwip_loss_t  *loss;
+
+    loss = lwip_get_loss(pcb);
+
+    if (loss == NULL || loss->marked == 0 || pcb->state < ESTABLISHED
+        || (pcb->flags & TF_RTO))
+    {
+        return;
+    }
+
+    loss->sent = pcb->snd_nxt;
+
+    if (loss_generation(loss, lwip->now)) {
+        loss_send(loss, lwip->now, 0);
+    }
+}
+
+
+static void
+loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done)
+{
+    uint32_t         pipe, span, budget;
+    struct tcp_pcb  *pcb;
+
+    pcb = loss->pcb;
     budget = done + 2U * pcb->mss;
     pipe = loss_resend(loss, &budget);
     loss_grow(loss, done);
@@ -300,7 +352,7 @@ lwip_loss_after(tn_lwip_t *lwip)
     (void) tcp_output(pcb);
     loss_return(pcb);
 
-    loss_time(loss, lwip->now);
+    loss_time(loss, now);
 }
 
 
@@ -324,12 +376,11 @@ loss_timer(lwip_loss_t *loss)
         loss->high = pcb->lastack;
         loss->marked = 0;
         loss->n_samples = 0;
+        loss->threshold = tn_max(loss->cwnd / 2,
+                                 (uint32_t) LOSS_INITIAL * pcb->mss);
         loss->cwnd = (uint32_t) LOSS_INITIAL * pcb->mss;
         loss->slow_start = true;
     }
-
-    pcb->cwnd = tn_max(pcb->cwnd, loss->cwnd);
-    (void) tcp_output(pcb);
 
     return true;
 }
@@ -436,7 +487,9 @@ loss_grow(lwip_loss_t *loss, uint32_t done)
         return;
     }
 
-    if (loss->slow_start && !loss_is_queue(loss)) {
+    if (loss->slow_start && loss->cwnd < loss->threshold
+        && !loss_is_queue(loss))
+    {
         loss->cwnd += done;
         return;
     }
@@ -489,17 +542,18 @@ loss_cut(lwip_loss_t *loss)
 }
 
 
-/* data first sent after a generation was closed has arrived, and it has not */
-static void
-loss_generation(lwip_loss_t *loss)
+/* the former one is over: what of it has not arrived is lost once more */
+static bool
+loss_generation(lwip_loss_t *loss, tn_ms_t now)
 {
     uint8_t          former;
     struct tcp_seg  *seg;
 
     if (!TCP_SEQ_GT(loss->high, loss->generation_end
-                                + LOSS_THRESHOLD * loss->pcb->mss))
+                                + LOSS_THRESHOLD * loss->pcb->mss)
+        && now - loss->generation_at < loss->rtt * 3 / 2 + LOSS_QUEUE_MS)
     {
-        return;
+        return false;
     }
 
     former = (uint8_t) LOSS_AGAIN(!loss->generation);
@@ -510,6 +564,9 @@ loss_generation(lwip_loss_t *loss)
 
     loss->generation = !loss->generation;
     loss->generation_end = loss->pcb->snd_nxt;
+    loss->generation_at = now;
+
+    return true;
 }
 
 

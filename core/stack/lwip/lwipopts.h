@@ -60,13 +60,13 @@ void tn_lwip_free(void *p);
 #define LWIP_TCP                    1
 #define TCP_MSS                     1240    /* of IPv4; IPv6 takes 20 less */
 #define LWIP_WND_SCALE              1
-#define TCP_RCV_SCALE               6
-#define TCP_WND                     (2 * 1024 * 1024)
-#define TCP_SND_BUF                 (2 * 1024 * 1024)
-#define TCP_SND_QUEUELEN            8192
+#define TCP_RCV_SCALE               7
+#define TCP_WND                     (4 * 1024 * 1024)
+#define TCP_SND_BUF                 (4 * 1024 * 1024)
+#define TCP_SND_QUEUELEN            16384
 #define TCP_SNDLOWAT                (48 * 1024)
 #define TCP_SNDQUEUELOWAT           1024
-#define MEMP_NUM_TCP_SEG            8192
+#define MEMP_NUM_TCP_SEG            16384
 #define TCP_QUEUE_OOSEQ             1
 #define LWIP_TCP_SACK_OUT           1
 #define LWIP_TCP_MAX_SACK_NUM       4
