@@ -51,10 +51,11 @@ static tn_lwip_t  *lwip_now;
 
 /*
  * The places of ours in a pcb: the counter of its source + 1 when half open,
- * and what tn_lwip_loss.c has of it.
+ * what tn_lwip_loss.c has of it, and its connection.
  */
 static u8_t        lwip_ext;
 static u8_t        lwip_ext_loss;
+static u8_t        lwip_ext_conn;
 
 
 static err_t lwip_netif_init(struct netif *netif);
@@ -76,6 +77,7 @@ static err_t lwip_passive_open(u8_t id, struct tcp_pcb_listen *listener,
     struct tcp_pcb *pcb);
 static void lwip_destroyed(u8_t id, void *data);
 static void lwip_loss_destroyed(u8_t id, void *data);
+static void lwip_conn_destroyed(u8_t id, void *data);
 
 
 static const struct tcp_ext_arg_callbacks  lwip_listener_ext = {
@@ -90,6 +92,11 @@ static const struct tcp_ext_arg_callbacks  lwip_pcb_ext = {
 
 static const struct tcp_ext_arg_callbacks  lwip_loss_ext = {
     lwip_loss_destroyed,
+    NULL
+};
+
+static const struct tcp_ext_arg_callbacks  lwip_conn_ext = {
+    lwip_conn_destroyed,
     NULL
 };
 
@@ -149,6 +156,7 @@ tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now)
         lwip_init();
         lwip_ext = tcp_ext_arg_alloc_id();
         lwip_ext_loss = tcp_ext_arg_alloc_id();
+        lwip_ext_conn = tcp_ext_arg_alloc_id();
         initialized = true;
     }
 
@@ -871,6 +879,29 @@ lwip_set_loss(struct tcp_pcb *pcb, lwip_loss_t *loss)
 {
     tcp_ext_arg_set(pcb, lwip_ext_loss, loss);
     tcp_ext_arg_set_callbacks(pcb, lwip_ext_loss, &lwip_loss_ext);
+}
+
+
+void
+lwip_set_conn(struct tcp_pcb *pcb, tn_lwip_conn_t *conn)
+{
+    tcp_ext_arg_set(pcb, lwip_ext_conn, conn);
+    tcp_ext_arg_set_callbacks(pcb, lwip_ext_conn, &lwip_conn_ext);
+}
+
+
+/* lwIP does not tell of every end: that of TIME-WAIT it keeps to itself */
+static void
+lwip_conn_destroyed(u8_t id, void *data)
+{
+    tn_lwip_conn_t *conn = data;
+
+    (void) id;
+
+    if (conn != NULL) {
+        conn->pcb = NULL;
+        conn->state |= TN_LWIP_DEAD;
+    }
 }
 
 

@@ -16,6 +16,7 @@
 
 
 #define TN_LWIP_PIECE       (16 * 1024)     /* of one tcp_write() */
+#define TN_LWIP_AHEAD       (512 * 1024)
 #define TN_LWIP_PORT_FIRST  32768
 #define TN_LWIP_PORTS       28232
 #define TN_LWIP_PORT_TRIES  256
@@ -148,6 +149,7 @@ lwip_conn(tn_lwip_t *lwip, struct tcp_pcb *pcb)
     tcp_sent(pcb, lwip_sent);
     tcp_err(pcb, lwip_failed);
     tcp_nagle_disable(pcb);
+    lwip_set_conn(pcb, conn);
     ip_set_option(pcb, SOF_KEEPALIVE);
 
     return conn;
@@ -358,7 +360,13 @@ lwip_failed(void *arg, err_t err)
 
     conn->pcb = NULL;
 
-    if (err != ERR_RST) {
+    if (err == ERR_CLSD) {
+
+        /* both ends in order, and the last of them acknowledged */
+        conn->err = 0;
+        conn->state |= TN_LWIP_EOF;
+
+    } else if (err != ERR_RST) {
         conn->err = ETIMEDOUT;
 
     } else {
@@ -401,8 +409,9 @@ tn_lwip_conn_state(const tn_lwip_conn_t *conn)
 
     state = conn->state;
 
-    if (conn->pcb != NULL && conn->pcb->unsent == NULL
-        && conn->pcb->unacked == NULL)
+    if (conn->pcb == NULL
+        ? conn->err == 0
+        : conn->pcb->unsent == NULL && conn->pcb->unacked == NULL)
     {
         state |= TN_LWIP_DRAINED;
     }
@@ -480,9 +489,16 @@ tn_lwip_take(tn_lwip_conn_t *conn, size_t len)
 }
 
 
+/*
+ * Beside what is on its way a connection holds TN_LWIP_AHEAD: enough until
+ * nginx is asked for more, and neither memory nor lists grow with the buffer
+ * that a long path needs.
+ */
 size_t
 tn_lwip_room(const tn_lwip_conn_t *conn)
 {
+    size_t  queued, most;
+
     if (conn->pcb == NULL || !(conn->state & TN_LWIP_CONNECTED)
         || tcp_sndqueuelen(conn->pcb) + 64 > TCP_SND_QUEUELEN
         || lwip_memory_is_short())
@@ -490,7 +506,13 @@ tn_lwip_room(const tn_lwip_conn_t *conn)
         return 0;
     }
 
-    return tcp_sndbuf(conn->pcb);
+    queued = TCP_SND_BUF - tn_min((size_t) conn->pcb->snd_buf,
+                                  (size_t) TCP_SND_BUF);
+    most = conn->pcb->snd_nxt - conn->pcb->lastack + TN_LWIP_AHEAD;
+
+    return queued < most ? tn_min((size_t) conn->pcb->snd_buf,
+                                  most - queued)
+                         : 0;
 }
 
 
@@ -567,6 +589,7 @@ tn_lwip_close(tn_lwip_conn_t *conn, bool abort)
         tcp_sent(pcb, NULL);
         tcp_err(pcb, NULL);
         tcp_poll(pcb, NULL, 0);
+        lwip_set_conn(pcb, NULL);
 
         if (abort || tcp_close(pcb) != ERR_OK) {
             tcp_abort(pcb);

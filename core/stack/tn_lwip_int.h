@@ -128,6 +128,9 @@ void lwip_conn_free(tn_lwip_conn_t *conn);
 /* the stack that is held */
 tn_lwip_t *lwip_holder(void);
 
+/* the pcb's owner, who is told of its end; or NULL */
+void lwip_set_conn(struct tcp_pcb *pcb, tn_lwip_conn_t *conn);
+
 /* freed with the pcb */
 void lwip_set_loss(struct tcp_pcb *pcb, lwip_loss_t *loss);
 lwip_loss_t *lwip_get_loss(const struct tcp_pcb *pcb);

@@ -72,7 +72,7 @@ void tn_lwip_free(void *p);
 #define LWIP_TCP_MAX_SACK_NUM       4
 #define TCP_OOSEQ_MAX_PBUFS         4096
 #define TCP_LISTEN_BACKLOG          0   /* TN_LWIP_HALF_OPEN is the limit */
-#define LWIP_TCP_PCB_NUM_EXT_ARGS   2
+#define LWIP_TCP_PCB_NUM_EXT_ARGS   3
 #define LWIP_TCP_KEEPALIVE          1
 
 /*
