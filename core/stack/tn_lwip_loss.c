@@ -685,6 +685,11 @@ loss_return(struct tcp_pcb *pcb)
         pcb->unsent = seg->next;
         seg->flags &= (uint8_t) ~(LOSS_AGAIN(0)|LOSS_AGAIN(1));
 
+        /* a closed window is probed only while nothing is on its way */
+
+        pcb->persist_backoff = 0;
+        pcb->rtime = tn_max(pcb->rtime, 0);
+
         for (link = &pcb->unacked;
              *link != NULL && TCP_SEQ_LT(loss_begin(*link), loss_begin(seg));
              link = &(*link)->next)
