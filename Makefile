@@ -19,9 +19,10 @@ OPT ?= -O2 -g
 CORE_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -fvisibility=hidden \
        -fstack-protector-strong $(SAN) -Icore $(PKG_CFLAGS) $(CFLAGS)
 
-CORE_DIRS = base crypto wire lock cert control path wg filter stack node host
+CORE_DIRS = base crypto wire lock cert control path wg filter stack node host \
+       proc run
 CORE_SRCS := $(foreach d,$(CORE_DIRS),$(wildcard core/$d/*.c))
-PROGRAM_SRCS := core/host/tn_main.c
+PROGRAM_SRCS := core/run/tn_main.c
 LIB_SRCS := $(filter-out $(PROGRAM_SRCS),$(CORE_SRCS))
 LIB_OBJS := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o)
 PROGRAM_OBJS := $(PROGRAM_SRCS:%.c=$(BUILD)/obj/%.o)

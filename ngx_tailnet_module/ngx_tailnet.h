@@ -15,7 +15,7 @@
 #include <ngx_event.h>
 #include <ngx_event_connect.h>
 
-#include "host/tn_client.h"
+#include "proc/tn_client.h"
 #include "host/tn_proxy.h"
 #include "node/tn_directory.h"
 

@@ -22,7 +22,7 @@
 #include "ngx_tailnet_cert.h"
 
 #include "cert/tn_certs.h"
-#include "host/tn_certclient.h"
+#include "proc/tn_certclient.h"
 
 #include <poll.h>
 

@@ -10,8 +10,8 @@
 #include "ngx_tailnet_cert.h"
 
 #include "base/tn_log.h"
-#include "host/tn_core.h"
-#include "host/tn_share.h"
+#include "run/tn_core.h"
+#include "proc/tn_share.h"
 
 #include <dlfcn.h>
 #include <pthread.h>

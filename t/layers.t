@@ -15,7 +15,7 @@ chdir "$FindBin::Bin/.." or BAIL_OUT("no repository: $!");
 # Each layer and what it may include beside itself:
 #
 #   base <- crypto <- wire <- { control, path, wg, filter, names } <- node
-#   base <- wire <- stack <- node <- host
+#   base <- wire <- stack <- node <- host <- proc <- run
 #   base <- crypto <- lock <- control
 #   base <- crypto <- wire <- cert <- host
 
@@ -33,6 +33,8 @@ my %may = (
     stack  => [@below],
     node   => [@below, @parts, 'stack'],
     host   => [@below, @parts, 'cert', 'stack', 'node'],
+    proc   => [@below, @parts, 'cert', 'node', 'host'],
+    run    => [@below, @parts, 'cert', 'lock', 'stack', 'node', 'host', 'proc'],
 );
 
 # What owns no socket, clock, thread or file does not need these.  (A library
@@ -154,7 +156,7 @@ sub may_include {
     my ($layer, $name) = @_;
 
     # a bare name is a neighbour
-    return -e "core/$layer/$name" || $name eq 'tailnet.h' && $layer eq 'host'
+    return -e "core/$layer/$name" || $name eq 'tailnet.h' && $layer eq 'run'
         if $name !~ m{/};
 
     my ($other) = $name =~ m{^(\w+)/\w+\.h$} or return 0;

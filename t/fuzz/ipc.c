@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-#include "host/tn_ipc.h"
+#include "proc/tn_ipc.h"
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -11,12 +11,12 @@
  * destination, which changes no checksum.
  */
 
-#include "host/tn_client.h"
-#include "host/tn_core.h"
-#include "host/tn_dial.h"
-#include "host/tn_holder.h"
+#include "proc/tn_client.h"
+#include "run/tn_core.h"
+#include "run/tn_dial.h"
+#include "proc/tn_holder.h"
 #include "host/tn_logfile.h"
-#include "host/tn_superd.h"
+#include "proc/tn_superd.h"
 
 #include <errno.h>
 #include <linux/sockios.h>

@@ -6,10 +6,10 @@
  * watch a tag are told of its peers.
  */
 
-#include "host/tn_client.h"
-#include "host/tn_dial.h"
-#include "host/tn_members.h"
-#include "host/tn_nodename.h"
+#include "proc/tn_client.h"
+#include "run/tn_dial.h"
+#include "run/tn_members.h"
+#include "run/tn_nodename.h"
 
 #include <stdarg.h>
 #include <stdlib.h>

@@ -6,8 +6,8 @@
  * and with markup and quotes wherever the network may put some.
  */
 
-#include "host/tn_page.h"
-#include "host/tn_problems.h"
+#include "run/tn_page.h"
+#include "run/tn_problems.h"
 
 #include "tap.h"
 

@@ -6,8 +6,8 @@
  * name, store of sockets and connect, and every way they fail.
  */
 
-#include "host/tn_client.h"
-#include "host/tn_dial.h"
+#include "proc/tn_client.h"
+#include "run/tn_dial.h"
 #include "tap.h"
 
 #include <arpa/inet.h>

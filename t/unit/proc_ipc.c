@@ -6,7 +6,7 @@
  * descriptor is lost on the way.
  */
 
-#include "host/tn_ipc.h"
+#include "proc/tn_ipc.h"
 #include "tap.h"
 
 #include <dirent.h>

@@ -6,9 +6,9 @@
  * plays.
  */
 
-#include "host/tn_client.h"
-#include "host/tn_dial.h"
-#include "host/tn_stock.h"
+#include "proc/tn_client.h"
+#include "run/tn_dial.h"
+#include "run/tn_stock.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>

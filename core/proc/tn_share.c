@@ -1,0 +1,222 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ */
+
+#include "proc/tn_share.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+
+#define TN_SHARE_SEALS  (F_SEAL_SHRINK | F_SEAL_GROW)
+
+
+struct tn_share_s {
+    void                   *mem;
+    tn_directory_writer_t  *directory;
+};
+
+
+static void share_release(void *mem, size_t len);
+
+
+int
+tn_share_create(void)
+{
+    int  fd, err;
+
+    fd = memfd_create("tailnet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd == -1) {
+        return -1;
+    }
+
+    /* of another user only who is given a descriptor */
+
+    if (fchmod(fd, 0600) == -1
+        || ftruncate(fd, (off_t) TN_DIRECTORY_SIZE) == -1
+        || fcntl(fd, F_ADD_SEALS, TN_SHARE_SEALS | F_SEAL_SEAL) == -1)
+    {
+        err = errno;
+        (void) close(fd);
+        errno = err;
+        return -1;
+    }
+
+    return fd;
+}
+
+
+int
+tn_share_read_only(int fd)
+{
+    char  path[32];
+
+    (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+
+void *
+tn_share_map(int fd, bool write)
+{
+    int           seals;
+    void         *mem;
+    struct stat   st;
+
+    if (fstat(fd, &st) == -1) {
+        return NULL;
+    }
+
+    seals = fcntl(fd, F_GET_SEALS);
+
+    if (seals == -1 || (seals & TN_SHARE_SEALS) != TN_SHARE_SEALS
+        || (size_t) st.st_size != TN_DIRECTORY_SIZE)
+    {
+        errno = EINVAL;
+        return NULL;
+    }
+
+    mem = mmap(NULL, TN_DIRECTORY_SIZE,
+               write ? PROT_READ | PROT_WRITE : PROT_READ,
+               MAP_SHARED | MAP_NORESERVE, fd, 0);
+
+    return mem == MAP_FAILED ? NULL : mem;
+}
+
+
+void
+tn_share_unmap(void *mem)
+{
+    if (mem != NULL) {
+        (void) munmap(mem, TN_DIRECTORY_SIZE);
+    }
+}
+
+
+tn_share_t *
+tn_share_open(int fd, tn_log_t *log)
+{
+    int          err;
+    uint64_t     seed;
+    tn_share_t  *share;
+
+    if (fd == -1) {
+        return NULL;
+    }
+
+    share = calloc(1, sizeof(tn_share_t));
+
+    if (share != NULL) {
+        share->mem = tn_share_map(fd, true);
+    }
+
+    err = errno;
+
+    if (share != NULL && share->mem != NULL
+        && getrandom(&seed, sizeof(seed), 0) == (ssize_t) sizeof(seed))
+    {
+        share->directory = tn_directory_create(share->mem, share_release,
+                                               seed, log);
+        err = ENOMEM;
+    }
+
+    (void) close(fd);
+
+    if (share == NULL || share->directory == NULL) {
+        tn_log(log, TN_LOG_ERR, "nginx cannot be told who is who: %s",
+               strerror(err));
+
+        if (share != NULL) {
+            tn_share_unmap(share->mem);
+            free(share);
+        }
+
+        return NULL;
+    }
+
+    return share;
+}
+
+
+void
+tn_share_update(tn_share_t *share, const tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes)
+{
+    if (share != NULL) {
+        tn_directory_update(share->directory, netmap, changes);
+    }
+}
+
+
+void
+tn_share_path(tn_share_t *share, const tn_netmap_t *netmap, int64_t id,
+    tn_path_kind_e kind, uint32_t derp)
+{
+    char                        text[32];
+    const tn_derpmap_region_t  *region;
+
+    if (share == NULL) {
+        return;
+    }
+
+    region = netmap->derpmap ? tn_derpmap_find(netmap->derpmap, derp) : NULL;
+    text[0] = '\0';
+
+    switch (kind) {
+
+    case TN_PATH_DIRECT:
+        (void) snprintf(text, sizeof(text), "direct");
+        break;
+
+    case TN_PATH_RELAY:
+        (void) snprintf(text, sizeof(text), "relay");
+        break;
+
+    case TN_PATH_DERP:
+        if (region != NULL && region->code != NULL) {
+            (void) snprintf(text, sizeof(text), "derp-%s", region->code);
+
+        } else {
+            (void) snprintf(text, sizeof(text), "derp-%u", (unsigned) derp);
+        }
+
+        break;
+
+    default:
+        break;
+    }
+
+    tn_directory_path(share->directory, netmap, id, text);
+}
+
+
+void
+tn_share_close(tn_share_t *share)
+{
+    if (share == NULL) {
+        return;
+    }
+
+    tn_directory_forget(share->directory);
+    tn_directory_destroy(share->directory);
+    tn_share_unmap(share->mem);
+    free(share);
+}
+
+
+static void
+share_release(void *mem, size_t len)
+{
+    if (madvise(mem, len, MADV_REMOVE) == -1) {
+        memset(mem, 0, len);
+    }
+}

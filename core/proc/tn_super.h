@@ -1,0 +1,123 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What the supervisor decides: lifelines, which nodes and sockets they want,
+ * which configuration is in force, and what the core is told.  Driven by the
+ * supervisor's process (tn_superd) and, in a single-process nginx, by
+ * tn_local.  It reads no network data and starts no core.
+ */
+
+#ifndef TN_SUPER_H_INCLUDED_
+#define TN_SUPER_H_INCLUDED_
+
+#include "host/tn_logfile.h"
+#include "proc/tn_snode.h"
+
+
+#define TN_SUPER_LIFELINES  256
+#define TN_SUPER_NODES      64
+
+typedef struct tn_super_s           tn_super_t;
+typedef struct tn_super_lifeline_s  tn_super_lifeline_t;
+
+typedef struct {
+    const char   *dir;          /* run-time directory; kept */
+    int           program_fd;   /* taken */
+    bool          local;        /* part of nginx: holders are no children */
+} tn_super_conf_t;
+
+
+struct tn_super_s {
+
+    /* read by the owner */
+
+    tn_log_t       *log;
+    int             log_fd;     /* -1: none */
+    uid_t           uid;        /* what the core is to run as */
+    gid_t           gid;
+    int             dial_fd;    /* -1 until the first commit */
+    int             core_fd;    /* -1: no core attached */
+    bool            core_stale; /* the core must be replaced */
+    size_t          n_lifelines;
+    bool            changed;    /* since the last tn_super_save() */
+    tn_link_t       nodes;      /* of tn_snode_t */
+
+    /* the rest is private */
+
+    const char     *dir;
+    int             program_fd;
+    bool            local;
+    tn_logfile_t    logfile;
+    char            log_path[TN_IPC_PATH];
+    tn_ms_t         log_checked;
+    tn_link_t       lifelines;
+    size_t          n_nodes;
+    uint64_t        serial;
+};
+
+
+/* NULL when out of memory */
+tn_super_t *tn_super_create(const tn_super_conf_t *conf);
+
+/* ends all holders, closes all sockets */
+void tn_super_destroy(tn_super_t *super);
+
+/*
+ * fd: its connection, which stays the caller's, or -1.  NULL when there are
+ * too many or out of memory.
+ */
+tn_super_lifeline_t *tn_super_open(tn_super_t *super, int fd);
+
+/* drops what it wants */
+void tn_super_close(tn_super_t *super, tn_super_lifeline_t *lifeline);
+
+/*
+ * One request of a lifeline: fills in *reply, and *fd with the descriptor to
+ * send with it (still ours) or -1.  Takes all of fds.  Wipes msg.  False when
+ * the lifeline broke the protocol and is to be closed.
+ */
+bool tn_super_request(tn_super_t *super, tn_super_lifeline_t *lifeline,
+    tn_ipc_msg_t *msg, int *fds, size_t count, tn_ipc_reply_t *reply,
+    int *fd);
+
+/* true when there is something for a core to do */
+bool tn_super_wants_core(tn_super_t *super);
+
+/*
+ * A core listens at the other end of fd, which is the caller's: everything is
+ * sent to it.  TN_OK, or TN_ERROR: it takes nothing.
+ */
+tn_rc_t tn_super_core_attach(tn_super_t *super, int fd);
+void tn_super_core_detach(tn_super_t *super);
+
+/* before the last detach: all nodes end for good */
+void tn_super_core_stop(tn_super_t *super);
+
+/*
+ * What is due: a rotated log, holders to start again.  Returns when to be
+ * called next (tn_ipc_now()).
+ */
+tn_ms_t tn_super_tick(tn_super_t *super, tn_ms_t now);
+
+/*
+ * Sends all that is to survive this process to the guard at the other end of
+ * fd: lifelines, nodes, sockets, and listen_fd.  TN_OK, or what
+ * tn_ipc_send() says of a guard that does not take it.
+ */
+tn_rc_t tn_super_save(tn_super_t *super, int fd, int listen_fd);
+
+/*
+ * The same back into a new supervisor: waits for all of it until `deadline`.
+ * *listen_fd is the caller's then, as are the connections that
+ * tn_super_each() tells.  TN_OK, or why not.
+ */
+tn_rc_t tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline,
+    int *listen_fd);
+
+/* the lifeline after `prev` (NULL: the first) with its connection, or NULL */
+tn_super_lifeline_t *tn_super_each(tn_super_t *super,
+    tn_super_lifeline_t *prev, int *fd);
+
+
+#endif /* TN_SUPER_H_INCLUDED_ */

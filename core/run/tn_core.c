@@ -1,0 +1,955 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * The core's control thread: it takes messages of the supervisor, keeps the
+ * nodes, and answers the dials of nginx's workers.
+ *
+ * A node is ended before another of its name is made, since both would want
+ * the same state directory: a TN_IPC_CORE_NODE for a name that runs waits in
+ * its slot, with its descriptors, until the former one has said goodbye.
+ */
+
+#include "run/tn_core.h"
+
+#include "crypto/tn_aead.h"
+#include "crypto/tn_curve.h"
+#include "run/tn_dial.h"
+#include "host/tn_logfile.h"
+#include "run/tn_node.h"
+#include "run/tn_funnel.h"
+#include "run/tn_nodeapi.h"
+#include "run/tn_lwnet.h"
+#include "run/tn_members.h"
+#include "run/tn_pool.h"
+#include "run/tn_stock.h"
+#include "host/tn_portmap.h"
+#include "run/tn_tool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+
+/* until a netmap from the disk is shown to those who may know better */
+#define CORE_SETTLE_MS  10000
+
+/* for port mappings to be given back; the supervisor waits twice as long */
+#define CORE_DRAIN_MS   500
+
+
+typedef struct {
+    tn_ipc_core_node_t  msg;
+    int                 tun;
+    int                 holder;
+    int                 udp4;
+    int                 udp6;
+    int                 share;
+} core_order_t;
+
+
+typedef struct core_s  core_t;
+
+typedef struct {
+    tn_link_t           link;
+    core_t             *core;
+    char                name[TN_IPC_NAME];
+    tn_node_t          *node;
+    tn_pool_t          *pool;
+    tn_nodeapi_t       *api;
+    tn_funnel_t        *funnel;
+    tn_lwnet_table_t   *lwip;       /* or NULL: it never had that stack */
+    bool                by_lwip;    /* it has it now */
+    bool                stack;      /* there is a TUN */
+    tn_ms_t             settled;    /* when an old netmap counts */
+    core_order_t       *next;       /* to become, when `node` has ended */
+    tn_defer_t          reap;
+} core_slot_t;
+
+
+struct core_s {
+    tn_loop_t           loop;
+    tn_logfile_t        logfile;
+    tn_log_t           *log;
+    tn_resolver_t      *resolver;
+    tn_dial_t          *dial;
+    tn_members_t       *members;
+    tn_stock_t         *stock;
+    tn_timer_t          settle;
+    tn_tools_t         *tools;
+    tn_http_t          *http;
+    tn_certs_queue_t    queue;
+    tn_watch_t          ctl;
+    tn_link_t           slots;
+    bool                ending;
+};
+
+
+static void core_ctl(tn_watch_t *watch, uint32_t events);
+static bool core_message(core_t *core, tn_ipc_msg_t *msg, int *fds,
+    size_t count);
+static void core_setup(core_t *core, const tn_ipc_setup_t *msg, int *fds,
+    size_t count);
+static void core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds,
+    size_t count);
+static void core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds,
+    size_t count);
+static core_slot_t *core_slot(core_t *core, const char *name);
+static void core_slot_start(core_slot_t *slot, core_order_t *order);
+static void core_slot_lwip(core_slot_t *slot, const tn_ipc_core_node_t *msg);
+static void core_slot_reap(void *data);
+static void core_slot_free(core_slot_t *slot);
+static void core_order_free(core_order_t *order);
+static int core_take(int *fds, size_t count, uint32_t mask, uint32_t bit);
+static void core_end(core_t *core);
+
+static void core_node_addresses(void *data, tn_node_t *node,
+    const tn_ip_t *ips, size_t n);
+static void core_node_peers(void *data, tn_node_t *node);
+static void core_node_self(void *data, tn_node_t *node);
+static void core_node_ended(void *data, tn_node_t *node);
+
+static bool core_tool_node(void *data, size_t i, const char **name,
+    tn_node_t **node);
+
+static void core_certs_take(void *data, int fd,
+    const tn_ipc_cert_t *request);
+
+static bool core_dial_lwip(void *data, int fd, const tn_ipc_dial_t *request,
+    const tn_ip_t *ips, size_t n);
+static tn_pool_t *core_dial_resolve(void *data, const tn_ipc_dial_t *request,
+    tn_ip_t *ips, size_t *n, bool *wait, int *err, char *text);
+static bool core_is_settled(core_slot_t *slot);
+static bool core_members(void *data, const tn_ipc_watch_t *request,
+    tn_ipc_members_t *msg);
+static void core_settled(void *data, tn_ms_t now);
+static tn_pool_t *core_stock(void *data, const char *node);
+
+
+static const tn_node_ops_t  core_node_ops = {
+    core_node_addresses,
+    core_node_peers,
+    core_node_self,
+    core_node_ended
+};
+
+
+int
+tn_core_run(int ctl_fd)
+{
+    int      status;
+    core_t  *core;
+
+    status = 1;
+
+    core = calloc(1, sizeof(core_t));
+    if (core == NULL) {
+        (void) close(ctl_fd);
+        return 1;
+    }
+
+    tn_list_init(&core->slots);
+    tn_logfile_init(&core->logfile, -1, TN_LOG_NOTICE);
+    core->log = &core->logfile.log;
+
+    if (tn_crypto_init() != TN_OK || tn_loop_init(&core->loop) != TN_OK) {
+        (void) close(ctl_fd);
+        free(core);
+        return 1;
+    }
+
+    core->resolver = tn_resolve_create(&core->loop);
+    core->dial = tn_dial_create(&core->loop, core_dial_resolve, core,
+                                core->log);
+
+    core->tools = tn_tools_create(&core->loop, core_tool_node, core);
+    core->http = core->resolver != NULL
+                 ? tn_http_create(&core->loop, core->resolver) : NULL;
+    tn_certs_queue_init(&core->queue);
+
+    tn_timer_init(&core->settle, core_settled, core);
+    core->stock = tn_stock_create(&core->loop, core_stock, core);
+    core->members = tn_members_create(&core->loop, core_members, core);
+
+    if (core->dial != NULL && core->tools != NULL && core->members != NULL
+        && core->stock != NULL)
+    {
+        tn_dial_tools(core->dial, tn_tools_take, core->tools);
+        tn_dial_watches(core->dial, tn_members_take, core->members);
+        tn_dial_takes(core->dial, tn_stock_take, core->stock);
+        tn_dial_certs(core->dial, core_certs_take, core);
+        tn_dial_stack(core->dial, core_dial_lwip);
+    }
+
+    core->ctl.fd = ctl_fd;
+    core->ctl.events = TN_LOOP_READ;
+    core->ctl.handler = core_ctl;
+    core->ctl.data = core;
+
+    if (core->resolver != NULL && core->dial != NULL && core->tools != NULL
+        && core->members != NULL && core->stock != NULL
+        && core->http != NULL
+        && tn_loop_watch(&core->loop, &core->ctl) == TN_OK
+        && tn_loop_run(&core->loop) == TN_OK)
+    {
+        status = 0;
+    }
+
+    while (!tn_list_empty(&core->slots)) {
+        core_slot_free(tn_container(core->slots.next, core_slot_t, link));
+    }
+
+    tn_portmap_drain(CORE_DRAIN_MS);
+
+    if (core->dial != NULL) {
+        tn_dial_destroy(core->dial);
+    }
+
+    tn_timer_cancel(&core->loop.timers, &core->settle);
+
+    if (core->stock != NULL) {
+        tn_stock_destroy(core->stock);
+    }
+
+    if (core->members != NULL) {
+        tn_members_destroy(core->members);
+    }
+
+    if (core->tools != NULL) {
+        tn_tools_destroy(core->tools);
+    }
+
+    tn_http_destroy(core->http);
+
+    if (core->resolver != NULL) {
+        tn_resolve_destroy(core->resolver);
+    }
+
+    tn_loop_unwatch(&core->loop, &core->ctl);
+    (void) close(ctl_fd);
+
+    tn_loop_done(&core->loop);
+    tn_logfile_done(&core->logfile);
+    free(core);
+
+    return status;
+}
+
+
+static void
+core_ctl(tn_watch_t *watch, uint32_t events)
+{
+    core_t *core = watch->data;
+
+    int           fds[TN_IPC_FDS];
+    size_t        count;
+    tn_rc_t       rc;
+    tn_ipc_msg_t  msg;
+
+    (void) events;
+
+    for ( ;; ) {
+        rc = tn_ipc_recv(watch->fd, &msg, fds, &count);
+
+        if (rc == TN_AGAIN) {
+            return;
+        }
+
+        if (rc != TN_OK) {
+            break;
+        }
+
+        if (!core_message(core, &msg, fds, count)) {
+            tn_ipc_close(fds, count);
+            tn_log(core->log, TN_LOG_ALERT, "unexpected message %u of the "
+                   "supervisor", msg.head.type);
+            break;
+        }
+
+        tn_ipc_close(fds, count);
+        tn_wipe(&msg, sizeof(msg));
+    }
+
+    tn_wipe(&msg, sizeof(msg));
+    core_end(core);
+}
+
+
+static bool
+core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
+{
+    core_slot_t  *slot;
+
+    switch (msg->head.type) {
+
+    case TN_IPC_CORE_SETUP:
+        core_setup(core, &msg->setup, fds, count);
+        return true;
+
+    case TN_IPC_CORE_NODE:
+        core_node(core, &msg->core_node, fds, count);
+        return true;
+
+    case TN_IPC_CORE_HOLDER:
+        core_holder(core, &msg->name, fds, count);
+        return true;
+
+    case TN_IPC_CORE_LISTEN:
+        slot = core_slot(core, msg->listen.node);
+
+        if (slot != NULL && msg->listen.proto == TN_IPC_INGRESS) {
+            if (count == 1) {
+                tn_funnel_listen(slot->funnel, msg->listen.port, fds[0]);
+            }
+
+            return true;
+        }
+
+        if (slot != NULL && slot->lwip != NULL && count == 1
+            && tn_lwnet_table_listen(slot->lwip, msg->listen.proto,
+                                     msg->listen.port, msg->listen.family,
+                                     fds[0])
+               != TN_OK)
+        {
+            tn_log(core->log, TN_LOG_ERR, "\"%s\": no more than %d ports "
+                   "can be listened on by stack lwip", slot->name,
+                   TN_LWNET_PORTS);
+        }
+
+        return true;
+
+    case TN_IPC_CORE_UNLISTEN:
+        slot = core_slot(core, msg->listen.node);
+
+        if (slot != NULL && msg->listen.proto == TN_IPC_INGRESS) {
+            tn_funnel_listen(slot->funnel, msg->listen.port, -1);
+            return true;
+        }
+
+        if (slot != NULL && slot->lwip != NULL) {
+            tn_lwnet_table_unlisten(slot->lwip, msg->listen.proto,
+                                    msg->listen.port, msg->listen.family);
+        }
+
+        return true;
+
+    case TN_IPC_CORE_STOP:
+        slot = core_slot(core, msg->name.name);
+
+        if (slot != NULL) {
+            core_order_free(slot->next);
+            slot->next = NULL;
+
+            if (slot->node != NULL) {
+                tn_node_end(slot->node, true);
+            }
+        }
+
+        return true;
+
+    case TN_IPC_CORE_START:
+        return true;
+
+    default:
+        return false;
+    }
+}
+
+
+static void
+core_setup(core_t *core, const tn_ipc_setup_t *msg, int *fds, size_t count)
+{
+    int  fd;
+
+    core->logfile.log.level = (tn_log_level_e) msg->log_level;
+
+    fd = core_take(fds, count, msg->mask, TN_IPC_FD_LOG);
+    if (fd != -1) {
+        tn_logfile_replace(&core->logfile, fd);
+    }
+
+    fd = core_take(fds, count, msg->mask, TN_IPC_FD_DIAL);
+    if (fd != -1) {
+        tn_dial_listen(core->dial, fd);
+        tn_log(core->log, TN_LOG_INFO, "tailnet core started, %s",
+               tn_aead_backend());
+    }
+}
+
+
+static void
+core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
+{
+    core_slot_t   *slot;
+    core_order_t  *order;
+
+    order = calloc(1, sizeof(core_order_t));
+    if (order == NULL) {
+        goto nomem;
+    }
+
+    order->msg = *msg;
+    order->tun = core_take(fds, count, msg->mask, TN_IPC_FD_TUN);
+    order->holder = core_take(fds, count, msg->mask, TN_IPC_FD_HOLDER);
+    order->udp4 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP4);
+    order->udp6 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP6);
+    order->share = core_take(fds, count, msg->mask, TN_IPC_FD_SHARE);
+
+    slot = core_slot(core, msg->node.name);
+
+    if (slot != NULL) {
+        core_slot_lwip(slot, msg);
+        core_order_free(slot->next);
+        slot->next = order;
+
+        if (slot->node != NULL) {
+            tn_node_end(slot->node, false);
+        }
+
+        return;
+    }
+
+    slot = calloc(1, sizeof(core_slot_t));
+    if (slot == NULL) {
+        core_order_free(order);
+        goto nomem;
+    }
+
+    slot->core = core;
+    memcpy(slot->name, msg->node.name, sizeof(slot->name));
+    slot->funnel = tn_funnel_create(&core->loop, slot->name, core->log);
+
+    if (slot->funnel == NULL) {
+        free(slot);
+        core_order_free(order);
+        goto nomem;
+    }
+
+    tn_defer_init(&slot->reap, core_slot_reap, slot);
+    tn_list_push(&core->slots, &slot->link);
+
+    core_slot_lwip(slot, msg);
+    core_slot_start(slot, order);
+
+    return;
+
+nomem:
+
+    tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
+           msg->node.name);
+}
+
+
+static void
+core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds, size_t count)
+{
+    size_t        n;
+    tn_ip_t       ips[TN_IPC_ADDRS];
+    core_slot_t  *slot;
+
+    slot = core_slot(core, msg->name);
+
+    if (slot == NULL || slot->pool == NULL || count != 1) {
+        return;
+    }
+
+    tn_pool_channel(slot->pool, fds[0]);
+    fds[0] = -1;
+
+    if (slot->node != NULL) {
+        n = tn_node_addresses(slot->node, ips, TN_IPC_ADDRS);
+
+        if (n != 0) {
+            tn_pool_addresses(slot->pool, ips, n);
+        }
+    }
+}
+
+
+static core_slot_t *
+core_slot(core_t *core, const char *name)
+{
+    tn_link_t    *link;
+    core_slot_t  *slot;
+
+    tn_list_each(link, &core->slots) {
+        slot = tn_container(link, core_slot_t, link);
+
+        if (strcmp(slot->name, name) == 0) {
+            return slot;
+        }
+    }
+
+    return NULL;
+}
+
+
+/* the table stays for as long as the slot: listeners come before a restart */
+static void
+core_slot_lwip(core_slot_t *slot, const tn_ipc_core_node_t *msg)
+{
+    if ((msg->features & TN_IPC_BY_LWIP) && slot->lwip == NULL) {
+        slot->lwip = tn_lwnet_table_create();
+    }
+}
+
+
+/* takes the order over */
+static void
+core_slot_start(core_slot_t *slot, core_order_t *order)
+{
+    core_t          *core;
+    tn_node_conf_t   conf;
+
+    core = slot->core;
+
+    slot->by_lwip = (order->msg.features & TN_IPC_BY_LWIP) != 0
+                    && slot->lwip != NULL;
+    slot->stack = order->tun != -1 || slot->by_lwip;
+
+    if (!slot->stack) {
+        tn_log(core->log, TN_LOG_ERR, "\"%s\": no stack, listeners "
+               "and upstreams on it do not work: %s", slot->name,
+               order->msg.text);
+    }
+
+    slot->pool = tn_pool_create(&core->loop, core->log);
+
+    if (slot->pool != NULL && order->holder != -1) {
+        tn_pool_channel(slot->pool, order->holder);
+        order->holder = -1;
+    }
+
+    if (slot->pool != NULL && slot->stack) {
+        slot->api = tn_nodeapi_create(&core->loop, slot->pool,
+                                      slot->by_lwip ? slot->lwip : NULL,
+                                      &tn_funnel_ops, slot->funnel,
+                                      slot->name, core->log);
+    }
+
+    memset(&conf, 0, sizeof(conf));
+    conf.ops = &core_node_ops;
+    conf.data = slot;
+    conf.loop = &core->loop;
+    conf.resolver = core->resolver;
+    conf.http = core->http;
+    conf.queue = &core->queue;
+    conf.log = core->log;
+    conf.conf = &order->msg.node;
+    conf.disco = order->msg.disco;
+    conf.tun = order->tun;
+    conf.lwip = slot->by_lwip ? slot->lwip : NULL;
+    conf.udp4 = order->udp4;
+    conf.udp6 = order->udp6;
+    conf.share = order->share;
+    conf.udp_offload = (order->msg.features & TN_IPC_TUN_USO) != 0;
+
+    slot->settled = core->loop.now + CORE_SETTLE_MS;
+    (void) tn_timer_set(&core->loop.timers, &core->settle, slot->settled);
+
+    slot->node = tn_node_create(&conf);
+
+    if (slot->node != NULL) {
+        order->tun = -1;
+        order->udp4 = -1;
+        order->udp6 = -1;
+        order->share = -1;
+
+        if (!slot->stack) {
+            tn_problems_note(tn_node_problems(slot->node), TN_LOG_ERR,
+                             order->msg.text, strlen(order->msg.text));
+        }
+
+    } else {
+        tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
+               slot->name);
+    }
+
+    core_order_free(order);
+}
+
+
+static void
+core_slot_reap(void *data)
+{
+    core_slot_t *slot = data;
+
+    core_t        *core;
+    core_order_t  *order;
+
+    core = slot->core;
+
+    tn_tools_forget(core->tools, slot->node);
+    tn_nodeapi_destroy(slot->api);
+    slot->api = NULL;
+    tn_funnel_node(slot->funnel, NULL);
+    tn_node_free(slot->node);
+    slot->node = NULL;
+
+    if (slot->pool != NULL) {
+        tn_dial_forget(core->dial, slot->pool);
+        tn_stock_forget(core->stock, slot->pool);
+        tn_pool_destroy(slot->pool);
+        slot->pool = NULL;
+    }
+
+    order = slot->next;
+
+    if (order != NULL) {
+        slot->next = NULL;
+        core_slot_start(slot, order);
+        return;
+    }
+
+    core_slot_free(slot);
+
+    if (core->ending && tn_list_empty(&core->slots)) {
+        tn_loop_stop(&core->loop);
+    }
+}
+
+
+static void
+core_slot_free(core_slot_t *slot)
+{
+    tn_list_remove(&slot->link);
+    tn_loop_undefer(&slot->reap);
+    tn_tools_forget(slot->core->tools, slot->node);
+    tn_nodeapi_destroy(slot->api);
+    tn_funnel_destroy(slot->funnel);
+    tn_node_free(slot->node);
+
+    if (slot->pool != NULL) {
+        tn_dial_forget(slot->core->dial, slot->pool);
+        tn_stock_forget(slot->core->stock, slot->pool);
+        tn_pool_destroy(slot->pool);
+    }
+
+    core_order_free(slot->next);
+    tn_lwnet_table_free(slot->lwip);
+    free(slot);
+}
+
+
+static void
+core_order_free(core_order_t *order)
+{
+    int  fds[5];
+
+    if (order == NULL) {
+        return;
+    }
+
+    fds[0] = order->tun;
+    fds[1] = order->holder;
+    fds[2] = order->udp4;
+    fds[3] = order->udp6;
+    fds[4] = order->share;
+
+    tn_ipc_close(fds, 5);
+    tn_wipe(order, sizeof(core_order_t));
+    free(order);
+}
+
+
+/* the descriptor of this bit, which is not the message's any more */
+static int
+core_take(int *fds, size_t count, uint32_t mask, uint32_t bit)
+{
+    int     fd;
+    size_t  i;
+
+    fd = tn_ipc_fd(fds, count, mask, bit);
+
+    if (fd == -1) {
+        return -1;
+    }
+
+    for (i = 0; i < count && fds[i] != fd; i++) { /* void */ }
+
+    fds[i] = -1;
+
+    return fd;
+}
+
+
+static void
+core_end(core_t *core)
+{
+    tn_link_t    *link;
+    core_slot_t  *slot;
+
+    tn_loop_unwatch(&core->loop, &core->ctl);
+    core->ending = true;
+
+    if (tn_list_empty(&core->slots)) {
+        tn_loop_stop(&core->loop);
+        return;
+    }
+
+    tn_list_each(link, &core->slots) {
+        slot = tn_container(link, core_slot_t, link);
+
+        core_order_free(slot->next);
+        slot->next = NULL;
+
+        if (slot->node != NULL) {
+            tn_node_end(slot->node, false);
+
+        } else {
+            tn_loop_defer(&core->loop, &slot->reap);
+        }
+    }
+}
+
+
+/* --- words of the nodes */
+
+static void
+core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
+    size_t n)
+{
+    core_slot_t *slot = data;
+
+    if (slot->pool != NULL) {
+        tn_pool_addresses(slot->pool, ips, n);
+    }
+
+    if (slot->lwip != NULL) {
+        tn_lwnet_table_addresses(slot->lwip, ips, n);
+    }
+
+    if (slot->api != NULL) {
+        tn_nodeapi_node(slot->api, node);
+        tn_node_set_api(node, slot->api);
+        tn_nodeapi_addresses(slot->api, ips, n);
+    }
+
+    tn_dial_retry(slot->core->dial);
+}
+
+
+static void
+core_node_self(void *data, tn_node_t *node)
+{
+    core_slot_t *slot = data;
+
+    tn_funnel_node(slot->funnel, node);
+}
+
+
+static void
+core_node_peers(void *data, tn_node_t *node)
+{
+    core_slot_t *slot = data;
+
+    (void) node;
+
+    tn_members_changed(slot->core->members);
+    tn_dial_retry(slot->core->dial);
+}
+
+
+static void
+core_node_ended(void *data, tn_node_t *node)
+{
+    core_slot_t *slot = data;
+
+    (void) node;
+
+    tn_loop_defer(&slot->core->loop, &slot->reap);
+}
+
+
+/* --- tools ask for the nodes one by one */
+
+static bool
+core_tool_node(void *data, size_t i, const char **name, tn_node_t **node)
+{
+    core_t *core = data;
+
+    tn_link_t    *link;
+    core_slot_t  *slot;
+
+    tn_list_each(link, &core->slots) {
+
+        if (i-- == 0) {
+            slot = tn_container(link, core_slot_t, link);
+            *name = slot->name;
+            *node = slot->node;
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+/* --- certificates for nginx's workers: one that is too early comes again */
+
+static void
+core_certs_take(void *data, int fd, const tn_ipc_cert_t *request)
+{
+    core_t *core = data;
+
+    core_slot_t    *slot;
+    tn_nodecert_t  *certs;
+
+    slot = core_slot(core, request->node);
+    certs = slot != NULL && slot->node != NULL ? tn_node_certs(slot->node)
+                                               : NULL;
+
+    if (certs == NULL) {
+        (void) close(fd);
+        return;
+    }
+
+    tn_nodecert_take(certs, fd, request);
+}
+
+
+/* --- dials of nginx's workers */
+
+static tn_pool_t *
+core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
+    size_t *n, bool *wait, int *err, char *text)
+{
+    core_t *core = data;
+
+    core_slot_t  *slot;
+
+    *wait = false;
+    *err = EHOSTUNREACH;
+
+    slot = core_slot(core, request->node);
+
+    if (slot == NULL || slot->node == NULL) {
+
+        /* the core may have been restarted a moment ago */
+
+        *wait = !core->ending;
+        (void) snprintf(text, TN_IPC_TEXT, "the node has not started");
+        return NULL;
+    }
+
+    if (slot->pool == NULL) {
+        *err = ENOMEM;
+        (void) snprintf(text, TN_IPC_TEXT, "out of memory");
+        return NULL;
+    }
+
+    if (!slot->stack) {
+        *err = ENETDOWN;
+        (void) snprintf(text, TN_IPC_TEXT, "the node has no network stack");
+        return NULL;
+    }
+
+    *n = tn_node_resolve(slot->node, request->host, ips, *n, wait, text);
+
+    if (*n == 0) {
+
+        /* who is not in the disk's netmap may be in the one to come */
+
+        *wait = *wait || !core_is_settled(slot);
+        return NULL;
+    }
+
+    return slot->pool;
+}
+
+
+/* false while all that is known is a netmap that control is to replace */
+static bool
+core_is_settled(core_slot_t *slot)
+{
+    tn_control_t  *control;
+
+    control = tn_node_control(slot->node);
+
+    return slot->core->ending || slot->core->loop.now >= slot->settled
+           || (control != NULL && tn_control_online(control));
+}
+
+
+/*
+ * While a node has no netmap, or only what the disk has and control may still
+ * say otherwise, the last word of the core before stands.
+ */
+static bool
+core_members(void *data, const tn_ipc_watch_t *request, tn_ipc_members_t *msg)
+{
+    core_t *core = data;
+
+    core_slot_t   *slot;
+    tn_control_t  *control;
+
+    slot = core_slot(core, request->node);
+    control = NULL;
+
+    if (slot != NULL && slot->node != NULL) {
+        control = tn_node_control(slot->node);
+    }
+
+    if (control == NULL || tn_control_netmap(control)->self == NULL
+        || !core_is_settled(slot))
+    {
+        return false;
+    }
+
+    tn_node_members(slot->node, request->host, msg);
+
+    return true;
+}
+
+
+static void
+core_settled(void *data, tn_ms_t now)
+{
+    core_t *core = data;
+
+    (void) now;
+
+    tn_members_changed(core->members);
+    tn_dial_retry(core->dial);
+}
+
+
+/* has the stack of the core connect, when the node's is that */
+static bool
+core_dial_lwip(void *data, int fd, const tn_ipc_dial_t *request,
+    const tn_ip_t *ips, size_t n)
+{
+    core_t *core = data;
+
+    core_slot_t  *slot;
+
+    slot = core_slot(core, request->node);
+
+    if (slot == NULL || !slot->by_lwip) {
+        return false;
+    }
+
+    tn_lwnet_table_dial(slot->lwip, fd, request, ips, n);
+
+    return true;
+}
+
+
+static tn_pool_t *
+core_stock(void *data, const char *node)
+{
+    core_t *core = data;
+
+    core_slot_t  *slot;
+
+    slot = core_slot(core, node);
+
+    /* what lwIP dials is made when it is dialled */
+
+    if (slot == NULL || slot->node == NULL || !slot->stack || slot->by_lwip) {
+        return NULL;
+    }
+
+    return slot->pool;
+}

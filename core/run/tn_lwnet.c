@@ -1,0 +1,769 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A connection is a pcb of lwIP and a socket, each with its own pace:
+ *
+ *   peer -> nginx   bytes stay in the pcb until the socket takes them; lwIP's
+ *                   window then opens, so a slow nginx slows the peer
+ *   nginx -> peer   the socket is read only while lwIP has room
+ *
+ * An end of either side is passed on as the end of that direction; a reset of
+ * the peer closes the socket, a socket that breaks resets the peer.  What
+ * lwIP tells while it works only marks the connection as dirty: it is looked
+ * at when lwIP has returned.
+ *
+ * Packets that lwIP makes go out at once, and what the tunnel says to them
+ * (nobody has this address, the peer refuses) joins those that came in: a
+ * turn ends when neither has anything left.
+ */
+
+#ifdef TN_HAVE_LWIP
+
+#include "run/tn_lwnet_int.h"
+
+#include "wire/tn_icmp.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+
+#define LWNET_IOV     8
+#define LWNET_READ    (32 * 1024)
+#define LWNET_ROUNDS  8         /* reads of one connection in a turn */
+#define LWNET_RETRY_MS  20      /* while nginx's queue is full */
+
+
+static void lwnet_tick(void *data, tn_ms_t now);
+static void lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet,
+    const tn_packet_t *p);
+static void lwnet_apply(tn_lwnet_t *net);
+static void lwnet_apply_ports(tn_lwnet_t *net);
+static void lwnet_packet(void *data, uint8_t *packet, size_t len);
+static void lwnet_accepted(void *data, tn_lwip_conn_t *tcp, uint16_t port);
+static void lwnet_ready(void *data, tn_lwip_conn_t *tcp);
+static void lwnet_open(lwnet_conn_t *conn);
+static void lwnet_retry(void *data, tn_ms_t now);
+static void lwnet_event(tn_watch_t *watch, uint32_t events);
+static bool lwnet_move(lwnet_conn_t *conn);
+static bool lwnet_is_closed(const lwnet_conn_t *conn);
+static bool lwnet_to_nginx(lwnet_conn_t *conn, uint32_t *events);
+static bool lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events);
+static void lwnet_turn(bool begin);
+
+
+static const tn_lwip_ops_t  lwnet_ops = {
+    lwnet_packet,
+    lwnet_accepted,
+    lwnet_ready,
+    lwnet_turn
+};
+
+/* lwIP is of one data thread at a time */
+static pthread_mutex_t  lwnet_lock = PTHREAD_MUTEX_INITIALIZER;
+
+
+tn_lwnet_t *
+tn_lwnet_create(tn_loop_t *loop, tn_lwnet_table_t *table,
+    tn_lwnet_frame_pt frame, tn_lwnet_done_pt done, void *data,
+    tn_log_t *log)
+{
+    tn_lwnet_t  *net;
+
+    net = calloc(1, sizeof(tn_lwnet_t));
+    if (net == NULL) {
+        return NULL;
+    }
+
+    net->loop = loop;
+    net->table = table;
+    net->frame = frame;
+    net->done = done;
+    net->data = data;
+    net->log = log;
+    tn_list_init(&net->dirty);
+    tn_list_init(&net->waiting);
+    tn_list_init(&net->conns);
+    tn_list_init(&net->dials);
+    tn_list_init(&net->recent);
+    tn_hash_init(&net->flows, 2 * sizeof(tn_addr_t));
+    tn_timer_init(&net->timer, lwnet_tick, net);
+    tn_timer_init(&net->retry, lwnet_retry, net);
+
+    net->lwip = tn_lwip_create(&lwnet_ops, net, tn_loop_clock_ms());
+
+    if (net->lwip == NULL) {
+        free(net);
+        return NULL;
+    }
+
+    lwnet_table_attach(table, net, loop);
+
+    return net;
+}
+
+
+void
+tn_lwnet_destroy(tn_lwnet_t *net)
+{
+    if (net == NULL) {
+        return;
+    }
+
+    lwnet_table_attach(net->table, NULL, NULL);
+
+    while (!tn_list_empty(&net->dials)) {
+        lwnet_dial_drop(tn_container(net->dials.next, lwnet_dial_t, link));
+    }
+
+    while (!tn_list_empty(&net->conns)) {
+        lwnet_close(tn_container(net->conns.next, lwnet_conn_t, all), true);
+    }
+
+    lwnet_udp_done(net);
+
+    tn_timer_cancel(&net->loop->timers, &net->timer);
+    tn_timer_cancel(&net->loop->timers, &net->retry);
+    tn_lwip_destroy(net->lwip);
+    free(net);
+}
+
+
+/* --- turns */
+
+void
+tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
+{
+    if (net->queued == TN_LWNET_QUEUE || p->total_len > TN_LWIP_MTU) {
+        return;
+    }
+
+    net->queue[net->queued].p = *p;
+    memcpy(net->queue[net->queued++].bytes, packet, p->total_len);
+}
+
+
+void
+tn_lwnet_run(tn_lwnet_t *net)
+{
+    if (net->queued == 0) {
+        return;
+    }
+
+    tn_lwip_hold(net->lwip, net->loop->now);
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
+}
+
+
+void
+lwnet_wake(void *data)
+{
+    tn_lwnet_t *net = data;
+
+    lwnet_order_t  *order;
+
+    tn_lwip_hold(net->lwip, net->loop->now);
+    lwnet_apply(net);
+
+    while ((order = lwnet_table_order(net->table)) != NULL) {
+        lwnet_dial_start(net, order);
+        free(order);
+    }
+
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
+}
+
+
+static void
+lwnet_tick(void *data, tn_ms_t now)
+{
+    tn_lwnet_t *net = data;
+
+    tn_lwip_hold(net->lwip, now);
+    tn_lwip_tick(net->lwip, now);
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
+}
+
+
+static void
+lwnet_event(tn_watch_t *watch, uint32_t events)
+{
+    lwnet_conn_t *conn = watch->data;
+
+    tn_lwnet_t  *net;
+
+    (void) events;
+
+    net = conn->net;
+
+    tn_lwip_hold(net->lwip, net->loop->now);
+    (void) lwnet_move(conn);
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
+}
+
+
+void
+lwnet_settle(tn_lwnet_t *net)
+{
+    size_t         i;
+    tn_ms_t        deadline;
+    tn_link_t     *link;
+    lwnet_conn_t  *conn;
+
+    do {
+        for (i = 0; i < net->queued; i++) {
+            lwnet_packet_in(net, net->queue[i].bytes, &net->queue[i].p);
+        }
+
+        net->queued = 0;
+
+        while ((link = tn_list_shift(&net->dirty)) != NULL) {
+            conn = tn_container(link, lwnet_conn_t, dirty);
+
+            if (conn->dial != NULL && !lwnet_dial_ready(conn)) {
+                continue;
+            }
+
+            if (!conn->connected && conn->dial == NULL) {
+                lwnet_open(conn);
+
+            } else if (conn->connected) {
+                (void) lwnet_move(conn);
+            }
+        }
+
+    } while (net->queued != 0);
+
+    net->done(net->data);
+
+    deadline = tn_lwip_deadline(net->lwip);
+
+    if (deadline == TN_NEVER_MS) {
+        tn_timer_cancel(&net->loop->timers, &net->timer);
+
+    } else if (!tn_timer_is_set(&net->timer) || net->timer.at != deadline) {
+        (void) tn_timer_set(&net->loop->timers, &net->timer, deadline);
+    }
+}
+
+
+static void
+lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
+{
+    uint8_t    proto;
+    tn_addr_t  from, to;
+
+    if (tn_likely(p->proto == TN_PROTO_TCP)) {
+        tn_lwip_in(net->lwip, net->loop->now, packet, p);
+        return;
+    }
+
+    if (p->proto == TN_PROTO_UDP) {
+        lwnet_udp_in(net, packet, p);
+        return;
+    }
+
+    if (!tn_icmp_unreachable(packet, p, &proto, &from, &to)) {
+        tn_lwip_in(net->lwip, net->loop->now, packet, p);
+
+    } else if (proto == TN_PROTO_TCP) {
+        lwnet_dial_unreachable(net, &from, &to);
+
+    } else if (proto == TN_PROTO_UDP) {
+        lwnet_udp_unreachable(net, &from, &to);
+    }
+}
+
+
+static void
+lwnet_apply(tn_lwnet_t *net)
+{
+    tn_lwnet_table_t  *table;
+
+    table = net->table;
+
+    pthread_mutex_lock(&table->lock);
+
+    if (net->version != table->version) {
+        net->version = table->version;
+        net->n_ips = table->n_ips;
+        memcpy(net->ips, table->ips, sizeof(net->ips));
+        tn_lwip_addresses(net->lwip, table->ips, table->n_ips);
+        lwnet_apply_ports(net);
+    }
+
+    pthread_mutex_unlock(&table->lock);
+}
+
+
+static void
+lwnet_apply_ports(tn_lwnet_t *net)
+{
+    size_t             i;
+    uint8_t            gone;
+    uint8_t            wanted[sizeof(net->listens)];
+    unsigned           bit;
+    const lwnet_port_t  *port;
+
+    memset(wanted, 0, sizeof(wanted));
+
+    for (i = 0; i < net->table->n; i++) {
+        port = &net->table->ports[i];
+
+        if (port->proto == TN_IPC_TCP) {
+            wanted[port->port / 8] |= (uint8_t) (1 << port->port % 8);
+        }
+    }
+
+    for (i = 0; i < sizeof(wanted); i++) {
+        gone = net->listens[i] & (uint8_t) ~wanted[i];
+
+        for (bit = 0; bit < 8; bit++) {
+            if (gone & 1 << bit) {
+                tn_lwip_unlisten(net->lwip, (uint16_t) (i * 8 + bit));
+            }
+
+            if ((wanted[i] & ~net->listens[i]) & 1 << bit
+                && tn_lwip_listen(net->lwip, (uint16_t) (i * 8 + bit))
+                   != TN_OK)
+            {
+                wanted[i] &= (uint8_t) ~(1 << bit);
+                tn_log(net->log, TN_LOG_ERR, "no memory to listen on port "
+                       "%u", (unsigned) (i * 8 + bit));
+            }
+        }
+    }
+
+    memcpy(net->listens, wanted, sizeof(wanted));
+}
+
+
+/* --- what lwIP tells */
+
+static void
+lwnet_packet(void *data, uint8_t *packet, size_t len)
+{
+    tn_lwnet_t *net = data;
+
+    uint8_t  frame[sizeof(tn_vnet_t) + TN_LWIP_MTU];
+
+    memcpy(frame + sizeof(tn_vnet_t), packet, len);
+    lwnet_emit(net, frame, len);
+}
+
+
+void
+lwnet_emit(tn_lwnet_t *net, uint8_t *frame, size_t len)
+{
+    memset(frame, 0, sizeof(tn_vnet_t));
+    net->frame(net->data, frame, sizeof(tn_vnet_t) + len);
+}
+
+
+static void
+lwnet_accepted(void *data, tn_lwip_conn_t *tcp, uint16_t port)
+{
+    tn_lwnet_t *net = data;
+
+    lwnet_conn_t  *conn;
+
+    conn = lwnet_conn(net);
+
+    if (conn == NULL) {
+
+        /* without an owner: the peer's keepalive or ours ends it */
+        return;
+    }
+
+    conn->tcp = tcp;
+    conn->port = port;
+
+    tn_list_push(&net->dirty, &conn->dirty);
+    tn_lwip_conn_set_data(tcp, conn);
+}
+
+
+static void
+lwnet_ready(void *data, tn_lwip_conn_t *tcp)
+{
+    tn_lwnet_t *net = data;
+
+    lwnet_conn_t  *conn;
+
+    conn = tn_lwip_conn_data(tcp);
+
+    if (conn != NULL && tn_list_empty(&conn->dirty)) {
+        tn_list_push(&net->dirty, &conn->dirty);
+    }
+}
+
+
+static void
+lwnet_turn(bool begin)
+{
+    if (begin) {
+        (void) pthread_mutex_lock(&lwnet_lock);
+
+    } else {
+        (void) pthread_mutex_unlock(&lwnet_lock);
+    }
+}
+
+
+/* --- connections */
+
+lwnet_conn_t *
+lwnet_conn(tn_lwnet_t *net)
+{
+    lwnet_conn_t  *conn;
+
+    conn = calloc(1, sizeof(lwnet_conn_t));
+
+    if (conn == NULL) {
+        return NULL;
+    }
+
+    conn->net = net;
+    conn->watch.fd = -1;
+    conn->watch.handler = lwnet_event;
+    conn->watch.data = conn;
+
+    tn_list_init(&conn->dirty);
+    tn_list_push(&net->conns, &conn->all);
+    net->n_conns++;
+
+    return conn;
+}
+
+
+static void
+lwnet_open(lwnet_conn_t *conn)
+{
+    tn_addr_t      local, remote;
+    tn_lwnet_t    *net;
+    lwnet_port_t   port;
+
+    net = conn->net;
+
+    tn_lwip_conn_addresses(conn->tcp, &local, &remote);
+
+    if ((tn_lwip_conn_state(conn->tcp) & TN_LWIP_DEAD)
+        || net->n_conns > TN_LWNET_CONNS
+        || !lwnet_table_find(net->table, TN_IPC_TCP, conn->port,
+                             tn_ip_is_v4(&local.ip) ? 4 : 6, &port))
+    {
+        lwnet_close(conn, true);
+        return;
+    }
+
+    conn->watch.fd = lwnet_socket(net, &port, SOCK_STREAM, &remote, &local);
+
+    if (conn->watch.fd != -1) {
+        conn->connected = true;
+        (void) lwnet_move(conn);
+        return;
+    }
+
+    if (errno != EAGAIN) {
+        lwnet_close(conn, true);
+        return;
+    }
+
+    /* nginx's queue is full: the connection stands and waits */
+
+    tn_list_push(&net->waiting, &conn->dirty);
+
+    if (!tn_timer_is_set(&net->retry)) {
+        (void) tn_timer_set(&net->loop->timers, &net->retry,
+                            net->loop->now + LWNET_RETRY_MS);
+    }
+}
+
+
+static void
+lwnet_retry(void *data, tn_ms_t now)
+{
+    tn_lwnet_t *net = data;
+
+    tn_link_t  *link;
+
+    while ((link = tn_list_shift(&net->waiting)) != NULL) {
+        tn_list_push(&net->dirty, link);
+    }
+
+    tn_lwip_hold(net->lwip, now);
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
+}
+
+
+int
+lwnet_socket(tn_lwnet_t *net, const lwnet_port_t *port, int type,
+    const tn_addr_t *remote, const tn_addr_t *local)
+{
+    int                 fd, n;
+    char                text[2][TN_ADDR_TEXT];
+    struct sockaddr_un  self;
+
+    fd = socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
+
+    if (fd == -1) {
+        tn_log(net->log, TN_LOG_ALERT, "no socket for a connection (%d: %s)",
+               errno, strerror(errno));
+        return -1;
+    }
+
+    memset(&self, 0, sizeof(self));
+    self.sun_family = AF_UNIX;
+    n = snprintf(self.sun_path + 1, sizeof(self.sun_path) - 1,
+                 "%s %s %x.%x", tn_addr_text(remote, text[0]),
+                 tn_addr_text(local, text[1]), (unsigned) getpid(),
+                 net->serial++);
+
+    if (bind(fd, (struct sockaddr *) &self,
+             (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1
+                          + (size_t) n))
+        == -1
+        || connect(fd, (const struct sockaddr *) &port->addr, port->len)
+           == -1)
+    {
+        n = errno;
+        tn_log(net->log, TN_LOG_INFO, "nginx does not take a connection "
+               "(%d: %s)", n, strerror(n));
+        (void) close(fd);
+        errno = n;
+
+        return -1;
+    }
+
+    return fd;
+}
+
+
+/* moves what can be moved; false: the connection is gone */
+static bool
+lwnet_move(lwnet_conn_t *conn)
+{
+    uint32_t  events;
+
+    events = 0;
+
+    if (tn_lwip_conn_state(conn->tcp) & TN_LWIP_DEAD) {
+
+        /* what came before the reset is still read, as from any socket */
+
+        (void) lwnet_to_nginx(conn, &events);
+        lwnet_close(conn, true);
+        return false;
+    }
+
+    if (!lwnet_to_nginx(conn, &events) || !lwnet_to_peer(conn, &events)) {
+        lwnet_close(conn, true);
+        return false;
+    }
+
+    if (conn->read_end && (conn->write_end || lwnet_is_closed(conn))) {
+        lwnet_close(conn, false);
+        return false;
+    }
+
+    if (events == 0) {
+
+        /* an end that was shut is reported without being asked for */
+
+        tn_loop_unwatch(conn->net->loop, &conn->watch);
+        return true;
+    }
+
+    if (!conn->watch.added || conn->watch.events != events) {
+        conn->watch.events = events;
+
+        if (tn_loop_watch(conn->net->loop, &conn->watch) != TN_OK) {
+            lwnet_close(conn, true);
+            return false;
+        }
+    }
+
+    return true;
+}
+
+
+/* nginx has closed its end, not only shut its direction */
+static bool
+lwnet_is_closed(const lwnet_conn_t *conn)
+{
+    struct pollfd  fd;
+
+    fd.fd = conn->watch.fd;
+    fd.events = 0;
+
+    return poll(&fd, 1, 0) == 1 && (fd.revents & POLLHUP);
+}
+
+
+static bool
+lwnet_to_nginx(lwnet_conn_t *conn, uint32_t *events)
+{
+    int            i, n;
+    size_t         len;
+    ssize_t        sent;
+    struct iovec   iov[LWNET_IOV];
+    struct msghdr  msg;
+
+    while ((n = tn_lwip_peek(conn->tcp, iov, LWNET_IOV)) > 0) {
+        memset(&msg, 0, sizeof(msg));
+        msg.msg_iov = iov;
+        msg.msg_iovlen = (size_t) n;
+
+        sent = conn->write_end ? -1
+                               : sendmsg(conn->watch.fd, &msg, MSG_NOSIGNAL);
+
+        if (sent != -1) {
+            tn_lwip_take(conn->tcp, (size_t) sent);
+            continue;
+        }
+
+        if (!conn->write_end && errno == EAGAIN) {
+            *events |= TN_LOOP_WRITE;
+            return true;
+        }
+
+        /* nginx has closed, perhaps behind a response that is to be read */
+
+        conn->write_end = true;
+
+        for (i = 0, len = 0; i < n; i++) {
+            len += iov[i].iov_len;
+        }
+
+        tn_lwip_take(conn->tcp, len);
+    }
+
+    if ((tn_lwip_conn_state(conn->tcp) & TN_LWIP_EOF) && !conn->write_end) {
+        conn->write_end = true;
+        (void) shutdown(conn->watch.fd, SHUT_WR);
+    }
+
+    return true;
+}
+
+
+static bool
+lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events)
+{
+    int      i;
+    size_t   room;
+    ssize_t  n;
+    uint8_t  buf[LWNET_READ];
+
+    for (i = 0; i < LWNET_ROUNDS && !conn->read_end; i++) {
+        room = tn_min(tn_lwip_room(conn->tcp), sizeof(buf));
+
+        if (room == 0) {
+            break;
+        }
+
+        n = recv(conn->watch.fd, buf, room, 0);
+
+        if (n == -1 && errno == EAGAIN) {
+            break;
+        }
+
+        /* closed before all was read is closed too */
+
+        if (n == -1 && errno != ECONNRESET) {
+            return false;
+        }
+
+        if (n <= 0) {
+            conn->read_end = true;
+            tn_lwip_push(conn->tcp);
+            tn_lwip_shutdown(conn->tcp);
+            return true;
+        }
+
+        if (tn_lwip_write(conn->tcp, buf, (size_t) n) != (size_t) n) {
+            return false;
+        }
+    }
+
+    if (i != 0) {
+        tn_lwip_push(conn->tcp);
+    }
+
+    if (!conn->read_end && tn_lwip_room(conn->tcp) != 0) {
+        *events |= TN_LOOP_READ;
+    }
+
+    return true;
+}
+
+
+void
+lwnet_close(lwnet_conn_t *conn, bool abort)
+{
+    tn_list_remove(&conn->dirty);
+    tn_list_remove(&conn->all);
+    conn->net->n_conns--;
+
+    if (conn->tcp != NULL) {
+        tn_lwip_close(conn->tcp, abort);
+    }
+
+    tn_loop_unwatch(conn->net->loop, &conn->watch);
+
+    if (conn->watch.fd != -1) {
+        (void) close(conn->watch.fd);
+    }
+
+    free(conn);
+}
+
+#else
+
+tn_lwnet_t *
+tn_lwnet_create(tn_loop_t *loop, tn_lwnet_table_t *table,
+    tn_lwnet_frame_pt frame, tn_lwnet_done_pt done, void *data,
+    tn_log_t *log)
+{
+    (void) loop;
+    (void) table;
+    (void) frame;
+    (void) done;
+    (void) data;
+    (void) log;
+
+    return NULL;
+}
+
+
+void
+tn_lwnet_destroy(tn_lwnet_t *net)
+{
+    (void) net;
+}
+
+
+void
+tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
+{
+    (void) net;
+    (void) packet;
+    (void) p;
+}
+
+
+void
+tn_lwnet_run(tn_lwnet_t *net)
+{
+    (void) net;
+}
+
+#endif

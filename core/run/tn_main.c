@@ -1,0 +1,93 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * ngx_tailnet_core: one program, and its first argument says which of the
+ * processes around nginx it is.
+ */
+
+#include "run/tn_core.h"
+#include "proc/tn_holder.h"
+#include "proc/tn_spawn.h"
+#include "proc/tn_superd.h"
+#include "run/tn_toolcmd.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+
+
+/* the supervisor starts the core with its channel here */
+#define TN_MAIN_CORE_FD  3
+
+
+static int tn_main_core(void);
+static int tn_main_version(void);
+
+
+int
+main(int argc, char **argv)
+{
+    const char  *what;
+
+    what = argc > 1 ? argv[1] : "";
+
+    if (strcmp(what, "super") == 0) {
+        return tn_superd_main(argc - 1, argv + 1);
+    }
+
+    if (strcmp(what, "holder") == 0) {
+        return tn_holder_main(argc - 1, argv + 1);
+    }
+
+    if (strcmp(what, "core") == 0) {
+        return tn_main_core();
+    }
+
+    if (strcmp(what, "node") == 0) {
+        return tn_core_command(argc - 1, argv + 1);
+    }
+
+    if (strcmp(what, "version") == 0) {
+        return tn_main_version();
+    }
+
+    if (tn_toolcmd_is(what)) {
+        return tn_toolcmd_main(argc - 1, argv + 1);
+    }
+
+    fprintf(stderr, "usage: %s status | whois | netcheck | ping | node | "
+            "version\n"
+            "The rest is started by nginx with ngx_tailnet_module.\n",
+            argc > 0 ? argv[0] : "ngx_tailnet_core");
+
+    return 2;
+}
+
+
+static int
+tn_main_core(void)
+{
+    (void) prctl(PR_SET_NAME, "tailnet-core");
+
+    /* node keys are in this memory; the supervisor ends it, no terminal */
+
+    (void) prctl(PR_SET_DUMPABLE, 0);
+
+    signal(SIGINT, SIG_IGN);
+    signal(SIGHUP, SIG_IGN);
+    signal(SIGPIPE, SIG_IGN);
+
+    tn_spawn_raise_files();
+
+    return tn_core_run(TN_MAIN_CORE_FD);
+}
+
+
+static int
+tn_main_version(void)
+{
+    printf("ngx_tailnet_core, messages of version %d\n", TN_IPC_VERSION);
+
+    return 0;
+}

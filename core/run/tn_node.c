@@ -1,0 +1,1056 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * A node's life: open the state directory, make or read the keys, start the
+ * data thread with a disco key of this process, start the control client.
+ * What fails for a reason that can heal (the directory is in use, the disk is
+ * full) is logged once for each reason and tried again; meanwhile listeners
+ * and other nodes are untouched.
+ */
+
+#include "run/tn_node_private.h"
+
+#include "control/tn_http1.h"
+#include "crypto/tn_curve.h"
+#include "host/tn_conn.h"
+#include "run/tn_nodename.h"
+#include "run/tn_nodec2n.h"
+#include "run/tn_nodeconf.h"
+#include "run/tn_nodeping.h"
+#include "run/tn_nodestate.h"
+#include "proc/tn_share.h"
+#include "host/tn_tls.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+
+#define TN_NODE_RETRY_MS   5000     /* after the state directory failed */
+#define TN_NODE_END_MS     6000     /* the longest goodbye */
+
+/*
+ * A large map passes through many times its size in memory, until it is
+ * packed for the next start: some seconds later most of that is free, and
+ * glibc would keep it.
+ */
+#define TN_NODE_TRIM_MS     5000
+#define TN_NODE_TRIM_PEERS  500
+
+
+static void node_log_write(tn_log_t *log, tn_log_level_e level,
+    const char *line, size_t len);
+static void node_start(tn_node_t *node);
+static bool node_start_ways(tn_node_t *node);
+static bool node_start_state(tn_node_t *node, tn_control_saved_t *saved);
+static bool node_start_data(tn_node_t *node, const tn_keypair_t *pair);
+static bool node_start_control(tn_node_t *node,
+    const tn_control_saved_t *saved);
+static bool node_start_certs(tn_node_t *node);
+static bool node_is_proxied(const tn_node_t *node);
+static void node_timer(void *data, tn_ms_t now);
+static void node_finish(tn_node_t *node);
+static void node_left(tn_node_t *node);
+static void node_trim(void *data, tn_ms_t now);
+
+static tn_ms_t node_now(void *data);
+static int64_t node_wall(void *data);
+static tn_rc_t node_save(void *data, const tn_control_saved_t *saved);
+static void node_keep_netmap(void *data, const uint8_t *bytes, size_t len);
+static tn_rc_t node_keep_lock(void *data, const uint8_t *bytes, size_t len);
+static void node_restore_lock(tn_node_t *node);
+static void node_restore(tn_node_t *node);
+static void node_netmap_changed(void *data, tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes);
+static void node_self(tn_node_t *node, const tn_netmap_t *netmap);
+static void node_state_changed(void *data, tn_control_state_e state,
+    const char *text);
+static void node_ping(void *data, const tn_control_ping_t *ping);
+static void node_c2n(void *data, const tn_control_c2n_t *request);
+static void node_dns_set(void *data, const char *error);
+static void node_key_changed(void *data, const tn_keypair_t *pair);
+
+static void node_endpoints(void *data, const tn_endpoint_t *endpoints,
+    size_t n);
+static void node_netinfo(void *data, const tn_netinfo_t *netinfo);
+static void node_network(void *data);
+static void node_path(void *data, int64_t id, tn_path_kind_e kind,
+    uint32_t derp);
+
+
+static const tn_control_ops_t  node_control_ops = {
+    .now = node_now,
+    .wall = node_wall,
+    .connect = tn_node_connect,
+    .send = tn_node_send,
+    .close = tn_node_close,
+    .save = node_save,
+    .keep_netmap = node_keep_netmap,
+    .keep_lock = node_keep_lock,
+    .netmap_changed = node_netmap_changed,
+    .state_changed = node_state_changed,
+    .ping = node_ping,
+    .c2n = node_c2n,
+    .dns_set = node_dns_set,
+    .node_key_changed = node_key_changed
+};
+
+static const tn_data_ops_t  node_data_ops = {
+    node_endpoints,
+    node_netinfo,
+    node_network,
+    node_path
+};
+
+
+tn_node_t *
+tn_node_create(const tn_node_conf_t *conf)
+{
+    tn_node_t  *node;
+
+    node = calloc(1, sizeof(tn_node_t));
+    if (node == NULL) {
+        return NULL;
+    }
+
+    node->ops = conf->ops;
+    node->data = conf->data;
+    node->loop = conf->loop;
+    node->resolver = conf->resolver;
+    node->http = conf->http;
+    node->queue = conf->queue;
+    node->conf = *conf->conf;
+    node->sink = conf->log;
+    node->log.level = conf->log->level;
+    node->log.write = node_log_write;
+    node->log.data = node;
+    node->tun = conf->tun;
+    node->lwip = conf->lwip;
+    node->udp4 = conf->udp4;
+    node->udp6 = conf->udp6;
+    node->udp_offload = conf->udp_offload;
+    node->share = tn_share_open(conf->share, &node->log);
+
+    tn_problems_init(&node->problems);
+    tn_list_init(&node->conns);
+    tn_list_init(&node->pings);
+    tn_timer_init(&node->timer, node_timer, node);
+    tn_timer_init(&node->trim_timer, node_trim, node);
+    memcpy(node->disco.priv.b, conf->disco, TN_KEY_LEN);
+    tn_curve_public(&node->disco.pub, &node->disco.priv);
+
+    node_start(node);
+
+    return node;
+}
+
+
+void
+tn_node_end(tn_node_t *node, bool leave)
+{
+    if (node->ending) {
+        return;
+    }
+
+    node->ending = true;
+    tn_timer_cancel(&node->loop->timers, &node->timer);
+
+    if (node->control != NULL && tn_control_stop(node->control, leave)) {
+        (void) tn_timer_set(&node->loop->timers, &node->timer,
+                            node->loop->now + TN_NODE_END_MS);
+        return;
+    }
+
+    /* from the loop, so that the caller need not expect it at once */
+
+    (void) tn_timer_set(&node->loop->timers, &node->timer, node->loop->now);
+}
+
+
+tn_rc_t
+tn_node_logout(tn_node_t *node, tn_node_done_pt done, void *data)
+{
+    if (node->ending || node->leaving) {
+        return TN_AGAIN;
+    }
+
+    if (node->control == NULL
+        || tn_control_state(node->control, NULL) == TN_CONTROL_STOPPED)
+    {
+        return TN_NOTFOUND;
+    }
+
+    node->leaving = true;
+    node->left_done = done;
+    node->left_data = data;
+
+    (void) tn_control_logout(node->control);
+
+    return TN_OK;
+}
+
+
+void
+tn_node_unlogout(tn_node_t *node, const void *data)
+{
+    if (node->left_data == data) {
+        node->left_done = NULL;
+    }
+}
+
+
+bool
+tn_node_login(tn_node_t *node)
+{
+    if (node->ending || node->leaving || node->control == NULL
+        || tn_control_state(node->control, NULL) != TN_CONTROL_STOPPED)
+    {
+        return false;
+    }
+
+    tn_control_start(node->control);
+
+    return true;
+}
+
+
+void
+tn_node_free(tn_node_t *node)
+{
+    if (node == NULL) {
+        return;
+    }
+
+    tn_timer_cancel(&node->loop->timers, &node->timer);
+    tn_timer_cancel(&node->loop->timers, &node->trim_timer);
+    tn_data_stop(node->path);
+    tn_nodeping_drop(&node->pings);
+
+    /* control's end answers what was asked of it */
+
+    tn_nodecert_destroy(node->certs);
+    node->certs = NULL;
+
+    if (node->control != NULL) {
+        tn_control_destroy(node->control);
+    }
+
+    tn_node_conns_done(node);
+
+    if (node->tls != NULL) {
+        tn_tls_free(node->tls);
+    }
+
+    tn_proxies_free(node->proxies);
+    tn_nodestate_close(node->state);
+    tn_share_close(node->share);
+    tn_problems_done(&node->problems);
+
+    if (node->tun != -1) {
+        (void) close(node->tun);
+    }
+
+    if (node->udp4 != -1) {
+        (void) close(node->udp4);
+    }
+
+    if (node->udp6 != -1) {
+        (void) close(node->udp6);
+    }
+
+    free(node->name);
+    tn_wipe(node, sizeof(tn_node_t));
+    free(node);
+}
+
+
+const char *
+tn_node_name(const tn_node_t *node)
+{
+    return node->conf.name;
+}
+
+
+tn_problems_t *
+tn_node_problems(tn_node_t *node)
+{
+    return &node->problems;
+}
+
+
+tn_control_t *
+tn_node_control(tn_node_t *node)
+{
+    return node->control;
+}
+
+
+tn_nodecert_t *
+tn_node_certs(tn_node_t *node)
+{
+    return node->certs;
+}
+
+
+void
+tn_node_set_api(tn_node_t *node, const struct tn_nodeapi_s *api)
+{
+    node->api = api;
+}
+
+
+const struct tn_nodeapi_s *
+tn_node_api(const tn_node_t *node)
+{
+    return node->api;
+}
+
+
+tn_data_t *
+tn_node_data(tn_node_t *node)
+{
+    return node->path;
+}
+
+
+size_t
+tn_node_addresses(const tn_node_t *node, tn_ip_t *ips, size_t max)
+{
+    size_t  n;
+
+    n = tn_min(max, node->nips);
+    memcpy(ips, node->ips, n * sizeof(tn_ip_t));
+
+    return n;
+}
+
+
+size_t
+tn_node_endpoints(const tn_node_t *node, const tn_endpoint_t **endpoints)
+{
+    *endpoints = node->endpoints;
+
+    return node->nendpoints;
+}
+
+
+const tn_netinfo_t *
+tn_node_netinfo(const tn_node_t *node, tn_ms_t *at)
+{
+    *at = node->netinfo_at;
+
+    return node->netinfo_at != 0 ? &node->netinfo : NULL;
+}
+
+
+size_t
+tn_node_resolve(tn_node_t *node, const char *host, tn_ip_t *ips, size_t max,
+    bool *wait, char *text)
+{
+    const char         *why;
+    tn_netmap_t        *netmap;
+    tn_control_state_e  state;
+
+    *wait = false;
+    text[0] = '\0';
+
+    if (node->control == NULL) {
+        *wait = node->state == NULL && !node->ending;
+        (void) snprintf(text, TN_IPC_TEXT, "the node has not started");
+        return 0;
+    }
+
+    netmap = tn_control_netmap(node->control);
+
+    if (netmap->self == NULL) {
+        state = tn_control_state(node->control, &why);
+
+        *wait = state == TN_CONTROL_STARTING;
+        (void) snprintf(text, TN_IPC_TEXT, "the node has not joined its "
+                        "tailnet yet%s%s", *why ? ": " : "", why);
+        return 0;
+    }
+
+    return tn_nodename_resolve(netmap, host, node->turn++, ips, max, text);
+}
+
+
+void
+tn_node_members(tn_node_t *node, const char *host, tn_ipc_members_t *msg)
+{
+    if (node->control == NULL) {
+        tn_ipc_init(msg, TN_IPC_MEMBERS);
+        return;
+    }
+
+    tn_nodename_members(tn_control_netmap(node->control), host, msg);
+}
+
+
+static void
+node_log_write(tn_log_t *log, tn_log_level_e level, const char *line,
+    size_t len)
+{
+    tn_node_t  *node;
+
+    node = log->data;
+
+    tn_problems_note(&node->problems, level, line, len);
+    tn_log(node->sink, level, "\"%s\": %.*s", node->conf.name,
+           (int) len, line);
+}
+
+
+static void
+node_start(tn_node_t *node)
+{
+    bool                ok;
+    tn_control_saved_t  saved;
+
+    memset(&saved, 0, sizeof(saved));
+
+    ok = node_start_ways(node) && node_start_state(node, &saved)
+         && node_start_control(node, &saved) && node_start_certs(node);
+
+    tn_wipe(&saved, sizeof(saved));
+
+    if (!ok) {
+        (void) tn_timer_set(&node->loop->timers, &node->timer,
+                            tn_max(node->loop->now, tn_loop_clock_ms())
+                            + TN_NODE_RETRY_MS);
+        return;
+    }
+
+    node_restore_lock(node);
+    node_restore(node);
+    tn_control_start(node->control);
+}
+
+
+/* it is of one registration: a node that is in no tailnet has none */
+static void
+node_restore_lock(tn_node_t *node)
+{
+    size_t            len;
+    tn_rc_t           rc;
+    uint8_t          *bytes;
+    tn_state_error_t  error;
+
+    if (!tn_control_saved(node->control)->registered) {
+        (void) tn_nodestate_keep_lock(node->state, NULL, 0, &error);
+        return;
+    }
+
+    rc = tn_nodestate_lock(node->state, &bytes, &len, &error);
+
+    if (rc == TN_NOTFOUND) {
+        return;
+    }
+
+    if (rc == TN_OK) {
+        rc = tn_control_restore_lock(node->control, bytes, len);
+        tn_state_free(bytes, len);
+        (void) snprintf(error.text, sizeof(error.text), "it is damaged");
+    }
+
+    if (rc != TN_OK) {
+        tn_log(&node->log, TN_LOG_ERR, "tailnet lock as it was kept cannot be "
+               "used, control is to be believed: %s", error.text);
+    }
+}
+
+
+/* what is wrong with the file only costs a start without it */
+static void
+node_restore(tn_node_t *node)
+{
+    size_t            len;
+    tn_rc_t           rc;
+    uint8_t          *bytes;
+    tn_state_error_t  error;
+
+    if (tn_nodestate_netmap(node->state, &bytes, &len, &error) != TN_OK) {
+        return;
+    }
+
+    rc = tn_control_restore(node->control, bytes, len);
+    tn_state_free(bytes, len);
+
+    if (rc != TN_OK) {
+        tn_log(&node->log, TN_LOG_INFO, "the netmap of the last run is not "
+               "used: %s", rc == TN_REFUSED ? "it is another node's"
+                           : rc == TN_NOMEM ? "out of memory"
+                           : "it is damaged");
+        return;
+    }
+
+    tn_data_control_up(node->path, false);
+}
+
+
+/* what connections to control and to relays are made with */
+static bool
+node_start_ways(tn_node_t *node)
+{
+    char  text[TN_TLS_TEXT];
+
+    if (node->tls == NULL) {
+        node->tls = tn_tls_create(node->conf.tls_ca[0] ? node->conf.tls_ca
+                                                       : NULL, true, text);
+        if (node->tls == NULL) {
+            tn_log(&node->log, TN_LOG_ERR, "no TLS: %s", text);
+            return false;
+        }
+    }
+
+    if (node->proxies == NULL) {
+        node->proxies = tn_proxies_create(node->conf.proxy, &node->log);
+    }
+
+    return node->proxies != NULL;
+}
+
+
+static bool
+node_start_state(tn_node_t *node, tn_control_saved_t *saved)
+{
+    tn_rc_t           rc;
+    tn_state_error_t  error;
+
+    memset(&error, 0, sizeof(error));
+
+    if (node->state == NULL) {
+        rc = tn_nodestate_open(&node->state, node->conf.state_dir, &error);
+
+        if (rc != TN_OK) {
+            goto failed;
+        }
+    }
+
+    rc = tn_nodestate_load(node->state, node->conf.control_url, saved, &error);
+
+    if (rc != TN_OK) {
+        goto failed;
+    }
+
+    if (node->state_why != TN_STATE_FINE) {
+        tn_log(&node->log, TN_LOG_NOTICE, "the state directory is fine now");
+        node->state_why = TN_STATE_FINE;
+    }
+
+    return true;
+
+failed:
+
+    if (node->state_why != error.why || error.why == TN_STATE_FINE) {
+        node->state_why = error.why;
+        tn_log(&node->log, TN_LOG_ERR, "%s; the node does not start, "
+               "trying again", error.text);
+    }
+
+    return false;
+}
+
+
+static bool
+node_start_data(tn_node_t *node, const tn_keypair_t *pair)
+{
+    tn_data_conf_t  conf;
+
+    memset(&conf, 0, sizeof(conf));
+    conf.ops = &node_data_ops;
+    conf.data = node;
+    conf.control = node->loop;
+    conf.log = &node->log;
+    conf.name = node->conf.name;
+    conf.tls = node->tls;
+    conf.proxies = node->proxies;
+    conf.node = *pair;
+    conf.disco = node->disco;
+    conf.tun = node->tun;
+    conf.lwip = node->lwip;
+    conf.udp4 = node->udp4;
+    conf.udp6 = node->udp6;
+    conf.port = node->conf.udp_port;
+    conf.udp_offload = node->udp_offload;
+    conf.shields_up = (node->conf.flags & TN_IPC_SHIELDS_UP) != 0;
+    conf.static_endpoints = node->conf.static_endpoints;
+    conf.nstatic = node->conf.nstatic;
+    conf.relay_port = node->conf.relay_port;
+    conf.port_mapping = (node->conf.flags & TN_IPC_NO_PORT_MAP) == 0;
+    conf.routes = node->conf.routes;
+    conf.nroutes = node->conf.nroutes;
+
+    node->tun = -1;
+    node->udp4 = -1;
+    node->udp6 = -1;
+
+    node->path = tn_data_start(&conf);
+
+    tn_wipe(&conf, sizeof(conf));
+
+    return node->path != NULL;
+}
+
+
+static bool
+node_start_control(tn_node_t *node, const tn_control_saved_t *saved)
+{
+    tn_nodeconf_t  conf;
+
+    tn_nodeconf_read(&conf, &node->conf);
+
+    conf.control.tls_only = node_is_proxied(node);
+    conf.control.saved = *saved;
+    conf.control.disco = node->disco.pub;
+
+    node->control = tn_control_create(&conf.control, &node_control_ops, node,
+                                      &node->loop->timers, &node->log);
+
+    tn_wipe(&conf, sizeof(conf));
+
+    return node->control != NULL;
+}
+
+
+/* few proxies let a tunnel lead to port 80 */
+static bool
+node_is_proxied(const tn_node_t *node)
+{
+    tn_url_t     url;
+    const char  *err;
+
+    return tn_url_parse(&url, node->conf.control_url[0]
+                              ? node->conf.control_url
+                              : TN_CONTROL_URL_DEFAULT, &err) == TN_OK
+           && url.tls
+           && tn_proxies_choose(node->proxies, true, url.host, url.port)
+              != NULL;
+}
+
+
+static bool
+node_start_certs(tn_node_t *node)
+{
+    tn_nodecert_conf_t  conf;
+
+    memset(&conf, 0, sizeof(conf));
+    conf.loop = node->loop;
+    conf.http = node->http;
+    conf.queue = node->queue;
+    conf.log = &node->log;
+    conf.state = tn_nodestate_dir(node->state);
+    conf.control = node->control;
+    conf.proxies = node->proxies;
+    conf.directory = node->conf.acme[0] ? node->conf.acme : NULL;
+    conf.ca_file = node->conf.tls_ca[0] ? node->conf.tls_ca : NULL;
+
+    node->certs = tn_nodecert_create(&conf);
+
+    return node->certs != NULL;
+}
+
+
+static void
+node_timer(void *data, tn_ms_t now)
+{
+    tn_node_t *node = data;
+
+    (void) now;
+
+    if (node->ending) {
+        node_finish(node);
+        return;
+    }
+
+    if (node->left) {
+        node_left(node);
+        return;
+    }
+
+    node_start(node);
+}
+
+
+/* control has stopped; unless it could not be told, for good */
+static void
+node_left(tn_node_t *node)
+{
+    bool             out;
+    tn_keypair_t     nobody;
+    tn_node_done_pt  done;
+
+    out = node->left_error[0] == '\0';
+    done = node->left_done;
+
+    node->left = false;
+    node->leaving = false;
+    node->left_done = NULL;
+    node->online = false;
+    tn_nodecert_online(node->certs, false);
+
+    if (out) {
+
+        /* nobody knows this key: no session, no relay, no answer to a peer */
+
+        tn_curve_keypair(&nobody);
+        tn_data_identity(node->path, &nobody);
+        tn_wipe(&nobody, sizeof(nobody));
+
+    } else {
+        tn_control_start(node->control);
+    }
+
+    if (done != NULL) {
+        done(node->left_data, out ? NULL : node->left_error);
+    }
+}
+
+
+static void
+node_trim(void *data, tn_ms_t now)
+{
+    (void) data;
+    (void) now;
+
+    (void) malloc_trim(0);
+}
+
+
+static void
+node_finish(tn_node_t *node)
+{
+    if (!node->ended) {
+        node->ended = true;
+        node->ops->ended(node->data, node);
+    }
+}
+
+
+/* --- what the control client asks for */
+
+static tn_ms_t
+node_now(void *data)
+{
+    tn_node_t *node = data;
+
+    return node->loop->now;
+}
+
+
+static int64_t
+node_wall(void *data)
+{
+    (void) data;
+
+    return (int64_t) time(NULL);
+}
+
+
+static tn_rc_t
+node_save(void *data, const tn_control_saved_t *saved)
+{
+    tn_node_t *node = data;
+
+    tn_rc_t           rc;
+    tn_state_error_t  error;
+
+    rc = tn_nodestate_save(node->state, node->conf.control_url, saved, &error);
+
+    if (rc != TN_OK && node->state_why != error.why) {
+        node->state_why = error.why;
+        tn_log(&node->log, TN_LOG_ERR, "%s; keys are not saved, trying again",
+               error.text);
+
+    } else if (rc == TN_OK) {
+        node->state_why = TN_STATE_FINE;
+    }
+
+    if (rc == TN_OK && node->path == NULL) {
+
+        /* the first moment at which the node key is known for certain */
+
+        if (!node_start_data(node, &saved->node)) {
+            return TN_ERROR;
+        }
+    }
+
+    return rc;
+}
+
+
+static void
+node_keep_netmap(void *data, const uint8_t *bytes, size_t len)
+{
+    tn_node_t *node = data;
+
+    tn_state_error_t  error;
+
+    if (tn_nodestate_keep_netmap(node->state, bytes, len, &error) != TN_OK) {
+        tn_log(&node->log, TN_LOG_INFO, "the netmap is not kept for the next "
+               "start: %s", error.text);
+    }
+}
+
+
+static tn_rc_t
+node_keep_lock(void *data, const uint8_t *bytes, size_t len)
+{
+    tn_node_t *node = data;
+
+    tn_rc_t           rc;
+    tn_state_error_t  error;
+
+    rc = tn_nodestate_keep_lock(node->state, bytes, len, &error);
+
+    if (rc != TN_OK) {
+        tn_log(&node->log, TN_LOG_ERR, "%s", error.text);
+    }
+
+    return rc;
+}
+
+
+static void
+node_netmap_changed(void *data, tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes)
+{
+    tn_node_t *node = data;
+
+    bool          fresh, up;
+    tn_update_t  *update;
+
+    fresh = false;
+
+    if (node->path == NULL) {
+        fresh = true;
+
+        if (!node_start_data(node, &tn_control_saved(node->control)->node)) {
+            return;
+        }
+    }
+
+    update = tn_update_create(netmap, fresh ? NULL : changes,
+                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0,
+                              node->conf.exit_node);
+
+    if (update == NULL) {
+        tn_log(&node->log, TN_LOG_ERR, "no memory for the netmap's changes");
+        return;
+    }
+
+    /* who may come is known to nginx before the first packet */
+
+    tn_share_update(node->share, netmap, changes);
+    tn_data_update(node->path, update);
+
+    if (changes->npeers + changes->nremoved > TN_NODE_TRIM_PEERS) {
+        (void) tn_timer_set(&node->loop->timers, &node->trim_timer,
+                            node->loop->now + TN_NODE_TRIM_MS);
+    }
+
+    up = tn_control_online(node->control);
+
+    if (up != node->online) {
+        node->online = up;
+        tn_data_control_up(node->path, up);
+        tn_nodecert_online(node->certs, up);
+    }
+
+    if (changes->what & TN_NETMAP_SELF) {
+        node_self(node, netmap);
+    }
+
+    if (changes->what & (TN_NETMAP_SELF|TN_NETMAP_DNS)) {
+        tn_nodecert_netmap(node->certs, netmap);
+        node->ops->self(node->data, node);
+    }
+
+    if (changes->what & (TN_NETMAP_PEERS|TN_NETMAP_SELF|TN_NETMAP_DNS)) {
+        node->ops->peers(node->data, node);
+    }
+}
+
+
+static void
+node_self(tn_node_t *node, const tn_netmap_t *netmap)
+{
+    char                     text[2][TN_ADDR_TEXT];
+    size_t                   i, n;
+    tn_ip_t                  ips[TN_IPC_ADDRS];
+    const tn_netmap_node_t  *self;
+
+    self = netmap->self;
+
+    if (self == NULL) {
+
+        /* the stack keeps the addresses until there are others: with the
+         * last one its routes would go */
+
+        node->nips = 0;
+        free(node->name);
+        node->name = NULL;
+        return;
+    }
+
+    n = 0;
+
+    for (i = 0; i < self->naddresses && n < TN_IPC_ADDRS; i++) {
+        if (self->addresses[i].bits == (self->addresses[i].v4 ? 32 : 128)) {
+            ips[n++] = self->addresses[i].ip;
+        }
+    }
+
+    if (n == node->nips
+        && memcmp(ips, node->ips, n * sizeof(tn_ip_t)) == 0
+        && node->name != NULL && strcmp(node->name, self->name) == 0)
+    {
+        return;
+    }
+
+    memcpy(node->ips, ips, n * sizeof(tn_ip_t));
+    node->nips = n;
+
+    free(node->name);
+    node->name = strdup(self->name);
+
+    tn_log(&node->log, TN_LOG_NOTICE, "this node is %s %s %s", self->name,
+           n > 0 ? tn_ip_text(&ips[0], text[0]) : "without an address",
+           n > 1 ? tn_ip_text(&ips[1], text[1]) : "");
+
+    if (node->conf.hostname[0] != '\0'
+        && strcasecmp(self->label, node->conf.hostname) != 0)
+    {
+        tn_log(&node->log, TN_LOG_WARN, "control calls this node \"%s\", not "
+               "\"%s\" as configured", self->label, node->conf.hostname);
+    }
+
+    node->ops->addresses(node->data, node, node->ips, node->nips);
+}
+
+
+static void
+node_state_changed(void *data, tn_control_state_e state, const char *text)
+{
+    tn_node_t *node = data;
+
+    /* the client has logged what there is to say */
+
+    if (state != TN_CONTROL_STOPPED || (!node->ending && !node->leaving)) {
+        return;
+    }
+
+    if (!node->ending) {
+        node->left = true;
+        (void) snprintf(node->left_error, sizeof(node->left_error), "%s",
+                        text);
+    }
+
+    (void) tn_timer_set(&node->loop->timers, &node->timer, node->loop->now);
+}
+
+
+static void
+node_ping(void *data, const tn_control_ping_t *ping)
+{
+    tn_node_t *node = data;
+
+    tn_nodeping_ask(node, &node->pings, ping);
+}
+
+
+static void
+node_dns_set(void *data, const char *error)
+{
+    tn_node_t *node = data;
+
+    if (node->certs != NULL) {
+        tn_nodecert_dns_set(node->certs, error);
+    }
+}
+
+
+static void
+node_c2n(void *data, const tn_control_c2n_t *request)
+{
+    tn_node_t *node = data;
+
+    tn_nodec2n_ask(node, node->certs ? tn_nodecert_certs(node->certs) : NULL,
+                   request);
+}
+
+
+static void
+node_key_changed(void *data, const tn_keypair_t *pair)
+{
+    tn_node_t *node = data;
+
+    tn_update_t  *update;
+
+    if (node->path == NULL) {
+        return;
+    }
+
+    tn_data_identity(node->path, pair);
+
+    update = tn_update_create(tn_control_netmap(node->control), NULL,
+                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0,
+                              node->conf.exit_node);
+
+    if (update != NULL) {
+        tn_data_update(node->path, update);
+    }
+}
+
+
+/* --- words from the data thread */
+
+static void
+node_endpoints(void *data, const tn_endpoint_t *endpoints, size_t n)
+{
+    tn_node_t *node = data;
+
+    node->nendpoints = tn_min(n, TN_ENDPOINTS_MAX);
+    memcpy(node->endpoints, endpoints,
+           node->nendpoints * sizeof(tn_endpoint_t));
+
+    tn_control_set_endpoints(node->control, endpoints, n);
+}
+
+
+static void
+node_netinfo(void *data, const tn_netinfo_t *netinfo)
+{
+    tn_node_t *node = data;
+
+    node->netinfo = *netinfo;
+    node->netinfo_at = node->loop->now;
+
+    tn_control_set_netinfo(node->control, netinfo);
+}
+
+
+static void
+node_network(void *data)
+{
+    tn_node_t *node = data;
+
+    tn_node_conns_rerouted(node);
+    tn_control_wake(node->control);
+}
+
+
+static void
+node_path(void *data, int64_t id, tn_path_kind_e kind, uint32_t derp)
+{
+    tn_node_t *node = data;
+
+    if (node->control != NULL) {
+        tn_share_path(node->share, tn_control_netmap(node->control), id, kind,
+                      derp);
+    }
+}
