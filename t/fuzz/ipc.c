@@ -23,8 +23,24 @@ node_is_sound(const tn_ipc_node_t *node)
     return ends(node->name) && ends(node->state_dir)
            && ends(node->control_url) && ends(node->auth_key)
            && ends(node->hostname) && ends(node->tags) && ends(node->tls_ca)
-           && ends(node->proxy) && ends(node->acme)
-           && node->nstatic <= TN_IPC_STATIC;
+           && ends(node->proxy) && ends(node->acme) && ends(node->exit_node)
+           && node->nstatic <= TN_IPC_STATIC
+           && node->nroutes <= TN_IPC_ROUTES;
+}
+
+
+static bool
+members_are_sound(const tn_ipc_members_t *msg)
+{
+    size_t  i;
+
+    for (i = 0; i < TN_IPC_MEMBERS_MAX; i++) {
+        if (!ends(msg->members[i].host)) {
+            return false;
+        }
+    }
+
+    return msg->count <= TN_IPC_MEMBERS_MAX;
 }
 
 
@@ -44,6 +60,8 @@ is_sound(const tn_ipc_msg_t *msg)
 
     case TN_IPC_LISTEN:
     case TN_IPC_HOLDER_LISTEN:
+    case TN_IPC_CORE_LISTEN:
+    case TN_IPC_CORE_UNLISTEN:
         return ends(msg->listen.node);
 
     case TN_IPC_DIAL:
@@ -99,6 +117,23 @@ is_sound(const tn_ipc_msg_t *msg)
 
     case TN_IPC_KEEP_SOCKET:
         return ends(msg->keep_socket.listen.node);
+
+    case TN_IPC_WATCH:
+        return ends(msg->watch.node) && ends(msg->watch.host);
+
+    case TN_IPC_MEMBERS:
+        return members_are_sound(&msg->members);
+
+    case TN_IPC_TAKE:
+        return ends(msg->take.node) && msg->take.count >= 1
+               && msg->take.count <= TN_IPC_FDS;
+
+    case TN_IPC_CERT:
+        return ends(msg->cert.node);
+
+    case TN_IPC_CERT_SET:
+    case TN_IPC_FUNNEL:
+        return true;
 
     case TN_IPC_TOOL:
         return ends(msg->tool.node) && ends(msg->tool.argument);
