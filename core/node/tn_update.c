@@ -53,19 +53,21 @@ tn_update_create(const tn_netmap_t *netmap,
     const tn_netmap_changes_t *changes, bool accept_routes,
     const char *exit_node)
 {
-    size_t              i, n;
-    uint32_t            what, relay;
-    tn_rules_t          none;
-    tn_update_t        *update;
-    const tn_rules_t   *given, *relays;
-    tn_netmap_node_t   *node;
-    tn_filter_rules_t  *rules;
+    size_t                    i, n;
+    uint32_t                  what, relay;
+    tn_rules_t                none;
+    tn_update_t              *update;
+    const tn_rules_t         *given, *relays;
+    tn_netmap_node_t         *node;
+    tn_filter_rules_t        *compiled;
+    const tn_filter_rules_t  *rules;
 
     update = calloc(1, sizeof(tn_update_t));
     if (update == NULL) {
         return NULL;
     }
 
+    compiled = NULL;
     rules = NULL;
 
     tn_rules_init(&none);
@@ -75,8 +77,9 @@ tn_update_create(const tn_netmap_t *netmap,
                    : TN_NETMAP_SELF | TN_NETMAP_FILTER | TN_NETMAP_DERPMAP;
 
     /*
-     * Rules are compiled for the data thread when they are new, and here for
-     * a moment when a source of theirs is a capability of peers.
+     * Rules are compiled for the data thread when they are new.  When a source
+     * of theirs is a capability of peers they are needed here too, and made
+     * for a moment if they are not new.
      */
 
     if ((what & TN_NETMAP_FILTER) && netmap->filtered) {
@@ -87,7 +90,13 @@ tn_update_create(const tn_netmap_t *netmap,
     }
 
     if (netmap->filtered && tn_update_names_caps(given)) {
-        rules = tn_filter_compile(given);
+        rules = update->rules;
+
+        if (rules == NULL) {
+            compiled = tn_filter_compile(given);
+            rules = compiled;
+        }
+
         if (rules == NULL) {
             goto failed;
         }
@@ -182,13 +191,13 @@ tn_update_create(const tn_netmap_t *netmap,
         }
     }
 
-    tn_filter_rules_free(rules);
+    tn_filter_rules_free(compiled);
 
     return update;
 
 failed:
 
-    tn_filter_rules_free(rules);
+    tn_filter_rules_free(compiled);
     tn_update_free(update);
 
     return NULL;
