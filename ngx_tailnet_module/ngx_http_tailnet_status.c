@@ -43,7 +43,6 @@ static ngx_int_t ngx_http_tailnet_status_add(ngx_http_tailnet_status_t *st,
 static ngx_int_t ngx_http_tailnet_status_send(ngx_http_tailnet_status_t *st);
 static ngx_int_t ngx_http_tailnet_status_header(ngx_http_request_t *r,
     char *key, char *value);
-static void ngx_http_tailnet_status_empty(ngx_event_t *ev);
 static void ngx_http_tailnet_status_close(void *data);
 
 
@@ -179,19 +178,12 @@ ngx_http_tailnet_status_ask(ngx_http_request_t *r,
         return NGX_HTTP_SERVICE_UNAVAILABLE;
     }
 
-    c = ngx_get_connection(fd, r->connection->log);
+    c = ngx_tailnet_channel(fd, r->connection->log, st,
+                            ngx_http_tailnet_status_event);
 
     if (c == NULL) {
-        (void) close(fd);
         return NGX_HTTP_SERVICE_UNAVAILABLE;
     }
-
-    c->data = st;
-    c->pool = NULL;
-    c->read->log = c->log;
-    c->write->log = c->log;
-    c->read->handler = ngx_http_tailnet_status_event;
-    c->write->handler = ngx_http_tailnet_status_empty;
 
     st->channel = c;
 
@@ -396,12 +388,6 @@ ngx_http_tailnet_status_header(ngx_http_request_t *r, char *key, char *value)
     h->value.len = ngx_strlen(value);
 
     return NGX_OK;
-}
-
-
-static void
-ngx_http_tailnet_status_empty(ngx_event_t *ev)
-{
 }
 
 

@@ -217,6 +217,15 @@ char *ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
     ngx_str_t *skip2);
 
 
+/*
+ * A connection of this worker's own to the core, over `fd`, which is closed on
+ * an error; NULL then.  Nothing is ever written by an event; the caller asks
+ * for reads when it has kept the connection.
+ */
+ngx_connection_t *ngx_tailnet_channel(int fd, ngx_log_t *log, void *data,
+    ngx_event_handler_pt read);
+
+
 /* ngx_tailnet_conf.c */
 
 char *ngx_tailnet_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

@@ -61,7 +61,6 @@ static void ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs,
 static void ngx_tailnet_cert_lost(ngx_tailnet_certs_t *certs);
 static void ngx_tailnet_cert_retry(ngx_event_t *ev);
 static void ngx_tailnet_cert_read(ngx_event_t *ev);
-static void ngx_tailnet_cert_write(ngx_event_t *ev);
 static ngx_int_t ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd);
 static void ngx_tailnet_cert_free(tn_chain_named_t *set,
     STACK_OF(X509) **chain, size_t n);
@@ -354,25 +353,12 @@ ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs, ngx_uint_t wait)
         }
     }
 
-    c = ngx_get_connection(fd, log);
+    c = ngx_tailnet_channel(fd, log, certs, ngx_tailnet_cert_read);
 
     if (c == NULL) {
-        if (ngx_close_socket(fd) == -1) {
-            ngx_log_error(NGX_LOG_ALERT, log, ngx_socket_errno,
-                          ngx_close_socket_n " failed");
-        }
-
         ngx_tailnet_cert_lost(certs);
         return;
     }
-
-    c->data = certs;
-    c->log = log;
-    c->read->log = log;
-    c->write->log = log;
-
-    c->read->handler = ngx_tailnet_cert_read;
-    c->write->handler = ngx_tailnet_cert_write;
 
     certs->channel = c;
 
@@ -423,12 +409,6 @@ ngx_tailnet_cert_read(ngx_event_t *ev)
     {
         ngx_tailnet_cert_lost(certs);
     }
-}
-
-
-static void
-ngx_tailnet_cert_write(ngx_event_t *ev)
-{
 }
 
 

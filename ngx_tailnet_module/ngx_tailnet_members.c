@@ -50,7 +50,6 @@ static void ngx_tailnet_members_open(ngx_tailnet_members_t *members);
 static void ngx_tailnet_members_lost(ngx_tailnet_members_t *members);
 static void ngx_tailnet_members_retry(ngx_event_t *ev);
 static void ngx_tailnet_members_read(ngx_event_t *ev);
-static void ngx_tailnet_members_write(ngx_event_t *ev);
 static void ngx_tailnet_members_apply(ngx_tailnet_members_t *members,
     ngx_tailnet_group_t *group);
 static ngx_uint_t ngx_tailnet_members_index(tn_ipc_members_t *known,
@@ -233,25 +232,12 @@ ngx_tailnet_members_open(ngx_tailnet_members_t *members)
         return;
     }
 
-    c = ngx_get_connection(fd, log);
+    c = ngx_tailnet_channel(fd, log, members, ngx_tailnet_members_read);
 
     if (c == NULL) {
-        if (ngx_close_socket(fd) == -1) {
-            ngx_log_error(NGX_LOG_ALERT, log, ngx_socket_errno,
-                          ngx_close_socket_n " failed");
-        }
-
         ngx_tailnet_members_lost(members);
         return;
     }
-
-    c->data = members;
-    c->log = log;
-    c->read->log = log;
-    c->write->log = log;
-
-    c->read->handler = ngx_tailnet_members_read;
-    c->write->handler = ngx_tailnet_members_write;
 
     members->channel = c;
 
@@ -329,12 +315,6 @@ ngx_tailnet_members_read(ngx_event_t *ev)
     if (rc != TN_AGAIN || ngx_handle_read_event(ev, 0) != NGX_OK) {
         ngx_tailnet_members_lost(members);
     }
-}
-
-
-static void
-ngx_tailnet_members_write(ngx_event_t *ev)
-{
 }
 
 

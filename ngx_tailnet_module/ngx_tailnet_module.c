@@ -10,6 +10,7 @@
 
 
 static void *ngx_tailnet_create_conf(ngx_cycle_t *cycle);
+static void ngx_tailnet_channel_write(ngx_event_t *ev);
 static char *ngx_tailnet_core(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 
@@ -290,6 +291,43 @@ ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
     cf->args = saved;
 
     return rv;
+}
+
+
+ngx_connection_t *
+ngx_tailnet_channel(int fd, ngx_log_t *log, void *data,
+    ngx_event_handler_pt read)
+{
+    ngx_connection_t  *c;
+
+    c = ngx_get_connection(fd, log);
+
+    if (c == NULL) {
+        if (ngx_close_socket(fd) == -1) {
+            ngx_log_error(NGX_LOG_ALERT, log, ngx_socket_errno,
+                          ngx_close_socket_n " failed");
+        }
+
+        return NULL;
+    }
+
+    c->data = data;
+    c->log = log;
+    c->read->log = log;
+    c->write->log = log;
+
+    c->read->handler = read;
+    c->write->handler = ngx_tailnet_channel_write;
+
+    return c;
+}
+
+
+/* what is asked fits the socket; the handler must not be NULL */
+
+static void
+ngx_tailnet_channel_write(ngx_event_t *ev)
+{
 }
 
 

@@ -36,7 +36,6 @@ static ngx_tailnet_stock_t *ngx_tailnet_stock_find(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_node_t *node, ngx_uint_t family);
 static void ngx_tailnet_stock_ask(ngx_tailnet_stock_t *stock);
 static void ngx_tailnet_stock_read(ngx_event_t *ev);
-static void ngx_tailnet_stock_write(ngx_event_t *ev);
 static void ngx_tailnet_stock_close(ngx_tailnet_stock_t *stock);
 
 
@@ -153,25 +152,12 @@ ngx_tailnet_stock_ask(ngx_tailnet_stock_t *stock)
         return;
     }
 
-    c = ngx_get_connection(fd, log);
+    c = ngx_tailnet_channel(fd, log, stock, ngx_tailnet_stock_read);
 
     if (c == NULL) {
-        if (ngx_close_socket(fd) == -1) {
-            ngx_log_error(NGX_LOG_ALERT, log, ngx_socket_errno,
-                          ngx_close_socket_n " failed");
-        }
-
         ngx_tailnet_stock_close(stock);
         return;
     }
-
-    c->data = stock;
-    c->log = log;
-    c->read->log = log;
-    c->write->log = log;
-
-    c->read->handler = ngx_tailnet_stock_read;
-    c->write->handler = ngx_tailnet_stock_write;
 
     stock->channel = c;
 
@@ -213,12 +199,6 @@ ngx_tailnet_stock_read(ngx_event_t *ev)
     if (rc != TN_AGAIN || ngx_handle_read_event(ev, 0) != NGX_OK) {
         ngx_tailnet_stock_close(stock);
     }
-}
-
-
-static void
-ngx_tailnet_stock_write(ngx_event_t *ev)
-{
 }
 
 

@@ -67,7 +67,6 @@ static ngx_int_t ngx_tailnet_dial_replace(ngx_connection_t *c,
 static void ngx_tailnet_set_options(ngx_peer_connection_t *pc,
     ngx_socket_t s);
 static ngx_int_t ngx_tailnet_add_events(ngx_connection_t *c);
-static void ngx_tailnet_empty_handler(ngx_event_t *ev);
 
 
 /* what nginx takes for the peer's address */
@@ -688,24 +687,11 @@ ngx_tailnet_dial(ngx_tailnet_peer_t *peer)
         return NGX_DECLINED;
     }
 
-    c = ngx_get_connection(fd, pc->log);
+    c = ngx_tailnet_channel(fd, pc->log, peer, ngx_tailnet_dial_handler);
 
     if (c == NULL) {
-        if (ngx_close_socket(fd) == -1) {
-            ngx_log_error(NGX_LOG_ALERT, pc->log, ngx_socket_errno,
-                          ngx_close_socket_n " failed");
-        }
-
         return NGX_ERROR;
     }
-
-    c->data = peer;
-    c->log = pc->log;
-    c->read->log = pc->log;
-    c->write->log = pc->log;
-
-    c->read->handler = ngx_tailnet_dial_handler;
-    c->write->handler = ngx_tailnet_empty_handler;
 
     peer->dial.channel = c;
 
@@ -970,10 +956,4 @@ ngx_tailnet_add_events(ngx_connection_t *c)
     }
 
     return ngx_add_event(c->write, NGX_WRITE_EVENT, event);
-}
-
-
-static void
-ngx_tailnet_empty_handler(ngx_event_t *ev)
-{
 }

@@ -36,6 +36,8 @@ static tn_rc_t tn_client_call(tn_client_t *client, tn_ipc_msg_t *msg,
 static tn_rc_t tn_client_exchange(tn_client_t *client, tn_ipc_msg_t *msg,
     int log_fd, tn_ms_t deadline, tn_ipc_msg_t *answer, int *fds, size_t *n);
 static void tn_client_pause(void);
+static tn_rc_t tn_client_ask(const char *dir, const void *msg, int *fd,
+    char *text);
 
 
 void
@@ -560,12 +562,11 @@ tn_client_pause(void)
 }
 
 
-tn_rc_t
-tn_client_dial(const char *dir, const tn_ipc_dial_t *dial, int *fd,
-    char *text)
+/* a connection of its own for one message to the core */
+static tn_rc_t
+tn_client_ask(const char *dir, const void *msg, int *fd, char *text)
 {
-    tn_rc_t        rc;
-    tn_ipc_dial_t  msg;
+    tn_rc_t  rc;
 
     *fd = tn_ipc_connect(dir, TN_IPC_DIAL_SOCK);
 
@@ -577,14 +578,7 @@ tn_client_dial(const char *dir, const tn_ipc_dial_t *dial, int *fd,
         return rc;
     }
 
-    tn_ipc_init(&msg, TN_IPC_DIAL);
-    memcpy(msg.node, dial->node, sizeof(msg.node));
-    memcpy(msg.host, dial->host, sizeof(msg.host));
-    msg.port = dial->port;
-    msg.proto = dial->proto;
-    msg.timeout_ms = dial->timeout_ms;
-
-    rc = tn_ipc_send(*fd, &msg, NULL, 0);
+    rc = tn_ipc_send(*fd, msg, NULL, 0);
 
     if (rc != TN_OK) {
         snprintf(text, TN_IPC_TEXT, "%s", TN_CLIENT_NO_CORE);
@@ -597,34 +591,32 @@ tn_client_dial(const char *dir, const tn_ipc_dial_t *dial, int *fd,
 
 
 tn_rc_t
+tn_client_dial(const char *dir, const tn_ipc_dial_t *dial, int *fd,
+    char *text)
+{
+    tn_ipc_dial_t  msg;
+
+    tn_ipc_init(&msg, TN_IPC_DIAL);
+    memcpy(msg.node, dial->node, sizeof(msg.node));
+    memcpy(msg.host, dial->host, sizeof(msg.host));
+    msg.port = dial->port;
+    msg.proto = dial->proto;
+    msg.timeout_ms = dial->timeout_ms;
+
+    return tn_client_ask(dir, &msg, fd, text);
+}
+
+
+tn_rc_t
 tn_client_report(const char *dir, const char *format, int *fd, char *text)
 {
-    tn_rc_t        rc;
     tn_ipc_tool_t  msg;
-
-    *fd = tn_ipc_connect(dir, TN_IPC_DIAL_SOCK);
-
-    if (*fd == -1) {
-        rc = errno == EAGAIN ? TN_AGAIN : TN_CLOSED;
-        snprintf(text, TN_IPC_TEXT, "%s: connect() to \"%.256s/%s\" failed "
-                 "(%d: %s)", TN_CLIENT_NO_CORE, dir, TN_IPC_DIAL_SOCK, errno,
-                 strerror(errno));
-        return rc;
-    }
 
     tn_ipc_init(&msg, TN_IPC_TOOL);
     msg.command = TN_IPC_TOOL_REPORT;
     snprintf(msg.argument, sizeof(msg.argument), "%s", format);
 
-    rc = tn_ipc_send(*fd, &msg, NULL, 0);
-
-    if (rc != TN_OK) {
-        snprintf(text, TN_IPC_TEXT, "%s", TN_CLIENT_NO_CORE);
-        tn_ipc_close(fd, 1);
-        return rc == TN_AGAIN ? TN_AGAIN : TN_CLOSED;
-    }
-
-    return TN_OK;
+    return tn_client_ask(dir, &msg, fd, text);
 }
 
 
