@@ -58,14 +58,14 @@ PROGRAM = $(BUILD)/ngx_tailnet_core
 MODULE = $(BUILD)/ngx_tailnet_module.so
 STREAM_MODULE = $(BUILD)/ngx_stream_tailnet_module.so
 
-UNIT_SRCS := $(filter-out $(NO_LWIP:core/stack/tn_%=t/unit/%), \
+UNIT_SRCS := $(filter-out $(if $(NO_LWIP),t/unit/lwip%), \
        $(wildcard t/unit/*.c))
 UNITS := $(UNIT_SRCS:t/unit/%.c=$(BUILD)/t/unit/%)
 LAB_SRCS := $(wildcard t/lab/*.c)
 LAB_PROGRAMS := $(LAB_SRCS:t/lab/%.c=$(BUILD)/t/%)
 BENCH_SRCS := $(wildcard t/bench/*.c)
 BENCH_PROGRAMS := $(BENCH_SRCS:t/bench/%.c=$(BUILD)/t/bench/%)
-FUZZ_SRCS := $(filter-out $(NO_LWIP:core/stack/tn_%=t/fuzz/%), \
+FUZZ_SRCS := $(filter-out $(if $(NO_LWIP),t/fuzz/lwip%), \
        $(wildcard t/fuzz/*.c))
 FUZZERS := $(FUZZ_SRCS:t/fuzz/%.c=$(BUILD)/fuzz/%)
 

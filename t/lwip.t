@@ -106,6 +106,32 @@ open my $fh, '<:raw', $big or die "$big: $!";
 my $want = do { local $/; <$fh> };
 ok($body eq $want, '20 MB byte-exact') or diag(length $body);
 
+# nginx closes first, so that its side waits out the connection; a client with
+# few ports comes to the same ones again at once.
+
+my $few = $lab->write_file($lab->path('again.pl'), <<'PERL');
+use strict;
+use IO::Socket::INET;
+my ($ip, $good) = (shift, 0);
+for (1 .. 1500) {
+    my $s = IO::Socket::INET->new(PeerAddr => $ip, PeerPort => 80,
+                                  Timeout => 5) or last;
+    print {$s} "GET /addr HTTP/1.0\r\n\r\n";
+    local $SIG{ALRM} = sub { close $s };
+    alarm 5;
+    my $got = do { local $/; <$s> };
+    $good++ if ($got // '') =~ /^HTTP\S+ 200/;
+}
+print $good;
+PERL
+
+my $ports = 'net.ipv4.ip_local_port_range';
+my ($before) = $peer->host->run('sysctl', '-n', $ports) =~ /^(.*)$/m;
+$peer->host->run('sysctl', '-qw', "$ports=40000 40299");
+is(($peer->host->capture($^X, $few, $web4))[1], 1500,
+   '1,500 connections from 300 ports') or diag($nginx->error_log);
+$peer->host->run('sysctl', '-qw', "$ports=$before");
+
 my $second = eval { $peer->wait_peer('second', 20) };
 my ($second4) = grep { !/:/ } @{$second->{TailscaleIPs} // []};
 

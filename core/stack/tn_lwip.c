@@ -133,6 +133,7 @@ tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now)
 {
     static bool  initialized;
 
+    size_t         i;
     tn_lwip_t     *lwip;
     ip4_addr_t     none;
     struct netif  *added;
@@ -149,6 +150,10 @@ tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now)
     lwip->swept = now;
     lwip->current = TN_LWIP_NONE;
     lwip->seed = ((uint64_t) tn_lwip_random() << 32) | tn_lwip_random();
+
+    for (i = 0; i < tn_nelems(lwip->secret); i++) {
+        lwip->secret[i] = tn_lwip_random();
+    }
 
     lwip_hold(lwip);
 
@@ -424,6 +429,11 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
         memcpy(buf->payload, packet, p->total_len);
 
         lwip->loss = NULL;
+        lwip->reopens = false;
+
+        if ((p->tcp_flags & (TCP_SYN|TCP_ACK|TCP_RST)) == TCP_SYN) {
+            lwip_reopen(lwip, &remote, packet, p);
+        }
 
         if (ip_input(buf, &lwip->netif) != ERR_OK) {
             pbuf_free(buf);

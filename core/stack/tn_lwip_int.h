@@ -84,6 +84,9 @@ struct tn_lwip_s {
     uint32_t              ticks;        /* lwIP's count, of the slow timer */
     bool                  odd;          /* the slow timer is left out */
     uint64_t              seed;
+    uint32_t              secret[4];    /* of sequence numbers */
+    bool                  reopens;      /* the segment that came in does */
+    uint32_t              reopens_at;   /* our first sequence number then */
     uint32_t              current;
     lwip_loss_t          *loss;         /* of the segment that came in */
     size_t                n_pcbs;
@@ -143,6 +146,13 @@ void lwip_loss_after(tn_lwip_t *lwip);
 
 /* each TN_LWIP_TICK_MS while its bucket is busy */
 void lwip_loss_tick(tn_lwip_t *lwip, struct tcp_pcb *pcb);
+
+
+/* --- tn_lwip_sequence.c */
+
+/* before lwIP sees a SYN, in its bucket: ends a TIME-WAIT that it may end */
+void lwip_reopen(tn_lwip_t *lwip, const ip_addr_t *remote,
+    const uint8_t *packet, const tn_packet_t *p);
 
 
 /* --- tn_lwip_memory.c */

@@ -96,6 +96,14 @@ signed char tn_lwip_segment(struct tcp_pcb *pcb,
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, len, first, second, p)        \
     tn_lwip_segment((pcb), (header), (first))
 
+/* tn_lwip_sequence.c */
+struct ip_addr;
+
+uint32_t tn_lwip_sequence(const struct ip_addr *local, uint16_t local_port,
+    const struct ip_addr *remote, uint16_t remote_port);
+
+#define LWIP_HOOK_TCP_ISN           tn_lwip_sequence
+
 /* a packet may have been broken behind a subnet router: all are checked */
 uint16_t tn_lwip_checksum(const void *data, int len);
 #define LWIP_CHKSUM                 tn_lwip_checksum
