@@ -23,9 +23,11 @@ CORE_DIRS = base crypto wire lock cert control path wg filter stack node host \
        proc run
 CORE_SRCS := $(foreach d,$(CORE_DIRS),$(wildcard core/$d/*.c))
 PROGRAM_SRCS := core/run/tn_main.c
-LIB_SRCS := $(filter-out $(PROGRAM_SRCS),$(CORE_SRCS))
+SUPER_SRCS := core/proc/tn_super_main.c
+LIB_SRCS := $(filter-out $(PROGRAM_SRCS) $(SUPER_SRCS),$(CORE_SRCS))
 LIB_OBJS := $(LIB_SRCS:%.c=$(BUILD)/obj/%.o)
 PROGRAM_OBJS := $(PROGRAM_SRCS:%.c=$(BUILD)/obj/%.o)
+SUPER_OBJS := $(SUPER_SRCS:%.c=$(BUILD)/obj/%.o)
 GLUE_SRCS := $(wildcard ngx_tailnet_module/*.[ch])
 
 # lwIP, by its own source and our options; without it there is no such stack.
@@ -55,6 +57,7 @@ endif
 
 LIB = $(BUILD)/libtailnet.a
 PROGRAM = $(BUILD)/ngx_tailnet_core
+SUPER = $(BUILD)/ngx_tailnet_super
 MODULE = $(BUILD)/ngx_tailnet_module.so
 STREAM_MODULE = $(BUILD)/ngx_stream_tailnet_module.so
 
@@ -76,19 +79,19 @@ NGINX_MODULES ?= $(shell nginx -V 2>&1 \
        | sed -n 's/.*--modules-path=\([^ ]*\).*/\1/p')
 
 .PHONY: all
-all: $(PROGRAM) $(MODULE)
+all: $(PROGRAM) $(SUPER) $(MODULE)
 
 .PHONY: help
 help:
 	@sed -n 's/^## //p' Makefile
 
-## make             the modules and the core's program, into build/
+## make             the modules and the two programs, into build/
 ## make run         set up everything and run a private tailnet with nginx on
 ##                  it (with TS_AUTHKEY: join that tailnet); ONCE=1: check, end
 ## make test        set up everything, run all tests
 ## make bench       figures beside those of the rivals, as ratios of one run;
 ##                  QUICK=1: less of everything; ROUNDS=n
-## make install     put the module and the program where nginx looks
+## make install     put the modules and the programs where nginx looks
 ## make unit        the C unit tests only
 ## make asan        unit tests, and lab tests of the core, under ASan and UBSan
 ## make fuzz        every fuzz target, FUZZ_SECONDS each (default 10)
@@ -110,10 +113,10 @@ Q =
 SAY = @:
 endif
 
-# --- the core: a static library and the program around it
+# --- the core: a static library and the programs around it
 
 .PHONY: lib
-lib: $(LIB) $(PROGRAM)
+lib: $(LIB) $(PROGRAM) $(SUPER)
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -138,6 +141,11 @@ $(PROGRAM): $(PROGRAM_OBJS) $(LIB)
 	$(SAY) LINK $@
 	$(Q)$(CC) $(SAN) -pie -Wl,-z,relro -Wl,--as-needed -o $@ $(PROGRAM_OBJS) \
 	    $(LIB) $(LIBS)
+
+# without a library: what would need one does not link
+$(SUPER): $(SUPER_OBJS) $(LIB)
+	$(SAY) LINK $@
+	$(Q)$(CC) $(SAN) -pie -Wl,-z,relro -o $@ $(SUPER_OBJS) $(LIB)
 
 # --- the module, by nginx's own configure and make
 
@@ -164,7 +172,7 @@ install: all
 	install -d $(DESTDIR)$(NGINX_MODULES)
 	install -m 644 $(MODULE) $(wildcard $(STREAM_MODULE)) \
 	    $(DESTDIR)$(NGINX_MODULES)/
-	install -m 755 $(PROGRAM) $(DESTDIR)$(NGINX_MODULES)/
+	install -m 755 $(PROGRAM) $(SUPER) $(DESTDIR)$(NGINX_MODULES)/
 
 # --- tests
 
@@ -234,7 +242,8 @@ asan: all $(LAB_PROGRAMS)
 	    SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 	    unit lib
 	@mkdir -p $(ASAN)/lab/t
-	@cp $(ASAN)/ngx_tailnet_core $(BUILD)/*.so $(ASAN)/lab/
+	@cp $(ASAN)/ngx_tailnet_core $(ASAN)/ngx_tailnet_super $(BUILD)/*.so \
+	    $(ASAN)/lab/
 	@cp $(LAB_PROGRAMS) $(ASAN)/lab/t/
 	TAILNET_BUILD=$(abspath $(ASAN)/lab) prove --timer -It/lib $(ASAN_LAB)
 
@@ -282,4 +291,4 @@ format: dev-deps
 clean:
 	rm -rf $(BUILD)
 
--include $(LIB_OBJS:.o=.d) $(PROGRAM_OBJS:.o=.d) $(UNITS:=.d)
+-include $(LIB_OBJS:.o=.d) $(PROGRAM_OBJS:.o=.d) $(SUPER_OBJS:.o=.d) $(UNITS:=.d)

@@ -37,6 +37,13 @@ my %may = (
     run    => [@below, @parts, 'cert', 'lock', 'stack', 'node', 'host', 'proc'],
 );
 
+# ngx_tailnet_super is there as often as there are nodes, and more: what it is
+# made of beside base and proc, with all that its sources include in turn.
+
+my $small = 'core/proc/tn_super_main.c';
+my %small = map { $_ => 1 } qw(host/tn_logfile host/tn_state
+                               host/tn_udp_socket);
+
 # What owns no socket, clock, thread or file does not need these.  (A library
 # is initialised by pthread_once(), which starts no thread.)
 
@@ -75,6 +82,27 @@ subtest 'layers' => sub {
             $text{$file} =~ /^\s*#\s*include\s+"([^"]+)"/mg;
         none($file, "includes only what its layer may", @bad);
     }
+};
+
+subtest 'the small program' => sub {
+    my @todo = ($small);
+    my (%seen, @bad);
+
+    ok($text{$small}, "there is $small");
+
+    while (defined(my $file = shift @todo)) {
+        next if $seen{$file}++ || !exists $text{$file};
+
+        my ($layer, $name) = $file =~ m{^core/((\w+)/.*)\.[ch]$} ? ($2, $1)
+                                                                : ('', '');
+        push @bad, $file unless $layer =~ /^(?:base|proc)$/ || $small{$name};
+        push @todo, $file =~ s/\.h$/.c/r;
+
+        push @todo, map { m{/} ? "core/$_" : "core/$layer/$_" }
+            $text{$file} =~ /^\s*#\s*include\s+"([^"]+)"/mg;
+    }
+
+    none($small, 'is made of little', sort @bad);
 };
 
 subtest 'nothing of the host below it' => sub {

@@ -29,14 +29,17 @@ if (!$ENV{TN_PROCESSES_MOUNTS}) {
 
 my $build = $ENV{TN_BUILD} || 'build';
 my $made = "$top/$build/t/procclient";
-system('make', '-s', '-C', $top, "BUILD=$build", "$build/t/procclient") == 0
+system('make', '-s', '-C', $top, "BUILD=$build", "$build/t/procclient",
+       "$build/ngx_tailnet_super") == 0
     or die "no $made\n";
 
 my $dir = tempdir('tn-processes-XXXXXX', TMPDIR => 1, CLEANUP => 1);
 my $program = "$dir/ngx_tailnet_core";
+my $super = "$dir/ngx_tailnet_super";
 
 chmod 0755, $dir;
-system("cp $made $program && mkdir -m 0777 $dir/user && mkdir $dir/tmpfs") == 0
+system("cp $made $program && cp $top/$build/ngx_tailnet_super $super"
+       . " && mkdir -m 0777 $dir/user && mkdir $dir/tmpfs") == 0
     or die;
 
 system("mount -t tmpfs none $dir/tmpfs && mknod -m 666 $dir/tmpfs/tun c 10 200"
@@ -197,7 +200,7 @@ sub find {
         CORE::open(my $fh, '<', "$proc/cmdline") or next;
         my $line = do { local $/; readline $fh };
         my @arg = split /\0/, defined $line ? $line : '';
-        next if @arg < 3 || $arg[0] ne 'ngx_tailnet_core';
+        next if @arg < 3 || $arg[0] !~ /^ngx_tailnet_(?:core|super)$/;
         next if $arg[1] ne $what || ($of && $arg[2] ne $of);
         next if readlink("$proc/exe") !~ /^\Q$dir\E/;
         push @found, $proc =~ /(\d+)$/;
@@ -571,10 +574,22 @@ subtest 'trouble' => sub {
     $c->{program} = '/nonexistent/core';
     like($c->open('other', 'x'),
          qr{^fail .*"/nonexistent/core".*No such file}, 'no program');
-    $c->{program} = '/bin/false';
+    mkdir "$dir/odd", 0755;
+    system("cp $program $dir/odd/") == 0 or die;
+    $c->{program} = "$dir/odd/ngx_tailnet_core";
+    like($c->open('other', 'x'),
+         qr{^fail .*/odd/ngx_tailnet_super".*No such file}, 'no supervisor');
+    system("cp /bin/false $dir/odd/ngx_tailnet_super") == 0 or die;
     like($c->open('other', 'x'), qr/^fail .*died at its start/,
          'a program that is not ours');
+    system("cp $super $dir/odd/ && ln -s odd/ngx_tailnet_core $dir/link") == 0
+        or die;
+    $c->{program} = "$dir/link";
+    like($c->open('other', 'x'), qr/^ok \d+ 1$/, 'by a symbolic link');
+    $c->end;
+    ok(nothing_left("$dir/user/other.tailnet"), 'and gone');
     delete $c->{program};
+    $c = Client->new(unprivileged => 1);
     rmdir "$dir/user/other.tailnet";
 
     my $long = 'long-' x 40;

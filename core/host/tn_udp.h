@@ -13,11 +13,10 @@
 #include "base/tn_addr.h"
 #include "base/tn_log.h"
 #include "host/tn_loop.h"
+#include "host/tn_udp_socket.h"
 
 #include <sys/socket.h>
 
-
-#define TN_UDP_BUFFER_BYTES  (7 * 1024 * 1024)  /* of the kernel, each way */
 
 #define TN_UDP_RX_MESSAGES   8          /* of one recvmmsg() */
 #define TN_UDP_RX_BYTES      (64 * 1024)
@@ -59,13 +58,6 @@ typedef struct {
     uint64_t  tx_failed;            /* datagrams; any other error */
 } tn_udp_stats_t;
 
-
-/*
- * A bound, non-blocking, close-on-exec socket with UDP_GRO and large buffers
- * (forced when privileged); IPv6 ones are V6ONLY.  Port 0: any.  `ip` NULL:
- * any address.  Returns the descriptor, or -1 with errno.
- */
-int tn_udp_socket(bool v6, const tn_ip_t *ip, uint16_t port);
 
 /* NULL when out of memory; log may be NULL */
 tn_udp_t *tn_udp_create(tn_loop_t *loop, const tn_udp_ops_t *ops, void *data,

@@ -214,7 +214,7 @@ tn_client_directory(const char *dir, char *text)
 static tn_rc_t
 tn_client_start(const tn_client_conf_t *conf, tn_ms_t deadline, char *text)
 {
-    int            pipefd[2];
+    int            core_fd, pipefd[2];
     pid_t          pid;
     ssize_t        n;
     tn_rc_t        rc;
@@ -223,11 +223,18 @@ tn_client_start(const tn_client_conf_t *conf, tn_ms_t deadline, char *text)
     struct pollfd  pfd;
 
     memset(&spawn, 0, sizeof(spawn));
-    spawn.program_fd = tn_spawn_program(conf->program);
+    core_fd = tn_spawn_program(conf->program);
 
-    if (spawn.program_fd == -1) {
+    if (core_fd == -1) {
         snprintf(text, TN_IPC_TEXT, "open(\"%.256s\") failed (%d: %s)",
                  conf->program, errno, strerror(errno));
+        return TN_ERROR;
+    }
+
+    spawn.program_fd = tn_spawn_beside(conf->program, text);
+
+    if (spawn.program_fd == -1) {
+        close(core_fd);
         return TN_ERROR;
     }
 
@@ -235,19 +242,22 @@ tn_client_start(const tn_client_conf_t *conf, tn_ms_t deadline, char *text)
         snprintf(text, TN_IPC_TEXT, "pipe2() failed (%d: %s)", errno,
                  strerror(errno));
         close(spawn.program_fd);
+        close(core_fd);
         return TN_ERROR;
     }
 
-    spawn.argv[0] = "ngx_tailnet_core";
+    spawn.argv[0] = TN_SPAWN_SUPER;
     spawn.argv[1] = "super";
     spawn.argv[2] = conf->dir;
     spawn.fds[spawn.n_fds++] = pipefd[1];
+    spawn.fds[spawn.n_fds++] = core_fd;
     spawn.stderr_fd = conf->log_fd;
     spawn.detach = true;
 
     rc = tn_spawn(&spawn, &pid, text);
 
     close(spawn.program_fd);
+    close(core_fd);
     close(pipefd[1]);
 
     if (rc != TN_OK) {
@@ -267,7 +277,7 @@ tn_client_start(const tn_client_conf_t *conf, tn_ms_t deadline, char *text)
         text[tn_max(n, 0)] = '\0';
 
         if (n <= 0) {
-            snprintf(text, TN_IPC_TEXT, "the supervisor \"%.256s\" died at "
+            snprintf(text, TN_IPC_TEXT, "the supervisor of \"%.256s\" died at "
                      "its start", conf->program);
             rc = TN_ERROR;
 

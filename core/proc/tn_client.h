@@ -19,7 +19,7 @@
 
 typedef struct {
     const char  *dir;           /* run-time directory, absolute */
-    const char  *program;       /* ngx_tailnet_core, absolute */
+    const char  *program;       /* the core's, absolute; the other beside it */
     const char  *token;         /* tn_client_token() of this master */
     uid_t        uid;           /* nginx's user: the core runs as it */
     gid_t        gid;

@@ -41,7 +41,7 @@
 /* a save may hold so many messages: every node full of listeners is less */
 #define TN_GUARD_MESSAGES    (1024 * 1024)
 
-#define TN_GUARD_PROGRAM_FD  5
+#define TN_GUARD_PROGRAM_FD  6
 
 
 typedef struct {
@@ -73,9 +73,10 @@ static bool tn_guard_send(tn_guard_t *guard);
 
 
 int
-tn_guard_start(const char *dir, int dir_fd, int program_fd, char *name)
+tn_guard_start(const char *dir, int dir_fd, int core_fd, int program_fd,
+    char *name)
 {
-    int    pair[2], fd[3], err, i;
+    int    pair[2], fd[4], err, i;
     pid_t  pid;
 
     if (tn_ipc_pair(pair) != TN_OK) {
@@ -103,9 +104,10 @@ tn_guard_start(const char *dir, int dir_fd, int program_fd, char *name)
 
     fd[0] = fcntl(pair[1], F_DUPFD_CLOEXEC, 16);
     fd[1] = fcntl(dir_fd, F_DUPFD_CLOEXEC, 16);
-    fd[2] = fcntl(program_fd, F_DUPFD_CLOEXEC, 16);
+    fd[2] = fcntl(core_fd, F_DUPFD_CLOEXEC, 16);
+    fd[3] = fcntl(program_fd, F_DUPFD_CLOEXEC, 16);
 
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < 4; i++) {
         if (fd[i] == -1 || dup3(fd[i], TN_GUARD_FD + i, O_CLOEXEC) == -1) {
             _exit(1);
         }
@@ -292,13 +294,14 @@ tn_guard_again(tn_guard_t *guard)
 
     memset(&spawn, 0, sizeof(spawn));
     spawn.program_fd = TN_GUARD_PROGRAM_FD;
-    spawn.argv[0] = "ngx_tailnet_core";
+    spawn.argv[0] = TN_SPAWN_SUPER;
     spawn.argv[1] = "super";
     spawn.argv[2] = guard->dir;
     spawn.argv[3] = TN_GUARD_AGAIN;
     spawn.stderr_fd = 2;
     spawn.fds[spawn.n_fds++] = pair[1];
     spawn.fds[spawn.n_fds++] = TN_GUARD_LOCK_FD;
+    spawn.fds[spawn.n_fds++] = TN_GUARD_CORE_FD;
 
     rc = tn_spawn(&spawn, &pid, text);
 

@@ -77,11 +77,9 @@ tn_local_start(const tn_client_conf_t *conf, char *text)
 
     sc.dir = tn_local.dir;
     sc.local = true;
-    sc.program_fd = tn_spawn_program(conf->program);
+    sc.program_fd = tn_spawn_beside(conf->program, text);
 
     if (sc.program_fd == -1) {
-        snprintf(text, TN_IPC_TEXT, "open(\"%.256s\") failed (%d: %s)",
-                 conf->program, errno, strerror(errno));
         tn_ipc_close(&tn_local.dir_fd, 1);
         return TN_ERROR;
     }

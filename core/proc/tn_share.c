@@ -6,16 +6,15 @@
 #include "proc/tn_share.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 
-#define TN_SHARE_SEALS  (F_SEAL_SHRINK | F_SEAL_GROW)
+_Static_assert(TN_SHARE_BYTES == TN_DIRECTORY_SIZE,
+               "the memory is of the directory's size");
 
 
 struct tn_share_s {
@@ -25,81 +24,6 @@ struct tn_share_s {
 
 
 static void share_release(void *mem, size_t len);
-
-
-int
-tn_share_create(void)
-{
-    int  fd, err;
-
-    fd = memfd_create("tailnet", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    if (fd == -1) {
-        return -1;
-    }
-
-    /* of another user only who is given a descriptor */
-
-    if (fchmod(fd, 0600) == -1
-        || ftruncate(fd, (off_t) TN_DIRECTORY_SIZE) == -1
-        || fcntl(fd, F_ADD_SEALS, TN_SHARE_SEALS | F_SEAL_SEAL) == -1)
-    {
-        err = errno;
-        (void) close(fd);
-        errno = err;
-        return -1;
-    }
-
-    return fd;
-}
-
-
-int
-tn_share_read_only(int fd)
-{
-    char  path[32];
-
-    (void) snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-
-    return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-
-void *
-tn_share_map(int fd, bool write)
-{
-    int           seals;
-    void         *mem;
-    struct stat   st;
-
-    if (fstat(fd, &st) == -1) {
-        return NULL;
-    }
-
-    seals = fcntl(fd, F_GET_SEALS);
-
-    if (seals == -1 || (seals & TN_SHARE_SEALS) != TN_SHARE_SEALS
-        || (size_t) st.st_size != TN_DIRECTORY_SIZE)
-    {
-        errno = EINVAL;
-        return NULL;
-    }
-
-    mem = mmap(NULL, TN_DIRECTORY_SIZE,
-               write ? PROT_READ | PROT_WRITE : PROT_READ,
-               MAP_SHARED | MAP_NORESERVE, fd, 0);
-
-    return mem == MAP_FAILED ? NULL : mem;
-}
-
-
-void
-tn_share_unmap(void *mem)
-{
-    if (mem != NULL) {
-        (void) munmap(mem, TN_DIRECTORY_SIZE);
-    }
-}
 
 
 tn_share_t *

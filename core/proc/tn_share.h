@@ -13,29 +13,8 @@
 #include "base/tn_log.h"
 #include "node/tn_directory.h"
 #include "path/tn_path.h"
+#include "proc/tn_share_memory.h"
 
-
-/*
- * A new one that cannot change its size: nobody who maps it can be made to
- * fault.  -1 with errno set.
- */
-int tn_share_create(void);
-
-/* the same file, another descriptor by which it cannot be written, or -1 */
-int tn_share_read_only(int fd);
-
-/*
- * TN_DIRECTORY_SIZE bytes, for as long as they are mapped whatever happens
- * to fd; NULL with errno set, also for a file that is none of
- * tn_share_create().
- */
-void *tn_share_map(int fd, bool write);
-
-/* NULL is allowed */
-void tn_share_unmap(void *mem);
-
-
-/* --- the core's end of it */
 
 typedef struct tn_share_s  tn_share_t;
 

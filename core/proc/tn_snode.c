@@ -5,9 +5,9 @@
 
 #include "proc/tn_snode.h"
 #include "proc/tn_holder.h"
-#include "proc/tn_share.h"
+#include "proc/tn_share_memory.h"
 #include "proc/tn_spawn.h"
-#include "host/tn_udp.h"
+#include "host/tn_udp_socket.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -126,7 +126,7 @@ tn_snode_holder(tn_snode_t *node, int program_fd, int stderr_fd, bool detach)
 
     memset(&spawn, 0, sizeof(spawn));
     spawn.program_fd = program_fd;
-    spawn.argv[0] = "ngx_tailnet_core";
+    spawn.argv[0] = TN_SPAWN_SUPER;
     spawn.argv[1] = "holder";
     spawn.argv[2] = node->name;
     spawn.argv[3] = TN_HOLDER_NEW;

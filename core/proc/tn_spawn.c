@@ -371,6 +371,40 @@ tn_spawn_program(const char *path)
 }
 
 
+int
+tn_spawn_beside(const char *path, char *text)
+{
+    int     fd;
+    char   *real, *name;
+    size_t  len;
+
+    fd = -1;
+    name = NULL;
+    real = realpath(path, NULL);
+
+    if (real != NULL) {
+        len = (size_t) (strrchr(real, '/') + 1 - real);
+        name = malloc(len + sizeof(TN_SPAWN_SUPER));
+
+        if (name != NULL) {
+            memcpy(name, real, len);
+            memcpy(name + len, TN_SPAWN_SUPER, sizeof(TN_SPAWN_SUPER));
+            fd = tn_spawn_program(name);
+        }
+    }
+
+    if (fd == -1) {
+        snprintf(text, TN_IPC_TEXT, "open(\"%.256s\") failed (%d: %s)",
+                 name ? name : path, errno, strerror(errno));
+    }
+
+    free(real);
+    free(name);
+
+    return fd;
+}
+
+
 void
 tn_spawn_raise_files(void)
 {

@@ -13,6 +13,10 @@
 #include "proc/tn_ipc.h"
 
 
+/* the two programs, installed side by side */
+#define TN_SPAWN_CORE      "ngx_tailnet_core"
+#define TN_SPAWN_SUPER     "ngx_tailnet_super"
+
 #define TN_SPAWN_FDS       8
 #define TN_SPAWN_FIRST_FD  3        /* the child finds its descriptors here */
 
@@ -38,6 +42,12 @@ tn_rc_t tn_spawn(const tn_spawn_t *spawn, pid_t *pid, char *text);
 
 /* a descriptor for program_fd, or -1 with errno */
 int tn_spawn_program(const char *path);
+
+/*
+ * The same for TN_SPAWN_SUPER in the directory in which the file at path is,
+ * symbolic links followed.  -1 with one line in text (TN_IPC_TEXT bytes).
+ */
+int tn_spawn_beside(const char *path, char *text);
 
 /* closes all descriptors from `first` on, for a fork() without exec() */
 void tn_spawn_close_from(int first);

@@ -23,7 +23,7 @@ typedef struct tn_super_lifeline_s  tn_super_lifeline_t;
 
 typedef struct {
     const char   *dir;          /* run-time directory; kept */
-    int           program_fd;   /* taken */
+    int           program_fd;   /* of holders; taken */
     bool          local;        /* part of nginx: holders are no children */
 } tn_super_conf_t;
 

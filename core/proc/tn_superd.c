@@ -72,7 +72,8 @@ typedef struct {
     int            dir_fd;
     int            listen_fd;
     int            signal_fd;
-    int            program_fd;
+    int            program_fd;  /* of this process */
+    int            image_fd;    /* of the core's */
     tn_super_t    *super;
     tn_link_t      conns;
     tn_ms_t        end;         /* TN_NEVER_MS while there are lifelines */
@@ -135,12 +136,16 @@ tn_superd_main(int argc, char **argv)
     if (sd.again) {
         sd.guard_fd = TN_GUARD_FD;
         sd.dir_fd = TN_GUARD_LOCK_FD;
+        sd.image_fd = TN_GUARD_CORE_FD;
         (void) fcntl(sd.guard_fd, F_SETFD, FD_CLOEXEC);
         (void) fcntl(sd.dir_fd, F_SETFD, FD_CLOEXEC);
 
     } else {
+        sd.image_fd = TN_SUPERD_CORE_FD;
         (void) fcntl(TN_SUPERD_STATUS_FD, F_SETFD, FD_CLOEXEC);
     }
+
+    (void) fcntl(sd.image_fd, F_SETFD, FD_CLOEXEC);
 
     if (tn_superd_start(&sd, text) != TN_OK) {
 
@@ -211,7 +216,7 @@ tn_superd_start(tn_superd_t *sd, char *text)
         goto failed;
     }
 
-    /* stays right when a package update replaces the file */
+    /* stays right when a package update replaces the file, as the core's */
 
     call = "open(\"/proc/self/exe\")";
     sd->program_fd = tn_spawn_program("/proc/self/exe");
@@ -317,8 +322,8 @@ tn_superd_guard(tn_superd_t *sd)
         }
 
         sd->guard_start = now + TN_SUPERD_GUARD_MS;
-        sd->guard_fd = tn_guard_start(sd->dir, sd->dir_fd, sd->program_fd,
-                                      sd->name);
+        sd->guard_fd = tn_guard_start(sd->dir, sd->dir_fd, sd->image_fd,
+                                      sd->program_fd, sd->name);
 
         if (sd->guard_fd == -1) {
             tn_log(sd->super->log, TN_LOG_ERR, "the supervisor's guard "
@@ -709,8 +714,8 @@ tn_superd_core_spawn(tn_superd_t *sd)
     }
 
     memset(&spawn, 0, sizeof(spawn));
-    spawn.program_fd = sd->program_fd;
-    spawn.argv[0] = "ngx_tailnet_core";
+    spawn.program_fd = sd->image_fd;
+    spawn.argv[0] = TN_SPAWN_CORE;
     spawn.argv[1] = "core";
     spawn.argv[2] = sd->dir;
     spawn.stderr_fd = sd->super->log_fd;
@@ -870,5 +875,6 @@ tn_superd_end(tn_superd_t *sd)
 
     tn_ipc_close(&sd->signal_fd, 1);
     tn_ipc_close(&sd->program_fd, 1);
+    tn_ipc_close(&sd->image_fd, 1);
     tn_ipc_close(&sd->dir_fd, 1);
 }

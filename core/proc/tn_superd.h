@@ -19,6 +19,7 @@
  * the reason for a failure.
  */
 #define TN_SUPERD_STATUS_FD  3
+#define TN_SUPERD_CORE_FD    4      /* and where the core's program is open */
 #define TN_SUPERD_READY      "ready"
 #define TN_SUPERD_BUSY       "busy"
 

@@ -2,14 +2,12 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * ngx_tailnet_core: one program, and its first argument says which of the
- * processes around nginx it is.
+ * ngx_tailnet_core: the core, by its first argument as a process around nginx
+ * or alone, and the commands that ask a running one.
  */
 
 #include "run/tn_core.h"
-#include "proc/tn_holder.h"
 #include "proc/tn_spawn.h"
-#include "proc/tn_superd.h"
 #include "run/tn_toolcmd.h"
 
 #include <signal.h>
@@ -31,14 +29,6 @@ main(int argc, char **argv)
     const char  *what;
 
     what = argc > 1 ? argv[1] : "";
-
-    if (strcmp(what, "super") == 0) {
-        return tn_superd_main(argc - 1, argv + 1);
-    }
-
-    if (strcmp(what, "holder") == 0) {
-        return tn_holder_main(argc - 1, argv + 1);
-    }
 
     if (strcmp(what, "core") == 0) {
         return tn_main_core();

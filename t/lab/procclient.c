@@ -14,9 +14,7 @@
 #include "proc/tn_client.h"
 #include "run/tn_core.h"
 #include "run/tn_dial.h"
-#include "proc/tn_holder.h"
 #include "host/tn_logfile.h"
-#include "proc/tn_superd.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -666,14 +664,6 @@ main(int argc, char **argv)
 {
     int    n;
     char   line[8192], *arg[ARGS], *word, *save;
-
-    if (argc > 1 && strcmp(argv[1], "super") == 0) {
-        return tn_superd_main(argc - 1, argv + 1);
-    }
-
-    if (argc > 1 && strcmp(argv[1], "holder") == 0) {
-        return tn_holder_main(argc - 1, argv + 1);
-    }
 
     if (argc > 1 && strcmp(argv[1], "core") == 0) {
         (void) prctl(PR_SET_NAME, "tailnet-core");

@@ -83,7 +83,8 @@ sub new {
         if (-e $self->module) {
             copy("$self->{build}/$_", "$self->{dir}/$_")
                 && chmod 0755, "$self->{dir}/$_" or croak "$_: $!"
-                for qw(ngx_tailnet_module.so ngx_tailnet_core);
+                for qw(ngx_tailnet_module.so ngx_tailnet_core
+                       ngx_tailnet_super);
             $self->{build} = $self->{dir};
         }
 

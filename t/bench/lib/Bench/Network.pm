@@ -173,8 +173,7 @@ sub own_client {
         $host;
     };
 
-    my @pids = Bench::Usage::of_host($self->{end},
-        $lab->path('modules', 'ngx_tailnet_core'));
+    my @pids = Bench::Usage::of_host($self->{end}, Bench::Usage::ours($lab));
     my ($holder) = grep { Bench::Usage::name_of($_) eq 'tailnet-netns' } @pids;
 
     croak 'the client of our own has no namespace' unless $holder;

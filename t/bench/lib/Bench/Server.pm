@@ -216,8 +216,8 @@ sub nginx_pids {
 sub tunnel_pids {
     my ($self) = @_;
 
-    return Bench::Usage::of_host($self->{on}, $self->{lab}->path('modules',
-        'ngx_tailnet_core')) if $self->is_module;
+    return Bench::Usage::of_host($self->{on}, Bench::Usage::ours($self->{lab}))
+        if $self->is_module;
 
     return map { $_->process->pid } $self->{tunnel} if $self->{tunnel};
     return $self->{tunnel_process} ? $self->{tunnel_process}->pid : ();

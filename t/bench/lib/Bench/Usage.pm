@@ -60,14 +60,23 @@ sub memory {
 }
 
 
-# The processes that run this program.
+# The processes that run one of these programs.
 
 sub running {
-    my ($program) = @_;
+    my %program = map { $_ => 1 } @_;
 
     return grep {
-        (readlink("/proc/$_/exe") // '') eq $program
+        $program{readlink("/proc/$_/exe") // ''}
     } map { m{(\d+)} } glob '/proc/[0-9]*';
+}
+
+
+# The module's two programs in the directory where it was installed.
+
+sub ours {
+    my ($lab) = @_;
+
+    return map { $lab->path('modules', "ngx_tailnet_$_") } qw(core super);
 }
 
 
@@ -75,10 +84,10 @@ sub running {
 # (the holder of a node's namespace is in that one).
 
 sub of_host {
-    my ($host, $program) = @_;
+    my ($host, @programs) = @_;
     my %here = map { $_ => 1 } $host->pids;
 
-    return grep { $here{$_} || $here{parent_of($_)} } running($program);
+    return grep { $here{$_} || $here{parent_of($_)} } running(@programs);
 }
 
 

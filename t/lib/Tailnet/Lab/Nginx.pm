@@ -87,7 +87,7 @@ sub install_module {
     make_path($dir);
 
     for my $name (qw(ngx_tailnet_module.so ngx_stream_tailnet_module.so
-                     ngx_tailnet_core))
+                     ngx_tailnet_core ngx_tailnet_super))
     {
         my $file = $from ? "$from/$name" : Tailnet::Lab->build($name);
         next unless -e $file && !-e "$dir/$name";
