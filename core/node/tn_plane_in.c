@@ -58,7 +58,7 @@ tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
         }
     }
 
-    if (tn_likely(tn_wgmsg_is_data(bytes, len))) {
+    if (tn_likely(heard != NULL && tn_wgmsg_is_data(bytes, len))) {
         tn_plane_wireguard(plane, now, heard, NULL, bytes, len);
         return;
     }
@@ -162,11 +162,15 @@ plane_stale(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
 
     plane->stale_at = now + TN_PLANE_STALE_MS;
 
-    if (from != NULL && from->region != 0) {
+    if (udp != NULL) {
+        path = tn_path_peer_at(plane->path, udp);
+
+    } else if (from->region != 0) {
         path = tn_path_peer_find(plane->path, &from->key);
 
     } else {
-        path = tn_path_peer_at(plane->path, from != NULL ? &from->addr : udp);
+        /* by a peer relay, which does not say for whom */
+        return;
     }
 
     if (path == NULL) {

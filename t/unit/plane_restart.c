@@ -3,12 +3,13 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * Two data planes on a virtual clock: one is started anew with its old keys
- * while the other only sends.
+ * while the other only sends; and messages of sessions that nobody has.
  */
 
 #include "tap.h"
 
 #include "plane_world.h"
+#include "wire/tn_geneve.h"
 
 
 /* one packet each 20 ms; returns how long until something arrives */
@@ -31,6 +32,31 @@ send_until_heard(unsigned from, tn_ms_t limit)
     }
 
     return now - start;
+}
+
+
+/* a data message of no session, behind a Geneve header if `relayed` */
+
+static void
+stale(const tn_addr_t *from, bool relayed)
+{
+    uint8_t  bytes[TN_GENEVE_HEADER + 64];
+    size_t   at;
+
+    memset(bytes, 0, sizeof(bytes));
+    at = 0;
+
+    if (relayed) {
+        bytes[2] = TN_GENEVE_WIREGUARD >> 8;
+        bytes[3] = TN_GENEVE_WIREGUARD & 0xff;
+        bytes[6] = 1;
+        at = TN_GENEVE_HEADER;
+    }
+
+    bytes[at] = 4;
+    now += 1000;
+    tn_plane_udp(sides[0].plane, now, from, bytes, at + 64);
+    tn_plane_udp_done(sides[0].plane);
 }
 
 
@@ -60,8 +86,11 @@ restart(unsigned i)
 int
 main(void)
 {
-    tn_ms_t   took;
-    uint64_t  sent;
+    size_t             n;
+    tn_ms_t            took, since;
+    uint64_t           sent, left_out;
+    tn_addr_t          stranger;
+    tn_tally_count_t  *counts;
 
     (void) tn_crypto_init();
     tn_timers_init(&timers);
@@ -83,21 +112,34 @@ main(void)
 
     run(6000);
     sent = sides[0].sent;
-    queue[0].from = sides[1].addr;
-    queue[0].from.port++;
-    queue[0].to = sides[0].addr;
-    queue[0].len = 64;
-    memset(queue[0].bytes, 0, 64);
-    queue[0].bytes[0] = 4;
-    queued = 1;
-    run(1);
+    stranger = sides[1].addr;
+    stranger.port++;
+    stale(&stranger, false);
     is_int(sides[0].sent, (long long) sent, "a stranger gets nothing");
 
-    queue[0].from = sides[1].addr;
-    queued = 1;
-    run(1);
+    stale(&sides[1].addr, false);
     is_int(sides[0].sent, (long long) sent,
            "nor does a forger while there is a session");
+
+    stale(&stranger, true);
+    is_int(sides[0].sent, (long long) sent, "nor one in a relay's frame");
+
+    /* without a session: the relay's address says nothing of the peer */
+
+    restart(0);
+    sent = sides[0].sent;
+    stale(&sides[1].addr, true);
+    is_int(sides[0].sent, (long long) sent,
+           "nor one in the frame of a relay at the peer's address");
+
+    counts = tn_plane_tally(sides[0].plane, now, &n, &left_out, &since);
+    ok(counts != NULL, "connections are counted");
+    free(counts);
+    stale(&stranger, true);
+    is_int(sides[0].sent, (long long) sent, "and nothing else is different");
+
+    stale(&sides[1].addr, false);
+    ok(sides[0].sent > sent, "the peer itself is shaken hands with");
 
     tn_plane_destroy(sides[0].plane);
     tn_plane_destroy(sides[1].plane);
