@@ -3,7 +3,7 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * The packet filter against verdicts of Tailscale's own filter
- * (t/vectors/filter), and what goes beyond it: PeerAPI, jailed peers, the
+ * (t/peers/filter), and what goes beyond it: PeerAPI, jailed peers, the
  * table of flows, rejects, rule sets and grants.
  */
 

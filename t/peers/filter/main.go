@@ -1,7 +1,7 @@
 // Command filtervectors judges packets by Tailscale's own packet filter and
 // prints rules, packets and verdicts as JSON for t/unit/filter.c.
 //
-// Run in this folder: GOFLAGS=-mod=mod go run . > vectors.json
+// Run in this folder: go run . > ../../vectors/filter/vectors.json
 // With -seed N -rounds N only that many sets of random rules are made, each
 // with its packets: what t/filter.t has our filter judge too.
 //
