@@ -49,7 +49,8 @@ my $https = <<"HTTP";
     }
     server {
         listen 8080 tailnet=home%s;
-        return 200 "only \$tailnet_funnel";
+        location / { return 200 "only \$tailnet_funnel"; }
+        location /big { alias html/big; }
     }
 HTTP
 my $main = $nginx->tailnet_block($control, $tailnet->{auth_key});
@@ -198,6 +199,102 @@ is(ask('POST', $good[0], 'Tailscale-Ingress-Target: web.lab.test'), 400,
    'a target without a port');
 is(ask('POST', @good, 'Origin: http://evil.example'), 403, 'a web page');
 
+# A relay that floods, and one that stalls: what they may hold is bounded, and
+# the others are served as ever.
+
+sub core {
+    my ($pid) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
+        $web->pids;
+    return $pid;
+}
+
+sub held {
+    my $pid = core();
+    my ($rss) = $lab->read_file("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m;
+    return ($rss, scalar(() = glob "/proc/$pid/fd/*"));
+}
+
+sub perl_on {
+    my ($host, $name, $text, @args) = @_;
+    my $file = $lab->write_file($lab->path("$name.pl"),
+        "use strict; use IO::Socket::INET; use IO::Select; \$| = 1;\n$text");
+
+    return $host->start($name, [$^X, $file, @args]);
+}
+
+my ($rss, $fds) = held();
+my $stalls = perl_on($peer->host, 'stalls', <<'PERL', $api4);
+my (@s, %gone);
+my $select = IO::Select->new;
+for (1 .. 1100) {
+    my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0], Timeout => 10)
+        or next;
+    syswrite $s, "POST /v0/ingress HTTP/1.1\r\nHost: ";
+    push @s, $s;
+    $select->add($s);
+}
+for my $s (map { $select->can_read(0.5) } 1 .. 4) {
+    $gone{$s} = 1;
+    $select->remove($s);
+}
+printf "refused %d of %d\n", scalar keys %gone, scalar @s;
+my ($last) = grep { !$gone{$_} } @s;
+sleep 2;
+@s = ();
+IO::Select->new($last)->can_read(40);
+sysread $last, my $b, 1 or print "closed\n";
+PERL
+ok(eval { $stalls->wait_until(40, 'an answer', sub {
+    $stalls->log =~ /refused/ }) }, 'requests that never end');
+my ($refused, $of) = $stalls->log =~ /^refused (\d+) of (\d+)/m;
+ok($refused && $refused >= $of - 1024 && $refused < $of,
+   'are taken up to a number') or diag $stalls->log;
+is($peer->get("https://web.lab.test/", cacert => $lab->ca->cert,
+              resolve => "web.lab.test:443:$ip")->{status}, 200,
+   'the tailnet is served meanwhile');
+
+my $flood = perl_on($peer->host, 'flood', <<'PERL', $api4);
+my $said = 0;
+for (1 .. 100) {
+    my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0], Timeout => 10)
+        or next;
+    local $SIG{PIPE} = 'IGNORE';
+    syswrite $s, "POST /v0/ingress HTTP/1.1\r\n";
+    for my $n (1 .. 2000) {
+        syswrite $s, "X-$n: " . 'a' x 500 . "\r\n" or last;
+    }
+    my $got = '';
+    sysread $s, $got, 99;
+    $said++ if $got =~ m{^HTTP/1.1 400 };
+}
+print "done, $said\n";
+PERL
+ok(eval { $flood->wait_until(60, 'its end', sub { $flood->log =~ /done/ }) },
+   'headers without an end') or diag $flood->log;
+ok(eval { $stalls->wait_until(40, 'its end', sub {
+    $stalls->log =~ /^closed/m }) }, 'who says nothing is closed');
+
+# Clients that ask for much and do not read.
+
+my $lazy = perl_on($infra, 'lazy', <<'PERL', "$relay_ip:4480");
+my @s = map { IO::Socket::INET->new(PeerAddr => $ARGV[0]) } 1 .. 30;
+syswrite $_, "GET /big HTTP/1.0\r\n\r\n" for @s;
+print "asked\n";
+sleep 60;
+PERL
+$lazy->wait_until(10, 'requests', sub { $lazy->log =~ /asked/ });
+
+is(get('/all')->{body}, 'a page', 'others are served');
+my ($rss_now, $fds_now) = held();
+cmp_ok($rss_now - $rss, '<', 16 << 10, 'the core did not grow for them');
+ok(eval { $lab->wait_for(20, 'descriptors to be closed', sub {
+    (held())[1] < $fds + 20 }) }, 'nor kept their connections')
+    or diag "$fds descriptors before, now ", (held())[1];
+$lazy->stop;
+
+my @refusals = $nginx->errors(qr/PeerAPI: .* is refused/);
+cmp_ok(scalar @refusals, '<', 60, 'refusals do not fill the log');
+
 # The core is killed under a transfer.
 
 my $out = $lab->path('slow');
@@ -210,9 +307,7 @@ if ($download == 0) {
 }
 
 $lab->wait_for(10, 'the transfer', sub { (-s $out // 0) > 1 << 20 });
-my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-    $web->pids;
-kill KILL => $core;
+kill KILL => core();
 waitpid $download, 0;
 
 SKIP: {
@@ -226,13 +321,42 @@ SKIP: {
 is(eval { $lab->wait_for(20, 'a page', sub { get('/all', timeout => 3)->{ok} })
        ; get('/all')->{body} }, 'a page', 'a new core takes connections');
 
+# A relay as the Internet's are, which control does not vouch for: it reaches
+# the PeerAPI and nothing else.
+
+my $unsigned = '/unsigned?node=' . $control->node('peer')->{Key} . '&on=';
+$control->call(POST => $unsigned . 1);
+
+ok(eval { $lab->wait_for(20, 'control to say so', sub {
+    !$peer->get("https://web.lab.test/", timeout => 2, cacert =>
+                $lab->ca->cert, resolve => "web.lab.test:443:$ip")->{ok}
+}) }, 'an unsigned peer has no way to the ports');
+is($infra->wait_get('https://web.lab.test:4443/all', cacert => $lab->ca->cert,
+                    resolve => "web.lab.test:4443:$relay_ip")->{body},
+   'a page', 'but brings connections from the Internet');
+$control->call(POST => $unsigned . 0);
+
+# Only a port that is not allowed: control is told that it would be so.
+
+$nginx->configure(main => $main, http => $off, stream => <<'STREAM');
+    server { listen 10000 tailnet=home funnel; return port; }
+STREAM
+$nginx->reload;
+
+ok(eval { $lab->wait_for(10, 'control to know', sub {
+    my $h = $control->node('web')->{Hostinfo};
+    $h->{WireIngress} && !$h->{IngressEnabled}
+}) }, 'after a reload with a port that is not allowed')
+    or diag explain $control->node('web')->{Hostinfo};
+
 # Without it in the configuration control is told so.
 
 $nginx->configure(main => $main, http => $off, stream => '');
 $nginx->reload;
 
 ok(eval { $lab->wait_for(10, 'control to know', sub {
-    !$control->node('web')->{Hostinfo}{IngressEnabled}
+    my $h = $control->node('web')->{Hostinfo};
+    !$h->{WireIngress} && !$h->{IngressEnabled}
 }) }, 'after a reload without Funnel it is off');
 ok(!get('/', timeout => 3)->{ok}, 'and no way in');
 
