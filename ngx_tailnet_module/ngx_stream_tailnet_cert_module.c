@@ -32,6 +32,8 @@ typedef struct {
 static ngx_int_t ngx_stream_tailnet_cert_variables(ngx_conf_t *cf);
 static ngx_int_t ngx_stream_tailnet_cert_variable(ngx_stream_session_t *s,
     ngx_stream_variable_value_t *v, uintptr_t data);
+static ngx_array_t *ngx_stream_tailnet_cert_names_of(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf);
 static ngx_int_t ngx_stream_tailnet_cert_init(ngx_conf_t *cf);
 static void *ngx_stream_tailnet_cert_create_srv_conf(ngx_conf_t *cf);
 static char *ngx_stream_tailnet_cert_merge_srv_conf(ngx_conf_t *cf,
@@ -147,12 +149,58 @@ ngx_stream_tailnet_cert_merge_srv_conf(ngx_conf_t *cf, void *parent,
 }
 
 
+/* NULL: it has any */
+
+static ngx_array_t *
+ngx_stream_tailnet_cert_names_of(ngx_conf_t *cf,
+    ngx_stream_core_srv_conf_t *cscf)
+{
+#if (nginx_version >= 1025005)
+    ngx_str_t                *name;
+    ngx_uint_t                i;
+    ngx_array_t              *names;
+    ngx_stream_server_name_t *sn;
+
+    names = ngx_array_create(cf->temp_pool, 4, sizeof(ngx_str_t));
+    if (names == NULL) {
+        return NULL;
+    }
+
+    sn = cscf->server_names.elts;
+
+    for (i = 0; i < cscf->server_names.nelts; i++) {
+#if (NGX_PCRE)
+        if (sn[i].regex) {
+            return NULL;
+        }
+#endif
+
+        if (sn[i].name.len == 0) {
+            continue;
+        }
+
+        name = ngx_array_push(names);
+        if (name == NULL) {
+            return NULL;
+        }
+
+        *name = sn[i].name;
+    }
+
+    return names->nelts ? names : NULL;
+#else
+    return NULL;
+#endif
+}
+
+
 /* the SSL module has set its own callback while merging */
 
 static ngx_int_t
 ngx_stream_tailnet_cert_init(ngx_conf_t *cf)
 {
     ngx_uint_t                         i;
+    ngx_array_t                       *names;
     ngx_stream_ssl_srv_conf_t           *sscf;
     ngx_stream_core_srv_conf_t         **server;
     ngx_stream_core_main_conf_t         *cmcf;
@@ -175,10 +223,16 @@ ngx_stream_tailnet_cert_init(ngx_conf_t *cf)
             continue;
         }
 
+        if (ngx_tailnet_challenge_context(cf, sscf->ssl.ctx) != NGX_OK) {
+            return NGX_ERROR;
+        }
+
+        names = ngx_stream_tailnet_cert_names_of(cf, server[i]);
+
         if (ngx_tailnet_cert_server(cf, sscf->ssl.ctx,
                                     sscf->certificate_values,
                                     sscf->certificate_key_values,
-                                    cscf->fallback, server[i]->file_name,
+                                    cscf->fallback, names, server[i]->file_name,
                                     server[i]->line)
             != NGX_OK)
         {

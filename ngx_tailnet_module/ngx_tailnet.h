@@ -59,8 +59,10 @@ typedef struct {
 
     tn_directory_t                  directory;  /* mem NULL: none */
 
+    ngx_str_t                       domains;    /* of Funnel, by commas */
     ngx_str_t                       acme;       /* directory, or unset */
     ngx_tailnet_certs_t            *certs;      /* NULL: none are used */
+    ngx_str_t                       cert_domains;   /* that are used */
     unsigned                        cert_fallback:1;
 
     unsigned                        failed:1;   /* no listeners this cycle */
@@ -151,6 +153,7 @@ typedef struct ngx_tailnet_conf_s {
     ngx_uint_t                      nwatched;   /* names of one peer */
 
     ngx_array_t                     opened;     /* ngx_tailnet_opened_t */
+    ngx_array_t                     contexts;   /* SSL_CTX *, of all servers */
 
     tn_client_t                     client;     /* the lifeline */
 } ngx_tailnet_conf_t;
@@ -302,6 +305,10 @@ void ngx_tailnet_listen_forget(ngx_cycle_t *old_cycle);
  * NGX_OK; NGX_DECLINED: there was none; NGX_ERROR: it was logged.
  */
 ngx_int_t ngx_tailnet_funnel_parameter(ngx_conf_t *cf, ngx_uint_t *only);
+
+/* the directive "funnel_domains" */
+char *ngx_tailnet_funnel_domains(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /* a connection of the core to a listener of Funnel */
 void ngx_tailnet_funnel_accepted(ngx_connection_t *c,

@@ -48,6 +48,9 @@ struct ngx_tailnet_certs_s {
     size_t                n;
     tn_chain_named_t      set[TN_CHAIN_SET_MAX];
     STACK_OF(X509)       *chain[TN_CHAIN_SET_MAX];
+
+    SSL_CTX              *challenge;        /* or NULL */
+    char                  name[TN_CHAIN_NAME_MAX + 1];  /* it is for */
 };
 
 
@@ -56,12 +59,19 @@ static ngx_uint_t ngx_tailnet_cert_is(ngx_array_t *values, ngx_uint_t i,
 static ngx_uint_t ngx_tailnet_cert_mentions(ngx_array_t *values, char *name);
 static ngx_int_t ngx_tailnet_cert_want(ngx_conf_t *cf,
     ngx_tailnet_node_t *node, ngx_uint_t fallback);
+static ngx_int_t ngx_tailnet_cert_domains(ngx_conf_t *cf,
+    ngx_tailnet_node_t *node, ngx_array_t *names);
+static ngx_uint_t ngx_tailnet_cert_listed(ngx_str_t *list, u_char *domain,
+    size_t len);
+static ngx_uint_t ngx_tailnet_cert_named(ngx_str_t *name, u_char *domain,
+    size_t len);
 static void ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs,
     ngx_uint_t wait);
 static void ngx_tailnet_cert_lost(ngx_tailnet_certs_t *certs);
 static void ngx_tailnet_cert_retry(ngx_event_t *ev);
 static void ngx_tailnet_cert_read(ngx_event_t *ev);
 static ngx_int_t ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd);
+static void ngx_tailnet_cert_challenges(ngx_tailnet_certs_t *certs);
 static void ngx_tailnet_cert_free(tn_chain_named_t *set,
     STACK_OF(X509) **chain, size_t n);
 static void ngx_tailnet_cert_install(ngx_tailnet_certs_t *certs,
@@ -119,7 +129,8 @@ ngx_tailnet_acme_directory(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
 ngx_int_t
 ngx_tailnet_cert_server(ngx_conf_t *cf, SSL_CTX *ctx, ngx_array_t *certs,
-    ngx_array_t *keys, ngx_uint_t fallback, u_char *file, ngx_uint_t line)
+    ngx_array_t *keys, ngx_uint_t fallback, ngx_array_t *names, u_char *file,
+    ngx_uint_t line)
 {
     ngx_uint_t                i;
     ngx_tailnet_conf_t       *tcf;
@@ -181,7 +192,9 @@ ngx_tailnet_cert_server(ngx_conf_t *cf, SSL_CTX *ctx, ngx_array_t *certs,
             ccf->node = node[i];
         }
 
-        if (ngx_tailnet_cert_want(cf, node[i], fallback) != NGX_OK) {
+        if (ngx_tailnet_cert_want(cf, node[i], fallback) != NGX_OK
+            || ngx_tailnet_cert_domains(cf, node[i], names) != NGX_OK)
+        {
             return NGX_ERROR;
         }
     }
@@ -269,6 +282,121 @@ ngx_tailnet_cert_want(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 }
 
 
+/* of funnel_domains those that this server has, with those of others */
+
+static ngx_int_t
+ngx_tailnet_cert_domains(ngx_conf_t *cf, ngx_tailnet_node_t *node,
+    ngx_array_t *names)
+{
+    u_char      *p, *end, *next, *out;
+    size_t       len;
+    ngx_str_t   *name;
+    ngx_uint_t   i, used;
+
+    if (node->domains.len == 0) {
+        return NGX_OK;
+    }
+
+    if (node->cert_domains.data == NULL) {
+        node->cert_domains.data = ngx_pcalloc(cf->pool,
+                                              node->domains.len + 1);
+        if (node->cert_domains.data == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    p = node->domains.data;
+    end = p + node->domains.len;
+
+    for ( ; p < end; p = next + 1) {
+        next = ngx_strlchr(p, end, ',');
+        next = next ? next : end;
+        len = next - p;
+
+        if (ngx_tailnet_cert_listed(&node->cert_domains, p, len)) {
+            continue;
+        }
+
+        used = (names == NULL);
+        name = names ? names->elts : NULL;
+
+        for (i = 0; names && i < names->nelts; i++) {
+            used |= ngx_tailnet_cert_named(&name[i], p, len);
+        }
+
+        if (used) {
+            out = node->cert_domains.data + node->cert_domains.len;
+
+            if (node->cert_domains.len) {
+                *out++ = ',';
+            }
+
+            out = ngx_cpymem(out, p, len);
+            node->cert_domains.len = out - node->cert_domains.data;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_tailnet_cert_listed(ngx_str_t *list, u_char *domain, size_t len)
+{
+    u_char  *p, *end, *next;
+
+    end = list->data + list->len;
+
+    for (p = list->data; p < end; p = next + 1) {
+        next = ngx_strlchr(p, end, ',');
+        next = next ? next : end;
+
+        if ((size_t) (next - p) == len && ngx_strncmp(p, domain, len) == 0) {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
+/* "www.example.com", "*.example.com", "www.example.*", ".example.com" */
+
+static ngx_uint_t
+ngx_tailnet_cert_named(ngx_str_t *name, u_char *domain, size_t len)
+{
+    size_t   n;
+    u_char  *p;
+
+    p = name->data;
+    n = name->len;
+
+    if (n == len && ngx_strncasecmp(p, domain, len) == 0) {
+        return 1;
+    }
+
+    if (n && p[0] == '.' && n == len + 1
+        && ngx_strncasecmp(p + 1, domain, len) == 0)
+    {
+        return 1;
+    }
+
+    if (n > 1 && p[0] == '*') {
+        p++;
+        n--;
+    }
+
+    if (n && n < len && p[0] == '.'
+        && ngx_strncasecmp(p, domain + len - n, n) == 0)
+    {
+        return 1;
+    }
+
+    return n > 1 && n - 1 < len && p[n - 1] == '*'
+           && ngx_strncasecmp(p, domain, n - 1) == 0;
+}
+
+
 void
 ngx_tailnet_cert_start(ngx_tailnet_conf_t *tcf)
 {
@@ -314,6 +442,9 @@ ngx_tailnet_cert_stop(ngx_tailnet_conf_t *tcf)
 
         ngx_tailnet_cert_free(certs->set, certs->chain, certs->n);
         certs->n = 0;
+
+        SSL_CTX_free(certs->challenge);
+        certs->challenge = NULL;
     }
 }
 
@@ -334,7 +465,9 @@ ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs, ngx_uint_t wait)
 
     fd = tn_certclient_open((char *) certs->conf->dir.data, name,
                             certs->node->cert_fallback ? TN_IPC_CERT_FALLBACK
-                                                       : 0);
+                                                       : 0,
+                            certs->node->cert_domains.len
+                            ? (char *) certs->node->cert_domains.data : "");
 
     if (fd == -1) {
         ngx_tailnet_cert_lost(certs);
@@ -442,12 +575,60 @@ ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd)
         ngx_memcpy(certs->set, set, n * sizeof(tn_chain_named_t));
         ngx_memcpy(certs->chain, chain, n * sizeof(chain[0]));
 
+        ngx_tailnet_cert_challenges(certs);
+
         for (ccf = certs->servers; ccf; ccf = ccf->next) {
             ngx_tailnet_cert_install(certs, ccf, certs->conf->cycle->log);
         }
     }
 
     return rc == TN_AGAIN ? NGX_OK : NGX_ERROR;
+}
+
+
+/* connections under way keep the one that they have */
+
+static void
+ngx_tailnet_cert_challenges(ngx_tailnet_certs_t *certs)
+{
+    size_t    i;
+    SSL_CTX  *old;
+
+    old = certs->challenge;
+    certs->challenge = NULL;
+
+    for (i = 0; i < certs->n; i++) {
+
+        if (certs->set[i].flags & TN_CHAIN_CHALLENGE) {
+            certs->challenge =
+                ngx_tailnet_challenge_create(&certs->set[i],
+                                             certs->conf->cycle->log);
+            ngx_memcpy(certs->name, certs->set[i].name, sizeof(certs->name));
+            break;
+        }
+    }
+
+    if (old || certs->challenge) {
+        SSL_CTX_free(old);
+        ngx_tailnet_challenge_watch(certs->conf);
+    }
+}
+
+
+SSL_CTX *
+ngx_tailnet_cert_challenge(ngx_tailnet_node_t *node, const char *name)
+{
+    ngx_tailnet_certs_t  *certs;
+
+    certs = node->certs;
+
+    if (certs == NULL || certs->challenge == NULL
+        || (name && !ngx_tailnet_cert_matches(certs->name, name)))
+    {
+        return NULL;
+    }
+
+    return certs->challenge;
 }
 
 
@@ -586,6 +767,10 @@ ngx_tailnet_cert_choose(ngx_tailnet_certs_t *certs, const char *name,
     first = NGX_DECLINED;
 
     for (i = 0; i < (ngx_int_t) certs->n; i++) {
+
+        if (certs->set[i].flags & TN_CHAIN_CHALLENGE) {
+            continue;
+        }
 
         if ((certs->set[i].flags & TN_CHAIN_SELF_SIGNED)
             && fallback != NGX_TAILNET_CERT_SELF_SIGNED)

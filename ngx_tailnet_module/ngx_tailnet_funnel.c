@@ -14,7 +14,8 @@
 #include "ngx_tailnet_identity.h"
 
 
-#define NGX_TAILNET_FUNNEL_MS  5000     /* for the core's message to come */
+#define NGX_TAILNET_FUNNEL_MS    5000   /* for the core's message to come */
+#define NGX_TAILNET_FUNNEL_NAME  253    /* bytes of a name, RFC 1035 */
 
 
 static void ngx_tailnet_funnel_read(ngx_event_t *rev);
@@ -87,6 +88,70 @@ ngx_tailnet_funnel_parameter(ngx_conf_t *cf, ngx_uint_t *only)
     cf->args = args;
 
     return NGX_OK;
+}
+
+
+char *
+ngx_tailnet_funnel_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_tailnet_node_t *node = conf;
+
+    u_char      *p;
+    size_t       len;
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    if (node->domains.data) {
+        return "is duplicate";
+    }
+
+    value = cf->args->elts;
+    len = 0;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+
+        /* what can be a host's name on the Internet; one certificate each */
+
+        if (value[i].len > NGX_TAILNET_FUNNEL_NAME
+            || strspn((char *) value[i].data,
+                      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                      "0123456789.-")
+               != value[i].len
+            || ngx_strlchr(value[i].data, value[i].data + value[i].len, '.')
+               == NULL
+            || ngx_strnstr(value[i].data, "..", value[i].len)
+            || value[i].data[0] == '.'
+            || value[i].data[value[i].len - 1] == '.')
+        {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "invalid name \"%V\" in \"funnel_domains\", "
+                               "\"www.example.com\" expected", &value[i]);
+            return NGX_CONF_ERROR;
+        }
+
+        len += value[i].len + 1;
+    }
+
+    if (len > TN_IPC_TAGS) {
+        return "is too long";
+    }
+
+    node->domains.data = ngx_pnalloc(cf->pool, len);
+    if (node->domains.data == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    p = node->domains.data;
+
+    for (i = 1; i < cf->args->nelts; i++) {
+        ngx_strlow(p, value[i].data, value[i].len);
+        p += value[i].len;
+        *p++ = ',';
+    }
+
+    node->domains.len = len - 1;
+
+    return NGX_CONF_OK;
 }
 
 

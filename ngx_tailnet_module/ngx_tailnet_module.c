@@ -150,6 +150,13 @@ static ngx_command_t  ngx_tailnet_commands[] = {
       offsetof(ngx_tailnet_node_t, accept_routes),
       NULL },
 
+    { ngx_string("funnel_domains"),
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_1MORE,
+      ngx_tailnet_funnel_domains,
+      0,
+      0,
+      NULL },
+
     { ngx_string("acme_directory"),
       NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
       ngx_tailnet_acme_directory,
@@ -357,6 +364,9 @@ ngx_tailnet_create_conf(ngx_cycle_t *cycle)
            != NGX_OK
         || ngx_array_init(&tcf->groups, cycle->pool, 1,
                           sizeof(ngx_tailnet_group_t))
+           != NGX_OK
+        || ngx_array_init(&tcf->contexts, cycle->pool, 4,
+                          sizeof(SSL_CTX *))
            != NGX_OK
         || ngx_array_init(&tcf->opened, cycle->pool, 4,
                           sizeof(ngx_tailnet_opened_t))

@@ -196,6 +196,7 @@ ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
     ngx_tailnet_copy(msg.acme, &node->acme);
     ngx_tailnet_copy(msg.proxy, &node->proxy);
     ngx_tailnet_copy(msg.exit_node, &node->exit_node);
+    ngx_tailnet_copy(msg.domains, &node->domains);
 
     msg.flags = (node->ephemeral ? TN_IPC_EPHEMERAL : 0)
                 | (node->accept_routes ? TN_IPC_ACCEPT_ROUTES : 0)

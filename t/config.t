@@ -137,6 +137,20 @@ my @bad = (
 
     # funnel
 
+    ['funnel_domains: no name', node('funnel_domains www.example.com a_b;'),
+     'invalid name "a_b" in "funnel_domains", "www.example.com" expected', 4],
+    ['funnel_domains: an empty label', node('funnel_domains a..example;'),
+     'invalid name "a..example" in "funnel_domains", "www.example.com" '
+         . 'expected', 4],
+    ['funnel_domains: a wildcard', node('funnel_domains *.example.com;'),
+     'invalid name "*.example.com" in "funnel_domains", "www.example.com" '
+         . 'expected', 4],
+    ['funnel_domains: twice',
+     node("funnel_domains a.test;\n funnel_domains b.test;"),
+     '"funnel_domains" directive is duplicate', 5],
+    ['funnel_domains: too many', node('funnel_domains '
+                                      . 'a.example.com ' x 74 . ';'),
+     '"funnel_domains" directive is too long', 4],
     ['funnel: another word', server('listen 443 tailnet funnel=yes;'),
      'invalid parameter "funnel=yes" of "listen", "funnel" or "funnel=only" '
      . 'expected', 5],
@@ -447,6 +461,7 @@ tailnet home {
     accept_routes           on;
     tls_trusted_certificate ca.pem;
     acme_directory          https://ca.example.com/dir;
+    funnel_domains          www.Example.com example.com;
 }
 tailnet { control_url http://[::1]:8080; auth_key env:GOOD_KEY; stack auto; }
 BLOCK

@@ -8,7 +8,8 @@
  *   account       made, or found by its key, when its URL is not known
  *   order         for one name, naming the certificate it replaces
  *   authorization fetched; valid already: go on
- *   present       the TXT record _acme-challenge.<name> is published
+ *   present       the TXT record _acme-challenge.<name> is published, or
+ *                 handshakes for "acme-tls/1" show the hash (tls-alpn-01)
  *   challenge     the server is told to look
  *   validation    the authorization is asked for until it is decided
  *   finalize      a new key's certificate request
@@ -39,6 +40,7 @@
 
 static void tn_acme_pause(void *data, tn_ms_t now);
 static void tn_acme_late(void *data, tn_ms_t now);
+static void tn_acme_present(tn_acme_t *acme);
 static char *tn_acme_payload(tn_acme_t *acme, const char **url);
 static char *tn_acme_payload_csr(tn_acme_t *acme);
 
@@ -80,6 +82,7 @@ tn_acme_create(const tn_acme_conf_t *conf, const tn_acme_ops_t *ops,
         (void) snprintf(acme->domain, sizeof(acme->domain), "%s",
                         conf->domain);
         acme->ordering = true;
+        acme->alpn = conf->alpn;
     }
 
     return acme;
@@ -132,7 +135,7 @@ tn_acme_go(tn_acme_t *acme, tn_acme_state_e state)
 void
 tn_acme_send(tn_acme_t *acme)
 {
-    char               *payload, *body, *name;
+    char               *payload, *body;
     const char         *url;
     tn_acme_request_t   request;
 
@@ -153,14 +156,7 @@ tn_acme_send(tn_acme_t *acme)
         break;
 
     case TN_ACME_PRESENT:
-        if (asprintf(&name, "_acme-challenge.%s", acme->domain) == -1) {
-            tn_acme_fail(acme, TN_ACME_AWAY, 0, "out of memory");
-            return;
-        }
-
-        acme->waiting = true;
-        acme->ops->present(acme->data, name, acme->value);
-        free(name);
+        tn_acme_present(acme);
         return;
 
     default:
@@ -202,6 +198,37 @@ tn_acme_send(tn_acme_t *acme)
     acme->waiting = true;
     acme->ops->request(acme->data, &request);
     free(body);
+}
+
+
+static void
+tn_acme_present(tn_acme_t *acme)
+{
+    char  *name, *value;
+
+    acme->waiting = true;
+
+    if (acme->alpn) {
+        acme->ops->show(acme->data, acme->domain, acme->hash);
+        return;
+    }
+
+    /* RFC 8555, 8.4. */
+
+    value = tn_jose_base64(acme->hash, sizeof(acme->hash));
+
+    if (value == NULL
+        || asprintf(&name, "_acme-challenge.%s", acme->domain) == -1)
+    {
+        free(value);
+        tn_acme_fail(acme, TN_ACME_AWAY, 0, "out of memory");
+        return;
+    }
+
+    acme->ops->present(acme->data, name, value);
+
+    free(name);
+    free(value);
 }
 
 
@@ -399,8 +426,9 @@ tn_acme_presented(tn_acme_t *acme, const char *error)
     acme->waiting = false;
 
     if (error != NULL) {
-        tn_acme_fail(acme, TN_ACME_AWAY, 0, "control does not publish the "
-                     "DNS record: %s", error);
+        tn_acme_fail(acme, TN_ACME_AWAY, 0, acme->alpn
+                     ? "the proof of the name cannot be shown: %s"
+                     : "control does not publish the DNS record: %s", error);
         return;
     }
 

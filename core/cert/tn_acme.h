@@ -2,10 +2,10 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * One errand at an ACME server (RFC 8555): an order by dns-01, or a look at
- * when to renew (RFC 9773).  Who made it does its requests and publishes its
- * TXT record.  Owns no connection, clock or file; the account key stays the
- * caller's.
+ * One errand at an ACME server (RFC 8555): an order by dns-01 or tls-alpn-01,
+ * or a look at when to renew (RFC 9773).  Who made it does its requests and
+ * shows what proves the name.  Owns no connection, clock or file; the account
+ * key stays the caller's.
  */
 
 #ifndef TN_ACME_H_INCLUDED_
@@ -64,6 +64,13 @@ typedef struct {
     /* a TXT record; answered by tn_acme_presented() */
     void (*present)(void *data, const char *name, const char *value);
 
+    /*
+     * A handshake with this name for "acme-tls/1" (RFC 8737) is to show the
+     * hash; answered by tn_acme_presented() once it does.
+     */
+    void (*show)(void *data, const char *name,
+        const uint8_t hash[TN_CHAIN_HASH]);
+
     /* the account's URL, to be kept; NULL: the one known is none any more */
     void (*account)(void *data, const char *url);
 
@@ -87,6 +94,7 @@ typedef struct {
     EVP_PKEY       *account_key;
     const char     *account;            /* its URL, or NULL: none yet */
     const char     *domain;             /* NULL: to look for a window */
+    bool            alpn;               /* by tls-alpn-01, not dns-01 */
     const char     *ari;                /* what the certificate that is there
                                            is called, or NULL */
 } tn_acme_conf_t;
@@ -103,7 +111,7 @@ void tn_acme_start(tn_acme_t *acme);
 void tn_acme_answered(tn_acme_t *acme, const tn_acme_answer_t *answer);
 /* no answer came */
 void tn_acme_lost(tn_acme_t *acme, const char *reason);
-/* error NULL: the record is there */
+/* error NULL: the record is there, or the hash is shown */
 void tn_acme_presented(tn_acme_t *acme, const char *error);
 
 /* Retry-After in milliseconds, 0 for none or nonsense, a week at most */

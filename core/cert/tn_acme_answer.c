@@ -37,7 +37,7 @@ static const char *tn_acme_text(const json_t *o, const char *name);
 
 const char *const  tn_acme_names[] = {
     "", "directory", "account", "order", "authorization",
-    "DNS record", "challenge", "validation", "finalize", "issue", "download",
+    "proof", "challenge", "validation", "finalize", "issue", "download",
     "renewal info", ""
 };
 
@@ -242,24 +242,25 @@ tn_acme_took_authorization(tn_acme_t *acme, const tn_acme_answer_t *answer,
 }
 
 
-/* RFC 8555, 8.4.: the record is a hash over token and account key */
+/* what proves the name is a hash over token and account key in both kinds */
 
 static void
 tn_acme_challenge(tn_acme_t *acme, const json_t *o)
 {
-    char          *print, *text, *value;
+    char          *print, *text;
+    bool           hashed;
     size_t         i;
-    uint8_t        hash[SHA256_DIGEST_LENGTH];
-    const char    *token;
+    const char    *token, *type;
     const json_t  *list, *one;
 
     list = json_object_get(o, "challenges");
+    type = acme->alpn ? "tls-alpn-01" : "dns-01";
     one = NULL;
 
     for (i = 0; i < tn_min(json_array_size(list), TN_ACME_LIST_MAX); i++) {
         one = json_array_get(list, i);
 
-        if (strcmp(tn_acme_text(one, "type"), "dns-01") == 0) {
+        if (strcmp(tn_acme_text(one, "type"), type) == 0) {
             break;
         }
 
@@ -276,33 +277,24 @@ tn_acme_challenge(tn_acme_t *acme, const json_t *o)
            != strlen(token)
         || !tn_acme_url(one, "url", acme->challenge))
     {
-        tn_acme_fail(acme, TN_ACME_AWAY, 0, "the server offers no dns-01");
+        tn_acme_fail(acme, TN_ACME_AWAY, 0, "the server offers no %s", type);
         return;
     }
 
     text = NULL;
-    value = NULL;
     print = tn_jose_thumbprint(acme->account_key);
 
-    if (print != NULL && asprintf(&text, "%s.%s", token, print) != -1
-        && SHA256((uint8_t *) text, strlen(text), hash) != NULL)
-    {
-        value = tn_jose_base64(hash, sizeof(hash));
-    }
-
-    if (value != NULL) {
-        (void) snprintf(acme->value, sizeof(acme->value), "%s", value);
-    }
+    hashed = print != NULL && asprintf(&text, "%s.%s", token, print) != -1
+             && SHA256((uint8_t *) text, strlen(text), acme->hash) != NULL;
 
     free(print);
     free(text);
 
-    if (value == NULL) {
+    if (!hashed) {
         tn_acme_fail(acme, TN_ACME_AWAY, 0, "out of memory");
         return;
     }
 
-    free(value);
     tn_acme_go(acme, TN_ACME_PRESENT);
 }
 

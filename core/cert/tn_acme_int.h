@@ -61,6 +61,7 @@ struct tn_acme_s {
     char                  domain[TN_CHAIN_NAME_MAX + 1];
     char                  ari[TN_CHAIN_ARI_MAX];
     bool                  ordering;
+    bool                  alpn;
     bool                  replaces;
 
     tn_acme_state_e       state;
@@ -75,7 +76,7 @@ struct tn_acme_s {
     tn_timer_t            deadline;
 
     char                  nonce[TN_ACME_NONCE_MAX];
-    char                  value[64];    /* of the TXT record */
+    uint8_t               hash[TN_CHAIN_HASH];  /* that proves the name */
 
     char                  directory[TN_ACME_URL_MAX];
     char                  new_nonce[TN_ACME_URL_MAX];

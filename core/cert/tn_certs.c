@@ -11,6 +11,9 @@
  *   look     there is one: ask the server when to renew it (ARI, RFC 9773),
  *            again as often as it says
  *
+ * Names that control lists are proved by a DNS record, those of the owner's
+ * own by tls-alpn-01: for that a challenge is among what workers get.
+ *
  * There is one errand at a time, so never two orders of a name, and the
  * queue lets TN_CERTS_RUNNING nodes order at a time.  The time to renew is a
  * random instant in the window that the server suggests, or without one two
@@ -25,13 +28,8 @@
  * that staging and production do not mix.
  */
 
-#include "cert/tn_certs.h"
+#include "cert/tn_certs_int.h"
 
-#include "cert/tn_jose.h"
-#include "crypto/tn_blake2s.h"
-
-#include <jansson.h>
-#include <openssl/pem.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,55 +44,8 @@
 
 #define TN_CERTS_FRESH_S     3600       /* or a sixth of the lifetime */
 
-#define TN_CERTS_SELF_S      (397 * 86400)
-#define TN_CERTS_SELF_LEFT_S (30 * 86400)
-#define TN_CERTS_SELF_FILE   "cert.self-signed.pem"
-
-
-typedef struct {
-    tn_chain_named_t  named;
-    bool              have;
-    bool              listed;           /* by control, at present */
-
-    int64_t           renew_at;         /* Unix seconds */
-    int64_t           start;            /* of the window; 0: none */
-    int64_t           end;
-    tn_ms_t           look_at;
-    tn_ms_t           try_at;
-    unsigned          failures;
-} tn_certs_name_t;
-
-
-struct tn_certs_s {
-    const tn_certs_ops_t  *ops;
-    void                  *data;
-    tn_timers_t           *timers;
-    tn_certs_queue_t      *queue;
-    tn_link_t              waiting;     /* in the queue */
-    tn_log_t              *log;
-    char                   directory[TN_ACME_URL_MAX];
-    char                   server[17];
-
-    EVP_PKEY              *account_key;
-    char                   account[TN_ACME_URL_MAX];
-
-    tn_certs_name_t        name[TN_CERTS_MAX];
-    size_t                 n;
-    char                   own[TN_CHAIN_NAME_MAX + 1];
-    tn_chain_named_t       self;
-    bool                   have_self;
-
-    bool                   wanted;
-    bool                   fallback;
-    bool                   online;
-    bool                   known;       /* control has said which names */
-    bool                   told;        /* that there are none */
-
-    tn_acme_t             *acme;        /* the errand under way */
-    tn_certs_name_t       *target;      /* what it is for */
-    bool                   ordering;
-    tn_timer_t             timer;
-};
+#define TN_CERTS_SHOW_MS     1000       /* for all workers to have it */
+#define TN_CERTS_SHOW_S      3600       /* that a challenge is valid */
 
 
 static void tn_certs_tick(tn_certs_t *certs);
@@ -103,18 +54,10 @@ static bool tn_certs_order_due(tn_certs_t *certs, tn_certs_name_t *name);
 static void tn_certs_order(tn_certs_t *certs, tn_certs_name_t *name);
 static void tn_certs_look(tn_certs_t *certs, tn_certs_name_t *name);
 static void tn_certs_end(tn_certs_t *certs);
-static void tn_certs_plan(tn_certs_t *certs, tn_certs_name_t *name);
-static bool tn_certs_account(tn_certs_t *certs);
-static bool tn_certs_account_save(tn_certs_t *certs);
-static void tn_certs_load(tn_certs_t *certs, tn_certs_name_t *name);
-static bool tn_certs_save(tn_certs_t *certs, const char *file,
-    const tn_chain_t *chain);
-static void tn_certs_self(tn_certs_t *certs);
-static void tn_certs_file(const tn_certs_t *certs, const char *name,
-    char file[TN_CERTS_FILE]);
-static const char *tn_certs_day(int64_t seconds, char text[32]);
-static void tn_certs_hash(const char *text, char hash[17]);
-static int tn_certs_no_password(char *buf, int size, int rw, void *data);
+static void tn_certs_unshow(tn_certs_t *certs);
+static void tn_certs_shown(void *data, tn_ms_t now);
+static tn_certs_name_t *tn_certs_add(tn_certs_t *certs, const char *name,
+    size_t len);
 
 static int64_t tn_certs_acme_wall(void *data);
 static tn_ms_t tn_certs_acme_now(void *data);
@@ -122,6 +65,8 @@ static void tn_certs_acme_request(void *data,
     const tn_acme_request_t *request);
 static void tn_certs_acme_present(void *data, const char *name,
     const char *value);
+static void tn_certs_acme_show(void *data, const char *name,
+    const uint8_t hash[TN_CHAIN_HASH]);
 static void tn_certs_acme_account(void *data, const char *url);
 static void tn_certs_acme_done(void *data, tn_chain_t *chain);
 static void tn_certs_acme_window(void *data, int64_t start, int64_t end,
@@ -135,6 +80,7 @@ static const tn_acme_ops_t  tn_certs_acme_ops = {
     .now = tn_certs_acme_now,
     .request = tn_certs_acme_request,
     .present = tn_certs_acme_present,
+    .show = tn_certs_acme_show,
     .account = tn_certs_acme_account,
     .done = tn_certs_acme_done,
     .window = tn_certs_acme_window,
@@ -161,6 +107,7 @@ tn_certs_create(const char *directory, const tn_certs_ops_t *ops,
 
     tn_list_init(&certs->waiting);
     tn_timer_init(&certs->timer, tn_certs_due, certs);
+    tn_timer_init(&certs->shown, tn_certs_shown, certs);
 
     (void) snprintf(certs->directory, sizeof(certs->directory), "%s",
                     directory != NULL ? directory : TN_CERTS_DIRECTORY);
@@ -219,7 +166,7 @@ void
 tn_certs_names(tn_certs_t *certs, char *const *domains, size_t n,
     const char *own)
 {
-    size_t            i, k, len;
+    size_t            i, len;
     tn_certs_name_t  *name;
 
     certs->known = true;
@@ -229,52 +176,85 @@ tn_certs_names(tn_certs_t *certs, char *const *domains, size_t n,
     memcpy(certs->own, own, len);
     certs->own[len] = '\0';
 
-    for (k = 0; k < certs->n; k++) {
-        certs->name[k].listed = false;
+    for (i = 0; i < certs->n; i++) {
+        certs->name[i].listed = certs->name[i].alpn;
     }
 
     for (i = 0; i < n; i++) {
-        len = strlen(domains[i]);
+        name = tn_certs_add(certs, domains[i], strlen(domains[i]));
 
-        /* what is no name of a host cannot be one of a certificate */
-
-        if (len == 0 || len > TN_CHAIN_NAME_MAX || domains[i][0] == '.'
-            || strspn(domains[i], "abcdefghijklmnopqrstuvwxyz"
-                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
-               != len)
-        {
-            continue;
+        if (name != NULL) {
+            name->listed = true;
         }
-
-        for (k = 0; k < certs->n; k++) {
-            if (strcasecmp(certs->name[k].named.name, domains[i]) == 0) {
-                break;
-            }
-        }
-
-        if (k == TN_CERTS_MAX) {
-            tn_log(certs->log, TN_LOG_WARN, "certificates: control names more "
-                   "than %d domains, \"%s\" is left out",
-                   (int) (TN_CERTS_MAX), domains[i]);
-            break;
-        }
-
-        name = &certs->name[k];
-
-        if (k == certs->n) {
-            memset(name, 0, sizeof(tn_certs_name_t));
-            memcpy(name->named.name, domains[i], len + 1);
-            certs->n++;
-
-            if (certs->wanted) {
-                tn_certs_load(certs, name);
-            }
-        }
-
-        name->listed = true;
     }
 
     tn_certs_tick(certs);
+}
+
+
+void
+tn_certs_own(tn_certs_t *certs, const char *names)
+{
+    size_t            len;
+    tn_certs_name_t  *name;
+
+    for ( ; *names != '\0'; names += len + (names[len] == ',')) {
+        len = strcspn(names, ",");
+        name = tn_certs_add(certs, names, len);
+
+        if (name != NULL) {
+            name->alpn = true;
+            name->listed = true;
+        }
+    }
+}
+
+
+/* NULL: it has no place here */
+
+static tn_certs_name_t *
+tn_certs_add(tn_certs_t *certs, const char *text, size_t len)
+{
+    size_t            i;
+    tn_certs_name_t  *name;
+
+    /* what is no name of a host cannot be one of a certificate */
+
+    if (len == 0 || len > TN_CHAIN_NAME_MAX || text[0] == '.'
+        || strspn(text, "abcdefghijklmnopqrstuvwxyz"
+                        "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")
+           < len)
+    {
+        return NULL;
+    }
+
+    for (i = 0; i < certs->n; i++) {
+        name = &certs->name[i];
+
+        if (strncasecmp(name->named.name, text, len) == 0
+            && name->named.name[len] == '\0')
+        {
+            return name;
+        }
+    }
+
+    if (certs->n == TN_CERTS_MAX) {
+        tn_log(certs->log, TN_LOG_WARN, "certificates: there are more than "
+               "%d names, \"%.*s\" is left out", (int) TN_CERTS_MAX,
+               (int) len, text);
+        return NULL;
+    }
+
+    name = &certs->name[certs->n++];
+
+    memset(name, 0, sizeof(tn_certs_name_t));
+    memcpy(name->named.name, text, len);
+
+    if (certs->wanted) {
+        tn_certs_load(certs, name);
+    }
+
+    return name;
 }
 
 
@@ -330,6 +310,10 @@ tn_certs_pack(const tn_certs_t *certs, size_t *len)
 
     if (certs->have_self && certs->fallback) {
         set[n++] = &certs->self;
+    }
+
+    if (certs->have_challenge) {
+        set[n++] = &certs->challenge;
     }
 
     return tn_chain_pack(set, n, len);
@@ -472,6 +456,7 @@ tn_certs_order(tn_certs_t *certs, tn_certs_name_t *name)
     conf.account_key = certs->account_key;
     conf.account = certs->account;
     conf.domain = name->named.name;
+    conf.alpn = name->alpn;
 
     if (name->have && tn_chain_ari(&name->named.chain, ari) == TN_OK) {
         conf.ari = ari;
@@ -535,6 +520,8 @@ tn_certs_end(tn_certs_t *certs)
 
     certs->ops->cancel(certs->data);
 
+    tn_certs_unshow(certs);
+
     tn_acme_destroy(certs->acme);
     certs->acme = NULL;
     certs->target = NULL;
@@ -556,9 +543,33 @@ tn_certs_end(tn_certs_t *certs)
 }
 
 
-/* when to renew what has just come, until the server says better */
+/* nobody is to see the challenge any more */
 
 static void
+tn_certs_unshow(tn_certs_t *certs)
+{
+    tn_timer_cancel(certs->timers, &certs->shown);
+
+    if (certs->have_challenge) {
+        certs->have_challenge = false;
+        tn_chain_free(&certs->challenge.chain);
+        certs->ops->changed(certs->data);
+    }
+}
+
+
+static void
+tn_certs_shown(void *data, tn_ms_t now)
+{
+    tn_certs_t *certs = data;
+
+    (void) now;
+
+    tn_certs_presented(certs, certs->have_challenge ? NULL : "out of memory");
+}
+
+
+void
 tn_certs_plan(tn_certs_t *certs, tn_certs_name_t *name)
 {
     const tn_chain_t  *chain;
@@ -574,311 +585,7 @@ tn_certs_plan(tn_certs_t *certs, tn_certs_name_t *name)
 }
 
 
-/* --- files */
-
-/* the key of this server's account, read or made */
-
-static bool
-tn_certs_account(tn_certs_t *certs)
-{
-    BIO         *bio;
-    char         file[TN_CERTS_FILE];
-    size_t       len;
-    json_t      *o;
-    tn_rc_t      rc;
-    uint8_t     *bytes;
-    const char  *pem, *url;
-
-    if (certs->account_key != NULL) {
-        return true;
-    }
-
-    (void) snprintf(file, sizeof(file), "acme.%s.json", certs->server);
-
-    rc = certs->ops->load(certs->data, file, &bytes, &len);
-
-    if (rc == TN_NOTFOUND) {
-        certs->account_key = tn_jose_key_create();
-        return certs->account_key != NULL && tn_certs_account_save(certs);
-    }
-
-    if (rc != TN_OK) {
-        return false;
-    }
-
-    o = json_loadb((char *) bytes, len, 0, NULL);
-    certs->ops->unload(certs->data, bytes, len);
-
-    pem = json_string_value(json_object_get(o, "key"));
-    url = json_string_value(json_object_get(o, "account"));
-
-    if (pem != NULL) {
-        bio = BIO_new_mem_buf(pem, -1);
-
-        if (bio != NULL) {
-            certs->account_key = PEM_read_bio_PrivateKey(bio, NULL,
-                                                  tn_certs_no_password, NULL);
-            BIO_free(bio);
-        }
-    }
-
-    if (url != NULL && strlen(url) < sizeof(certs->account)) {
-        memcpy(certs->account, url, strlen(url) + 1);
-    }
-
-    json_decref(o);
-
-    if (certs->account_key == NULL
-        || EVP_PKEY_get_base_id(certs->account_key) != EVP_PKEY_EC
-        || EVP_PKEY_get_bits(certs->account_key) != 256)
-    {
-        tn_log(certs->log, TN_LOG_ERR, "certificates: \"%s\" in the state "
-               "directory is no ACME account; remove it to make another",
-               file);
-        EVP_PKEY_free(certs->account_key);
-        certs->account_key = NULL;
-        return false;
-    }
-
-    return true;
-}
-
-
-static int
-tn_certs_no_password(char *buf, int size, int rw, void *data)
-{
-    (void) buf;
-    (void) size;
-    (void) rw;
-    (void) data;
-
-    return -1;
-}
-
-
-/* what depends on the key is done only once it is on disk */
-
-static bool
-tn_certs_account_save(tn_certs_t *certs)
-{
-    BIO     *bio;
-    char     file[TN_CERTS_FILE], *pem, *text;
-    long     len;
-    bool     saved;
-    json_t  *o;
-
-    saved = false;
-    text = NULL;
-
-    (void) snprintf(file, sizeof(file), "acme.%s.json", certs->server);
-
-    bio = BIO_new(BIO_s_secmem());
-
-    if (bio != NULL
-        && PEM_write_bio_PKCS8PrivateKey(bio, certs->account_key, NULL, NULL,
-                                         0, NULL, NULL)
-           == 1)
-    {
-        len = BIO_get_mem_data(bio, &pem);
-        o = json_pack("{s:s, s:s, s:s%}", "directory", certs->directory,
-                      "account", certs->account, "key", pem, (size_t) len);
-        text = json_dumps(o, JSON_INDENT(2));
-        json_decref(o);
-    }
-
-    BIO_free(bio);
-
-    if (text != NULL) {
-        saved = certs->ops->save(certs->data, file, text, strlen(text))
-                == TN_OK;
-        tn_chain_text_free(text, strlen(text));
-    }
-
-    if (!saved && certs->account[0] == '\0') {
-        EVP_PKEY_free(certs->account_key);
-        certs->account_key = NULL;
-    }
-
-    return saved;
-}
-
-
-static void
-tn_certs_load(tn_certs_t *certs, tn_certs_name_t *name)
-{
-    char         file[TN_CERTS_FILE], day[32];
-    size_t       len;
-    int64_t      wall;
-    uint8_t     *bytes;
-    tn_chain_t   chain;
-    const char  *why;
-
-    tn_certs_file(certs, name->named.name, file);
-
-    if (certs->ops->load(certs->data, file, &bytes, &len) != TN_OK) {
-        return;
-    }
-
-    wall = certs->ops->wall(certs->data);
-    why = NULL;
-
-    if (tn_chain_parse(&chain, bytes, len, true) != TN_OK) {
-        why = "damaged";
-
-    } else if (!tn_chain_has_name(&chain, name->named.name)) {
-        why = "of another name";
-
-    } else if (chain.not_after <= wall) {
-        why = "expired";
-    }
-
-    certs->ops->unload(certs->data, bytes, len);
-
-    if (why != NULL) {
-        tn_log(certs->log, TN_LOG_WARN, "certificate of %s: \"%s\" in the "
-               "state directory is %s, another is ordered",
-               name->named.name, file, why);
-        tn_chain_free(&chain);
-        return;
-    }
-
-    name->named.chain = chain;
-    tn_certs_plan(certs, name);
-
-    tn_log(certs->log, TN_LOG_INFO, "certificate of %s: valid until %s",
-           name->named.name, tn_certs_day(chain.not_after, day));
-
-    certs->ops->changed(certs->data);
-}
-
-
-static bool
-tn_certs_save(tn_certs_t *certs, const char *file, const tn_chain_t *chain)
-{
-    char    *text;
-    bool     saved;
-    size_t   len;
-
-    text = tn_chain_text(chain, &len);
-    if (text == NULL) {
-        return false;
-    }
-
-    saved = certs->ops->save(certs->data, file, text, len) == TN_OK;
-    tn_chain_text_free(text, len);
-
-    return saved;
-}
-
-
-/* made when asked for, kept for those who have told their browser to trust */
-
-static void
-tn_certs_self(tn_certs_t *certs)
-{
-    size_t       i, len;
-    int64_t      wall;
-    uint8_t     *bytes;
-    tn_chain_t  *chain;
-    const char  *name;
-
-    if (!certs->fallback) {
-        return;
-    }
-
-    name = certs->own;
-
-    for (i = 0; i < certs->n; i++) {
-
-        if (certs->name[i].listed) {
-            if (certs->name[i].have) {
-                return;
-            }
-
-            name = certs->name[i].named.name;
-            break;
-        }
-    }
-
-    chain = &certs->self.chain;
-    wall = certs->ops->wall(certs->data);
-
-    if (!certs->have_self
-        && certs->ops->load(certs->data, TN_CERTS_SELF_FILE, &bytes, &len)
-           == TN_OK)
-    {
-        certs->have_self = tn_chain_parse(chain, bytes, len, true) == TN_OK;
-        certs->ops->unload(certs->data, bytes, len);
-
-    } else if (certs->have_self && tn_chain_has_name(chain, name)
-               && chain->not_after - wall > TN_CERTS_SELF_LEFT_S)
-    {
-        return;
-    }
-
-    if (certs->have_self && tn_chain_has_name(chain, name)
-        && chain->not_after - wall > TN_CERTS_SELF_LEFT_S)
-    {
-        goto done;
-    }
-
-    tn_chain_free(chain);
-
-    certs->have_self = *name != '\0'
-                       && tn_chain_self_signed(chain, name, wall,
-                                               TN_CERTS_SELF_S)
-                          == TN_OK;
-
-    if (!certs->have_self) {
-        return;
-    }
-
-    (void) tn_certs_save(certs, TN_CERTS_SELF_FILE, chain);
-
-done:
-
-    certs->self.flags = TN_CHAIN_SELF_SIGNED;
-    (void) snprintf(certs->self.name, sizeof(certs->self.name), "%s", name);
-    certs->ops->changed(certs->data);
-}
-
-
-static void
-tn_certs_file(const tn_certs_t *certs, const char *name,
-    char file[TN_CERTS_FILE])
-{
-    int     n;
-    char    hash[17];
-    size_t  i;
-
-    n = snprintf(file, TN_CERTS_FILE, "cert.%s.%s.pem", name, certs->server);
-
-    if (n >= TN_CERTS_FILE) {
-        tn_certs_hash(name, hash);
-        (void) snprintf(file, TN_CERTS_FILE, "cert.%s.%s.pem", hash,
-                        certs->server);
-    }
-
-    for (i = 0; file[i] != '\0'; i++) {
-        if (file[i] >= 'A' && file[i] <= 'Z') {
-            file[i] |= 0x20;
-        }
-    }
-}
-
-
-static void
-tn_certs_hash(const char *text, char hash[17])
-{
-    uint8_t  digest[TN_BLAKE2S_LEN];
-
-    memset(digest, 0, sizeof(digest));
-    (void) tn_blake2s(digest, text, strlen(text), NULL, 0);
-    sodium_bin2hex(hash, 17, digest, 8);
-}
-
-
-static const char *
+const char *
 tn_certs_day(int64_t seconds, char text[32])
 {
     time_t     t;
@@ -931,6 +638,32 @@ tn_certs_acme_present(void *data, const char *name, const char *value)
     tn_certs_t *certs = data;
 
     certs->ops->present(certs->data, name, value);
+}
+
+
+static void
+tn_certs_acme_show(void *data, const char *name,
+    const uint8_t hash[TN_CHAIN_HASH])
+{
+    tn_certs_t *certs = data;
+
+    tn_certs_unshow(certs);
+
+    certs->have_challenge =
+        tn_chain_challenge(&certs->challenge.chain, name,
+                           certs->ops->wall(certs->data), TN_CERTS_SHOW_S,
+                           hash)
+        == TN_OK;
+
+    if (certs->have_challenge) {
+        certs->challenge.flags = TN_CHAIN_CHALLENGE;
+        (void) snprintf(certs->challenge.name, sizeof(certs->challenge.name),
+                        "%s", name);
+        certs->ops->changed(certs->data);
+    }
+
+    (void) tn_timer_set(certs->timers, &certs->shown,
+                        certs->ops->now(certs->data) + TN_CERTS_SHOW_MS);
 }
 
 

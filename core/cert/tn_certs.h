@@ -19,7 +19,7 @@
 #define TN_CERTS_STAGING                                                      \
     "https://acme-staging-v02.api.letsencrypt.org/directory"
 
-#define TN_CERTS_MAX      TN_CHAIN_SET_MAX - 1  /* names of a node */
+#define TN_CERTS_MAX      (TN_CHAIN_SET_MAX - 2)    /* names of a node */
 #define TN_CERTS_RUNNING  2             /* orders at a time, of all nodes */
 #define TN_CERTS_FILE     64            /* of a file's name, with its zero */
 
@@ -72,6 +72,13 @@ typedef struct {
 tn_certs_t *tn_certs_create(const char *directory, const tn_certs_ops_t *ops,
     void *data, tn_timers_t *timers, tn_certs_queue_t *queue, tn_log_t *log);
 void tn_certs_destroy(tn_certs_t *certs);
+
+/*
+ * Names besides those of control, separated by commas: clients reach the
+ * workers by them, so tls-alpn-01 proves them.  Each time they are wanted;
+ * tn_certs_want() follows.
+ */
+void tn_certs_own(tn_certs_t *certs, const char *names);
 
 /*
  * Somebody uses certificates: nothing is read or ordered before.  `fallback`:

@@ -24,6 +24,9 @@ static bool tn_chain_finish(tn_chain_t *chain);
 static bool tn_chain_time(const ASN1_TIME *when, int64_t *seconds);
 static bool tn_chain_text_write(BIO *bio, const tn_chain_t *chain);
 static STACK_OF(X509_EXTENSION) *tn_chain_names(const char *name);
+static tn_rc_t tn_chain_make(tn_chain_t *chain, const char *name,
+    int64_t wall, int64_t seconds, const uint8_t *hash);
+static bool tn_chain_add_hash(X509 *cert, const uint8_t *hash);
 static int tn_chain_no_password(char *buf, int size, int rw, void *data);
 
 
@@ -352,6 +355,22 @@ tn_rc_t
 tn_chain_self_signed(tn_chain_t *chain, const char *name, int64_t wall,
     int64_t seconds)
 {
+    return tn_chain_make(chain, name, wall, seconds, NULL);
+}
+
+
+tn_rc_t
+tn_chain_challenge(tn_chain_t *chain, const char *name, int64_t wall,
+    int64_t seconds, const uint8_t hash[TN_CHAIN_HASH])
+{
+    return tn_chain_make(chain, name, wall, seconds, hash);
+}
+
+
+static tn_rc_t
+tn_chain_make(tn_chain_t *chain, const char *name, int64_t wall,
+    int64_t seconds, const uint8_t *hash)
+{
     X509                      *cert;
     bool                       good;
     uint64_t                   serial;
@@ -388,6 +407,7 @@ tn_chain_self_signed(tn_chain_t *chain, const char *name, int64_t wall,
            && X509_set_issuer_name(cert, subject) == 1
            && X509_set_pubkey(cert, key) == 1
            && X509_add_ext(cert, sk_X509_EXTENSION_value(exts, 0), -1) == 1
+           && (hash == NULL || tn_chain_add_hash(cert, hash))
            && X509_sign(cert, key, EVP_sha256()) > 0;
 
     sk_X509_EXTENSION_pop_free(exts, X509_EXTENSION_free);
@@ -412,6 +432,41 @@ tn_chain_self_signed(tn_chain_t *chain, const char *name, int64_t wall,
     ERR_clear_error();
 
     return TN_NOMEM;
+}
+
+
+/* RFC 8737, 3.: id-pe-acmeIdentifier, critical, an OCTET STRING */
+
+static bool
+tn_chain_add_hash(X509 *cert, const uint8_t *hash)
+{
+    bool                added;
+    uint8_t             der[2 + TN_CHAIN_HASH];
+    ASN1_OBJECT        *id;
+    X509_EXTENSION     *ext;
+    ASN1_OCTET_STRING  *value;
+
+    der[0] = V_ASN1_OCTET_STRING;
+    der[1] = TN_CHAIN_HASH;
+    memcpy(der + 2, hash, TN_CHAIN_HASH);
+
+    ext = NULL;
+    id = OBJ_txt2obj("1.3.6.1.5.5.7.1.31", 1);
+    value = ASN1_OCTET_STRING_new();
+
+    if (id != NULL && value != NULL
+        && ASN1_OCTET_STRING_set(value, der, sizeof(der)) == 1)
+    {
+        ext = X509_EXTENSION_create_by_OBJ(NULL, id, 1, value);
+    }
+
+    added = ext != NULL && X509_add_ext(cert, ext, -1) == 1;
+
+    X509_EXTENSION_free(ext);
+    ASN1_OCTET_STRING_free(value);
+    ASN1_OBJECT_free(id);
+
+    return added;
 }
 
 

@@ -20,6 +20,7 @@
 #define TN_CHAIN_NAME_MAX   253         /* of a DNS name (RFC 1035) */
 #define TN_CHAIN_ARI_MAX    128         /* text that names a certificate */
 #define TN_CHAIN_SET_MAX    32          /* chains packed together */
+#define TN_CHAIN_HASH       32          /* of a challenge */
 
 typedef struct {
     X509       *cert[TN_CHAIN_MAX];     /* the leaf first */
@@ -68,9 +69,18 @@ uint8_t *tn_chain_request(EVP_PKEY *key, const char *name, size_t *len);
 tn_rc_t tn_chain_self_signed(tn_chain_t *chain, const char *name,
     int64_t wall, int64_t seconds);
 
+/*
+ * The same, as the answer to a tls-alpn-01 challenge whose key authorization
+ * has this SHA-256 (RFC 8737, 3.).
+ */
+tn_rc_t tn_chain_challenge(tn_chain_t *chain, const char *name,
+    int64_t wall, int64_t seconds, const uint8_t hash[TN_CHAIN_HASH]);
+
 
 /* of the worker's set: nobody vouches for it */
 #define TN_CHAIN_SELF_SIGNED  0x01
+/* for nobody but an ACME server that asks for "acme-tls/1" */
+#define TN_CHAIN_CHALLENGE    0x02
 
 typedef struct {
     char        name[TN_CHAIN_NAME_MAX + 1];

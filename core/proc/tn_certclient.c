@@ -12,7 +12,8 @@
 
 
 int
-tn_certclient_open(const char *dir, const char *node, uint32_t flags)
+tn_certclient_open(const char *dir, const char *node, uint32_t flags,
+    const char *domains)
 {
     int            fd;
     tn_ipc_cert_t  msg;
@@ -25,6 +26,7 @@ tn_certclient_open(const char *dir, const char *node, uint32_t flags)
 
     tn_ipc_init(&msg, TN_IPC_CERT);
     (void) snprintf(msg.node, sizeof(msg.node), "%s", node);
+    (void) snprintf(msg.domains, sizeof(msg.domains), "%s", domains);
     msg.flags = flags;
 
     if (tn_ipc_send(fd, &msg, NULL, 0) != TN_OK) {

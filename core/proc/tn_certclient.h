@@ -14,10 +14,13 @@
 
 /*
  * Asks the core behind dir/dial.sock for the certificates of a node; flags
- * are TN_IPC_CERT_.  A descriptor to wait on for reading for as long as the
- * worker lives, non-blocking and close-on-exec, or -1: to be tried again.
+ * are TN_IPC_CERT_, domains names besides those that control lists, separated
+ * by commas, TN_IPC_TAGS bytes at most with the zero.  A descriptor to wait
+ * on for reading for as long as the worker lives, non-blocking and
+ * close-on-exec, or -1: to be tried again.
  */
-int tn_certclient_open(const char *dir, const char *node, uint32_t flags);
+int tn_certclient_open(const char *dir, const char *node, uint32_t flags,
+    const char *domains);
 
 /*
  * When it is readable.  TN_OK: the whole set as it is now, TN_CHAIN_SET_MAX

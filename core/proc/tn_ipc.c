@@ -342,7 +342,8 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
         return true;
 
     case TN_IPC_CERT:
-        return tn_ipc_terminated(msg->cert.node);
+        return tn_ipc_terminated(msg->cert.node)
+               && tn_ipc_terminated(msg->cert.domains);
 
     case TN_IPC_TOOL:
         return tn_ipc_terminated(msg->tool.node)
@@ -417,6 +418,7 @@ tn_ipc_node_sound(const tn_ipc_node_t *node)
            && tn_ipc_terminated(node->proxy)
            && tn_ipc_terminated(node->acme)
            && tn_ipc_terminated(node->exit_node)
+           && tn_ipc_terminated(node->domains)
            && node->nstatic <= TN_IPC_STATIC
            && node->nroutes <= TN_IPC_ROUTES;
 }

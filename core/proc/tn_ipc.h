@@ -191,6 +191,7 @@ typedef struct {
     char           exit_node[TN_IPC_HOST];  /* name or address, or empty */
     uint32_t       nroutes;
     tn_prefix_t    routes[TN_IPC_ROUTES];   /* to advertise */
+    char           domains[TN_IPC_TAGS];    /* "a.example,b.example" */
 } tn_ipc_node_t;
 
 
@@ -447,6 +448,8 @@ typedef struct {
     char           node[TN_IPC_NAME];
     uint32_t       flags;
     uint32_t       unused;
+    char           domains[TN_IPC_TAGS];    /* of the node's, to be proved by
+                                               tls-alpn-01 */
 } tn_ipc_cert_t;
 
 

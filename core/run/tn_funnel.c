@@ -78,7 +78,8 @@ static tn_funnel_why_e funnel_why(const tn_netmap_node_t *self,
     uint16_t port);
 static bool funnel_in_ports(const char *text, uint16_t port);
 static funnel_port_t *funnel_port(tn_funnel_t *funnel, uint16_t port);
-static bool funnel_is_ours(const tn_netmap_t *netmap, const char *name);
+static bool funnel_is_ours(const tn_funnel_t *funnel,
+    const tn_netmap_t *netmap, const char *name);
 static const char *funnel_serves(void *data, const tn_ingress_t *ingress);
 static void funnel_take(void *data, const tn_ingress_t *ingress, int fd);
 static tn_rc_t funnel_pass(tn_funnel_t *funnel, uint16_t port,
@@ -309,9 +310,11 @@ funnel_port(tn_funnel_t *funnel, uint16_t port)
 
 
 static bool
-funnel_is_ours(const tn_netmap_t *netmap, const char *name)
+funnel_is_ours(const tn_funnel_t *funnel, const tn_netmap_t *netmap,
+    const char *name)
 {
-    size_t  i, len;
+    size_t       i, len, n;
+    const char  *own;
 
     len = strlen(name);
     len -= len != 0 && name[len - 1] == '.';
@@ -327,6 +330,16 @@ funnel_is_ours(const tn_netmap_t *netmap, const char *name)
         if (strncasecmp(netmap->dns.cert_domains[i], name, len) == 0
             && netmap->dns.cert_domains[i][len] == '\0')
         {
+            return true;
+        }
+    }
+
+    own = tn_node_domains(funnel->node);
+
+    for ( ; *own != '\0'; own += n + (own[n] == ',')) {
+        n = strcspn(own, ",");
+
+        if (n == len && strncasecmp(own, name, len) == 0) {
             return true;
         }
     }
@@ -354,7 +367,9 @@ funnel_serves(void *data, const tn_ingress_t *ingress)
         return "Funnel is not allowed to this port";
     }
 
-    if (netmap->self == NULL || !funnel_is_ours(netmap, ingress->name)) {
+    if (netmap->self == NULL
+        || !funnel_is_ours(funnel, netmap, ingress->name))
+    {
         return "it is not a name of this node";
     }
 

@@ -289,6 +289,13 @@ tn_node_control(tn_node_t *node)
 }
 
 
+const char *
+tn_node_domains(const tn_node_t *node)
+{
+    return node->conf.domains;
+}
+
+
 tn_nodecert_t *
 tn_node_certs(tn_node_t *node)
 {

@@ -122,6 +122,9 @@ tn_problems_t *tn_node_problems(tn_node_t *node);
 /* NULL while the state directory cannot be used */
 tn_control_t *tn_node_control(tn_node_t *node);
 
+/* the owner's own, separated by commas */
+const char *tn_node_domains(const tn_node_t *node);
+
 /* NULL while the state directory cannot be used */
 tn_nodecert_t *tn_node_certs(tn_node_t *node);
 

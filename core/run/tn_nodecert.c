@@ -213,6 +213,7 @@ tn_nodecert_take(tn_nodecert_t *nc, int fd, const tn_ipc_cert_t *msg)
 
     tn_loop_defer(nc->conf.loop, &nc->tell);
 
+    tn_certs_own(nc->certs, msg->domains);
     tn_certs_want(nc->certs, (msg->flags & TN_IPC_CERT_FALLBACK) != 0);
 }
 

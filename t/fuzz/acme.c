@@ -64,6 +64,20 @@ errand_present(void *data, const char *name, const char *value)
 }
 
 static void
+errand_show(void *data, const char *name, const uint8_t hash[TN_CHAIN_HASH])
+{
+    errand_t *e = data;
+
+    (void) hash;
+
+    if (strcmp(name, "web.test") != 0) {
+        abort();
+    }
+
+    e->presenting = true;
+}
+
+static void
 errand_account(void *data, const char *url)
 {
     (void) data;
@@ -107,15 +121,16 @@ errand_failed(void *data, tn_acme_why_e why, const char *text,
 }
 
 static const tn_acme_ops_t  ops = {
-    errand_wall, errand_now, errand_request, errand_present, errand_account,
-    errand_done, errand_window, errand_failed
+    errand_wall, errand_now, errand_request, errand_present, errand_show,
+    errand_account, errand_done, errand_window, errand_failed
 };
 
 
 /* one byte says how to go on, two how long the answer's text is */
 
 static void
-run(const uint8_t *data, size_t size, EVP_PKEY *key, bool order)
+run(const uint8_t *data, size_t size, EVP_PKEY *key, bool order,
+    bool alpn)
 {
     char              *body;
     size_t             len;
@@ -131,6 +146,7 @@ run(const uint8_t *data, size_t size, EVP_PKEY *key, bool order)
     conf.directory = "https://ca.test/dir";
     conf.account_key = key;
     conf.domain = order ? "web.test" : NULL;
+    conf.alpn = alpn;
     conf.ari = "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE";
 
     tn_timers_init(&timers);
@@ -202,7 +218,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     case 0:
     case 1:
-        run(data + 1, size - 1, key, data[0] % 4 == 0);
+        run(data + 1, size - 1, key, data[0] % 4 == 0, data[0] & 4);
         break;
 
     case 2:

@@ -129,7 +129,7 @@ is_sound(const tn_ipc_msg_t *msg)
                && msg->take.count <= TN_IPC_FDS;
 
     case TN_IPC_CERT:
-        return ends(msg->cert.node);
+        return ends(msg->cert.node) && ends(msg->cert.domains);
 
     case TN_IPC_CERT_SET:
     case TN_IPC_FUNNEL:

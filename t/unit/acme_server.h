@@ -57,6 +57,7 @@ typedef struct {
     int          nonce;
     EVP_PKEY    *csr_key;
     bool         valid;                 /* the authorization */
+    bool         by_alpn;               /* how it was proved */
     char        *chain;
 
     /* the answer */
@@ -311,11 +312,16 @@ acme_signed(acme_server_t *s, EVP_PKEY *account, const char *url,
                      "{\"status\":\"%s\",\"challenges\":["
                      "{\"type\":\"http-01\",\"token\":\"no\",\"url\":\"" ACME
                      "/no\"},{\"type\":\"dns-01\",\"token\":\"tok-en_1\","
-                     "\"url\":\"" ACME "/chall/1\"}]}",
+                     "\"url\":\"" ACME "/chall/1\"},"
+                     "{\"type\":\"tls-alpn-01\",\"token\":\"tok-en_2\","
+                     "\"url\":\"" ACME "/chall/2\"}]}",
                      s->valid ? "valid" : "pending");
         }
 
-    } else if (strcmp(url, ACME "/chall/1") == 0) {
+    } else if (strcmp(url, ACME "/chall/1") == 0
+               || strcmp(url, ACME "/chall/2") == 0)
+    {
+        s->by_alpn = url[strlen(url) - 1] == '2';
         s->valid = true;
         snprintf(s->body, sizeof(s->body), "{\"status\":\"processing\"}");
 

@@ -9,6 +9,8 @@
 #include "acme_server.h"
 #include "tap.h"
 
+#include <openssl/sha.h>
+
 
 #define WALL  1800000000
 
@@ -765,6 +767,95 @@ test_orders(EVP_PKEY *ca)
 }
 
 
+/* a name of one's own: the answer is among what workers get, for a while */
+
+static void
+test_own(EVP_PKEY *ca)
+{
+    int                 at;
+    bool                there;
+    char               *print, text[256];
+    node_t             *node;
+    size_t              len, n, k;
+    uint8_t             hash[SHA256_DIGEST_LENGTH], *bytes;
+    const uint8_t      *der;
+    tn_timers_t         timers;
+    ASN1_OBJECT        *id;
+    X509_EXTENSION     *ext;
+    acme_server_t       server = { .ca = ca, .life = 86400 * 90 };
+    tn_chain_named_t    named, set[TN_CHAIN_SET_MAX];
+    tn_certs_queue_t    queue;
+
+    static char  name[] = "web.lab.test";
+    char        *names[] = { name };
+
+    tn_timers_init(&timers);
+    tn_certs_queue_init(&queue);
+    node = node_create(&server, &timers, &queue);
+
+    tn_certs_own(node->certs, "www.example.com,,a b,WWW.example.com");
+    tn_certs_own(node->certs, "www.example.com");
+    tn_certs_want(node->certs, false);
+    ok(!node->asked, "before control has spoken nothing is ordered");
+    tn_certs_names(node->certs, names, 0, "web.lab.test");
+    tn_certs_online(node->certs, true);
+
+    run(&node, 1, now);
+    there = packed(node, 0, &named);
+    ok(there && named.flags == TN_CHAIN_CHALLENGE
+       && strcmp(named.name, "www.example.com") == 0, "a challenge is shown");
+    ok(!server.valid, "before the server is told");
+
+    bytes = tn_certs_pack(node->certs, &len);
+    (void) tn_chain_unpack(bytes, len, set, &n);
+    free(bytes);
+
+    print = tn_jose_thumbprint(node->account);
+    snprintf(text, sizeof(text), "tok-en_2.%s", print);
+    free(print);
+    SHA256((uint8_t *) text, strlen(text), hash);
+
+    id = OBJ_txt2obj("1.3.6.1.5.5.7.1.31", 1);
+    at = n == 1 ? X509_get_ext_by_OBJ(set[0].chain.cert[0], id, -1) : -1;
+    ASN1_OBJECT_free(id);
+
+    if (ok(at != -1, "with RFC 8737's extension")) {
+        ext = X509_get_ext(set[0].chain.cert[0], at);
+        der = ASN1_STRING_get0_data(X509_EXTENSION_get_data(ext));
+        is_int(X509_EXTENSION_get_critical(ext), 1, "which is critical");
+        ok(ASN1_STRING_length(X509_EXTENSION_get_data(ext)) == 34
+           && der[0] == 4 && der[1] == 32
+           && memcmp(der + 2, hash, 32) == 0, "and has the hash");
+        ok(tn_chain_has_name(&set[0].chain, "www.example.com"), "of the name");
+    }
+
+    for (k = 0; k < n; k++) {
+        tn_chain_free(&set[k].chain);
+    }
+
+    run(&node, 1, now + 60000);
+    ok(server.by_alpn, "by tls-alpn-01");
+    ok(packed(node, 0, &named) && named.flags == 0
+       && !packed(node, 1, &named), "issued, and the challenge is gone");
+    is_int(server.orders, 1, "one order");
+    ok(node->txt_name[0] == '\0', "and no record");
+
+    tn_certs_names(node->certs, names, 1, "web.lab.test");
+    run(&node, 1, now + 60000);
+    is_str(node->txt_name, "_acme-challenge.web.lab.test",
+           "control's name by dns-01");
+    ok(packed(node, 0, &named) && packed(node, 1, &named), "both are there");
+
+    tn_certs_names(node->certs, names, 0, "web.lab.test");
+    ok(packed(node, 0, &named) && !packed(node, 1, &named)
+       && strcmp(named.name, "www.example.com") == 0, "one's own stays");
+
+    node_destroy(node);
+    tn_timers_done(&timers);
+    free(server.chain);
+}
+
+
 int
 main(void)
 {
@@ -776,6 +867,7 @@ main(void)
     test_values();
     test_chain(ca);
     test_orders(ca);
+    test_own(ca);
 
     EVP_PKEY_free(ca);
 

@@ -35,7 +35,8 @@ sub new {
     $self->{dns} = $host->start('challtestsrv',
         [$lab->bin('pebble-challtestsrv'), '-dnsserver', $host->ip4 . ':8053',
          '-management', ':8055', '-http01', '', '-https01', '',
-         '-tlsalpn01', '', '-doh', '']);
+         '-tlsalpn01', '', '-doh', '', '-defaultIPv4', '',
+         '-defaultIPv6', '']);
     $self->{dns}->wait_until(10, 'the port', sub { $host->accepts(8055) });
 
     @{$self}{qw(cert key)} = $lab->ca->issue($self->{dir}, $host->ip4);
@@ -46,7 +47,7 @@ sub new {
         certificate             => $self->{cert},
         privateKey              => $self->{key},
         httpPort                => 5002,
-        tlsPort                 => 5001,
+        tlsPort                 => tls_port(),
         retryAfter              => { authz => 1, order => 1 },
         profiles                => { default => {
             description    => 'of the lab',
@@ -112,6 +113,22 @@ sub manage {
         cacert => $self->{lab}->ca->cert,
         defined $body ? (body => $JSON->encode($body)) : ());
 }
+
+
+# What its DNS answers for this name.
+
+sub set_address {
+    my ($self, $name, $address) = @_;
+    my $r = $self->{host}->get('http://127.0.0.1:8055/add-a',
+        body => $JSON->encode({ host => "$name.", addresses => [$address] }));
+
+    croak "add-a: $r->{status} $r->{error}" unless $r->{status} == 200;
+}
+
+
+# Where it connects to for tls-alpn-01.
+
+sub tls_port { return 5001 }
 
 
 # Has this certificate (PEM) renewed between these times (Unix seconds).
