@@ -80,6 +80,7 @@ typedef struct {
     unsigned                        funnel:1;   /* of the Internet */
     unsigned                        lwip:1;     /* its socket is AF_UNIX */
     unsigned                        capture:1;  /* for advertised routes */
+    ngx_str_t                       service;    /* "svc:name", or empty */
     ngx_tailnet_set_pt              set[2];     /* who uses TCP, UDP */
 } ngx_tailnet_listen_t;
 
@@ -98,6 +99,7 @@ typedef struct {
 
 typedef struct ngx_tailnet_members_s  ngx_tailnet_members_t;
 typedef struct ngx_tailnet_stock_s    ngx_tailnet_stock_t;
+typedef struct ngx_tailnet_serving_s  ngx_tailnet_serving_t;
 
 
 /* where "server ... tailnet" leads */
@@ -150,6 +152,7 @@ typedef struct ngx_tailnet_conf_s {
 
     ngx_array_t                     groups;     /* ngx_tailnet_group_t */
     ngx_array_t                     stocks;     /* ngx_tailnet_stock_t * */
+    ngx_array_t                     servings;   /* ngx_tailnet_serving_t * */
     ngx_uint_t                      nwatched;   /* names of one peer */
 
     ngx_array_t                     opened;     /* ngx_tailnet_opened_t */
@@ -296,6 +299,31 @@ void ngx_tailnet_listen_close(ngx_connection_t *c);
 
 /* what an old binary passed on without meaning to is not ours to close */
 void ngx_tailnet_listen_forget(ngx_cycle_t *old_cycle);
+
+
+/* dst becomes what src was, which is of no use then */
+void ngx_tailnet_listen_move(ngx_listening_t *dst, ngx_listening_t *src);
+
+
+/* ngx_tailnet_service.c */
+
+/*
+ * The parameter "service=svc:name" of a "listen".  NGX_OK; NGX_DECLINED: there
+ * is none; NGX_ERROR: it was logged.
+ */
+ngx_int_t ngx_tailnet_service_parameter(ngx_conf_t *cf, ngx_str_t **param,
+    ngx_str_t *name);
+
+/* takes a listener over that is to leave the cycle's list */
+ngx_int_t ngx_tailnet_service_take(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_listen_t *tl, ngx_listening_t *ls);
+
+/* whose service a listener is of, or NULL */
+ngx_tailnet_node_t *ngx_tailnet_service_of(ngx_listening_t *ls);
+
+/* in a worker: serves */
+void ngx_tailnet_service_start(ngx_tailnet_conf_t *tcf);
+void ngx_tailnet_service_stop(ngx_tailnet_conf_t *tcf);
 
 
 /* ngx_tailnet_funnel.c */

@@ -741,6 +741,7 @@ ngx_tailnet_cert_node(ngx_tailnet_cert_conf_t *ccf, ngx_connection_t *c)
 {
     ngx_uint_t             i;
     ngx_listening_t       *ls;
+    ngx_tailnet_node_t    *node;
     ngx_tailnet_opened_t  *opened;
 
     ls = ccf->conf->cycle->listening.elts;
@@ -752,7 +753,9 @@ ngx_tailnet_cert_node(ngx_tailnet_cert_conf_t *ccf, ngx_connection_t *c)
         }
     }
 
-    return ccf->node;
+    node = ngx_tailnet_service_of(c->listening);
+
+    return node ? node : ccf->node;
 }
 
 

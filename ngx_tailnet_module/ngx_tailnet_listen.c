@@ -36,6 +36,8 @@ typedef struct {
     ngx_uint_t   udp;           /* unsigned udp:1 */
     ngx_uint_t   any;           /* unsigned any:1; all ports, 0 */
     ngx_str_t   *capture;       /* the parameter, or NULL */
+    ngx_str_t   *extra;         /* the parameter "service", or NULL */
+    ngx_str_t    service;
 } ngx_tailnet_listen_opt_t;
 
 
@@ -48,11 +50,14 @@ static ngx_int_t ngx_tailnet_listen_address(ngx_conf_t *cf,
     ngx_tailnet_listen_opt_t *opt);
 static ngx_int_t ngx_tailnet_listen_capture(ngx_conf_t *cf,
     ngx_tailnet_node_t *node, ngx_tailnet_listen_opt_t *opt);
+static ngx_int_t ngx_tailnet_listen_service(ngx_conf_t *cf,
+    ngx_tailnet_node_t *node, ngx_tailnet_listen_opt_t *opt,
+    ngx_uint_t funnel);
 static ngx_int_t ngx_tailnet_listen_ports(ngx_str_t *s,
     ngx_tailnet_listen_opt_t *opt);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_add(ngx_conf_t *cf,
     ngx_tailnet_node_t *node, in_port_t port, ngx_uint_t family,
-    ngx_uint_t capture);
+    ngx_tailnet_listen_opt_t *opt);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_find(ngx_tailnet_conf_t *tcf,
     ngx_str_t *path);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_of(ngx_tailnet_conf_t *tcf,
@@ -65,8 +70,6 @@ static void ngx_tailnet_listen_quic(ngx_tailnet_conf_t *tcf,
 #endif
 static void ngx_tailnet_listen_accepted(ngx_connection_t *c);
 static ngx_tailnet_opened_t *ngx_tailnet_listen_opened(ngx_listening_t *ls);
-static void ngx_tailnet_listen_move(ngx_listening_t *dst,
-    ngx_listening_t *src);
 
 
 char *
@@ -122,7 +125,9 @@ ngx_tailnet_listen_parse(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
     }
 
     if (rc != NGX_OK || ngx_tailnet_listen_address(cf, &opt) != NGX_OK
-        || ngx_tailnet_listen_capture(cf, node, &opt) != NGX_OK)
+        || ngx_tailnet_listen_capture(cf, node, &opt) != NGX_OK
+        || ngx_tailnet_listen_service(cf, node, &opt, funnel == NGX_OK)
+           != NGX_OK)
     {
         return NGX_CONF_ERROR;
     }
@@ -173,8 +178,7 @@ ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
             continue;
         }
 
-        tl = ngx_tailnet_listen_add(cf, node, port, family,
-                                    opt->capture != NULL);
+        tl = ngx_tailnet_listen_add(cf, node, port, family, opt);
         if (tl == NULL) {
             return NGX_CONF_ERROR;
         }
@@ -204,7 +208,7 @@ ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
         standin.len = tl->path.len + 5;
 
         rv = ngx_tailnet_call(cf, cmd, conf, set, &standin, param,
-                              opt->capture);
+                              opt->capture ? opt->capture : opt->extra);
 
         if (rv != NGX_CONF_OK) {
             return rv;
@@ -339,6 +343,37 @@ ngx_tailnet_listen_capture(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 }
 
 
+static ngx_int_t
+ngx_tailnet_listen_service(ngx_conf_t *cf, ngx_tailnet_node_t *node,
+    ngx_tailnet_listen_opt_t *opt, ngx_uint_t funnel)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_tailnet_service_parameter(cf, &opt->extra, &opt->service);
+
+    if (rc != NGX_OK) {
+        return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
+    }
+
+    if (opt->udp || opt->capture || funnel) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "parameter \"%V\" of \"listen\" is for TCP, "
+                           "without \"capture\" and \"funnel\"", opt->extra);
+        return NGX_ERROR;
+    }
+
+    if (node->stack == TN_IPC_STACK_LWIP) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "parameter \"%V\" of \"listen\" needs the "
+                           "kernel's stack, and tailnet \"%V\" has "
+                           "\"stack lwip\"", opt->extra, &node->name);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
 /* "port" or "first-last" */
 
 static ngx_int_t
@@ -370,7 +405,7 @@ ngx_tailnet_listen_ports(ngx_str_t *s, ngx_tailnet_listen_opt_t *opt)
 
 static ngx_tailnet_listen_t *
 ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
-    in_port_t port, ngx_uint_t family, ngx_uint_t capture)
+    in_port_t port, ngx_uint_t family, ngx_tailnet_listen_opt_t *opt)
 {
     u_char                *p;
     ngx_str_t              path;
@@ -379,16 +414,17 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 
     tcf = ngx_tailnet_get_conf(cf->cycle);
 
-    p = ngx_pnalloc(cf->pool, sizeof("unix:tailnet//any/0.0.0.0:65535")
-                              + node->name.len);
+    p = ngx_pnalloc(cf->pool, sizeof("unix:tailnet//any//0.0.0.0:65535")
+                              + node->name.len + opt->service.len);
     if (p == NULL) {
         return NULL;
     }
 
     path.data = p + 5;
 
-    p = ngx_sprintf(p, "unix:tailnet/%V/%s%s:%ui", &node->name,
-                    capture ? "any/" : "",
+    p = ngx_sprintf(p, "unix:tailnet/%V/%s%V%s%s:%ui", &node->name,
+                    opt->capture ? "any/" : "",
+                    &opt->service, opt->service.len ? "/" : "",
                     (family == NGX_TAILNET_FUNNEL) ? "funnel"
                     : (family == NGX_TAILNET_IPV4) ? "0.0.0.0" : "[::]",
                     (ngx_uint_t) port);
@@ -413,7 +449,8 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     tl->funnel = (family == NGX_TAILNET_FUNNEL);
     tl->implicit = 1;
     tl->lwip = 0;
-    tl->capture = capture ? 1 : 0;
+    tl->capture = opt->capture ? 1 : 0;
+    tl->service = opt->service;
     tl->set[0] = NULL;
     tl->set[1] = NULL;
 
@@ -475,6 +512,17 @@ ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf)
     for (i = 0; i < tcf->cycle->listening.nelts; i++) {
 
         tl = ngx_tailnet_listen_of(tcf, ls[i].sockaddr);
+
+        if (tl && tl->service.len) {
+
+            if (ngx_tailnet_service_take(tcf, tl, &ls[i]) != NGX_OK) {
+                ngx_log_error(NGX_LOG_ERR, tcf->cycle->log, 0,
+                              "tailnet: no memory, listener %V is left out",
+                              &tl->path);
+            }
+
+            continue;
+        }
 
         if (tl) {
             opened = ngx_array_push(&tcf->opened);
@@ -642,7 +690,7 @@ ngx_tailnet_listen_quic(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
 #endif
 
 
-static void
+void
 ngx_tailnet_listen_move(ngx_listening_t *dst, ngx_listening_t *src)
 {
     *dst = *src;

@@ -362,6 +362,9 @@ ngx_tailnet_create_conf(ngx_cycle_t *cycle)
         || ngx_array_init(&tcf->stocks, cycle->pool, 1,
                           sizeof(ngx_tailnet_stock_t *))
            != NGX_OK
+        || ngx_array_init(&tcf->servings, cycle->pool, 1,
+                          sizeof(ngx_tailnet_serving_t *))
+           != NGX_OK
         || ngx_array_init(&tcf->groups, cycle->pool, 1,
                           sizeof(ngx_tailnet_group_t))
            != NGX_OK

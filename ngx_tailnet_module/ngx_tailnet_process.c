@@ -400,6 +400,7 @@ ngx_tailnet_init_module(ngx_cycle_t *cycle)
         /* on a reload nobody calls init_process */
 
         ngx_tailnet_cert_start(tcf);
+        ngx_tailnet_service_start(tcf);
 
         return ngx_tailnet_start_thread(tcf);
     }
@@ -423,6 +424,7 @@ ngx_tailnet_init_process(ngx_cycle_t *cycle)
     }
 
     ngx_tailnet_members_start(tcf);
+    ngx_tailnet_service_start(tcf);
 
     if (ngx_process == NGX_PROCESS_SINGLE
         && ngx_tailnet_start_thread(tcf) != NGX_OK)
@@ -523,6 +525,7 @@ ngx_tailnet_exit_process(ngx_cycle_t *cycle)
 
     ngx_tailnet_members_stop(tcf);
     ngx_tailnet_stock_stop(tcf);
+    ngx_tailnet_service_stop(tcf);
     ngx_tailnet_cert_stop(tcf);
 
     if (!ngx_tailnet_threaded) {
@@ -554,6 +557,7 @@ ngx_tailnet_cleanup(void *data)
 
     ngx_tailnet_members_stop(tcf);
     ngx_tailnet_stock_stop(tcf);
+    ngx_tailnet_service_stop(tcf);
     ngx_tailnet_cert_stop(tcf);
     tn_client_close(&tcf->client);
 

@@ -156,6 +156,22 @@ my @bad = (
      . 'expected', 5],
     ['funnel: twice', server('listen 443 tailnet funnel funnel=only;'),
      'duplicate parameter "funnel=only" of "listen"', 5],
+    ['service: no name', server('listen 443 tailnet service=web;'),
+     'invalid "service=web" of "listen", "service=svc:" and a name of '
+     . 'lower-case letters, digits and hyphens expected', 5],
+    ['service: a bad name', server('listen 443 tailnet service=svc:a.b;'),
+     'invalid "service=svc:a.b" of "listen", "service=svc:" and a name of '
+     . 'lower-case letters, digits and hyphens expected', 5],
+    ['service: twice',
+     server('listen 443 tailnet service=svc:a service=svc:b;'),
+     'duplicate parameter "service=svc:b" of "listen"', 5],
+    ['service: funnel', server('listen 443 tailnet funnel service=svc:a;'),
+     'parameter "service=svc:a" of "listen" is for TCP, without "capture" and '
+     . '"funnel"', 5],
+    ['service: with lwip', server('listen 443 tailnet service=svc:a;',
+                                  'tailnet { stack lwip; }'),
+     'parameter "service=svc:a" of "listen" needs the kernel\'s stack, and '
+     . 'tailnet "default" has "stack lwip"', 5],
     ['funnel: without tailnet', server('listen 127.0.0.1:443 funnel;'),
      'invalid parameter "funnel"', 5],
 

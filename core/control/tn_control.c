@@ -275,10 +275,14 @@ tn_control_stop(tn_control_t *c, bool leave)
     }
 
     tn_control_enter(c);
-    tn_control_stopped(c);
+
+    if (!leave || !tn_control_offer_end(c)) {
+        tn_control_stopped(c);
+    }
+
     tn_control_leave(c);
 
-    return false;
+    return c->phase != TN_CONTROL_IDLE;
 }
 
 
@@ -991,7 +995,10 @@ tn_control_retry_fire(void *data, tn_ms_t now)
 
     tn_control_enter(c);
 
-    if (c->phase == TN_CONTROL_LEAVING || c->stopping) {
+    if (c->parting) {
+        tn_control_stopped(c);
+
+    } else if (c->phase == TN_CONTROL_LEAVING || c->stopping) {
         snprintf(c->unheard, sizeof(c->unheard), "%s did not answer",
                  c->url.host);
         tn_control_fail(c, "the logout was not answered");
@@ -1030,6 +1037,7 @@ tn_control_stopped(tn_control_t *c)
     c->refused = false;
     c->mapped = false;
     c->stopping = false;
+    c->parting = false;
     c->must_register = false;
     c->reregistered = false;
 

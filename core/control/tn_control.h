@@ -208,9 +208,9 @@ tn_rc_t tn_control_restore_lock(tn_control_t *control, const uint8_t *bytes,
 void tn_control_start(tn_control_t *control);
 
 /*
- * Ends.  `leave`: for good, which for an ephemeral node is a logout if the
- * connection stands.  True when there is something to wait for: state becomes
- * STOPPED when it is done, within 5 s.
+ * Ends.  `leave`: for good; if the connection stands, an ephemeral node logs
+ * out, and another takes back its routes and services.  True when there is
+ * something to wait for: state becomes STOPPED when it is done, within 5 s.
  */
 bool tn_control_stop(tn_control_t *control, bool leave);
 
@@ -251,6 +251,11 @@ void tn_control_set_routes(tn_control_t *control, const tn_prefix_t *routes,
     size_t n);
 /* Hostinfo.IngressEnabled and .WireIngress */
 void tn_control_set_ingress(tn_control_t *control, bool enabled, bool wire);
+/* Hostinfo.ServicesHash, "" for none: at another one control asks what the
+ * services are */
+void tn_control_set_services_hash(tn_control_t *control, const char *hash);
+/* control has taken all that the setters said, or is away */
+bool tn_control_is_told(const tn_control_t *control);
 /* a new configuration's; used only while there is no valid node key */
 void tn_control_set_auth_key(tn_control_t *control, const char *auth_key);
 

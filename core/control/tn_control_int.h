@@ -153,6 +153,7 @@ struct tn_control_s {
     size_t                   nservices;
     tn_prefix_t              routes[TN_CONTROL_ROUTES_MAX];
     size_t                   nroutes;
+    char                     services_hash[65];
     bool                     ingress;
     bool                     wire_ingress;
     bool                     peer_relay;
@@ -178,6 +179,7 @@ struct tn_control_s {
     bool                     must_register;
     bool                     reregistered;  /* and no map since */
     bool                     stopping;
+    bool                     parting;   /* with a last update, no logout */
 
     /* connections */
     uint32_t                 next_conn;
@@ -403,6 +405,11 @@ bool tn_control_lock_resign(tn_control_t *c, const json_t *signature);
 
 void tn_control_ping(tn_control_t *c, tn_json_span_t span);
 void tn_control_pings_drop(tn_control_t *c);
+
+/* --- tn_control_offer.c: what others may reach by way of this node */
+
+/* takes it back before the end; false: there is nothing, or nobody to tell */
+bool tn_control_offer_end(tn_control_t *c);
 
 /* --- tn_control_c2n.c: false for what only the owner can answer */
 

@@ -198,6 +198,8 @@ tn_control_hostinfo(tn_control_t *c)
         json_object_set_new(o, "WireIngress", json_true());
     }
 
+    tn_control_put_text(o, "ServicesHash", c->services_hash);
+
     if (c->peer_relay) {
         json_object_set_new(o, "PeerRelay", json_true());
     }

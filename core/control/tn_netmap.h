@@ -304,6 +304,13 @@ const tn_netmap_user_t *tn_netmap_find_user(const tn_netmap_t *netmap,
 const tn_netmap_cap_t *tn_netmap_node_cap(const tn_netmap_node_t *node,
     const char *name);
 
+/*
+ * The address of one family that control has given a service which this node
+ * may host, by the attribute "service-host"; name with "svc:".  False: none.
+ */
+bool tn_netmap_service_ip(const tn_netmap_node_t *self, const char *name,
+    bool v4, tn_ip_t *ip);
+
 bool tn_netmap_node_has_tag(const tn_netmap_node_t *node, const char *tag,
     size_t len);
 

@@ -19,6 +19,9 @@
  *   other ICMP                        by rule, ports and protocol left out
  *   other protocols                   by rule, if all ports are open
  *
+ * Addresses of services count as local while they are served, for TCP to their
+ * ports and for pings.
+ *
  * A TCP SYN to the PeerAPI is accepted where anything below "local address"
  * says no: its handler judges.  What goes out is accepted, but for multicast
  * and link-local, and its flow remembered.
@@ -48,6 +51,8 @@ struct tn_filter_s {
     size_t              nhost;
     tn_addr_t           peerapi[TN_FILTER_PEERAPI_MAX];
     size_t              npeerapi;
+    tn_addr_t           service[TN_FILTER_SERVICES_MAX];
+    size_t              nservices;
     bool                shields;
 };
 
@@ -60,6 +65,8 @@ static bool tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip);
 static bool tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip);
 static bool tn_filter_is_peerapi(const tn_filter_t *filter,
     const tn_packet_t *p);
+static bool tn_filter_is_service(const tn_filter_t *filter,
+    const tn_packet_t *p, bool *closed);
 static tn_match_mode_t tn_filter_mode(const tn_packet_t *p);
 
 
@@ -212,6 +219,18 @@ tn_filter_set_peerapi(tn_filter_t *filter, const tn_addr_t *addrs, size_t n)
 
 
 void
+tn_filter_set_services(tn_filter_t *filter, const tn_addr_t *served, size_t n)
+{
+    filter->nservices = tn_min(n, (size_t) TN_FILTER_SERVICES_MAX);
+
+    if (filter->nservices != 0) {
+        memcpy(filter->service, served,
+               filter->nservices * sizeof(tn_addr_t));
+    }
+}
+
+
+void
 tn_filter_set_shields(tn_filter_t *filter, bool on)
 {
     filter->shields = on;
@@ -222,9 +241,11 @@ tn_filter_verdict_t
 tn_filter_in(tn_filter_t *filter, const tn_packet_t *p, uint64_t caps,
     bool jailed, tn_ms_t now)
 {
-    bool                 closed;
+    bool                 closed, unserved;
     tn_flow_key_t        key;
     tn_filter_verdict_t  verdict;
+
+    unserved = false;
 
     if (filter->rules == NULL) {
         return TN_FILTER_DROP_NO_RULES;
@@ -235,6 +256,7 @@ tn_filter_in(tn_filter_t *filter, const tn_packet_t *p, uint64_t caps,
     }
 
     if (!tn_filter_is_local(filter, &p->dst)
+        && !tn_filter_is_service(filter, p, &unserved)
         && !tn_filter_is_routed(filter, &p->dst))
     {
         return TN_FILTER_DROP_NOT_LOCAL;
@@ -286,6 +308,10 @@ tn_filter_in(tn_filter_t *filter, const tn_packet_t *p, uint64_t caps,
 
     default:
         break;
+    }
+
+    if (tn_unlikely(unserved)) {
+        return TN_FILTER_DROP_RULE;
     }
 
     closed = filter->shields || jailed;
@@ -481,6 +507,38 @@ tn_filter_is_peerapi(const tn_filter_t *filter, const tn_packet_t *p)
     }
 
     return false;
+}
+
+
+/* unserved: nothing new may come in there, but for pings */
+static bool
+tn_filter_is_service(const tn_filter_t *filter, const tn_packet_t *p,
+    bool *unserved)
+{
+    bool    found;
+    size_t  i;
+
+    found = false;
+
+    for (i = 0; i < filter->nservices; i++) {
+
+        if (!tn_ip_equal(&filter->service[i].ip, &p->dst)) {
+            continue;
+        }
+
+        found = true;
+
+        if (p->proto == TN_PROTO_ICMP || p->proto == TN_PROTO_ICMP6
+            || (p->proto == TN_PROTO_TCP && p->dst_port != 0
+                && filter->service[i].port == p->dst_port))
+        {
+            return true;
+        }
+    }
+
+    *unserved = found;
+
+    return found;
 }
 
 

@@ -25,6 +25,9 @@
 #define TN_FILTER_PEERAPI_MAX    2
 #define TN_FILTER_HOST_MAX       64
 
+/* ports of services */
+#define TN_FILTER_SERVICES_MAX   128
+
 
 typedef enum {
     TN_FILTER_OK_RULE = 0,
@@ -103,6 +106,13 @@ void tn_filter_set_host(tn_filter_t *filter, const tn_ip_t *ips, size_t n);
 
 /* where the PeerAPI listens; n <= TN_FILTER_PEERAPI_MAX, 0 for none */
 void tn_filter_set_peerapi(tn_filter_t *filter, const tn_addr_t *addrs,
+    size_t n);
+
+/*
+ * Addresses of services that this node serves: besides own addresses, and for
+ * TCP to these ports only; port 0: no new connection.  The rest are cut.
+ */
+void tn_filter_set_services(tn_filter_t *filter, const tn_addr_t *served,
     size_t n);
 
 /* shields up: nothing new comes in from anybody */

@@ -177,6 +177,20 @@ tn_plane_set_peerapi(tn_plane_t *plane, const tn_addr_t *addrs, size_t n)
 
 
 void
+tn_plane_set_services(tn_plane_t *plane, const tn_addr_t *served, size_t n)
+{
+    tn_filter_set_services(plane->filter, served, n);
+}
+
+
+tn_rc_t
+tn_plane_set_routes(tn_plane_t *plane, const tn_prefix_t *routes, size_t n)
+{
+    return tn_filter_set_routes(plane->filter, routes, n);
+}
+
+
+void
 tn_plane_woke(tn_plane_t *plane, tn_ms_t now, tn_ms_t slept)
 {
     tn_wg_peer_t  *peer;

@@ -167,6 +167,14 @@ tn_rc_t tn_plane_ping(tn_plane_t *plane, tn_ms_t now, const tn_key_t *key,
 void tn_plane_set_peerapi(tn_plane_t *plane, const tn_addr_t *addrs,
     size_t n);
 
+/* services that are served here: see tn_filter_set_services() */
+void tn_plane_set_services(tn_plane_t *plane, const tn_addr_t *served,
+    size_t n);
+
+/* the routes that others may reach us by: see tn_filter_set_routes() */
+tn_rc_t tn_plane_set_routes(tn_plane_t *plane, const tn_prefix_t *routes,
+    size_t n);
+
 /*
  * While on, ops->capture is called with what was decrypted, before the
  * filter, and with what is about to be encrypted, behind it, in segments.

@@ -443,6 +443,14 @@ tn_update_allows(const tn_netmap_node_t *node, const tn_prefix_t *prefix,
         }
     }
 
+    /* a single one of the tailnet's range is a service's, and no subnet */
+
+    if (prefix->bits == (prefix->v4 ? 32 : 128)
+        && tn_ip_is_tailscale(&prefix->ip))
+    {
+        return true;
+    }
+
     return prefix->bits != 0 ? accept_routes
                              : tn_update_is_named(node, exit_node);
 }

@@ -323,7 +323,8 @@ tn_holder_addrs(tn_holder_t *holder, const tn_ipc_addrs_t *req)
 
     text[0] = '\0';
 
-    rc = tn_netns_addresses(&holder->ns, req->ip, req->count, text);
+    rc = tn_netns_addresses(&holder->ns, req->ip, req->count,
+                            req->services, text);
 
     (void) tn_holder_reply(holder->core_fd, req->head.seq, rc, text, NULL, 0);
 }

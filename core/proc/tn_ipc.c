@@ -52,6 +52,8 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_WATCH] = sizeof(tn_ipc_watch_t),
     [TN_IPC_MEMBERS] = sizeof(tn_ipc_members_t),
     [TN_IPC_TAKE] = sizeof(tn_ipc_take_t),
+    [TN_IPC_SERVE] = sizeof(tn_ipc_serve_t),
+    [TN_IPC_SERVE_SET] = sizeof(tn_ipc_serve_set_t),
     [TN_IPC_CERT] = sizeof(tn_ipc_cert_t),
     [TN_IPC_CERT_SET] = sizeof(tn_ipc_cert_set_t),
     [TN_IPC_CORE_UNLISTEN] = sizeof(tn_ipc_listen_t),
@@ -62,6 +64,8 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
 static bool tn_ipc_texts(const tn_ipc_msg_t *msg);
 static bool tn_ipc_node_sound(const tn_ipc_node_t *node);
 static bool tn_ipc_members_sound(const tn_ipc_members_t *msg);
+static bool tn_ipc_serve_sound(const tn_ipc_serve_t *msg);
+static bool tn_ipc_service_sound(const tn_ipc_service_t *service);
 static int tn_ipc_address(const char *dir, const char *name,
     struct sockaddr_un *un, int *dirfd);
 
@@ -327,7 +331,8 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
         return tn_ipc_terminated(msg->ready.text);
 
     case TN_IPC_HOLDER_ADDRS:
-        return msg->addrs.count <= TN_IPC_ADDRS;
+        return msg->addrs.count <= TN_IPC_ADDRS
+               && msg->addrs.services <= msg->addrs.count;
 
     case TN_IPC_HOLDER_SOCKETS:
         return msg->sockets.count >= 1 && msg->sockets.count <= TN_IPC_FDS;
@@ -366,6 +371,12 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
     case TN_IPC_MEMBERS:
         return tn_ipc_members_sound(&msg->members);
 
+    case TN_IPC_SERVE:
+        return tn_ipc_serve_sound(&msg->serve);
+
+    case TN_IPC_SERVE_SET:
+        return tn_ipc_service_sound(&msg->serve_set.service);
+
     case TN_IPC_KEEP_NODE:
         return tn_ipc_terminated(msg->keep_node.name)
                && tn_ipc_node_sound(&msg->keep_node.node);
@@ -402,6 +413,33 @@ tn_ipc_members_sound(const tn_ipc_members_t *msg)
     }
 
     return true;
+}
+
+
+static bool
+tn_ipc_serve_sound(const tn_ipc_serve_t *msg)
+{
+    size_t  i;
+
+    if (!tn_ipc_terminated(msg->node) || msg->count > TN_IPC_SERVES) {
+        return false;
+    }
+
+    for (i = 0; i < msg->count; i++) {
+        if (!tn_ipc_service_sound(&msg->service[i])) {
+            return false;
+        }
+    }
+
+    return true;
+}
+
+
+static bool
+tn_ipc_service_sound(const tn_ipc_service_t *service)
+{
+    return tn_ipc_terminated(service->name) && service->port != 0
+           && (service->family == 4 || service->family == 6);
 }
 
 

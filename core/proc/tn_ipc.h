@@ -36,6 +36,8 @@
 #define TN_IPC_STATIC   8           /* static endpoints of a node */
 #define TN_IPC_ROUTES   64          /* it advertises */
 #define TN_IPC_MEMBERS_MAX  32      /* peers that stand for a tag, at most */
+#define TN_IPC_SERVES   64          /* listeners of services of a node */
+#define TN_IPC_SERVICE  72          /* "svc:", a DNS label, zero */
 
 /* files in the run-time directory */
 #define TN_IPC_SUPER_SOCK  "super.sock"
@@ -116,6 +118,10 @@ typedef enum {
 
     /* nginx worker -> core, over dial.sock, again and again */
     TN_IPC_TAKE,                /* tn_ipc_take_t; REPLY has sockets */
+
+    /* nginx worker -> core, over dial.sock: it serves; stays open */
+    TN_IPC_SERVE,               /* tn_ipc_serve_t; the next one: it leaves */
+    TN_IPC_SERVE_SET,           /* tn_ipc_serve_set_t + listener; core -> */
 
     TN_IPC_TYPES
 } tn_ipc_type_e;
@@ -334,6 +340,8 @@ typedef struct {
     tn_ipc_head_t  head;
     uint32_t       count;
     tn_ip_t        ip[TN_IPC_ADDRS];
+    uint32_t       services;    /* so many of these, the last, are only to be
+                                   reached at, never to send from first */
 } tn_ipc_addrs_t;
 
 
@@ -470,6 +478,35 @@ typedef struct {
 } tn_ipc_funnel_t;
 
 
+/* a listener of a service, for one family */
+typedef struct {
+    char           name[TN_IPC_SERVICE];    /* "svc:web" */
+    uint16_t       port;
+    uint16_t       family;      /* 4 or 6 */
+    int32_t        backlog;
+} tn_ipc_service_t;
+
+/*
+ * What a worker accepts for; count 0: it is going to accept no more, when the
+ * core has taken the listeners away.
+ */
+typedef struct {
+    tn_ipc_head_t     head;
+    char              node[TN_IPC_NAME];
+    uint32_t          count;
+    uint32_t          unused;
+    tn_ipc_service_t  service[TN_IPC_SERVES];
+} tn_ipc_serve_t;
+
+/* its socket from now on, listening at `addr`; without a socket: none */
+typedef struct {
+    tn_ipc_head_t     head;
+    tn_ipc_service_t  service;
+    tn_addr_t         addr;
+    uint16_t          unused[3];
+} tn_ipc_serve_set_t;
+
+
 typedef union {
     tn_ipc_head_t        head;
     tn_ipc_reply_t       reply;
@@ -497,6 +534,8 @@ typedef union {
     tn_ipc_cert_t        cert;
     tn_ipc_cert_set_t    cert_set;
     tn_ipc_funnel_t      funnel;
+    tn_ipc_serve_t       serve;
+    tn_ipc_serve_set_t   serve_set;
 } tn_ipc_msg_t;
 
 

@@ -55,6 +55,9 @@ static const tn_netns_setting_t  tn_netns_before[] = {
     /* nor is "fastopen" of a listener without effect */
     { "ipv4/tcp_fastopen", "3" },
 
+    /* what waits at a listener that is closed goes to another of its port */
+    { "ipv4/tcp_migrate_req", "1" },
+
     /* dials without keepalive, to few addresses, use up ports */
     { "ipv4/tcp_tw_reuse", "1" },
 
@@ -84,6 +87,8 @@ static tn_rc_t tn_netns_write(const char *path, const char *value);
 static void tn_netns_set(const char *path, const char *value);
 static tn_rc_t tn_netns_open_tun(tn_netns_t *ns, char *text);
 static tn_rc_t tn_netns_links(tn_netns_t *ns, char *text);
+static tn_rc_t tn_netns_set_addresses(tn_netns_t *ns, int fd, int ifindex,
+    const tn_ip_t *ips, size_t count, char *text);
 static tn_rc_t tn_netns_failed(char *text, const char *call,
     const char *remedy);
 
@@ -412,13 +417,10 @@ tn_netns_join(tn_netns_t *ns, char *text)
 
 tn_rc_t
 tn_netns_addresses(tn_netns_t *ns, const tn_ip_t *ips, size_t count,
-    char *text)
+    size_t services, char *text)
 {
     int      fd, err;
-    size_t   i, j, n;
     tn_rc_t  rc;
-    char     ip[TN_ADDR_TEXT];
-    tn_ip_t  now[TN_IPC_ADDRS * 2];
 
     fd = tn_netlink_open();
 
@@ -427,13 +429,40 @@ tn_netns_addresses(tn_netns_t *ns, const tn_ip_t *ips, size_t count,
                                "a kernel with rtnetlink");
     }
 
+    /* what is on another interface than the TUN is no source for it */
+
+    rc = tn_netns_set_addresses(ns, fd, ns->ifindex, ips, count - services,
+                                text);
+
+    if (rc == TN_OK) {
+        rc = tn_netns_set_addresses(ns, fd, (int) if_nametoindex("lo"),
+                                    ips + count - services, services, text);
+    }
+
+    err = errno;
+    close(fd);
+    errno = err;
+
+    return rc;
+}
+
+
+static tn_rc_t
+tn_netns_set_addresses(tn_netns_t *ns, int fd, int ifindex,
+    const tn_ip_t *ips, size_t count, char *text)
+{
+    int      err;
+    size_t   i, j, n;
+    tn_rc_t  rc;
+    char     ip[TN_ADDR_TEXT];
+    tn_ip_t  now[TN_IPC_ADDRS * 2];
+
     n = tn_nelems(now);
-    rc = tn_netlink_addresses(fd, ns->ifindex, now, &n);
+    rc = tn_netlink_addresses(fd, ifindex, now, &n);
 
     if (rc != TN_OK) {
-        (void) tn_netns_failed(text, "listing the addresses",
+        return tn_netns_failed(text, "listing the addresses",
                                "restart nginx");
-        goto done;
     }
 
     /* new ones first, so that there is always one to send from */
@@ -450,7 +479,7 @@ tn_netns_addresses(tn_netns_t *ns, const tn_ip_t *ips, size_t count,
             continue;
         }
 
-        if (tn_netlink_address(fd, ns->ifindex, &ips[i], true) != TN_OK) {
+        if (tn_netlink_address(fd, ifindex, &ips[i], true) != TN_OK) {
             err = errno;
             snprintf(text, TN_IPC_TEXT, "adding address %s failed (%d: %s)",
                      tn_ip_text(&ips[i], ip), err, strerror(err));
@@ -465,8 +494,8 @@ tn_netns_addresses(tn_netns_t *ns, const tn_ip_t *ips, size_t count,
             /* void */
         }
 
-        if (i == count
-            && tn_netlink_address(fd, ns->ifindex, &now[j], false) != TN_OK)
+        if (i == count && !tn_ip_is_loopback(&now[j])
+            && tn_netlink_address(fd, ifindex, &now[j], false) != TN_OK)
         {
             err = errno;
             snprintf(text, TN_IPC_TEXT, "removing address %s failed (%d: %s)",
@@ -475,12 +504,6 @@ tn_netns_addresses(tn_netns_t *ns, const tn_ip_t *ips, size_t count,
             rc = TN_ERROR;
         }
     }
-
-done:
-
-    err = errno;
-    close(fd);
-    errno = err;
 
     return rc;
 }

@@ -43,9 +43,13 @@ tn_rc_t tn_netns_create(tn_netns_t *ns, char *text);
 /* moves this process to the one of net_fd and user_fd, finds the TUN */
 tn_rc_t tn_netns_join(tn_netns_t *ns, char *text);
 
-/* makes these the addresses of the TUN; count 0 takes all away */
+/*
+ * Makes these the addresses of the TUN; count 0 takes all away.  The last
+ * `services` of them can be reached, but connections do not come from them
+ * unless they are bound to them.
+ */
 tn_rc_t tn_netns_addresses(tn_netns_t *ns, const tn_ip_t *ips, size_t count,
-    char *text);
+    size_t services, char *text);
 
 /*
  * A non-blocking close-on-exec socket of this process' namespace, or -1.

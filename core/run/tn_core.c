@@ -22,6 +22,7 @@
 #include "run/tn_lwnet.h"
 #include "run/tn_members.h"
 #include "run/tn_pool.h"
+#include "run/tn_services.h"
 #include "run/tn_stock.h"
 #include "host/tn_portmap.h"
 #include "run/tn_tool.h"
@@ -59,6 +60,10 @@ typedef struct {
     tn_pool_t          *pool;
     tn_nodeapi_t       *api;
     tn_funnel_t        *funnel;
+    tn_services_t      *services;
+    tn_ip_t             ips[TN_IPC_ADDRS];  /* as the pool was told last */
+    size_t              nips;
+    size_t              nservices;          /* the last of them */
     tn_lwnet_table_t   *lwip;       /* or NULL: it never had that stack */
     bool                by_lwip;    /* it has it now */
     bool                stack;      /* there is a TUN */
@@ -112,6 +117,10 @@ static void core_node_ended(void *data, tn_node_t *node);
 
 static bool core_tool_node(void *data, size_t i, const char **name,
     tn_node_t **node);
+
+static void core_serve_take(void *data, int fd,
+    const tn_ipc_serve_t *request);
+static void core_addresses(void *data);
 
 static void core_certs_take(void *data, int fd,
     const tn_ipc_cert_t *request);
@@ -179,6 +188,7 @@ tn_core_run(int ctl_fd)
         tn_dial_watches(core->dial, tn_members_take, core->members);
         tn_dial_takes(core->dial, tn_stock_take, core->stock);
         tn_dial_certs(core->dial, core_certs_take, core);
+        tn_dial_serves(core->dial, core_serve_take, core);
         tn_dial_stack(core->dial, core_dial_lwip);
     }
 
@@ -419,8 +429,12 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     slot->core = core;
     memcpy(slot->name, msg->node.name, sizeof(slot->name));
     slot->funnel = tn_funnel_create(&core->loop, slot->name, core->log);
+    slot->services = tn_services_create(&core->loop, slot->name,
+                                        core_addresses, slot, core->log);
 
-    if (slot->funnel == NULL) {
+    if (slot->funnel == NULL || slot->services == NULL) {
+        tn_funnel_destroy(slot->funnel);
+        tn_services_destroy(slot->services);
         free(slot);
         core_order_free(order);
         goto nomem;
@@ -444,8 +458,6 @@ nomem:
 static void
 core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds, size_t count)
 {
-    size_t        n;
-    tn_ip_t       ips[TN_IPC_ADDRS];
     core_slot_t  *slot;
 
     slot = core_slot(core, msg->name);
@@ -457,13 +469,8 @@ core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds, size_t count)
     tn_pool_channel(slot->pool, fds[0]);
     fds[0] = -1;
 
-    if (slot->node != NULL) {
-        n = tn_node_addresses(slot->node, ips, TN_IPC_ADDRS);
-
-        if (n != 0) {
-            tn_pool_addresses(slot->pool, ips, n);
-        }
-    }
+    slot->nips = 0;
+    core_addresses(slot);
 }
 
 
@@ -545,6 +552,9 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.share = order->share;
     conf.udp_offload = (order->msg.features & TN_IPC_TUN_USO) != 0;
 
+    slot->nips = 0;
+    tn_services_stack(slot->services, slot->by_lwip ? NULL : slot->pool);
+
     slot->settled = core->loop.now + CORE_SETTLE_MS;
     (void) tn_timer_set(&core->loop.timers, &core->settle, slot->settled);
 
@@ -560,6 +570,9 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
             tn_problems_note(tn_node_problems(slot->node), TN_LOG_ERR,
                              order->msg.text, strlen(order->msg.text));
         }
+
+        tn_node_set_services(slot->node, slot->services);
+        tn_services_node(slot->services, slot->node);
 
     } else {
         tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
@@ -584,6 +597,8 @@ core_slot_reap(void *data)
     tn_nodeapi_destroy(slot->api);
     slot->api = NULL;
     tn_funnel_node(slot->funnel, NULL);
+    tn_services_node(slot->services, NULL);
+    tn_services_stack(slot->services, NULL);
     tn_node_free(slot->node);
     slot->node = NULL;
 
@@ -618,6 +633,9 @@ core_slot_free(core_slot_t *slot)
     tn_tools_forget(slot->core->tools, slot->node);
     tn_nodeapi_destroy(slot->api);
     tn_funnel_destroy(slot->funnel);
+    tn_services_node(slot->services, NULL);
+    tn_services_destroy(slot->services);
+    slot->services = NULL;
     tn_node_free(slot->node);
 
     if (slot->pool != NULL) {
@@ -712,9 +730,7 @@ core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
 {
     core_slot_t *slot = data;
 
-    if (slot->pool != NULL) {
-        tn_pool_addresses(slot->pool, ips, n);
-    }
+    core_addresses(slot);
 
     if (slot->lwip != NULL) {
         tn_lwnet_table_addresses(slot->lwip, ips, n);
@@ -736,6 +752,43 @@ core_node_self(void *data, tn_node_t *node)
     core_slot_t *slot = data;
 
     tn_funnel_node(slot->funnel, node);
+    tn_services_node(slot->services, node);
+}
+
+
+/* those of services behind the node's own */
+static void
+core_addresses(void *data)
+{
+    core_slot_t *slot = data;
+
+    size_t   n, services;
+    tn_ip_t  ips[TN_IPC_ADDRS];
+
+    if (slot->node == NULL || slot->pool == NULL || slot->services == NULL) {
+        return;
+    }
+
+    n = tn_node_addresses(slot->node, ips, TN_IPC_ADDRS);
+
+    if (n == 0) {
+        return;
+    }
+
+    services = tn_services_addresses(slot->services, ips + n,
+                                     TN_IPC_ADDRS - n);
+
+    if (n + services == slot->nips && services == slot->nservices
+        && memcmp(slot->ips, ips, slot->nips * sizeof(tn_ip_t)) == 0)
+    {
+        return;
+    }
+
+    slot->nips = n + services;
+    slot->nservices = services;
+    memcpy(slot->ips, ips, slot->nips * sizeof(tn_ip_t));
+
+    tn_pool_addresses(slot->pool, ips, n + services, services);
 }
 
 
@@ -786,7 +839,26 @@ core_tool_node(void *data, size_t i, const char **name, tn_node_t **node)
 }
 
 
-/* --- certificates for nginx's workers: one that is too early comes again */
+/* --- workers that serve, and certificates for them: one that is too early
+ *     comes again */
+
+static void
+core_serve_take(void *data, int fd, const tn_ipc_serve_t *request)
+{
+    core_t *core = data;
+
+    core_slot_t  *slot;
+
+    slot = core_slot(core, request->node);
+
+    if (slot == NULL || slot->node == NULL) {
+        (void) close(fd);
+        return;
+    }
+
+    tn_services_take(slot->services, fd, request);
+}
+
 
 static void
 core_certs_take(void *data, int fd, const tn_ipc_cert_t *request)

@@ -272,6 +272,7 @@ data_free(tn_data_t *data)
         tn_data_gate_release(data->gate);
     }
 
+    free(data->services);
     tn_loop_done(&data->loop);
     tn_wipe(&data->plane_conf, sizeof(data->plane_conf));
     free(data);
@@ -290,6 +291,7 @@ tn_data_plane_create(tn_data_t *data)
 
     tn_plane_set_capture(data->plane, data->capture != NULL);
     tn_plane_set_peerapi(data->plane, data->peerapi, data->npeerapi);
+    tn_data_reach(data);
     tn_derpconn_set_path(data->derp, tn_plane_path(data->plane));
     tn_data_portmap_say(data);
 

@@ -68,6 +68,8 @@ struct tn_data_s {
     tn_capture_t          *capture;         /* NULL: none */
     tn_addr_t              peerapi[TN_DATA_PEERAPI];
     size_t                 npeerapi;
+    tn_addr_t             *services;        /* served, or NULL */
+    size_t                 nservices;
 
     tn_data_relay_t       *relay;           /* NULL: none */
     tn_echo_t             *echo;
@@ -115,6 +117,12 @@ void tn_data_say_netinfo(void *arg, const tn_netinfo_t *netinfo);
 void tn_data_say_network(tn_data_t *data);
 void tn_data_say_path(void *arg, int64_t id, tn_path_kind_e kind,
     uint32_t derp);
+
+
+/* tn_data_reach.c: what others may reach here */
+
+/* says it to a plane that is new */
+void tn_data_reach(tn_data_t *data);
 
 
 /* tn_data_relay.c: the peer relay of this node, with sockets of its own */

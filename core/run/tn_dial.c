@@ -72,6 +72,8 @@ struct tn_dial_s {
     void                *take_data;
     tn_dial_cert_pt      cert;
     void                *cert_data;
+    tn_dial_serve_pt     serve;
+    void                *serve_data;
     tn_dial_stack_pt     stack;
     tn_watch_t           watch;         /* the listener; fd -1: none */
     tn_timer_t           pause;
@@ -165,6 +167,14 @@ tn_dial_certs(tn_dial_t *dial, tn_dial_cert_pt cert, void *data)
 {
     dial->cert = cert;
     dial->cert_data = data;
+}
+
+
+void
+tn_dial_serves(tn_dial_t *dial, tn_dial_serve_pt serve, void *data)
+{
+    dial->serve = serve;
+    dial->serve_data = data;
 }
 
 
@@ -390,6 +400,13 @@ tn_dial_input(tn_dial_request_t *req)
         && msg.head.type == TN_IPC_CERT && dial->cert != NULL)
     {
         dial->cert(dial->cert_data, tn_dial_give_up(req), &msg.cert);
+        return;
+    }
+
+    if (rc == TN_OK && req->state == TN_DIAL_READING
+        && msg.head.type == TN_IPC_SERVE && dial->serve != NULL)
+    {
+        dial->serve(dial->serve_data, tn_dial_give_up(req), &msg.serve);
         return;
     }
 

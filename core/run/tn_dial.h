@@ -67,6 +67,12 @@ typedef void (*tn_dial_cert_pt)(void *data, int fd,
 
 void tn_dial_certs(tn_dial_t *dial, tn_dial_cert_pt cert, void *data);
 
+/* and for one that accepts for services */
+typedef void (*tn_dial_serve_pt)(void *data, int fd,
+    const tn_ipc_serve_t *request);
+
+void tn_dial_serves(tn_dial_t *dial, tn_dial_serve_pt serve, void *data);
+
 /*
  * Who connects for nodes whose stack is not the kernel's: called with a
  * connection that has been resolved.  True: it took the connection over and

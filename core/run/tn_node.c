@@ -317,6 +317,20 @@ tn_node_api(const tn_node_t *node)
 }
 
 
+void
+tn_node_set_services(tn_node_t *node, const struct tn_services_s *services)
+{
+    node->services = services;
+}
+
+
+const struct tn_services_s *
+tn_node_services(const tn_node_t *node)
+{
+    return node->services;
+}
+
+
 tn_data_t *
 tn_node_data(tn_node_t *node)
 {

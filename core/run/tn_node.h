@@ -133,6 +133,12 @@ struct tn_nodeapi_s;
 void tn_node_set_api(tn_node_t *node, const struct tn_nodeapi_s *api);
 const struct tn_nodeapi_s *tn_node_api(const tn_node_t *node);
 
+/* the services that it hosts, to be told of; NULL before they were set */
+struct tn_services_s;
+void tn_node_set_services(tn_node_t *node,
+    const struct tn_services_s *services);
+const struct tn_services_s *tn_node_services(const tn_node_t *node);
+
 /* NULL before the node key is known */
 tn_data_t *tn_node_data(tn_node_t *node);
 

@@ -41,6 +41,7 @@ struct tn_node_s {
     tn_certs_queue_t     *queue;
     tn_nodecert_t        *certs;
     const struct tn_nodeapi_s  *api;    /* or NULL */
+    const struct tn_services_s  *services;  /* or NULL */
     tn_data_t            *path;
     tn_share_t           *share;        /* or NULL */
     tn_problems_t         problems;

@@ -4,6 +4,7 @@
  */
 
 #include "run/tn_nodec2n.h"
+#include "run/tn_services.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -167,11 +168,25 @@ nodec2n_certificate(const nodec2n_t *ask)
 }
 
 
-/* none are served */
+/* upstream: tailcfg.C2NVIPServicesResponse */
 static void
 nodec2n_services(const nodec2n_t *ask)
 {
-    nodec2n_json(ask, json_pack("{s:s}", "ServicesHash", ""));
+    char  *text;
+
+    if (tn_node_services(ask->node) == NULL) {
+        nodec2n_json(ask, json_pack("{s:s}", "ServicesHash", ""));
+        return;
+    }
+
+    text = tn_services_json(tn_node_services(ask->node));
+
+    if (text != NULL) {
+        tn_control_c2n_answer(tn_node_control(ask->node), ask->request->id,
+                              200, "application/json", text, strlen(text));
+    }
+
+    free(text);
 }
 
 

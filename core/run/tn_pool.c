@@ -151,10 +151,16 @@ tn_pool_channel(tn_pool_t *pool, int fd)
 
 
 void
-tn_pool_addresses(tn_pool_t *pool, const tn_ip_t *ips, size_t count)
+tn_pool_addresses(tn_pool_t *pool, const tn_ip_t *ips, size_t count,
+    size_t services)
 {
+    size_t  cut;
+
+    cut = count > TN_IPC_ADDRS ? count - TN_IPC_ADDRS : 0;
+
     tn_ipc_init(&pool->addrs, TN_IPC_HOLDER_ADDRS);
-    pool->addrs.count = tn_min(count, TN_IPC_ADDRS);
+    pool->addrs.count = (uint32_t) (count - cut);
+    pool->addrs.services = (uint32_t) (services > cut ? services - cut : 0);
     memcpy(pool->addrs.ip, ips, pool->addrs.count * sizeof(tn_ip_t));
     pool->addressed = true;
 

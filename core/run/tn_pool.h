@@ -43,8 +43,12 @@ void tn_pool_destroy(tn_pool_t *pool);
  */
 void tn_pool_channel(tn_pool_t *pool, int fd);
 
-/* all addresses of the node from now on; more than TN_IPC_ADDRS are cut */
-void tn_pool_addresses(tn_pool_t *pool, const tn_ip_t *ips, size_t count);
+/*
+ * All addresses of the node from now on, the last `services` of them those of
+ * services; more than TN_IPC_ADDRS are cut.
+ */
+void tn_pool_addresses(tn_pool_t *pool, const tn_ip_t *ips, size_t count,
+    size_t services);
 
 /* a non-blocking close-on-exec socket, the caller's, or -1: wait for it */
 int tn_pool_take(tn_pool_t *pool, uint16_t family, uint16_t proto);

@@ -45,8 +45,18 @@ members_are_sound(const tn_ipc_members_t *msg)
 
 
 static bool
+service_is_sound(const tn_ipc_service_t *service)
+{
+    return ends(service->name) && service->port != 0
+           && (service->family == 4 || service->family == 6);
+}
+
+
+static bool
 is_sound(const tn_ipc_msg_t *msg)
 {
+    size_t  i;
+
     switch (msg->head.type) {
 
     case TN_IPC_REPLY:
@@ -130,6 +140,23 @@ is_sound(const tn_ipc_msg_t *msg)
 
     case TN_IPC_CERT:
         return ends(msg->cert.node) && ends(msg->cert.domains);
+
+    case TN_IPC_SERVE:
+
+        if (!ends(msg->serve.node) || msg->serve.count > TN_IPC_SERVES) {
+            return false;
+        }
+
+        for (i = 0; i < msg->serve.count; i++) {
+            if (!service_is_sound(&msg->serve.service[i])) {
+                return false;
+            }
+        }
+
+        return true;
+
+    case TN_IPC_SERVE_SET:
+        return service_is_sound(&msg->serve_set.service);
 
     case TN_IPC_CERT_SET:
     case TN_IPC_FUNNEL:

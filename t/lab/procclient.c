@@ -182,7 +182,7 @@ core_start_node(core_t *core, tn_ipc_core_node_t *msg, int *in, size_t n)
     if (tn_ip_parse(&ips[0], "100.64.0.1", 10) == TN_OK
         && tn_ip_parse(&ips[1], "fd7a:115c:a1e0::1", 17) == TN_OK)
     {
-        tn_pool_addresses(node->pool, ips, 2);
+        tn_pool_addresses(node->pool, ips, 2, 0);
     }
 
     fd = tn_ipc_fd(in, n, msg->mask, TN_IPC_FD_TUN);

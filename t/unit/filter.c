@@ -314,6 +314,55 @@ test_routes(void)
 
 
 static void
+test_services(void)
+{
+    tn_addr_t     served[2];
+    tn_packet_t   p;
+    tn_filter_t  *filter;
+
+    filter = filter_with("100.64.0.9", "*", 22, NULL);
+
+    (void) tn_addr_parse(&served[0], "100.70.1.1:22", 13);
+    (void) tn_addr_parse(&served[1], "100.70.1.2:80", 13);
+
+    is_int(arrives(filter, "100.70.1.1"), TN_FILTER_DROP_NOT_LOCAL,
+           "a service that is not served");
+
+    tn_filter_set_services(filter, served, 2);
+
+    is_int(arrives(filter, "100.70.1.1"), TN_FILTER_OK_RULE, "one that is");
+    is_int(arrives(filter, "100.70.1.2"), TN_FILTER_DROP_RULE,
+           "at another port than is served, whatever the rules say");
+    is_int(arrives(filter, "100.70.1.3"), TN_FILTER_DROP_NOT_LOCAL,
+           "another address");
+
+    p = packet_of("100.64.0.8", 1, "100.70.1.1", 22, 6, TN_TCP_SYN);
+    is_int(tn_filter_in(filter, &p, 0, false, 1), TN_FILTER_DROP_RULE,
+           "the rules decide who may");
+
+    p = packet_of("100.64.0.9", 40000, "100.70.1.1", 22, 17, 0);
+    is_int(tn_filter_in(filter, &p, 0, false, 1), TN_FILTER_DROP_RULE,
+           "UDP is not served");
+
+    served[0].port = 0;
+    tn_filter_set_services(filter, served, 1);
+
+    is_int(arrives(filter, "100.70.1.1"), TN_FILTER_DROP_RULE,
+           "drained: nobody new");
+
+    p = packet_of("100.64.0.9", 40000, "100.70.1.1", 22, 6, TN_TCP_ACK);
+    is_int(tn_filter_in(filter, &p, 0, false, 1), TN_FILTER_OK_REPLY,
+           "drained: who was there stays");
+
+    tn_filter_set_services(filter, NULL, 0);
+    is_int(tn_filter_in(filter, &p, 0, false, 1), TN_FILTER_DROP_NOT_LOCAL,
+           "gone");
+
+    tn_filter_destroy(filter);
+}
+
+
+static void
 test_peerapi(void)
 {
     tn_addr_t     api[2];
@@ -703,6 +752,7 @@ main(void)
 
     test_vectors();
     test_before_rules();
+    test_services();
     test_peerapi();
     test_routes();
     test_jailed();

@@ -24,7 +24,10 @@
 static const char  first_map[] =
     "{\"Node\":{\"ID\":1,\"Name\":\"me.t.\",\"Key\":\"" KEY_ME "\","
         "\"Addresses\":[\"100.64.0.1/32\","
-        "\"fd7a:115c:a1e0::1/128\"]},"
+        "\"fd7a:115c:a1e0::1/128\"],"
+        "\"CapMap\":{\"service-host\":[{\"svc:web\":[\"fd7a:115c:a1e0::70\","
+          "\"100.70.1.1\"],\"svc:odd\":[7,\"192.0.2.1\",\"x\"],"
+          "\"svc:no\":{}}]}},"
     "\"Peers\":["
       "{\"ID\":2,\"Name\":\"a.t.\",\"Key\":\"" KEY_A "\",\"HomeDERP\":7,"
         "\"Addresses\":[\"100.64.0.2/32\",\"fd7a:115c:a1e0::2/128\"],"
@@ -33,7 +36,8 @@ static const char  first_map[] =
         "\"CapMap\":{\"example.com/cap/x\":null}},"
       "{\"ID\":3,\"Name\":\"b.t.\",\"Key\":\"" KEY_B "\",\"HomeDERP\":7,"
         "\"Addresses\":[\"100.64.0.3/32\"],"
-        "\"AllowedIPs\":[\"100.64.0.3/32\"]}],"
+        "\"AllowedIPs\":[\"100.64.0.3/32\",\"100.70.9.9/32\","
+          "\"192.0.2.9/32\"]}],"
     "\"PacketFilter\":[{\"SrcIPs\":[\"cap:example.com/cap/x\"],\"DstPorts\":"
         "[{\"IP\":\"*\",\"Ports\":{\"First\":80,\"Last\":80}}]}]}";
 
@@ -105,6 +109,7 @@ test_whole(void)
     is_int((long long) b->caps, 0, "the other has none");
     ok(update->ncaps == 1 && update->caps[0].id == 2
        && update->caps[0].caps == bits, "the list says the same");
+    is_int(b->nallowed, 2, "and a service's, but no other single address");
     tn_update_free(update);
 
     update = tn_update_create(netmap, NULL, true, NULL);
@@ -118,6 +123,29 @@ test_whole(void)
     test_exit("b", 2, "another one is chosen");
     test_exit("a.tt", 2, "another name that begins alike");
     test_exit("", 2, "no exit node");
+}
+
+
+/* what control gives this node to host */
+
+static void
+test_services(void)
+{
+    tn_ip_t  ip;
+    char     text[TN_ADDR_TEXT];
+
+    ok(tn_netmap_service_ip(netmap->self, "svc:web", true, &ip), "IPv4");
+    is_str(tn_ip_text(&ip, text), "100.70.1.1", "is the one");
+    ok(tn_netmap_service_ip(netmap->self, "svc:web", false, &ip), "IPv6");
+    is_str(tn_ip_text(&ip, text), "fd7a:115c:a1e0::70", "is the other");
+    ok(!tn_netmap_service_ip(netmap->self, "svc:odd", true, &ip),
+       "an address that no service has, and no address");
+    ok(!tn_netmap_service_ip(netmap->self, "svc:no", true, &ip), "no list");
+    ok(!tn_netmap_service_ip(netmap->self, "svc:other", true, &ip),
+       "another service");
+    ok(!tn_netmap_service_ip(tn_netmap_find_id(netmap, 3), "svc:web", true,
+                             &ip),
+       "a node without the attribute");
 }
 
 
@@ -312,6 +340,7 @@ main(void)
     netmap = tn_netmap_create(NULL);
 
     test_whole();
+    test_services();
     test_changes();
     test_orders();
     test_relay();

@@ -472,7 +472,7 @@ test_addresses(fixture_t *f)
     (void) tn_ip_parse(&ips[0], "100.64.0.1", 10);
     (void) tn_ip_parse(&ips[1], "fd7a:115c:a1e0::1", 17);
 
-    tn_pool_addresses(f->pool, ips, 2);
+    tn_pool_addresses(f->pool, ips, 2, 0);
     seq = asked(f, TN_IPC_HOLDER_ADDRS, &msg);
     ok(seq != 0, "addresses are for the holder");
     is_int(msg.addrs.count, 2, "all");

@@ -1,0 +1,154 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What others may reach at this node besides its own addresses: services and
+ * routes.  Both change while it runs, and a plane that is made anew, with
+ * another node key, is told again.
+ */
+
+#include "tn_data_private.h"
+
+#include <stdlib.h>
+
+
+typedef struct {
+    tn_post_t     post;
+    tn_data_t    *data;
+    tn_addr_t    *services;
+    size_t        nservices;
+    tn_prefix_t   routes[TN_PLANE_ROUTES];
+    size_t        nroutes;
+} reach_order_t;
+
+
+static tn_rc_t reach_post(reach_order_t *order, void (*fn)(void *arg));
+static void reach_on_services(void *arg);
+static void reach_on_routes(void *arg);
+static void reach_order_free(reach_order_t *order);
+
+
+tn_rc_t
+tn_data_services(tn_data_t *data, const tn_addr_t *served, size_t n)
+{
+    reach_order_t  *order;
+
+    order = calloc(1, sizeof(reach_order_t));
+
+    if (order == NULL) {
+        return TN_NOMEM;
+    }
+
+    order->data = data;
+
+    if (n != 0) {
+        order->services = calloc(n, sizeof(tn_addr_t));
+
+        if (order->services == NULL) {
+            free(order);
+            return TN_NOMEM;
+        }
+
+        memcpy(order->services, served, n * sizeof(tn_addr_t));
+        order->nservices = n;
+    }
+
+    return reach_post(order, reach_on_services);
+}
+
+
+tn_rc_t
+tn_data_routes(tn_data_t *data, const tn_prefix_t *routes, size_t n)
+{
+    reach_order_t  *order;
+
+    order = calloc(1, sizeof(reach_order_t));
+
+    if (order == NULL) {
+        return TN_NOMEM;
+    }
+
+    order->data = data;
+    order->nroutes = tn_min(n, (size_t) TN_PLANE_ROUTES);
+
+    if (order->nroutes != 0) {
+        memcpy(order->routes, routes, order->nroutes * sizeof(tn_prefix_t));
+    }
+
+    return reach_post(order, reach_on_routes);
+}
+
+
+void
+tn_data_reach(tn_data_t *data)
+{
+    tn_plane_set_services(data->plane, data->services, data->nservices);
+}
+
+
+static tn_rc_t
+reach_post(reach_order_t *order, void (*fn)(void *arg))
+{
+    order->post.fn = fn;
+    order->post.data = order;
+
+    if (tn_loop_post_item(&order->data->loop, &order->post) != TN_OK) {
+        reach_order_free(order);
+        return TN_NOMEM;
+    }
+
+    return TN_OK;
+}
+
+
+static void
+reach_on_services(void *arg)
+{
+    reach_order_t *order = arg;
+
+    tn_data_t  *data;
+
+    data = order->data;
+
+    free(data->services);
+    data->services = order->services;
+    data->nservices = order->nservices;
+    order->services = NULL;
+
+    if (data->plane != NULL) {
+        tn_data_reach(data);
+    }
+
+    reach_order_free(order);
+}
+
+
+static void
+reach_on_routes(void *arg)
+{
+    reach_order_t *order = arg;
+
+    tn_data_t  *data;
+
+    data = order->data;
+
+    memcpy(data->routes, order->routes, sizeof(data->routes));
+    data->plane_conf.nroutes = order->nroutes;
+
+    if (data->plane != NULL
+        && tn_plane_set_routes(data->plane, data->routes, order->nroutes)
+           != TN_OK)
+    {
+        tn_log(data->log, TN_LOG_ERR, "no memory for the routes");
+    }
+
+    reach_order_free(order);
+}
+
+
+static void
+reach_order_free(reach_order_t *order)
+{
+    free(order->services);
+    free(order);
+}

@@ -1,0 +1,648 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Listeners of Tailscale Services.  "listen 443 ssl tailnet service=svc:web"
+ * has stand-ins as any other, "unix:tailnet/NAME/svc:web/0.0.0.0:443", but the
+ * address of a service is not known until control has given it, and may change.
+ * So such a listener leaves the cycle's list, and each worker asks the core for
+ * its socket, over a connection that stays open: it says that there is somebody
+ * who serves.
+ *
+ * A worker that is to quit goes on accepting until the core takes the sockets
+ * back: at once when other workers serve, else when control has heard that this
+ * host serves no more.  It notices by the connection being an idle one, which
+ * nginx closes first.
+ */
+
+#include "ngx_tailnet_identity.h"
+
+#include <poll.h>
+
+
+#define NGX_TAILNET_SERVICE_RETRY_MS  200
+#define NGX_TAILNET_SERVICE_LEAVE_MS  8000      /* for the core to answer */
+#define NGX_TAILNET_SERVICE_ACCEPTS   1024      /* before a socket goes */
+
+
+typedef struct {
+    ngx_listening_t             ls;             /* the first */
+    ngx_tailnet_listen_t       *listen;
+    ngx_connection_handler_pt   handler;        /* nginx's */
+    ngx_connection_t           *connection;     /* NULL: no socket */
+} ngx_tailnet_service_t;
+
+
+/* all of one node */
+
+struct ngx_tailnet_serving_s {
+    ngx_tailnet_conf_t         *conf;
+    ngx_tailnet_node_t         *node;
+    ngx_array_t                 services;       /* ngx_tailnet_service_t * */
+    ngx_connection_t           *channel;        /* to the core, or NULL */
+    ngx_event_t                 retry;
+    ngx_connection_t            dummy;          /* a timer wants one */
+    unsigned                    leaving:1;
+};
+
+
+static ngx_tailnet_serving_t *ngx_tailnet_service_node(
+    ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node);
+static void ngx_tailnet_service_open(ngx_tailnet_serving_t *serving);
+static void ngx_tailnet_service_message(ngx_tailnet_serving_t *serving,
+    tn_ipc_serve_t *msg);
+static void ngx_tailnet_service_lost(ngx_tailnet_serving_t *serving);
+static void ngx_tailnet_service_retry(ngx_event_t *ev);
+static void ngx_tailnet_service_read(ngx_event_t *ev);
+static void ngx_tailnet_service_leave(ngx_tailnet_serving_t *serving);
+static void ngx_tailnet_service_set(ngx_tailnet_serving_t *serving,
+    tn_ipc_service_t *key, int fd);
+static ngx_int_t ngx_tailnet_service_listen(ngx_tailnet_service_t *service,
+    int fd);
+static void ngx_tailnet_service_accept(ngx_event_t *ev);
+static ngx_int_t ngx_tailnet_service_watch(ngx_event_t *ev);
+static void ngx_tailnet_service_accepted(ngx_connection_t *c);
+static void ngx_tailnet_service_close(ngx_tailnet_service_t *service);
+static void ngx_tailnet_service_close_all(ngx_tailnet_serving_t *serving);
+
+
+/*
+ * The parameter "service=svc:name".  NGX_OK; NGX_DECLINED: there is none;
+ * NGX_ERROR: it was logged.
+ */
+
+ngx_int_t
+ngx_tailnet_service_parameter(ngx_conf_t *cf, ngx_str_t **param,
+    ngx_str_t *name)
+{
+    size_t       i;
+    ngx_str_t   *value;
+    ngx_uint_t   n;
+
+    value = cf->args->elts;
+    *param = NULL;
+    ngx_str_null(name);
+
+    for (n = 2; n < cf->args->nelts; n++) {
+
+        if (ngx_strncmp(value[n].data, "service=", 8) != 0) {
+            continue;
+        }
+
+        if (*param) {
+            ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                               "duplicate parameter \"%V\" of \"listen\"",
+                               &value[n]);
+            return NGX_ERROR;
+        }
+
+        *param = &value[n];
+        name->data = value[n].data + 8;
+        name->len = value[n].len - 8;
+    }
+
+    if (*param == NULL) {
+        return NGX_DECLINED;
+    }
+
+    /* "svc:" and a DNS label, as control has it */
+
+    i = 4;
+
+    if (name->len > 4 && name->len <= 4 + 63
+        && ngx_strncmp(name->data, "svc:", 4) == 0
+        && name->data[4] != '-' && name->data[name->len - 1] != '-')
+    {
+        while (i < name->len
+               && ((name->data[i] >= 'a' && name->data[i] <= 'z')
+                   || (name->data[i] >= '0' && name->data[i] <= '9')
+                   || name->data[i] == '-'))
+        {
+            i++;
+        }
+    }
+
+    if (i == 4 || i != name->len) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "invalid \"%V\" of \"listen\", \"service=svc:\" "
+                           "and a name of lower-case letters, digits and "
+                           "hyphens expected", *param);
+        return NGX_ERROR;
+    }
+
+    return NGX_OK;
+}
+
+
+/* a listener of the cycle that is going to leave its list */
+
+ngx_int_t
+ngx_tailnet_service_take(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
+    ngx_listening_t *ls)
+{
+    ngx_sockaddr_t          *sa;
+    ngx_tailnet_service_t   *service, **place;
+    ngx_tailnet_serving_t   *serving;
+
+#if (NGX_HAVE_REUSEPORT)
+
+    /* the workers share one socket */
+
+    if (ls->worker) {
+        return NGX_OK;
+    }
+
+#endif
+
+    serving = ngx_tailnet_service_node(tcf, tl->node);
+    service = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_tailnet_service_t));
+    sa = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_sockaddr_t));
+
+    if (serving == NULL || service == NULL || sa == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (serving->services.nelts == TN_IPC_SERVES) {
+        ngx_log_error(NGX_LOG_ERR, tcf->cycle->log, 0,
+                      "tailnet \"%V\": more than %d listeners of services, "
+                      "%V is left out", &tl->node->name, TN_IPC_SERVES,
+                      &tl->path);
+        return NGX_OK;
+    }
+
+    place = ngx_array_push(&serving->services);
+    if (place == NULL) {
+        return NGX_ERROR;
+    }
+
+    *place = service;
+
+    ngx_tailnet_listen_move(&service->ls, ls);
+
+    /* a zero address makes nginx ask the accepted socket for the real one */
+
+    sa->sockaddr_in.sin_family = AF_INET;
+    sa->sockaddr_in.sin_port = htons(tl->port);
+
+    service->listen = tl;
+    service->handler = ls->handler;
+    service->ls.handler = ngx_tailnet_service_accepted;
+    service->ls.sockaddr = &sa->sockaddr;
+    service->ls.socklen = sizeof(struct sockaddr_in);
+    service->ls.addr_text = tl->path;
+    service->ls.addr_text_max_len = NGX_INET6_ADDRSTRLEN;
+    service->ls.fd = (ngx_socket_t) -1;
+    service->ls.ignore = 1;
+
+    return NGX_OK;
+}
+
+
+static ngx_tailnet_serving_t *
+ngx_tailnet_service_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
+{
+    ngx_uint_t               i;
+    ngx_tailnet_serving_t  **serving;
+
+    serving = tcf->servings.elts;
+
+    for (i = 0; i < tcf->servings.nelts; i++) {
+        if (serving[i]->node == node) {
+            return serving[i];
+        }
+    }
+
+    serving = ngx_array_push(&tcf->servings);
+    if (serving == NULL) {
+        return NULL;
+    }
+
+    *serving = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_tailnet_serving_t));
+
+    if (*serving == NULL
+        || ngx_array_init(&(*serving)->services, tcf->cycle->pool, 4,
+                          sizeof(ngx_tailnet_service_t *))
+           != NGX_OK)
+    {
+        tcf->servings.nelts--;
+        return NULL;
+    }
+
+    (*serving)->conf = tcf;
+    (*serving)->node = node;
+    (*serving)->dummy.fd = (ngx_socket_t) -1;
+    (*serving)->dummy.data = *serving;
+    (*serving)->retry.data = &(*serving)->dummy;
+    (*serving)->retry.handler = ngx_tailnet_service_retry;
+    (*serving)->retry.cancelable = 1;
+
+    return *serving;
+}
+
+
+ngx_tailnet_node_t *
+ngx_tailnet_service_of(ngx_listening_t *ls)
+{
+    if (ls == NULL || ls->handler != ngx_tailnet_service_accepted) {
+        return NULL;
+    }
+
+    return ((ngx_tailnet_service_t *) ls)->listen->node;
+}
+
+
+void
+ngx_tailnet_service_start(ngx_tailnet_conf_t *tcf)
+{
+    ngx_uint_t               i, n;
+    ngx_tailnet_service_t  **service;
+    ngx_tailnet_serving_t  **serving;
+
+    serving = tcf->servings.elts;
+
+    for (i = 0; i < tcf->servings.nelts; i++) {
+        serving[i]->retry.log = tcf->cycle->log;
+        service = serving[i]->services.elts;
+
+        for (n = 0; n < serving[i]->services.nelts; n++) {
+            service[n]->ls.log = *service[n]->ls.logp;
+        }
+
+        if (serving[i]->channel == NULL && !serving[i]->node->failed) {
+            ngx_tailnet_service_open(serving[i]);
+        }
+    }
+}
+
+
+void
+ngx_tailnet_service_stop(ngx_tailnet_conf_t *tcf)
+{
+    ngx_uint_t               i;
+    ngx_tailnet_serving_t  **serving;
+
+    serving = tcf->servings.elts;
+
+    for (i = 0; i < tcf->servings.nelts; i++) {
+
+        if (serving[i]->retry.timer_set) {
+            ngx_del_timer(&serving[i]->retry);
+        }
+
+        ngx_tailnet_service_close_all(serving[i]);
+
+        if (serving[i]->channel) {
+            ngx_close_connection(serving[i]->channel);
+            serving[i]->channel = NULL;
+        }
+    }
+}
+
+
+/* --- the connection to the core */
+
+static void
+ngx_tailnet_service_open(ngx_tailnet_serving_t *serving)
+{
+    int                fd;
+    tn_ipc_serve_t     msg;
+    ngx_connection_t  *c;
+
+    fd = tn_ipc_connect((char *) serving->conf->dir.data, TN_IPC_DIAL_SOCK);
+
+    if (fd == -1) {
+        ngx_tailnet_service_lost(serving);
+        return;
+    }
+
+    ngx_tailnet_service_message(serving, &msg);
+
+    if (tn_ipc_send(fd, &msg, NULL, 0) != TN_OK) {
+        (void) ngx_close_socket(fd);
+        ngx_tailnet_service_lost(serving);
+        return;
+    }
+
+    c = ngx_tailnet_channel(fd, serving->conf->cycle->log, serving,
+                            ngx_tailnet_service_read);
+
+    if (c == NULL) {
+        ngx_tailnet_service_lost(serving);
+        return;
+    }
+
+    serving->channel = c;
+    c->idle = 1;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        ngx_tailnet_service_lost(serving);
+    }
+}
+
+
+static void
+ngx_tailnet_service_message(ngx_tailnet_serving_t *serving,
+    tn_ipc_serve_t *msg)
+{
+    ngx_uint_t               n;
+    tn_ipc_service_t        *key;
+    ngx_tailnet_service_t  **service;
+
+    tn_ipc_init(msg, TN_IPC_SERVE);
+
+    ngx_memcpy(msg->node, serving->node->name.data, serving->node->name.len);
+
+    if (serving->leaving) {
+        return;
+    }
+
+    service = serving->services.elts;
+
+    for (n = 0; n < serving->services.nelts; n++) {
+        key = &msg->service[msg->count++];
+
+        ngx_memcpy(key->name, service[n]->listen->service.data,
+                   service[n]->listen->service.len);
+        key->port = service[n]->listen->port;
+        key->family = (uint16_t) service[n]->listen->family;
+        key->backlog = service[n]->ls.backlog;
+    }
+}
+
+
+/* what was accepted from goes on, until another core has other sockets */
+
+static void
+ngx_tailnet_service_lost(ngx_tailnet_serving_t *serving)
+{
+    if (serving->channel) {
+        ngx_close_connection(serving->channel);
+        serving->channel = NULL;
+    }
+
+    if (serving->leaving || ngx_exiting) {
+        ngx_tailnet_service_close_all(serving);
+        return;
+    }
+
+    ngx_add_timer(&serving->retry, NGX_TAILNET_SERVICE_RETRY_MS);
+}
+
+
+static void
+ngx_tailnet_service_retry(ngx_event_t *ev)
+{
+    ngx_connection_t       *dummy;
+    ngx_tailnet_serving_t  *serving;
+
+    dummy = ev->data;
+    serving = dummy->data;
+
+    if (ngx_exiting) {
+        ngx_tailnet_service_close_all(serving);
+        return;
+    }
+
+    ngx_tailnet_service_open(serving);
+}
+
+
+static void
+ngx_tailnet_service_read(ngx_event_t *ev)
+{
+    int                     fds[TN_IPC_FDS];
+    size_t                  n;
+    tn_rc_t                 rc;
+    tn_ipc_msg_t            msg;
+    ngx_connection_t       *c;
+    ngx_tailnet_serving_t  *serving;
+
+    c = ev->data;
+    serving = c->data;
+
+    if (c->close || ev->timedout) {
+        c->close = 0;
+
+        if (!serving->leaving) {
+            ngx_tailnet_service_leave(serving);
+            return;
+        }
+
+        if (ev->timedout) {
+            ev->timedout = 0;
+            ngx_log_error(NGX_LOG_WARN, c->log, 0,
+                          "tailnet \"%V\": the core did not hear of the end "
+                          "of its services in time", &serving->node->name);
+        }
+
+        ngx_tailnet_service_close_all(serving);
+        return;
+    }
+
+    while ((rc = tn_ipc_recv(c->fd, &msg, fds, &n)) == TN_OK) {
+
+        if (msg.head.type != TN_IPC_SERVE_SET || n > 1) {
+            tn_ipc_close(fds, n);
+            rc = TN_MALFORMED;
+            break;
+        }
+
+        ngx_tailnet_service_set(serving, &msg.serve_set.service,
+                                n ? fds[0] : -1);
+    }
+
+    if (rc != TN_AGAIN || ngx_handle_read_event(ev, 0) != NGX_OK) {
+        ngx_tailnet_service_lost(serving);
+    }
+}
+
+
+static void
+ngx_tailnet_service_leave(ngx_tailnet_serving_t *serving)
+{
+    tn_ipc_serve_t  msg;
+
+    serving->leaving = 1;
+    serving->channel->idle = 0;
+
+    ngx_tailnet_service_message(serving, &msg);
+
+    if (tn_ipc_send(serving->channel->fd, &msg, NULL, 0) != TN_OK) {
+        ngx_tailnet_service_lost(serving);
+        return;
+    }
+
+    /* keeps the worker */
+
+    ngx_add_timer(serving->channel->read, NGX_TAILNET_SERVICE_LEAVE_MS);
+}
+
+
+/* --- sockets */
+
+static void
+ngx_tailnet_service_set(ngx_tailnet_serving_t *serving, tn_ipc_service_t *key,
+    int fd)
+{
+    ngx_str_t               *name;
+    ngx_uint_t               n, left;
+    ngx_tailnet_service_t  **service;
+
+    service = serving->services.elts;
+    left = 0;
+
+    for (n = 0; n < serving->services.nelts; n++) {
+        name = &service[n]->listen->service;
+
+        if (service[n]->listen->port == key->port
+            && service[n]->listen->family == key->family
+            && ngx_strlen(key->name) == name->len
+            && ngx_memcmp(key->name, name->data, name->len) == 0)
+        {
+            ngx_tailnet_service_close(service[n]);
+
+            if (fd != -1
+                && ngx_tailnet_service_listen(service[n], fd) != NGX_OK)
+            {
+                ngx_tailnet_service_close(service[n]);
+            }
+
+            fd = -1;
+        }
+
+        left += service[n]->connection != NULL;
+    }
+
+    if (fd != -1) {
+        (void) ngx_close_socket(fd);
+    }
+
+    if (serving->leaving && left == 0
+        && serving->channel->read->timer_set)
+    {
+        ngx_del_timer(serving->channel->read);
+    }
+}
+
+
+static ngx_int_t
+ngx_tailnet_service_listen(ngx_tailnet_service_t *service, int fd)
+{
+    ngx_event_t       *rev;
+    ngx_connection_t  *c;
+
+    c = ngx_get_connection(fd, &service->ls.log);
+
+    if (c == NULL) {
+        (void) ngx_close_socket(fd);
+        return NGX_ERROR;
+    }
+
+    service->connection = c;
+    service->ls.fd = fd;
+
+    c->type = SOCK_STREAM;
+    c->log = &service->ls.log;
+    c->listening = &service->ls;
+
+    rev = c->read;
+    rev->log = c->log;
+    rev->accept = 1;
+    rev->handler = ngx_tailnet_service_accept;
+
+    return ngx_tailnet_service_watch(rev);
+}
+
+
+static ngx_int_t
+ngx_tailnet_service_watch(ngx_event_t *rev)
+{
+#if (NGX_HAVE_EPOLLEXCLUSIVE)
+
+    if ((ngx_event_flags & NGX_USE_EPOLL_EVENT) && ngx_ncpu != 0) {
+        return ngx_add_event(rev, NGX_READ_EVENT, NGX_EXCLUSIVE_EVENT);
+    }
+
+#endif
+
+    return ngx_add_event(rev, NGX_READ_EVENT, 0);
+}
+
+
+/* nginx stops its own listeners for a while when there are no descriptors */
+
+static void
+ngx_tailnet_service_accept(ngx_event_t *ev)
+{
+    if (ev->timedout && !ev->active
+        && ngx_tailnet_service_watch(ev) != NGX_OK)
+    {
+        return;
+    }
+
+    ngx_event_accept(ev);
+
+    if (ev->timer_set && ev->active) {
+        (void) ngx_del_event(ev, NGX_READ_EVENT, 0);
+    }
+}
+
+
+static void
+ngx_tailnet_service_accepted(ngx_connection_t *c)
+{
+    ngx_tailnet_service_t  *service;
+
+    service = (ngx_tailnet_service_t *) c->listening;
+
+    if (ngx_tailnet_caller_note(c, service->listen->node) != NGX_OK) {
+        ngx_tailnet_listen_close(c);
+        return;
+    }
+
+    service->handler(c);
+}
+
+
+/* what waits in the queue of the socket is accepted before */
+
+static void
+ngx_tailnet_service_close(ngx_tailnet_service_t *service)
+{
+    ngx_uint_t     n;
+    struct pollfd  pfd;
+
+    if (service->connection == NULL) {
+        return;
+    }
+
+    pfd.fd = service->connection->fd;
+    pfd.events = POLLIN;
+
+    for (n = 0; !ngx_terminate && n < NGX_TAILNET_SERVICE_ACCEPTS; n++) {
+
+        if (poll(&pfd, 1, 0) != 1 || pfd.revents != POLLIN) {
+            break;
+        }
+
+        ngx_event_accept(service->connection->read);
+    }
+
+    ngx_close_connection(service->connection);
+    service->connection = NULL;
+    service->ls.fd = (ngx_socket_t) -1;
+}
+
+
+static void
+ngx_tailnet_service_close_all(ngx_tailnet_serving_t *serving)
+{
+    ngx_uint_t               n;
+    ngx_tailnet_service_t  **service;
+
+    service = serving->services.elts;
+
+    for (n = 0; n < serving->services.nelts; n++) {
+        ngx_tailnet_service_close(service[n]);
+    }
+}

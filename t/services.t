@@ -1,0 +1,243 @@
+#!/usr/bin/perl
+
+# Tailscale Services with two hosts of one service, as upstream's test control
+# server and a real tailscaled know them: announced while nginx serves, listened
+# for at the service's own addresses alone, changed by reload, drained at the
+# end, and handed over to the other host.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use Digest::SHA qw(sha256_hex);
+use JSON::PP ();
+use Test::More;
+
+use Tailnet::Lab;
+
+Tailnet::Lab::require_or_skip();
+Tailnet::Lab::require_module();
+
+plan skip_all => 'services need the kernel stack'
+    if ($ENV{TAILNET_STACK} // '') eq 'lwip';
+
+my ($VIP, $VIP6) = ('100.70.1.1', 'fd7a:115c:a1e0::70:1');
+my ($SSH, $MOVED) = ('100.70.1.2', '100.70.1.3');
+
+my $lab = Tailnet::Lab->new;
+my $tailnet = $lab->small_tailnet(testcontrol => 1);
+my ($peer, $control, $infra) = @$tailnet{qw(peer control infra)};
+my %host = (one => $tailnet->{web}, two => $lab->host('two'));
+my (%nginx, %key);
+
+sub configure {
+    my ($name, $http, $stream) = @_;
+
+    $nginx{$name}->configure(
+        main => $nginx{$name}->tailnet_block($control, $tailnet->{auth_key},
+                                             hostname => $name,
+                                             extra => 'tags tag:web;'),
+        http => <<"HTTP" . ($http // ''), stream => $stream // '');
+    log_format whom '\$remote_addr \$tailnet_peer \$server_addr:\$server_port';
+    access_log logs/whom.log whom;
+
+    server {
+        listen 80 tailnet=home;
+        listen 8080 tailnet=home;
+        location / { return 200 "own $name\\n"; }
+    }
+
+    server { listen 127.0.0.1:8000; location / { tailnet_status; } }
+HTTP
+}
+
+my $SERVICE = <<'HTTP';
+    server {
+        listen 80 tailnet=home service=svc:web;
+        location / { return 200 "web %s\n"; }
+        location /long { limit_rate 1k; }
+    }
+HTTP
+
+for my $name (sort keys %host) {
+    $nginx{$name} = $lab->nginx(host => $host{$name}, module => 1);
+    $nginx{$name}->write('html/long', 'x' x 5_000);
+    configure($name, sprintf $SERVICE, $name);
+    $nginx{$name}->start;
+}
+
+# What control gives a host: the service's addresses, to it and to the peers.
+
+sub give {
+    my ($name, @ips) = @_;
+    my $k = $key{$name};
+    my $node = $control->node($name);
+
+    $control->call(POST => "/cap-map?node=$k", { 'service-host' => [
+        { 'svc:web' => [grep { $_ ne $SSH } @ips],
+          'svc:ssh' => [grep { $_ eq $SSH } @ips] }] });
+    $control->call(POST => "/node?node=$k", { Tags => ['tag:web'],
+        AllowedIPs => [@{$node->{Addresses}},
+                       map { $_ . (/:/ ? '/128' : '/32') } @ips] });
+}
+
+sub announced {
+    my ($name) = @_;
+    my $answer = $control->call(POST => "/c2n?node=$key{$name}",
+        "GET /vip-services HTTP/1.1\r\nHost: x\r\n\r\n");
+    my $said = JSON::PP::decode_json($answer->{Body});
+
+    return ($said->{VIPServices} // [], $said->{ServicesHash});
+}
+
+sub hash_of { return $control->node($_[0])->{Hostinfo}{ServicesHash} // '' }
+
+sub page {
+    my ($url, $seconds) = @_;
+    my $r = $peer->get($url, timeout => $seconds // 5);
+
+    return $r->{ok} && $r->{status} == 200 ? $r->{body} =~ s/\n\z//r : undef;
+}
+
+sub becomes {
+    my ($want, $name, $code) = @_;
+    my $got;
+
+    eval { $lab->wait_for(25, $name, sub {
+        $got = $code->();
+        defined $want ? defined $got && $got eq $want : !defined $got;
+    }) };
+    is($got, $want, $name) or diag(map { "$_:\n" . $nginx{$_}->error_log }
+                                   sort keys %nginx);
+}
+
+for my $name (sort keys %host) {
+    $lab->wait_for(20, "$name at control", sub { $control->node($name) });
+    $key{$name} = $control->node($name)->{Key};
+    $peer->wait_peer($name, 20);
+}
+
+subtest 'announced' => sub {
+    ok(eval { $lab->wait_for(20, 'the hash', sub { hash_of('one') }) },
+       'Hostinfo has a hash');
+
+    my ($services, $hash) = announced('one');
+
+    is_deeply($services, [{ Name => 'svc:web', Ports => ['tcp:80'],
+                            Active => JSON::PP::true() }],
+              'c2n names the service, its port, and that it is served');
+    is($hash, hash_of('one'), 'and the same hash');
+    ok($nginx{one}->wait_error_log(qr/svc:web port 80 waits for an address/,
+                                   10), 'without an address a line says so');
+    is(page("http://$VIP/", 2), undef, 'and nothing answers there');
+};
+
+subtest 'served at its own addresses' => sub {
+    give('one', $VIP, $VIP6);
+
+    becomes('web one', 'IPv4', sub { page("http://$VIP/", 2) });
+    becomes('web one', 'IPv6', sub { page("http://[$VIP6]/", 2) });
+
+    my ($own) = grep { !/:/ } @{$peer->peer('one')->{TailscaleIPs}};
+
+    is(page("http://$own/"), 'own one', 'the node\'s own server is another');
+    is(page("http://$VIP:8080/", 3), undef,
+       'and is not reached at the address of the service');
+    like($lab->read_file($nginx{one}->prefix . '/logs/whom.log'),
+         qr/^\Q@{[$peer->ip4]}\E peer \Q$VIP\E:80$/m,
+         'nginx knows who asks, and for what');
+    like(($peer->try_cli('ping', '--icmp', '--c', 1, '--timeout', '5s',
+                         $VIP))[1], qr/^pong /m, 'a ping is answered');
+};
+
+subtest 'changed by a reload' => sub {
+    my $before = hash_of('one');
+    my $failed = 0;
+
+    configure('one', sprintf($SERVICE, 'one again'), <<'STREAM');
+    server {
+        listen 22 tailnet=home service=svc:ssh;
+        return "stream\n";
+    }
+STREAM
+    give('one', $VIP, $VIP6, $SSH);
+    $nginx{one}->reload;
+
+    eval { $lab->wait_for(20, 'the new pages', sub {
+        my $got = page("http://$VIP/", 5);
+        $failed++ unless defined $got;
+        ($got // '') eq 'web one again' && hash_of('one') ne $before;
+    }) };
+
+    is(page("http://$VIP/"), 'web one again', 'the new configuration serves');
+    is($failed, 0, 'nobody was turned away meanwhile');
+    is_deeply([map { "$_->{Name} @{$_->{Ports}} $_->{Active}" }
+                   @{(announced('one'))[0]}],
+              ['svc:ssh tcp:22 1', 'svc:web tcp:80 1'], 'and is announced');
+
+    becomes('stream', 'a service of stream', sub {
+        my (undef, $text) = $peer->host->capture('timeout', 3, 'bash', '-c',
+            "cat < /dev/tcp/$SSH/22");
+        ($text // '') =~ /^(stream)$/m ? $1 : undef;
+    });
+};
+
+subtest 'a new core' => sub {
+    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
+        $host{one}->pids;
+
+    kill KILL => $core;
+    becomes('web one again', 'serves', sub { page("http://$VIP/", 2) });
+    ok(eval { $lab->wait_for(20, 'the hash', sub {
+        hash_of('one') eq (announced('one'))[1] && hash_of('one') }) },
+       'and announces the same');
+};
+
+subtest 'another address' => sub {
+    give('one', $MOVED, $VIP6, $SSH);
+
+    becomes('web one again', 'the new one', sub { page("http://$MOVED/", 2) });
+    is(page("http://$VIP/", 2), undef, 'no more the old one');
+    give('one', $VIP, $VIP6, $SSH);
+    becomes('web one again', 'and back', sub { page("http://$VIP/", 2) });
+};
+
+subtest 'drained' => sub {
+    my $before = hash_of('one');
+    my $out = $lab->path('long');
+    my $get = $peer->host->start('long',
+        ['curl', '-sS', '-m', 60, '-N', '-o', $out, "http://$VIP/long"]);
+
+    $lab->wait_for(10, 'a long answer', sub { -s $out });
+    kill QUIT => $nginx{one}->pid;
+
+    ok(eval { $lab->wait_for(15, 'the withdrawal', sub {
+        hash_of('one') ne $before }) }, 'control hears of it')
+        or diag($nginx{one}->error_log);
+    is(page("http://$VIP/", 3), 'web one again',
+       'who comes before control has told everybody is served')
+        or diag($nginx{one}->error_log);
+
+    ok(eval { $lab->wait_for(30, 'the long answer', sub {
+        -s $out == 5_000 }) }, 'a connection that stood is served to its end')
+        or diag(-s $out);
+    ok(eval { $lab->wait_for(30, 'the end of nginx', sub {
+        !$nginx{one}->alive }) }, 'nginx ends');
+    is(hash_of('one'), '', 'nothing is announced any more');
+    $get->stop;
+
+    # control sends the clients to the other host
+
+    give('one');
+    give('two', $VIP, $VIP6);
+    becomes('web two', 'the other host takes over', sub {
+        page("http://[$VIP6]/", 2) });
+};
+
+is(join("\n", map { grep { !/(?:ended|exited) on signal 9/ }
+                    $nginx{$_}->errors(qr/\[(?:alert|emerg|crit)\]/) }
+              sort keys %nginx), '', 'nothing alarming in the logs');
+
+done_testing();
