@@ -9,8 +9,9 @@ SAN ?=
 PKGS = libsodium libnghttp2 jansson libzstd libcares libcurl openssl \
        libargon2
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-# port mapping: Debian 12 has no .pc files of these
-LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lminiupnpc -lnatpmp \
+# libcurl is loaded when it is needed; of port mapping's Debian 12 has no .pc
+LIBS := $(shell pkg-config --libs $(filter-out libcurl,$(PKGS)) \
+       2>/dev/null) -lminiupnpc -lnatpmp \
        -lpthread
 
 WARN = -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes \

@@ -11,10 +11,9 @@
 #include "host/tn_http.h"
 
 #include "control/tn_http1.h"
+#include "host/tn_curl.h"
 
-#include <curl/curl.h>
 #include <openssl/ssl.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,7 +30,8 @@ typedef struct {
 struct tn_http_s {
     tn_loop_t       *loop;
     tn_resolver_t   *resolver;
-    CURLM           *multi;
+    const tn_curl_t *lib;
+    CURLM           *multi;         /* NULL before the first request */
     tn_timer_t       timer;
     tn_defer_t       defer;         /* to see what is done */
 };
@@ -39,6 +39,7 @@ struct tn_http_s {
 
 struct tn_http_call_s {
     tn_http_t         *http;
+    tn_defer_t         unable;      /* to say that there is no libcurl */
     tn_resolve_t      *question;
     CURL              *curl;
     bool               added;
@@ -58,7 +59,7 @@ struct tn_http_call_s {
 };
 
 
-static void http_global(void);
+static bool http_open(tn_http_t *http);
 static bool http_prepare(tn_http_call_t *call,
     const tn_http_params_t *params);
 static bool http_target(tn_http_call_t *call,
@@ -66,6 +67,7 @@ static bool http_target(tn_http_call_t *call,
 static void http_resolved(void *data, tn_rc_t rc, const tn_ip_t *ips,
     size_t n, const char *text);
 static void http_start(tn_http_call_t *call);
+static void http_unable(void *data);
 static void http_fail(tn_http_call_t *call, const char *error);
 static void http_free(tn_http_call_t *call);
 static int http_socket(CURL *curl, curl_socket_t fd, int what, void *data,
@@ -77,25 +79,13 @@ static void http_done(void *data);
 static void http_complete(tn_http_call_t *call, CURLcode code);
 static size_t http_write(char *bytes, size_t size, size_t n, void *data);
 static CURLcode http_roots(CURL *curl, void *ssl_ctx, void *data);
-static void http_field(CURL *curl, const char *name, char *value);
-
-
-static pthread_once_t  http_once = PTHREAD_ONCE_INIT;
-
-
-static void
-http_global(void)
-{
-    (void) curl_global_init(CURL_GLOBAL_DEFAULT);
-}
+static void http_field(tn_http_call_t *call, const char *name, char *value);
 
 
 tn_http_t *
 tn_http_create(tn_loop_t *loop, tn_resolver_t *resolver)
 {
     tn_http_t  *http;
-
-    (void) pthread_once(&http_once, http_global);
 
     http = calloc(1, sizeof(tn_http_t));
     if (http == NULL) {
@@ -107,20 +97,44 @@ tn_http_create(tn_loop_t *loop, tn_resolver_t *resolver)
     tn_timer_init(&http->timer, http_due, http);
     tn_defer_init(&http->defer, http_done, http);
 
-    http->multi = curl_multi_init();
+    return http;
+}
 
-    if (http->multi == NULL
-        || curl_multi_setopt(http->multi, CURLMOPT_SOCKETFUNCTION, http_socket)
-        || curl_multi_setopt(http->multi, CURLMOPT_SOCKETDATA, http)
-        || curl_multi_setopt(http->multi, CURLMOPT_TIMERFUNCTION, http_timer)
-        || curl_multi_setopt(http->multi, CURLMOPT_TIMERDATA, http)
-        || curl_multi_setopt(http->multi, CURLMOPT_MAXCONNECTS, 4L))
-    {
-        tn_http_destroy(http);
-        return NULL;
+
+/* before the first request */
+
+static bool
+http_open(tn_http_t *http)
+{
+    CURLM            *multi;
+    const tn_curl_t  *lib;
+
+    if (http->multi != NULL) {
+        return true;
     }
 
-    return http;
+    http->lib = lib = tn_curl();
+
+    if (lib == NULL) {
+        return false;
+    }
+
+    multi = lib->multi_init();
+
+    if (multi == NULL
+        || lib->multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, http_socket)
+        || lib->multi_setopt(multi, CURLMOPT_SOCKETDATA, http)
+        || lib->multi_setopt(multi, CURLMOPT_TIMERFUNCTION, http_timer)
+        || lib->multi_setopt(multi, CURLMOPT_TIMERDATA, http)
+        || lib->multi_setopt(multi, CURLMOPT_MAXCONNECTS, 4L))
+    {
+        (void) lib->multi_cleanup(multi);
+        return false;
+    }
+
+    http->multi = multi;
+
+    return true;
 }
 
 
@@ -132,7 +146,7 @@ tn_http_destroy(tn_http_t *http)
     }
 
     if (http->multi != NULL) {
-        curl_multi_cleanup(http->multi);
+        (void) http->lib->multi_cleanup(http->multi);
     }
 
     tn_timer_cancel(&http->loop->timers, &http->timer);
@@ -155,6 +169,12 @@ tn_http_request(tn_http_t *http, const tn_http_params_t *params,
     call->http = http;
     call->fn = fn;
     call->data = data;
+    tn_defer_init(&call->unable, http_unable, call);
+
+    if (!http_open(http)) {
+        tn_loop_defer(http->loop, &call->unable);
+        return call;
+    }
 
     if (!http_prepare(call, params)) {
         http_free(call);
@@ -184,45 +204,47 @@ tn_http_cancel(tn_http_call_t *call)
 static bool
 http_prepare(tn_http_call_t *call, const tn_http_params_t *params)
 {
-    bool   good;
-    char   type[128];
-    CURL  *curl;
+    bool              good;
+    char              type[128];
+    CURL             *curl;
+    const tn_curl_t  *lib;
 
+    lib = call->http->lib;
     call->max = params->answer_max;
     call->answer = malloc(call->max + 1);
-    call->curl = curl = curl_easy_init();
+    call->curl = curl = lib->easy_init();
 
     if (call->answer == NULL || curl == NULL) {
         return false;
     }
 
-    good = curl_easy_setopt(curl, CURLOPT_PRIVATE, call) == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_URL, params->url) == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https")
+    good = lib->easy_setopt(curl, CURLOPT_PRIVATE, call) == CURLE_OK
+           && lib->easy_setopt(curl, CURLOPT_URL, params->url) == CURLE_OK
+           && lib->easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https")
               == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_USERAGENT, "ngx_tailnet")
+           && lib->easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK
+           && lib->easy_setopt(curl, CURLOPT_USERAGENT, "ngx_tailnet")
               == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->error)
+           && lib->easy_setopt(curl, CURLOPT_ERRORBUFFER, call->error)
               == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS,
+           && lib->easy_setopt(curl, CURLOPT_TIMEOUT_MS,
                                (long) TN_HTTP_TIMEOUT_MS)
               == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+           && lib->easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
                                (long) TN_HTTP_CONNECT_MS)
               == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, http_write)
+           && lib->easy_setopt(curl, CURLOPT_WRITEFUNCTION, http_write)
               == CURLE_OK
-           && curl_easy_setopt(curl, CURLOPT_WRITEDATA, call) == CURLE_OK
+           && lib->easy_setopt(curl, CURLOPT_WRITEDATA, call) == CURLE_OK
            && http_target(call, params);
 
     if (good && strcmp(params->method, "HEAD") == 0) {
-        good = curl_easy_setopt(curl, CURLOPT_NOBODY, 1L) == CURLE_OK;
+        good = lib->easy_setopt(curl, CURLOPT_NOBODY, 1L) == CURLE_OK;
 
     } else if (good && strcmp(params->method, "POST") == 0) {
         (void) snprintf(type, sizeof(type), "Content-Type: %s",
                         params->type);
-        call->headers = curl_slist_append(NULL, type);
+        call->headers = lib->slist_append(NULL, type);
         call->body = malloc(params->len + 1);
 
         if (call->headers == NULL || call->body == NULL) {
@@ -231,13 +253,13 @@ http_prepare(tn_http_call_t *call, const tn_http_params_t *params)
 
         memcpy(call->body, params->body, params->len);
 
-        good = curl_easy_setopt(curl, CURLOPT_POST, 1L) == CURLE_OK
-               && curl_easy_setopt(curl, CURLOPT_HTTPHEADER, call->headers)
+        good = lib->easy_setopt(curl, CURLOPT_POST, 1L) == CURLE_OK
+               && lib->easy_setopt(curl, CURLOPT_HTTPHEADER, call->headers)
                   == CURLE_OK
-               && curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+               && lib->easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
                                    (curl_off_t) params->len)
                   == CURLE_OK
-               && curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->body)
+               && lib->easy_setopt(curl, CURLOPT_POSTFIELDS, call->body)
                   == CURLE_OK;
     }
 
@@ -247,11 +269,11 @@ http_prepare(tn_http_call_t *call, const tn_http_params_t *params)
         /* a cached store would take these roots along to other nodes */
 
         good = call->ca_file != NULL
-               && curl_easy_setopt(curl, CURLOPT_CA_CACHE_TIMEOUT, 0L)
+               && lib->easy_setopt(curl, CURLOPT_CA_CACHE_TIMEOUT, 0L)
                   == CURLE_OK
-               && curl_easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, http_roots)
+               && lib->easy_setopt(curl, CURLOPT_SSL_CTX_FUNCTION, http_roots)
                   == CURLE_OK
-               && curl_easy_setopt(curl, CURLOPT_SSL_CTX_DATA, call)
+               && lib->easy_setopt(curl, CURLOPT_SSL_CTX_DATA, call)
                   == CURLE_OK;
     }
 
@@ -267,8 +289,10 @@ http_target(tn_http_call_t *call, const tn_http_params_t *params)
     char               text[TN_PROXY_HOST + TN_PROXY_AUTH];
     tn_url_t           url;
     const char        *err;
+    const tn_curl_t   *lib;
     const tn_proxy_t  *proxy;
 
+    lib = call->http->lib;
     proxy = params->proxy;
 
     if (proxy == NULL) {
@@ -280,7 +304,7 @@ http_target(tn_http_call_t *call, const tn_http_params_t *params)
             call->port = url.port_given ? url.port : 443;
         }
 
-        return curl_easy_setopt(call->curl, CURLOPT_PROXY, "") == CURLE_OK;
+        return lib->easy_setopt(call->curl, CURLOPT_PROXY, "") == CURLE_OK;
     }
 
     (void) snprintf(call->host, sizeof(call->host), "%s", proxy->host);
@@ -289,14 +313,14 @@ http_target(tn_http_call_t *call, const tn_http_params_t *params)
     if (proxy->auth[0] != '\0') {
         (void) snprintf(text, sizeof(text), "Proxy-Authorization: Basic %s",
                         proxy->auth);
-        call->proxy_headers = curl_slist_append(NULL, text);
+        call->proxy_headers = lib->slist_append(NULL, text);
         tn_wipe(text, sizeof(text));
 
         if (call->proxy_headers == NULL
-            || curl_easy_setopt(call->curl, CURLOPT_PROXYHEADER,
+            || lib->easy_setopt(call->curl, CURLOPT_PROXYHEADER,
                                 call->proxy_headers)
                != CURLE_OK
-            || curl_easy_setopt(call->curl, CURLOPT_HEADEROPT,
+            || lib->easy_setopt(call->curl, CURLOPT_HEADEROPT,
                                 (long) CURLHEADER_SEPARATE)
                != CURLE_OK)
         {
@@ -308,7 +332,7 @@ http_target(tn_http_call_t *call, const tn_http_params_t *params)
                                         ? "http://[%s]:%u" : "http://%s:%u",
                     proxy->host, proxy->port);
 
-    return curl_easy_setopt(call->curl, CURLOPT_PROXY, text) == CURLE_OK;
+    return lib->easy_setopt(call->curl, CURLOPT_PROXY, text) == CURLE_OK;
 }
 
 
@@ -318,11 +342,13 @@ http_resolved(void *data, tn_rc_t rc, const tn_ip_t *ips, size_t n,
 {
     tn_http_call_t *call = data;
 
-    int     len;
-    char    line[TN_HTTP_HOST_MAX + TN_RESOLVE_MAX * TN_ADDR_TEXT];
-    char    ip[TN_ADDR_TEXT];
-    size_t  i;
+    int               len;
+    char              line[TN_HTTP_HOST_MAX + TN_RESOLVE_MAX * TN_ADDR_TEXT];
+    char              ip[TN_ADDR_TEXT];
+    size_t            i;
+    const tn_curl_t  *lib;
 
+    lib = call->http->lib;
     call->question = NULL;
 
     if (rc != TN_OK) {
@@ -338,11 +364,11 @@ http_resolved(void *data, tn_rc_t rc, const tn_ip_t *ips, size_t n,
                         i ? "," : "", tn_ip_text(&ips[i], ip));
     }
 
-    call->resolved = len < (int) sizeof(line) ? curl_slist_append(NULL, line)
+    call->resolved = len < (int) sizeof(line) ? lib->slist_append(NULL, line)
                                               : NULL;
 
     if (call->resolved == NULL
-        || curl_easy_setopt(call->curl, CURLOPT_RESOLVE, call->resolved)
+        || lib->easy_setopt(call->curl, CURLOPT_RESOLVE, call->resolved)
            != CURLE_OK)
     {
         http_fail(call, "out of memory");
@@ -356,12 +382,24 @@ http_resolved(void *data, tn_rc_t rc, const tn_ip_t *ips, size_t n,
 static void
 http_start(tn_http_call_t *call)
 {
-    if (curl_multi_add_handle(call->http->multi, call->curl) != CURLM_OK) {
+    const tn_curl_t  *lib;
+
+    lib = call->http->lib;
+
+    if (lib->multi_add_handle(call->http->multi, call->curl) != CURLM_OK) {
         http_fail(call, "out of memory");
         return;
     }
 
     call->added = true;
+}
+
+
+static void
+http_unable(void *data)
+{
+    http_fail(data, "certificates need " TN_CURL_LIBRARY " (package "
+              "libcurl4), which cannot be loaded");
 }
 
 
@@ -384,21 +422,30 @@ http_fail(tn_http_call_t *call, const char *error)
 static void
 http_free(tn_http_call_t *call)
 {
+    const tn_curl_t  *lib;
+
+    lib = call->http->lib;
+
+    tn_loop_undefer(&call->unable);
+
     if (call->question != NULL) {
         tn_resolve_cancel(call->question);
     }
 
     if (call->added) {
-        (void) curl_multi_remove_handle(call->http->multi, call->curl);
+        (void) lib->multi_remove_handle(call->http->multi, call->curl);
     }
 
     if (call->curl != NULL) {
-        curl_easy_cleanup(call->curl);
+        lib->easy_cleanup(call->curl);
     }
 
-    curl_slist_free_all(call->headers);
-    curl_slist_free_all(call->proxy_headers);
-    curl_slist_free_all(call->resolved);
+    if (lib != NULL) {
+        lib->slist_free_all(call->headers);
+        lib->slist_free_all(call->proxy_headers);
+        lib->slist_free_all(call->resolved);
+    }
+
     free(call->ca_file);
     free(call->body);
     free(call->answer);
@@ -422,7 +469,7 @@ http_socket(CURL *curl, curl_socket_t fd, int what, void *data, void *socket)
     if (what == CURL_POLL_REMOVE) {
         if (s != NULL) {
             tn_loop_unwatch(http->loop, &s->watch);
-            (void) curl_multi_assign(http->multi, fd, NULL);
+            (void) http->lib->multi_assign(http->multi, fd, NULL);
             free(s);
         }
 
@@ -433,7 +480,7 @@ http_socket(CURL *curl, curl_socket_t fd, int what, void *data, void *socket)
         s = calloc(1, sizeof(http_socket_t));
 
         if (s == NULL
-            || curl_multi_assign(http->multi, fd, s) != CURLM_OK)
+            || http->lib->multi_assign(http->multi, fd, s) != CURLM_OK)
         {
             free(s);
             return -1;
@@ -484,7 +531,7 @@ http_ready(tn_watch_t *watch, uint32_t events)
            | (events & TN_LOOP_WRITE ? CURL_CSELECT_OUT : 0)
            | (events & TN_LOOP_ERROR ? CURL_CSELECT_ERR : 0);
 
-    (void) curl_multi_socket_action(http->multi, watch->fd, what, &n);
+    (void) http->lib->multi_socket_action(http->multi, watch->fd, what, &n);
     tn_loop_defer(http->loop, &http->defer);
 }
 
@@ -498,7 +545,8 @@ http_due(void *data, tn_ms_t now)
 
     (void) now;
 
-    (void) curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &n);
+    (void) http->lib->multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0,
+                                          &n);
     tn_loop_defer(http->loop, &http->defer);
 }
 
@@ -508,14 +556,17 @@ http_done(void *data)
 {
     tn_http_t *http = data;
 
-    int              left;
-    char            *private;
-    CURLMsg         *msg;
+    int               left;
+    char             *private;
+    CURLMsg          *msg;
+    const tn_curl_t  *lib;
 
-    while ((msg = curl_multi_info_read(http->multi, &left)) != NULL) {
+    lib = http->lib;
+
+    while ((msg = lib->multi_info_read(http->multi, &left)) != NULL) {
 
         if (msg->msg == CURLMSG_DONE
-            && curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &private)
+            && lib->easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &private)
                == CURLE_OK)
         {
             http_complete((tn_http_call_t *) private, msg->data.result);
@@ -531,23 +582,26 @@ http_complete(tn_http_call_t *call, CURLcode code)
     void             *data;
     char             *body;
     tn_http_pt        fn;
+    const tn_curl_t  *lib;
     tn_http_answer_t  answer;
+
+    lib = call->http->lib;
 
     if (code != CURLE_OK) {
         http_fail(call, call->error[0] != '\0' ? call->error
-                                               : curl_easy_strerror(code));
+                                               : lib->easy_strerror(code));
         return;
     }
 
     memset(&answer, 0, sizeof(answer));
 
     status = 0;
-    (void) curl_easy_getinfo(call->curl, CURLINFO_RESPONSE_CODE, &status);
+    (void) lib->easy_getinfo(call->curl, CURLINFO_RESPONSE_CODE, &status);
 
     answer.status = (int) status;
-    http_field(call->curl, "Replay-Nonce", answer.nonce);
-    http_field(call->curl, "Location", answer.location);
-    http_field(call->curl, "Retry-After", answer.retry_after);
+    http_field(call, "Replay-Nonce", answer.nonce);
+    http_field(call, "Location", answer.location);
+    http_field(call, "Retry-After", answer.retry_after);
 
     body = call->answer;
     body[call->len] = '\0';
@@ -566,13 +620,14 @@ http_complete(tn_http_call_t *call, CURLcode code)
 
 
 static void
-http_field(CURL *curl, const char *name, char *value)
+http_field(tn_http_call_t *call, const char *name, char *value)
 {
     struct curl_header  *header;
 
     /* the one of the last response: a proxy's stand before it */
 
-    if (curl_easy_header(curl, name, 0, CURLH_HEADER, -1, &header)
+    if (call->http->lib->easy_header(call->curl, name, 0, CURLH_HEADER, -1,
+                                     &header)
         == CURLHE_OK
         && strlen(header->value) < TN_HTTP_FIELD_MAX)
     {
