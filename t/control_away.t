@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 
-# Control is away: the core is killed, then the whole nginx restarted, and
-# traffic flows with a real tailscaled by the netmap that was kept on disk.
+# Control is away, for AWAY_SECONDS (4) of traffic both ways with a real
+# tailscaled. Then the core is killed and the whole nginx restarted, and traffic
+# flows by the netmap that was kept on disk. Control comes back after each.
 
 use strict;
 use warnings;
@@ -10,6 +11,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Test::More;
+use Time::HiRes qw(time sleep);
 
 use Tailnet::Lab;
 
@@ -52,6 +54,61 @@ is((stat $kept)[2] & 0777, 0600, 'the kept netmap is for its owner alone');
 
 $control->stop;
 
+# Requests in turn both ways, each over a connection of its own.
+
+my $away = $ENV{AWAY_SECONDS} || 4;
+my $proxied = 'http://' . $web->ip4 . ':8000/';
+my %way = (
+    'to nginx' => sub { $peer->get('http://web/', timeout => 20) },
+    'through nginx' => sub {
+        $tailnet->{infra}->get($proxied, timeout => 20);
+    },
+);
+my (%good, %slowest, @bad);
+my $until = time + $away;
+
+while (time < $until) {
+    for my $way (sort keys %way) {
+        my $begin = time;
+        my $r = $way{$way}->();
+        my $took = time - $begin;
+
+        if ($r->{ok} && $r->{status} == 200) {
+            $good{$way}++;
+        } else {
+            push @bad, "$way: " . ($r->{error} || $r->{status});
+        }
+
+        $slowest{$way} = $took if $took > ($slowest{$way} // 0);
+    }
+
+    sleep 0.2;
+}
+
+is_deeply(\@bad, [], "$away s of traffic without control")
+    or diag($nginx->error_log);
+note(sprintf '%s: %d answers, the slowest took %.2f s', $_, $good{$_},
+     $slowest{$_}) for sort keys %good;
+
+my @said = $nginx->errors(qr/\[(?:warn|error|crit|alert|emerg)\].*control: /);
+
+cmp_ok(scalar @said, '<=', 6, 'and few lines about it above "info"')
+    or diag(@said);
+is_deeply([grep { !/\[warn\]/ } @said], [], 'all of them warnings');
+
+# Control is there for a moment: the node is back by itself, the same core.
+
+$control->start;
+
+my $returned = time;
+
+ok(eval {
+    $nginx->wait_error_log(90, qr/map received from.*map received from/s)
+}, 'the node is back by itself') or diag($nginx->error_log);
+note(sprintf 'after %.1f s', time - $returned);
+is($page->(20), "page\n", 'and a page');
+$control->stop;
+
 # The core dies.
 
 my ($core) = grep {
@@ -70,7 +127,6 @@ $nginx->start;
 is($page->(60), "page\n", 'a page of a new nginx without control')
     or diag($nginx->error_log);
 
-my $proxied = 'http://' . $web->ip4 . ':8000/';
 my $r = eval { $tailnet->{infra}->wait_get($proxied, seconds => 30) };
 like($r ? $r->{body} : $@, qr/web server behind tailscaled/,
      'and to the peer by name');
@@ -79,8 +135,8 @@ like($r ? $r->{body} : $@, qr/web server behind tailscaled/,
 
 $control->start;
 ok(eval {
-    $nginx->wait_error_log(60, qr/map received from.*map received from/s)
-}, 'the node is back by itself') or diag($nginx->error_log);
+    $nginx->wait_error_log(90, qr/(?:map received from.*){3}/s)
+}, 'the node is back again') or diag($nginx->error_log);
 is($page->(20), "page\n", 'and a page');
 
 $nginx->quit;

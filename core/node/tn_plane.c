@@ -54,7 +54,8 @@ static const tn_wg_ops_t  plane_wg_ops = {
     plane_wg_send,
     plane_wg_reply,
     plane_wg_session,
-    plane_wg_wall
+    plane_wg_wall,
+    tn_plane_peer_absent
 };
 
 static const tn_path_ops_t  plane_path_ops = {
@@ -72,7 +73,9 @@ static const tn_path_ops_t  plane_path_ops = {
     plane_path_https,
     plane_path_relay,
     plane_path_relay_send,
-    plane_path_echo
+    plane_path_echo,
+    tn_plane_peer_absent_path,
+    tn_plane_peer_absent_disco
 };
 
 
@@ -93,6 +96,8 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->timers = conf->timers;
     plane->packet_in = conf->packet_in;
     tn_hash_init(&plane->peers, sizeof(int64_t));
+    tn_hash_init(&plane->keys, TN_KEY_LEN);
+    tn_hash_init(&plane->discos, TN_KEY_LEN);
     tn_list_init(&plane->met);
     tn_timer_init(&plane->tally_timer, plane_tally_end, plane);
 
@@ -143,6 +148,8 @@ tn_plane_destroy(tn_plane_t *plane)
     }
 
     tn_hash_done(&plane->peers);
+    tn_hash_done(&plane->keys);
+    tn_hash_done(&plane->discos);
 
     if (plane->path != NULL) {
         tn_path_destroy(plane->path);
@@ -166,6 +173,18 @@ tn_path_t *
 tn_plane_path(tn_plane_t *plane)
 {
     return plane->path;
+}
+
+
+tn_path_peer_t *
+tn_plane_path_peer(tn_plane_t *plane, tn_ms_t now, const tn_key_t *key)
+{
+    tn_plane_peer_t  *peer;
+
+    peer = tn_plane_peer_by_key(plane, key);
+
+    return peer != NULL && tn_plane_peer_wake(peer, now) == TN_OK
+           ? peer->path : NULL;
 }
 
 
@@ -277,7 +296,22 @@ tn_plane_peer_status(const tn_plane_t *plane, tn_ms_t now, int64_t id,
         return false;
     }
 
+    memset(status, 0, sizeof(tn_plane_peer_status_t));
     status->id = id;
+
+    if (peer->wg == NULL) {
+        status->latency_ms = -1;
+
+        if (!peer->expired && !peer->wireguard_only
+            && tn_path_has_region(plane->path, peer->home_derp))
+        {
+            status->kind = TN_PATH_DERP;
+            status->derp = peer->home_derp;
+        }
+
+        return true;
+    }
+
     status->kind = tn_path_kind(peer->path, now);
     status->addr = peer->path->best;
     status->vni = peer->path->vni;
@@ -300,7 +334,7 @@ tn_plane_unreachable(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *addr)
     {
         peer = tn_container(node, tn_plane_peer_t, by_id);
 
-        if (tn_addr_equal(&peer->path->best, addr)) {
+        if (peer->path != NULL && tn_addr_equal(&peer->path->best, addr)) {
             tn_path_unreachable(peer->path, now, addr);
         }
     }

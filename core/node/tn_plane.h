@@ -128,6 +128,10 @@ void tn_plane_destroy(tn_plane_t *plane);
 /* the path machine, for what the host tells it directly */
 tn_path_t *tn_plane_path(tn_plane_t *plane);
 
+/* that machine's peer of this node key; NULL: no such peer, or no memory */
+tn_path_peer_t *tn_plane_path_peer(tn_plane_t *plane, tn_ms_t now,
+    const tn_key_t *key);
+
 /* applies and frees the update */
 void tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update);
 

@@ -16,6 +16,8 @@
 
 static void plane_stale(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     const tn_path_from_t *from);
+static tn_plane_peer_t *plane_peer_at(const tn_plane_t *plane,
+    const tn_addr_t *addr);
 static void plane_tally(tn_plane_peer_t *peer, const tn_addr_t *udp,
     const tn_path_from_t *from, size_t len);
 static void plane_packet(tn_plane_t *plane, tn_ms_t now,
@@ -157,31 +159,59 @@ static void
 plane_stale(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     const tn_path_from_t *from)
 {
-    tn_path_peer_t   *path;
     tn_plane_peer_t  *peer;
 
     plane->stale_at = now + TN_PLANE_STALE_MS;
 
     if (udp != NULL) {
-        path = tn_path_peer_at(plane->path, udp);
+        peer = plane_peer_at(plane, udp);
 
     } else if (from->region != 0) {
-        path = tn_path_peer_find(plane->path, &from->key);
+        peer = tn_plane_peer_by_key(plane, &from->key);
 
     } else {
         /* by a peer relay, which does not say for whom */
         return;
     }
 
-    if (path == NULL) {
+    if (peer == NULL || tn_plane_peer_wake(peer, now) != TN_OK) {
         return;
     }
-
-    peer = path->data;
 
     if (!tn_wg_peer_ready(peer->wg, now)) {
         tn_wg_peer_shake(peer->wg, now);
     }
+}
+
+
+/* by what is known of its path, or by what control says of one that sleeps */
+static tn_plane_peer_t *
+plane_peer_at(const tn_plane_t *plane, const tn_addr_t *addr)
+{
+    uint32_t          i;
+    tn_hash_node_t   *node;
+    tn_path_peer_t   *path;
+    tn_plane_peer_t  *peer;
+
+    path = tn_path_peer_at(plane->path, addr);
+
+    if (path != NULL) {
+        return path->data;
+    }
+
+    for (node = tn_hash_next(&plane->peers, NULL); node;
+         node = tn_hash_next(&plane->peers, node))
+    {
+        peer = tn_container(node, tn_plane_peer_t, by_id);
+
+        for (i = 0; i < peer->nendpoints; i++) {
+            if (tn_addr_equal(&peer->endpoints[i], addr)) {
+                return peer;
+            }
+        }
+    }
+
+    return NULL;
 }
 
 
@@ -215,7 +245,7 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
         return;
     }
 
-    if (tn_unlikely(peer->masqueraded)) {
+    if (tn_unlikely(peer->masq != NULL)) {
         tn_plane_masq_dst(plane, peer, bytes, &p);
     }
 
@@ -309,7 +339,6 @@ plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
             || tn_ip_equal(&p->src, &peer->own6))
         {
             (void) tn_path_peer_set_disco(peer->path, now, &msg.disco);
-            peer->said_disco = msg.disco;
         }
 
         break;
@@ -323,7 +352,7 @@ plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
         /* only who has the address may refuse for it */
 
         reset = msg.proto == TN_PROTO_TCP && !msg.maybe_broken
-                && tn_wg_route(plane->wg, &p->src) == peer->wg
+                && tn_wg_route(plane->wg, &p->src) == peer
                 && tn_plane_syn_refused(plane, &opener, &refuser);
 
         tn_log(plane->log, TN_LOG_INFO,

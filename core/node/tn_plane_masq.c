@@ -17,10 +17,10 @@ bool
 tn_plane_masq_out(const tn_plane_t *plane, const tn_plane_peer_t *peer,
     const tn_packet_t *p)
 {
-    return peer->masqueraded
+    return peer->masq != NULL
            && tn_ip_equal(&p->src, p->version == 4 ? &plane->self4
                                                    : &plane->self6)
-           && !tn_ip_is_none(p->version == 4 ? &peer->masq4 : &peer->masq6);
+           && !tn_ip_is_none(&peer->masq[p->version == 6]);
 }
 
 
@@ -33,8 +33,7 @@ tn_plane_masq_src(const tn_plane_t *plane, const tn_plane_peer_t *peer,
     if (tn_packet_parse(&p, packet, len) == TN_OK
         && tn_plane_masq_out(plane, peer, &p))
     {
-        tn_readdress_src(packet, &p, p.version == 4 ? &peer->masq4
-                                                    : &peer->masq6);
+        tn_readdress_src(packet, &p, &peer->masq[p.version == 6]);
     }
 }
 
@@ -46,7 +45,7 @@ tn_plane_masq_dst(const tn_plane_t *plane, const tn_plane_peer_t *peer,
     const tn_ip_t  *self, *masq;
 
     self = p->version == 4 ? &plane->self4 : &plane->self6;
-    masq = p->version == 4 ? &peer->masq4 : &peer->masq6;
+    masq = &peer->masq[p->version == 6];
 
     if (!tn_ip_is_none(masq) && !tn_ip_is_none(self)
         && tn_ip_equal(&p->dst, masq))

@@ -27,11 +27,11 @@ static void plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
 void
 tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
 {
-    int           n;
-    uint8_t      *packet;
-    tn_vnet_t     vnet;
-    tn_packet_t   p;
-    tn_wg_peer_t *wg;
+    int               n;
+    uint8_t          *packet;
+    tn_vnet_t         vnet;
+    tn_packet_t       p;
+    tn_plane_peer_t  *peer;
 
     if (len <= sizeof(tn_vnet_t)) {
         return;
@@ -45,9 +45,9 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
         return;
     }
 
-    wg = tn_wg_route(plane->wg, &p.dst);
+    peer = tn_wg_route(plane->wg, &p.dst);
 
-    if (wg == NULL) {
+    if (peer == NULL) {
         plane_unroutable(plane, packet, &p);
         return;
     }
@@ -60,8 +60,13 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
         tn_plane_syn_sent(plane, packet, &p);
     }
 
+    if (tn_plane_peer_wake(peer, now) != TN_OK) {
+        plane->stats.out_dropped++;
+        return;
+    }
+
     plane->now = now;
-    plane->peer = tn_wg_peer_data(wg);
+    plane->peer = peer;
     plane->snat = tn_plane_masq_out(plane, plane->peer, &p);
     tn_path_route(plane->peer->path, now, &plane->route);
 
@@ -223,7 +228,7 @@ tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
         plane->ops->capture(plane->data, true, packet, len);
     }
 
-    if (peer->masqueraded) {
+    if (peer->masq != NULL) {
         tn_plane_masq_src(plane, peer, packet, len);
     }
 

@@ -16,8 +16,6 @@
 #define TN_PLANE_ECHO_MAX  (40 + 8 + TN_TSMP_TOKEN_LEN)     /* with IPv6 */
 
 
-static tn_plane_peer_t *plane_ping_peer(tn_plane_t *plane,
-    const tn_key_t *key);
 static uint16_t plane_ping_id(const tn_plane_ping_t *ping);
 static void plane_ping_answered(tn_plane_ping_t *ping, tn_ms_t now);
 static void plane_ping_timeout(void *data, tn_ms_t now);
@@ -37,10 +35,14 @@ tn_plane_ping(tn_plane_t *plane, tn_ms_t now, const tn_key_t *key,
     tn_plane_peer_t  *peer;
     tn_plane_ping_t  *ping;
 
-    peer = plane_ping_peer(plane, key);
+    peer = tn_plane_peer_by_key(plane, key);
 
     if (peer == NULL) {
         return TN_NOTFOUND;
+    }
+
+    if (tn_plane_peer_wake(peer, now) != TN_OK) {
+        return TN_NOMEM;
     }
 
     v4 = !tn_ip_is_none(&plane->self4) && !tn_ip_is_none(&peer->own4);
@@ -198,26 +200,6 @@ plane_ping_answered(tn_plane_ping_t *ping, tn_ms_t now)
     }
 
     plane_ping_end(ping, now, &pong);
-}
-
-
-static tn_plane_peer_t *
-plane_ping_peer(tn_plane_t *plane, const tn_key_t *key)
-{
-    tn_hash_node_t   *node;
-    tn_plane_peer_t  *peer;
-
-    for (node = tn_hash_next(&plane->peers, NULL); node;
-         node = tn_hash_next(&plane->peers, node))
-    {
-        peer = tn_container(node, tn_plane_peer_t, by_id);
-
-        if (memcmp(&peer->key, key, sizeof(tn_key_t)) == 0) {
-            return peer;
-        }
-    }
-
-    return NULL;
 }
 
 

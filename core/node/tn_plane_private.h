@@ -21,24 +21,35 @@
 #include "wire/tn_tsmp.h"
 
 
+/* see tn_plane_peer.c */
 typedef struct {
     tn_hash_node_t   by_id;
     int64_t          id;
+    tn_hash_node_t   by_key;
     tn_key_t         key;
+    tn_hash_node_t   by_disco;      /* the first of its disco key only */
+    tn_key_t         disco;         /* by the netmap */
+    tn_link_t        same_disco;
     tn_plane_t      *plane;
-    tn_wg_peer_t    *wg;
-    tn_path_peer_t  *path;
+    tn_wg_peer_t    *wg;            /* NULL: it sleeps, */
+    tn_path_peer_t  *path;          /*     and both are */
     tn_link_t        met;           /* in plane->met, or in no list */
     uint64_t         caps;          /* of its own addresses */
     tn_ip_t          own4;
     tn_ip_t          own6;
-    tn_ip_t          masq4;         /* our addresses as it knows us */
-    tn_ip_t          masq6;
-    bool             masqueraded;   /* one of both is there */
-    tn_key_t         disco;         /* by the netmap */
-    tn_key_t         said_disco;    /* by the peer since then, or zero */
+    tn_ip_t         *masq;          /* our addresses as it knows us, IPv4 and
+                                       IPv6; NULL: our own */
+    tn_prefix_t     *allowed;
+    tn_addr_t       *endpoints;
+    uint32_t         nallowed;
+    uint32_t         nendpoints;
+    uint32_t         home_derp;
     bool             wireguard_only;
     bool             jailed;
+    bool             expired;
+    bool             relay_capable;
+    bool             relay;         /* it may use our peer relay */
+    bool             relay_target;  /* we may use its */
     bool             kept;          /* named by a full update */
 } tn_plane_peer_t;
 
@@ -83,6 +94,8 @@ struct tn_plane_s {
     void                 (*packet_in)(void *data, const uint8_t *packet,
                                       const tn_packet_t *p);
     tn_hash_t              peers;
+    tn_hash_t              keys;
+    tn_hash_t              discos;
     tn_link_t              met;     /* reachable since this batch, no session */
 
     tn_ip_t                self4;   /* own addresses, none when there is none */
@@ -112,10 +125,41 @@ struct tn_plane_s {
 };
 
 
-/* --- the peers (tn_plane_update.c) */
+/* --- the peers (tn_plane_peer.c) */
 
 tn_plane_peer_t *tn_plane_peer_find(const tn_plane_t *plane, int64_t id);
+tn_plane_peer_t *tn_plane_peer_by_key(const tn_plane_t *plane,
+    const tn_key_t *key);
+
+/*
+ * What control says of a peer, a new one too; takes the arrays out of
+ * *update.  TN_OK or TN_NOMEM.
+ */
+tn_rc_t tn_plane_peer_set(tn_plane_t *plane, tn_ms_t now,
+    tn_update_peer_t *update);
+
+/* what the rules grant: tn_path_peer_set_relay() */
+void tn_plane_peer_grant(tn_plane_peer_t *peer, tn_ms_t now, bool relay,
+    bool relay_target);
+
 void tn_plane_peer_remove(tn_plane_peer_t *peer);
+
+/* makes peer->wg and peer->path; TN_OK, also when they are there, TN_NOMEM */
+tn_rc_t tn_plane_peer_rouse(tn_plane_peer_t *peer, tn_ms_t now);
+
+static inline tn_rc_t
+tn_plane_peer_wake(tn_plane_peer_t *peer, tn_ms_t now)
+{
+    return tn_likely(peer->wg != NULL) ? TN_OK
+                                       : tn_plane_peer_rouse(peer, now);
+}
+
+/* ops of tn_wg_ops_t and tn_path_ops_t */
+tn_wg_peer_t *tn_plane_peer_absent(void *data, const tn_key_t *key,
+    tn_ms_t now);
+void tn_plane_peer_absent_path(void *data, tn_ms_t now, const tn_key_t *key);
+void tn_plane_peer_absent_disco(void *data, tn_ms_t now,
+    const tn_key_t *disco);
 
 
 /* --- in (tn_plane_in.c) */

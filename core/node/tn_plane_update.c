@@ -2,24 +2,15 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * What control says, applied to the data plane: peers, rules, own addresses.
+ * What control says, applied to the data plane: rules, own addresses, and
+ * which peers there are.
  */
 
 #include "tn_plane_private.h"
 
-#include <stdlib.h>
 
-
-/* what control says of a peer's start is at most this late */
-#define TN_PLANE_YOUNG_MS  20000
-
-
-static void plane_rules(tn_plane_t *plane, tn_update_t *update);
-static tn_rc_t plane_peer_set(tn_plane_t *plane, tn_ms_t now,
-    const tn_update_peer_t *update);
-static tn_plane_peer_t *plane_peer_add(tn_plane_t *plane, tn_ms_t now,
-    const tn_update_peer_t *update, const tn_path_peer_conf_t *conf);
-static void plane_peer_restarted(tn_plane_peer_t *peer, tn_ms_t now);
+static void plane_rules(tn_plane_t *plane, tn_ms_t now,
+    tn_update_t *update);
 static void plane_self(tn_plane_t *plane, const tn_update_t *update);
 
 
@@ -76,7 +67,7 @@ tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
     }
 
     for (i = 0; i < update->npeers; i++) {
-        if (plane_peer_set(plane, now, &update->peers[i]) != TN_OK) {
+        if (tn_plane_peer_set(plane, now, &update->peers[i]) != TN_OK) {
             tn_log(plane->log, TN_LOG_ERR,
                    "peer %lld could not be added, it is left out",
                    (long long) update->peers[i].id);
@@ -88,7 +79,7 @@ tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
     }
 
     if (update->rules != NULL) {
-        plane_rules(plane, update);
+        plane_rules(plane, now, update);
     }
 
     if (update->has_self) {
@@ -105,7 +96,7 @@ tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
 
 
 static void
-plane_rules(tn_plane_t *plane, tn_update_t *update)
+plane_rules(tn_plane_t *plane, tn_ms_t now, tn_update_t *update)
 {
     size_t            i;
     tn_hash_node_t   *node;
@@ -122,7 +113,7 @@ plane_rules(tn_plane_t *plane, tn_update_t *update)
         peer = tn_container(node, tn_plane_peer_t, by_id);
 
         peer->caps = 0;
-        tn_path_peer_set_relay(peer->path, false, false);
+        tn_plane_peer_grant(peer, now, false, false);
     }
 
     for (i = 0; i < update->ncaps; i++) {
@@ -130,192 +121,10 @@ plane_rules(tn_plane_t *plane, tn_update_t *update)
 
         if (peer != NULL) {
             peer->caps = update->caps[i].caps;
-            tn_path_peer_set_relay(peer->path, update->caps[i].relay,
-                                   update->caps[i].relay_target);
+            tn_plane_peer_grant(peer, now, update->caps[i].relay,
+                                update->caps[i].relay_target);
         }
     }
-}
-
-
-static tn_rc_t
-plane_peer_set(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update)
-{
-    tn_plane_peer_t      *peer;
-    tn_path_peer_conf_t   conf;
-
-    memset(&conf, 0, sizeof(conf));
-    conf.node_key = update->key;
-    conf.disco_key = update->disco;
-    conf.endpoints = update->endpoints;
-    conf.nendpoints = update->nendpoints;
-    conf.home_derp = update->home_derp;
-    conf.expired = update->expired;
-    conf.wireguard_only = update->wireguard_only;
-    conf.relay_capable = update->relay_capable;
-
-    peer = tn_plane_peer_find(plane, update->id);
-
-    /* what the peer itself said is newer than what the netmap repeats */
-
-    if (peer != NULL && tn_key_equal(&peer->disco, &update->disco)
-        && !tn_key_is_zero(&peer->said_disco))
-    {
-        conf.disco_key = peer->said_disco;
-    }
-
-    if (peer != NULL && !tn_key_equal(&peer->key, &update->key)) {
-
-        /* another key is another WireGuard and DERP identity */
-
-        tn_plane_peer_remove(peer);
-        peer = NULL;
-    }
-
-    if (peer == NULL) {
-        peer = plane_peer_add(plane, now, update, &conf);
-
-        if (peer == NULL) {
-            return TN_NOMEM;
-        }
-
-    } else if (tn_path_peer_update(peer->path, now, &conf) != TN_OK) {
-        return TN_NOMEM;
-    }
-
-    if (!tn_key_equal(&peer->disco, &update->disco)) {
-
-        /* a key that came by a session is no news to that session */
-
-        if (!tn_key_equal(&peer->said_disco, &update->disco)) {
-            plane_peer_restarted(peer, now);
-        }
-
-        peer->disco = update->disco;
-        memset(&peer->said_disco, 0, sizeof(tn_key_t));
-    }
-
-    peer->jailed = update->jailed;
-    peer->caps = update->caps;
-    tn_path_peer_set_relay(peer->path, update->relay, update->relay_target);
-    peer->wireguard_only = update->wireguard_only;
-    peer->own4 = update->own4;
-    peer->own6 = update->own6;
-    peer->masq4 = update->masq4;
-    peer->masq6 = update->masq6;
-    peer->masqueraded = !tn_ip_is_none(&peer->masq4)
-                        || !tn_ip_is_none(&peer->masq6);
-
-    /*
-     * Traffic with an expired peer ends with its allowed IPs.  A peer that
-     * nothing can reach, without disco and without a home, gets none either.
-     */
-
-    if (update->expired
-        || (tn_key_is_zero(&update->disco) && update->home_derp == 0
-            && !update->wireguard_only))
-    {
-        return tn_wg_peer_allow(peer->wg, NULL, 0);
-    }
-
-    return tn_wg_peer_allow(peer->wg, update->allowed, update->nallowed);
-}
-
-
-static tn_plane_peer_t *
-plane_peer_add(tn_plane_t *plane, tn_ms_t now, const tn_update_peer_t *update,
-    const tn_path_peer_conf_t *conf)
-{
-    tn_wg_peer_t     *other;
-    tn_plane_peer_t  *peer;
-
-    other = tn_wg_peer_find(plane->wg, &update->key);
-
-    if (other != NULL) {
-
-        /* the key moved from one node id to another */
-
-        tn_plane_peer_remove(tn_wg_peer_data(other));
-    }
-
-    peer = calloc(1, sizeof(tn_plane_peer_t));
-    if (peer == NULL) {
-        return NULL;
-    }
-
-    peer->plane = plane;
-    peer->id = update->id;
-    peer->key = update->key;
-    peer->by_id.key = &peer->id;
-    tn_list_init(&peer->met);
-
-    if (tn_wg_peer_add(plane->wg, &update->key, peer, &peer->wg) != TN_OK) {
-        free(peer);
-        return NULL;
-    }
-
-    peer->path = tn_path_peer_add(plane->path, now, conf, peer);
-
-    if (peer->path == NULL
-        || tn_hash_insert(&plane->peers, &peer->by_id) != TN_OK)
-    {
-        if (peer->path != NULL) {
-            tn_path_peer_remove(peer->path);
-        }
-
-        tn_wg_peer_remove(peer->wg);
-        free(peer);
-
-        return NULL;
-    }
-
-    return peer;
-}
-
-
-/*
- * Another disco key is another process: the session with the former one is
- * dead.  Unless it is so young that the new one has made it, before control
- * could tell us.
- */
-static void
-plane_peer_restarted(tn_plane_peer_t *peer, tn_ms_t now)
-{
-    tn_wg_peer_stats_t  stats;
-
-    if (tn_key_is_zero(&peer->disco)) {
-        return;
-    }
-
-    tn_wg_peer_stats(peer->wg, &stats);
-
-    if (stats.session_at != 0 && now - stats.session_at < TN_PLANE_YOUNG_MS) {
-        return;
-    }
-
-    tn_wg_peer_reset(peer->wg, now);
-}
-
-
-tn_plane_peer_t *
-tn_plane_peer_find(const tn_plane_t *plane, int64_t id)
-{
-    tn_hash_node_t  *node;
-
-    node = tn_hash_find(&plane->peers, &id);
-
-    return node ? tn_container(node, tn_plane_peer_t, by_id) : NULL;
-}
-
-
-void
-tn_plane_peer_remove(tn_plane_peer_t *peer)
-{
-    tn_plane_ping_forget(peer);
-    tn_hash_remove(&peer->plane->peers, &peer->by_id);
-    tn_list_remove(&peer->met);
-    tn_wg_peer_remove(peer->wg);
-    tn_path_peer_remove(peer->path);
-    free(peer);
 }
 
 

@@ -417,6 +417,29 @@ tn_path_peer_find(const tn_path_t *path, const tn_key_t *node_key)
 }
 
 
+void
+tn_path_peer_disco(const tn_path_peer_t *pub, tn_key_t *key)
+{
+    tn_path_member_t  *peer;
+
+    peer = tn_path_member(pub);
+
+    if (peer->disco != NULL) {
+        *key = peer->disco->key;
+
+    } else {
+        memset(key, 0, sizeof(tn_key_t));
+    }
+}
+
+
+bool
+tn_path_has_region(const tn_path_t *path, uint32_t region)
+{
+    return tn_path_region_find(path, region) != NULL;
+}
+
+
 tn_path_peer_t *
 tn_path_peer_at(const tn_path_t *path, const tn_addr_t *addr)
 {

@@ -135,6 +135,14 @@ typedef struct {
      * tn_path_echoed(), never inside of this call.  May be NULL.
      */
     void (*icmp_echo)(void *data, const tn_ip_t *ip);
+
+    /*
+     * Something came from a node key by DERP, or by whatever way in the name
+     * of a disco key, that no peer has: who knows such peers and has not added
+     * them so far adds them now.  May be NULL.
+     */
+    void (*absent)(void *data, tn_ms_t now, const tn_key_t *node_key);
+    void (*absent_disco)(void *data, tn_ms_t now, const tn_key_t *disco);
 } tn_path_ops_t;
 
 
@@ -328,6 +336,12 @@ void tn_path_relay_stun(tn_path_t *path, tn_ms_t now, const uint8_t *bytes,
 
 tn_path_peer_t *tn_path_peer_find(const tn_path_t *path,
     const tn_key_t *node_key);
+
+/* its disco key, zero when it has none */
+void tn_path_peer_disco(const tn_path_peer_t *peer, tn_key_t *key);
+
+/* the DERP map has this region */
+bool tn_path_has_region(const tn_path_t *path, uint32_t region);
 
 /*
  * The peer that has this address among its candidates; several may, NULL when

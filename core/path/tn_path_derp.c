@@ -887,6 +887,11 @@ tn_path_region_packet(void *data, tn_ms_t now, const tn_key_t *src,
     path = region->path;
     pub = tn_path_peer_find(path, src);
 
+    if (pub == NULL && path->ops->absent != NULL) {
+        path->ops->absent(path->data, now, src);
+        pub = tn_path_peer_find(path, src);
+    }
+
     /* who is no peer has nothing to say */
 
     if (pub == NULL) {

@@ -133,6 +133,11 @@ tn_path_disco_input(tn_path_t *path, tn_ms_t now, const tn_path_from_t *from,
     sender = tn_disco_sender(bytes, len);
     link = sender ? tn_hash_find(&path->discos, sender->b) : NULL;
 
+    if (link == NULL && sender != NULL && path->ops->absent_disco != NULL) {
+        path->ops->absent_disco(path->data, now, sender);
+        link = tn_hash_find(&path->discos, sender->b);
+    }
+
     if (link == NULL) {
         path->counters.disco_unknown++;
         return;

@@ -548,7 +548,7 @@ data_on_ping(void *arg)
     peer = NULL;
 
     if (data->plane != NULL) {
-        peer = tn_path_peer_find(tn_plane_path(data->plane), &ping->key);
+        peer = tn_plane_path_peer(data->plane, data->loop.now, &ping->key);
     }
 
     memset(&none, 0, sizeof(none));
@@ -632,7 +632,7 @@ data_do(tn_data_t *data, data_act_t *act)
     switch (act->act) {
 
     case TN_DATA_HISTORY:
-        peer = tn_path_peer_find(path, &act->key);
+        peer = tn_plane_path_peer(data->plane, data->loop.now, &act->key);
 
         if (peer == NULL) {
             return TN_NOTFOUND;

@@ -50,7 +50,8 @@ typedef enum {
 
 /*
  * What the device asks for.  `msg` lives only during the call.  None of them
- * may add, reset or remove a peer, nor call tn_wg_input() or tn_wg_open().
+ * may add (but for absent()), reset or remove a peer, nor call tn_wg_input()
+ * or tn_wg_open().
  */
 typedef struct {
     /* a message to a peer by whatever path there is; losing it is allowed */
@@ -69,6 +70,13 @@ typedef struct {
 
     /* wall clock, nanoseconds since 1970: only for handshake timestamps */
     uint64_t  (*wall_ns)(void *data);
+
+    /*
+     * An initiation says that it is from this key, which nothing has proven
+     * yet: who has a peer of it that was not added so far adds it now and
+     * returns it.  NULL: there is none.  May be NULL.
+     */
+    tn_wg_peer_t *(*absent)(void *data, const tn_key_t *key, tn_ms_t now);
 } tn_wg_ops_t;
 
 
@@ -156,12 +164,12 @@ tn_rc_t tn_wg_input(tn_wg_t *wg, tn_ms_t now, const tn_wg_from_t *from,
 tn_rc_t tn_wg_peer_add(tn_wg_t *wg, const tn_key_t *key, void *data,
     tn_wg_peer_t **peer);
 
-/* wipes its keys, frees it; NULL is allowed */
+/* wipes its keys, frees it; allowed IPs stay; NULL is allowed */
 void tn_wg_peer_remove(tn_wg_peer_t *peer);
 
 /*
- * Forgets sessions and handshakes but keeps allowed IPs and staged packets:
- * for a peer known to have restarted.  Shakes hands at once when packets are
+ * Forgets sessions and handshakes but keeps staged packets: for a peer known
+ * to have restarted.  Shakes hands at once when packets are
  * staged, else with the next one.
  */
 void tn_wg_peer_reset(tn_wg_peer_t *peer, tn_ms_t now);
@@ -181,11 +189,16 @@ void tn_wg_peer_stats(const tn_wg_peer_t *peer, tn_wg_peer_stats_t *stats);
 bool tn_wg_peer_ready(const tn_wg_peer_t *peer, tn_ms_t now);
 
 /*
- * The whole set of allowed IPs, in place of the former; a prefix that another
- * peer has moves here.  TN_OK, or TN_NOMEM and then the set is empty.
+ * Allowed IPs belong to the caller's own of a peer, its tn_wg_peer_data(),
+ * not NULL, so that they are known before the peer is added.  A prefix that
+ * another has moves here.  TN_OK, or TN_NOMEM and then it has none of them.
  */
-tn_rc_t tn_wg_peer_allow(tn_wg_peer_t *peer, const tn_prefix_t *prefixes,
+tn_rc_t tn_wg_allow(tn_wg_t *wg, void *data, const tn_prefix_t *prefixes,
     size_t n);
+
+/* those of them that are still its own are nobody's */
+void tn_wg_disallow(tn_wg_t *wg, const void *data,
+    const tn_prefix_t *prefixes, size_t n);
 
 /* starts a handshake unless one was sent less than 5 s ago */
 void tn_wg_peer_shake(tn_wg_peer_t *peer, tn_ms_t now);
@@ -193,8 +206,8 @@ void tn_wg_peer_shake(tn_wg_peer_t *peer, tn_ms_t now);
 
 /* --- packets: no allocation, lock or timer change per packet */
 
-/* the peer whose allowed IPs contain a destination best, or NULL */
-tn_wg_peer_t *tn_wg_route(const tn_wg_t *wg, const tn_ip_t *dst);
+/* whose allowed IPs contain a destination best: see tn_wg_allow(), or NULL */
+void *tn_wg_route(const tn_wg_t *wg, const tn_ip_t *dst);
 
 /* length of the message that carries an inner packet of `len` bytes */
 static inline size_t

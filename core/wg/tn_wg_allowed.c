@@ -10,14 +10,12 @@
 
 #include "base/tn_cursor.h"
 
-#include <stdlib.h>
-
 
 #define TN_WG_ALLOWED_V4_HEADER  20
 #define TN_WG_ALLOWED_V6_HEADER  40
 
 
-tn_wg_peer_t *
+void *
 tn_wg_route(const tn_wg_t *wg, const tn_ip_t *dst)
 {
     return tn_table_find(&wg->allowed, dst);
@@ -25,55 +23,30 @@ tn_wg_route(const tn_wg_t *wg, const tn_ip_t *dst)
 
 
 tn_rc_t
-tn_wg_peer_allow(tn_wg_peer_t *peer, const tn_prefix_t *prefixes, size_t n)
+tn_wg_allow(tn_wg_t *wg, void *data, const tn_prefix_t *prefixes, size_t n)
 {
-    size_t        i;
-    tn_prefix_t  *copy;
-
-    copy = NULL;
-
-    if (n != 0) {
-        copy = malloc(n * sizeof(tn_prefix_t));
-        if (copy == NULL) {
-            goto failed;
-        }
-
-        memcpy(copy, prefixes, n * sizeof(tn_prefix_t));
-    }
-
-    tn_wg_allowed_clear(peer);
-
-    peer->prefixes = copy;
-    peer->nprefixes = n;
+    size_t  i;
 
     for (i = 0; i < n; i++) {
-        if (tn_table_set(&peer->wg->allowed, &copy[i], peer) != TN_OK) {
-            goto failed;
+        if (tn_table_set(&wg->allowed, &prefixes[i], data) != TN_OK) {
+            tn_wg_disallow(wg, data, prefixes, i);
+            return TN_NOMEM;
         }
     }
 
     return TN_OK;
-
-failed:
-
-    tn_wg_allowed_clear(peer);
-
-    return TN_NOMEM;
 }
 
 
 void
-tn_wg_allowed_clear(tn_wg_peer_t *peer)
+tn_wg_disallow(tn_wg_t *wg, const void *data, const tn_prefix_t *prefixes,
+    size_t n)
 {
     size_t  i;
 
-    for (i = 0; i < peer->nprefixes; i++) {
-        tn_table_remove(&peer->wg->allowed, &peer->prefixes[i], peer);
+    for (i = 0; i < n; i++) {
+        tn_table_remove(&wg->allowed, &prefixes[i], data);
     }
-
-    free(peer->prefixes);
-    peer->prefixes = NULL;
-    peer->nprefixes = 0;
 }
 
 

@@ -140,6 +140,10 @@ tn_wg_handshake_initiation(tn_wg_t *wg, tn_ms_t now, const uint8_t *msg,
 
     peer = tn_wg_peer_find(wg, &key);
 
+    if (peer == NULL && wg->ops->absent != NULL) {
+        peer = wg->ops->absent(wg->data, &key, now);
+    }
+
     if (peer == NULL || tn_wg_peer_shared(peer) != TN_OK) {
         rc = TN_MALFORMED;
         goto failed;

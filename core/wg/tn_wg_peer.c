@@ -80,7 +80,6 @@ tn_wg_peer_remove(tn_wg_peer_t *peer)
     tn_wg_handshake_abandon(peer);
     tn_wg_peer_zero(peer);
     tn_wg_timers_stop(peer);
-    tn_wg_allowed_clear(peer);
     tn_hash_remove(&peer->wg->peers, &peer->node);
 
     tn_wipe(peer, sizeof(tn_wg_peer_t));

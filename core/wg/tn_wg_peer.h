@@ -28,7 +28,7 @@ struct tn_wg_s {
     tn_ms_t             hurry_until;
     tn_hash_t           peers;          /* by public key */
     tn_hash_t           indexes;        /* tn_wg_index_t */
-    tn_table_t          allowed;        /* prefix to peer */
+    tn_table_t          allowed;        /* prefix to a peer's data */
     tn_wg_checker_t     checker;
     tn_wg_ratelimit_t   limit;
     tn_ms_t             load_at;        /* start of the second counted */
@@ -80,8 +80,6 @@ struct tn_wg_peer_s {
     tn_wg_stamper_t     stamper;
 
     tn_link_t           staged;
-    tn_prefix_t        *prefixes;
-    size_t              nprefixes;
 
     tn_wg_peer_stats_t  stats;
 };
@@ -146,8 +144,6 @@ tn_rc_t tn_wg_transport_seal(tn_wg_peer_t *peer, tn_ms_t now,
 
 
 /* --- tn_wg_allowed.c */
-
-void tn_wg_allowed_clear(tn_wg_peer_t *peer);
 
 /*
  * Cuts the padding off a packet by its own length and reads its source.

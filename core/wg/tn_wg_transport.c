@@ -180,7 +180,7 @@ tn_wg_open(tn_wg_t *wg, tn_ms_t now, uint8_t *buf, size_t len,
     tn_wg_timers_data_received(peer, now);
 
     if (tn_unlikely(tn_wg_allowed_source(&src, body, &packet->len) != TN_OK
-                    || tn_wg_route(wg, &src) != peer))
+                    || tn_wg_route(wg, &src) != peer->data))
     {
         wg->stats.bad_source++;
         packet->data = NULL;

@@ -140,7 +140,9 @@ op_wall(void *data)
 }
 
 
-static const tn_wg_ops_t  ops = { op_send, op_reply, NULL, op_wall };
+static const tn_wg_ops_t  ops = {
+    op_send, op_reply, NULL, op_wall, NULL
+};
 
 
 static void
@@ -173,10 +175,10 @@ bench_wg(size_t len, double *seal, double *open)
     conf.data = &b;
     conf.identity = kb;
     b.wg = tn_wg_create(&conf);
-    (void) tn_wg_peer_add(b.wg, &ka.pub, NULL, &b.peer);
+    (void) tn_wg_peer_add(b.wg, &ka.pub, &b, &b.peer);
 
     (void) tn_prefix_parse(&prefix, "100.64.0.1/32", 13);
-    (void) tn_wg_peer_allow(b.peer, &prefix, 1);
+    (void) tn_wg_allow(b.wg, &b, &prefix, 1);
 
     tn_wg_peer_shake(a.peer, 1);
     (void) tn_wg_input(b.wg, 1, &from, a.msg, a.len, &peer);

@@ -633,7 +633,7 @@ test_source(void)
     to = &sim.node[1];
     prefixes[0] = sim_prefix("100.64.0.1/32");
     prefixes[1] = sim_prefix("fd7a:115c:a1e0::a/128");
-    (void) tn_wg_peer_allow(to->peer, prefixes, 2);
+    (void) tn_wg_allow(to->wg, to, prefixes, 2);
 
     for (i = 0; i < tn_nelems(cases); i++) {
         memset(inner, 0, sizeof(inner));

@@ -126,7 +126,9 @@ op_wall(void *data)
 }
 
 
-static const tn_wg_ops_t  ops = { op_send, op_reply, op_session, op_wall };
+static const tn_wg_ops_t  ops = {
+    op_send, op_reply, op_session, op_wall, NULL
+};
 
 
 static void
@@ -250,9 +252,9 @@ start(const char *program)
     conf.timers = &go.timers;
     conf.identity = go.keys;
     go.wg = tn_wg_create(&conf);
-    (void) tn_wg_peer_add(go.wg, &go.go_keys.pub, NULL, &go.peer);
+    (void) tn_wg_peer_add(go.wg, &go.go_keys.pub, &go, &go.peer);
     prefix = sim_prefix("100.64.0.2/32");
-    (void) tn_wg_peer_allow(go.peer, &prefix, 1);
+    (void) tn_wg_allow(go.wg, &go, &prefix, 1);
 
     (void) tn_key_text(&go.go_keys.priv, "", priv);
     (void) tn_key_text(&go.keys.pub, "", pub);

@@ -278,7 +278,7 @@ test_allowed(void)
     tn_wg_t       *wg;
     tn_key_t       key;
     uint32_t       n;
-    tn_prefix_t    p[3];
+    tn_prefix_t    p[3], q[2];
     tn_wg_peer_t  *a, *b, *peer;
 
     sim_init(&sim, 41);
@@ -303,7 +303,7 @@ test_allowed(void)
     p[0] = sim_prefix("100.64.0.2/32");
     p[1] = sim_prefix("10.0.0.0/8");
     p[2] = sim_prefix("::/0");
-    is_int(tn_wg_peer_allow(a, p, 3), TN_OK, "allow three");
+    is_int(tn_wg_allow(wg, a, p, 3), TN_OK, "allow three");
 
 #define route(text)                                                           \
     ((void) tn_ip_parse(&ip, text, strlen(text)), tn_wg_route(wg, &ip))
@@ -312,24 +312,20 @@ test_allowed(void)
        && route("2001:db8::1") == a, "each leads to the peer");
     ok(route("100.64.0.3") == NULL, "others lead nowhere");
 
-    p[0] = sim_prefix("10.1.0.0/16");
-    is_int(tn_wg_peer_allow(b, p, 1), TN_OK, "a longer prefix elsewhere");
+    q[0] = sim_prefix("10.1.0.0/16");
+    is_int(tn_wg_allow(wg, b, q, 1), TN_OK, "a longer prefix elsewhere");
     ok(route("10.1.2.3") == b && route("10.2.2.3") == a, "wins");
 
-    p[0] = sim_prefix("100.64.0.2/32");
-    p[1] = sim_prefix("10.1.0.0/16");
-    is_int(tn_wg_peer_allow(b, p, 2), TN_OK, "taking a prefix over");
+    q[1] = sim_prefix("100.64.0.2/32");
+    is_int(tn_wg_allow(wg, b, q, 2), TN_OK, "taking a prefix over");
     ok(route("100.64.0.2") == b, "moves it");
-    p[0] = sim_prefix("10.0.0.0/8");
-    is_int(tn_wg_peer_allow(a, p, 1), TN_OK, "the former owner gives it up");
-    ok(route("100.64.0.2") == b, "which does not matter any more");
-    ok(route("2001:db8::1") == NULL, "what is not in the new set is gone");
-
-    tn_wg_peer_remove(b);
-    ok(route("100.64.0.2") == NULL && route("10.1.2.3") == a,
-       "a removed peer has no routes");
-    is_int(tn_wg_peer_allow(a, NULL, 0), TN_OK, "the empty set");
-    ok(route("10.1.2.3") == NULL, "leads nowhere");
+    tn_wg_disallow(wg, a, p, 3);
+    ok(route("100.64.0.2") == b, "the former owner cannot give it up");
+    ok(route("10.2.2.3") == NULL && route("2001:db8::1") == NULL,
+       "what is its own is gone");
+    tn_wg_disallow(wg, b, q, 2);
+    ok(route("100.64.0.2") == NULL && route("10.1.2.3") == NULL,
+       "and that of the other");
 
     sim_done(&sim);
 }

@@ -375,7 +375,7 @@ test_restart(void)
     node->wg = tn_wg_create(&conf);
     (void) tn_wg_peer_add(node->wg, &sim.node[0].keys.pub, node, &node->peer);
     prefix = sim_prefix("100.64.0.1/32");
-    (void) tn_wg_peer_allow(node->peer, &prefix, 1);
+    (void) tn_wg_allow(node->wg, node, &prefix, 1);
 
     (void) sim_send(&sim, 0, 1, 100);
     sim_wait(&sim, 100);

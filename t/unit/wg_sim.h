@@ -194,7 +194,7 @@ sim_op_wall(void *data)
 
 
 static const tn_wg_ops_t  sim_ops = {
-    sim_op_send, sim_op_reply, sim_op_session, sim_op_wall
+    sim_op_send, sim_op_reply, sim_op_session, sim_op_wall, NULL
 };
 
 
@@ -265,7 +265,7 @@ sim_init(sim_t *sim, uint64_t seed)
         }
 
         prefix = sim_prefix(allowed[!i]);
-        (void) tn_wg_peer_allow(sim->node[i].peer, &prefix, 1);
+        (void) tn_wg_allow(sim->node[i].wg, &sim->node[i], &prefix, 1);
     }
 }
 
