@@ -14,6 +14,8 @@
 
 static uint64_t tn_hash_mix(uint64_t a, uint64_t b);
 static uint64_t tn_hash_bytes(const tn_hash_t *hash, const void *key);
+static inline bool tn_hash_equal(const tn_hash_t *hash, const void *a,
+    const void *b);
 static tn_rc_t tn_hash_grow(tn_hash_t *hash);
 
 
@@ -91,7 +93,7 @@ tn_hash_find(const tn_hash_t *hash, const void *key)
     h = tn_hash_bytes(hash, key);
 
     for (node = hash->buckets[h & hash->mask]; node; node = node->next) {
-        if (node->hash == h && memcmp(node->key, key, hash->key_len) == 0) {
+        if (node->hash == h && tn_hash_equal(hash, node->key, key)) {
             return node;
         }
     }
@@ -139,14 +141,15 @@ tn_hash_mix(uint64_t a, uint64_t b)
 static uint64_t
 tn_hash_bytes(const tn_hash_t *hash, const void *key)
 {
-    size_t          left;
+    size_t          len, left;
     uint64_t        h, word;
     const uint8_t  *p;
 
     p = key;
     h = hash->seed ^ 0x9e3779b97f4a7c15;
+    len = tn_likely(hash->key_len != 0) ? hash->key_len : strlen(key);
 
-    for (left = hash->key_len; left >= 8; left -= 8) {
+    for (left = len; left >= 8; left -= 8) {
         memcpy(&word, p, 8);
         h = tn_hash_mix(h ^ word, 0xd6e8feb86659fd93);
         p += 8;
@@ -155,7 +158,15 @@ tn_hash_bytes(const tn_hash_t *hash, const void *key)
     word = 0;
     memcpy(&word, p, left);
 
-    return tn_hash_mix(h ^ word, 0xa0761d6478bd642f ^ hash->key_len);
+    return tn_hash_mix(h ^ word, 0xa0761d6478bd642f ^ len);
+}
+
+
+static inline bool
+tn_hash_equal(const tn_hash_t *hash, const void *a, const void *b)
+{
+    return tn_likely(hash->key_len != 0) ? memcmp(a, b, hash->key_len) == 0
+                                         : strcmp(a, b) == 0;
 }
 
 

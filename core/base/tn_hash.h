@@ -30,6 +30,7 @@ typedef struct {
 } tn_hash_t;
 
 
+/* key_len 0: keys are texts that end with a zero */
 void tn_hash_init(tn_hash_t *hash, size_t key_len);
 
 /* frees the table, not the elements */

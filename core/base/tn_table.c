@@ -6,21 +6,27 @@
 #include "tn_table.h"
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 
-#define TN_TABLE_KEY_LEN  18    /* masked address, length, family */
+#define TN_TABLE_KEY_LEN     18     /* masked address, length, family */
+#define TN_TABLE_FIRST_SIZE  16
 
-typedef struct {
-    tn_hash_node_t   node;
-    uint8_t          key[TN_TABLE_KEY_LEN];
-    void            *value;
-} tn_table_entry_t;
+/* a tailnet has two for each peer, in each of its tables: 40 bytes */
+struct tn_table_entry_s {
+    tn_table_entry_t  *next;
+    void              *value;
+    uint32_t           hash;
+    uint8_t            key[TN_TABLE_KEY_LEN];
+};
 
 
 static void tn_table_key(uint8_t *key, const tn_ip_t *ip, uint8_t bits,
     bool v4);
+static uint32_t tn_table_hash(const tn_table_t *table, const uint8_t *key);
 static tn_table_entry_t *tn_table_entry(const tn_table_t *table,
     const tn_ip_t *ip, uint8_t bits, bool v4);
+static tn_rc_t tn_table_grow(tn_table_t *table);
 static void tn_table_count(tn_table_t *table, const tn_prefix_t *prefix,
     int change);
 
@@ -29,21 +35,32 @@ void
 tn_table_init(tn_table_t *table)
 {
     memset(table, 0, sizeof(tn_table_t));
-    tn_hash_init(&table->hash, TN_TABLE_KEY_LEN);
+
+    if (getrandom(&table->seed, sizeof(table->seed), GRND_NONBLOCK)
+        != (ssize_t) sizeof(table->seed))
+    {
+        table->seed = (uint64_t) (uintptr_t) table;
+    }
 }
 
 
 void
 tn_table_done(tn_table_t *table)
 {
-    tn_hash_node_t  *node, *next;
+    size_t             i;
+    tn_table_entry_t  *entry, *next;
 
-    for (node = tn_hash_next(&table->hash, NULL); node; node = next) {
-        next = tn_hash_next(&table->hash, node);
-        free(tn_container(node, tn_table_entry_t, node));
+    for (i = 0; table->buckets != NULL && i <= table->mask; i++) {
+        for (entry = table->buckets[i]; entry != NULL; entry = next) {
+            next = entry->next;
+            free(entry);
+        }
     }
 
-    tn_hash_done(&table->hash);
+    free(table->buckets);
+    table->buckets = NULL;
+    table->mask = 0;
+    table->count = 0;
     memset(table->used, 0, sizeof(table->used));
     memset(table->nlengths, 0, sizeof(table->nlengths));
 }
@@ -52,7 +69,7 @@ tn_table_done(tn_table_t *table)
 tn_rc_t
 tn_table_set(tn_table_t *table, const tn_prefix_t *prefix, void *value)
 {
-    tn_table_entry_t  *entry;
+    tn_table_entry_t  *entry, **bucket;
 
     entry = tn_table_entry(table, &prefix->ip, prefix->bits, prefix->v4);
 
@@ -61,19 +78,25 @@ tn_table_set(tn_table_t *table, const tn_prefix_t *prefix, void *value)
         return TN_OK;
     }
 
+    if ((table->buckets == NULL || table->count > table->mask)
+        && tn_table_grow(table) != TN_OK && table->buckets == NULL)
+    {
+        return TN_NOMEM;
+    }
+
     entry = malloc(sizeof(tn_table_entry_t));
     if (entry == NULL) {
         return TN_NOMEM;
     }
 
     tn_table_key(entry->key, &prefix->ip, prefix->bits, prefix->v4);
-    entry->node.key = entry->key;
+    entry->hash = tn_table_hash(table, entry->key);
     entry->value = value;
 
-    if (tn_hash_insert(&table->hash, &entry->node) != TN_OK) {
-        free(entry);
-        return TN_NOMEM;
-    }
+    bucket = &table->buckets[entry->hash & table->mask];
+    entry->next = *bucket;
+    *bucket = entry;
+    table->count++;
 
     tn_table_count(table, prefix, 1);
 
@@ -85,7 +108,7 @@ void
 tn_table_remove(tn_table_t *table, const tn_prefix_t *prefix,
     const void *value)
 {
-    tn_table_entry_t  *entry;
+    tn_table_entry_t  *entry, **p;
 
     entry = tn_table_entry(table, &prefix->ip, prefix->bits, prefix->v4);
 
@@ -93,7 +116,14 @@ tn_table_remove(tn_table_t *table, const tn_prefix_t *prefix,
         return;
     }
 
-    tn_hash_remove(&table->hash, &entry->node);
+    for (p = &table->buckets[entry->hash & table->mask]; *p != entry;
+         p = &(*p)->next)
+    {
+        /* void */
+    }
+
+    *p = entry->next;
+    table->count--;
     free(entry);
     tn_table_count(table, prefix, -1);
 }
@@ -151,17 +181,91 @@ tn_table_key(uint8_t *key, const tn_ip_t *ip, uint8_t bits, bool v4)
 }
 
 
+static inline uint64_t
+tn_table_mix(uint64_t a, uint64_t b)
+{
+    __uint128_t  product;
+
+    product = (__uint128_t) a * b;
+
+    return (uint64_t) product ^ (uint64_t) (product >> 64);
+}
+
+
+static uint32_t
+tn_table_hash(const tn_table_t *table, const uint8_t *key)
+{
+    uint16_t  tail;
+    uint64_t  h, word[2];
+
+    memcpy(word, key, sizeof(word));
+    memcpy(&tail, key + 16, sizeof(tail));
+
+    h = tn_table_mix(table->seed ^ word[0] ^ 0x9e3779b97f4a7c15,
+                     0xd6e8feb86659fd93);
+    h = tn_table_mix(h ^ word[1], 0xd6e8feb86659fd93);
+    h = tn_table_mix(h ^ tail, 0xa0761d6478bd642f);
+
+    return (uint32_t) h;
+}
+
+
 static tn_table_entry_t *
 tn_table_entry(const tn_table_t *table, const tn_ip_t *ip, uint8_t bits,
     bool v4)
 {
-    uint8_t          key[TN_TABLE_KEY_LEN];
-    tn_hash_node_t  *node;
+    uint8_t            key[TN_TABLE_KEY_LEN];
+    uint32_t           hash;
+    tn_table_entry_t  *entry;
+
+    if (table->buckets == NULL) {
+        return NULL;
+    }
 
     tn_table_key(key, ip, bits, v4);
-    node = tn_hash_find(&table->hash, key);
+    hash = tn_table_hash(table, key);
 
-    return node ? tn_container(node, tn_table_entry_t, node) : NULL;
+    for (entry = table->buckets[hash & table->mask]; entry != NULL;
+         entry = entry->next)
+    {
+        if (entry->hash == hash
+            && memcmp(entry->key, key, TN_TABLE_KEY_LEN) == 0)
+        {
+            return entry;
+        }
+    }
+
+    return NULL;
+}
+
+
+static tn_rc_t
+tn_table_grow(tn_table_t *table)
+{
+    size_t              i, size;
+    tn_table_entry_t   *entry, *next, **buckets, **bucket;
+
+    size = table->buckets ? 2 * (table->mask + 1) : TN_TABLE_FIRST_SIZE;
+
+    buckets = calloc(size, sizeof(tn_table_entry_t *));
+    if (buckets == NULL) {
+        return TN_NOMEM;
+    }
+
+    for (i = 0; table->buckets != NULL && i <= table->mask; i++) {
+        for (entry = table->buckets[i]; entry != NULL; entry = next) {
+            next = entry->next;
+            bucket = &buckets[entry->hash & (size - 1)];
+            entry->next = *bucket;
+            *bucket = entry;
+        }
+    }
+
+    free(table->buckets);
+    table->buckets = buckets;
+    table->mask = size - 1;
+
+    return TN_OK;
 }
 
 

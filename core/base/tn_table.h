@@ -11,14 +11,20 @@
 #define TN_TABLE_H_INCLUDED_
 
 #include "tn_addr.h"
-#include "tn_hash.h"
 
+
+typedef struct tn_table_entry_s  tn_table_entry_t;
 
 typedef struct {
-    tn_hash_t   hash;
-    uint32_t    used[2][129];   /* entries of each length; [0] v6, [1] v4 */
-    uint8_t     lengths[2][129];    /* those with entries, longest first */
-    uint32_t    nlengths[2];
+    tn_table_entry_t  **buckets;    /* NULL until the first prefix */
+    size_t              mask;
+    size_t              count;
+    uint64_t            seed;       /* peers cannot choose what collides */
+    uint32_t            used[2][129];   /* entries of each length; [0] v6,
+                                           [1] v4 */
+    uint8_t             lengths[2][129];    /* those with entries, longest
+                                               first */
+    uint32_t            nlengths[2];
 } tn_table_t;
 
 

@@ -58,7 +58,7 @@ tn_netmap_create(tn_log_t *log)
 
     tn_hash_init(&netmap->peers, sizeof(int64_t));
     tn_hash_init(&netmap->keys, TN_KEY_LEN);
-    tn_hash_init(&netmap->labels, TN_NETMAP_LABEL);
+    tn_hash_init(&netmap->labels, 0);
     tn_hash_init(&netmap->users, sizeof(int64_t));
     tn_hash_init(&netmap->hidden, sizeof(int64_t));
     netmap->lock_epoch = 1;

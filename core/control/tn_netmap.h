@@ -54,9 +54,10 @@ struct tn_netmap_node_s {
     tn_key_t            disco;          /* zero: none */
     tn_key_t            old_key;        /* the one before a change of key */
 
+    /* one block, that of stable_id; app comes last */
     char               *stable_id;
     char               *name;           /* FQDN with its last dot */
-    char                label[TN_NETMAP_LABEL]; /* lower case, zero padded */
+    char               *label;          /* its first label, lower case */
     char               *hostname;       /* as the node calls itself */
     char               *os;
     char               *app;
@@ -68,23 +69,22 @@ struct tn_netmap_node_s {
     int64_t             last_seen;
 
     tn_prefix_t        *addresses;
-    size_t              naddresses;
-    tn_prefix_t        *allowed_ips;
-    size_t              nallowed_ips;
+    tn_prefix_t        *allowed_ips;    /* the same array when they are equal */
     tn_prefix_t        *primary_routes;
-    size_t              nprimary_routes;
     tn_addr_t          *endpoints;
-    size_t              nendpoints;
     char              **tags;
-    size_t              ntags;
     tn_netmap_cap_t    *caps;           /* sorted by name */
-    size_t              ncaps;
-
     uint8_t            *key_signature;  /* tailnet lock, CBOR */
-    size_t              key_signature_len;
-
-    tn_ip_t             masq_v4;        /* our address as this peer sees us, */
-    tn_ip_t             masq_v6;        /*     none when not masqueraded */
+    tn_ip_t            *masq;           /* our addresses as this peer sees us,
+                                           IPv4 and IPv6 or none; NULL: when
+                                           not masqueraded */
+    uint32_t            naddresses;
+    uint32_t            nallowed_ips;
+    uint32_t            nprimary_routes;
+    uint32_t            nendpoints;
+    uint32_t            ntags;
+    uint32_t            ncaps;
+    uint32_t            key_signature_len;
 
     uint32_t            home_derp;      /* region, 0: unknown */
     uint32_t            cap_version;

@@ -155,8 +155,12 @@ dump_node(tn_dump_t *d, const tn_netmap_node_t *node, uint32_t home,
     dump_flag(d, "IsJailed", node->jailed);
     dump_flag(d, "IsWireGuardOnly", node->wireguard_only);
     dump_flag(d, "UnsignedPeerAPIOnly", node->unsigned_peerapi_only);
-    dump_ip(d, "SelfNodeV4MasqAddrForThisPeer", &node->masq_v4);
-    dump_ip(d, "SelfNodeV6MasqAddrForThisPeer", &node->masq_v6);
+
+    if (node->masq != NULL) {
+        dump_ip(d, "SelfNodeV4MasqAddrForThisPeer", &node->masq[0]);
+        dump_ip(d, "SelfNodeV6MasqAddrForThisPeer", &node->masq[1]);
+    }
+
     dump_int(d, "Cap", node->cap_version);
     dump_int(d, "HomeDERP", home);
 

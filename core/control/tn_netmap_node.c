@@ -23,13 +23,14 @@
 
 static tn_rc_t tn_netmap_node_fill(tn_netmap_node_t *node, const json_t *o,
     bool self);
-static tn_rc_t tn_netmap_node_hostinfo(tn_netmap_node_t *node,
-    const json_t *o);
-static tn_rc_t tn_netmap_prefixes_parse(tn_prefix_t **prefixes, size_t *n,
+static tn_rc_t tn_netmap_node_texts(tn_netmap_node_t *node, const json_t *o);
+static tn_rc_t tn_netmap_node_masq(tn_netmap_node_t *node, const json_t *o);
+static void tn_netmap_node_hostinfo(tn_netmap_node_t *node, const json_t *o);
+static tn_rc_t tn_netmap_prefixes_parse(tn_prefix_t **prefixes, uint32_t *n,
     const json_t *list);
-static tn_rc_t tn_netmap_endpoints_parse(tn_addr_t **endpoints, size_t *n,
+static tn_rc_t tn_netmap_endpoints_parse(tn_addr_t **endpoints, uint32_t *n,
     const json_t *list);
-static tn_rc_t tn_netmap_caps_parse(tn_netmap_cap_t **caps, size_t *n,
+static tn_rc_t tn_netmap_caps_parse(tn_netmap_cap_t **caps, uint32_t *n,
     const json_t *map, const json_t *names);
 static void tn_netmap_caps_free(tn_netmap_cap_t *caps, size_t n);
 static int tn_netmap_caps_order(const void *a, const void *b);
@@ -96,13 +97,13 @@ tn_netmap_node_free(tn_netmap_node_t *node)
         return;
     }
 
+    if (node->allowed_ips != node->addresses) {
+        free(node->allowed_ips);
+    }
+
     free(node->stable_id);
-    free(node->name);
-    free(node->hostname);
-    free(node->os);
-    free(node->app);
     free(node->addresses);
-    free(node->allowed_ips);
+    free(node->masq);
     free(node->primary_routes);
     free(node->endpoints);
     free(node->key_signature);
@@ -178,8 +179,8 @@ tn_netmap_node_diff(const tn_netmap_node_t *a, const tn_netmap_node_t *b)
         || a->jailed != b->jailed
         || a->wireguard_only != b->wireguard_only
         || a->unsigned_peerapi_only != b->unsigned_peerapi_only
-        || !tn_ip_equal(&a->masq_v4, &b->masq_v4)
-        || !tn_ip_equal(&a->masq_v6, &b->masq_v6))
+        || !tn_netmap_bytes_equal(a->masq, a->masq ? 2 : 0, b->masq,
+                                  b->masq ? 2 : 0, sizeof(tn_ip_t)))
     {
         what |= TN_NODE_FLAGS;
     }
@@ -211,6 +212,14 @@ tn_netmap_node_swap(tn_netmap_node_t *a, tn_netmap_node_t *b)
     memcpy(tmp, a, sizeof(tmp));
     memcpy((void *) a, b, sizeof(tmp));
     memcpy((void *) b, tmp, sizeof(tmp));
+
+    if (a->by_label.key != NULL) {
+        a->by_label.key = a->label;
+    }
+
+    if (b->by_label.key != NULL) {
+        b->by_label.key = b->label;
+    }
 }
 
 
@@ -406,12 +415,10 @@ tn_netmap_patch_put(tn_netmap_node_t *node, tn_netmap_patch_t *patch)
 static tn_rc_t
 tn_netmap_node_fill(tn_netmap_node_t *node, const json_t *o, bool self)
 {
-    size_t        i;
-    int64_t       n;
-    tn_rc_t       rc;
-    const char   *text;
-    json_t       *value;
-    tn_prefix_t  *copy;
+    size_t    ntags;
+    int64_t   n;
+    tn_rc_t   rc;
+    json_t   *value;
 
     node->id = tn_json_int(o, "ID");
     tn_netmap_key_parse(&node->key, o, "Key", TN_KEY_NODE);
@@ -423,24 +430,9 @@ tn_netmap_node_fill(tn_netmap_node_t *node, const json_t *o, bool self)
     tn_netmap_key_parse(&node->machine, o, "Machine", TN_KEY_MACHINE);
     tn_netmap_key_parse(&node->disco, o, "DiscoKey", TN_KEY_DISCO);
 
-    node->stable_id = tn_json_copy(tn_json_text(o, "StableID"),
-                                   TN_NETMAP_TEXT_MAX);
-
-    /* a name over DNS's limit is nobody's name */
-    text = tn_json_text(o, "Name");
-    node->name = tn_json_copy(strlen(text) > 254 ? "" : text, 254);
-
-    if (node->stable_id == NULL || node->name == NULL) {
-        return TN_NOMEM;
-    }
-
-    for (i = 0; node->name[i] != '\0' && node->name[i] != '.'; i++) {
-        if (i == TN_NETMAP_LABEL - 1) {
-            memset(node->label, 0, sizeof(node->label));
-            break;
-        }
-
-        node->label[i] = (char) tolower((unsigned char) node->name[i]);
+    rc = tn_netmap_node_texts(node, o);
+    if (rc != TN_OK) {
+        return rc;
     }
 
     node->user = tn_json_int(o, "User");
@@ -460,11 +452,10 @@ tn_netmap_node_fill(tn_netmap_node_t *node, const json_t *o, bool self)
     node->wireguard_only = tn_json_bool(o, "IsWireGuardOnly");
     node->unsigned_peerapi_only = tn_json_bool(o, "UnsignedPeerAPIOnly");
 
-    tn_netmap_ip_parse(&node->masq_v4,
-                    json_object_get(o, "SelfNodeV4MasqAddrForThisPeer"), true);
-    tn_netmap_ip_parse(&node->masq_v6,
-                    json_object_get(o, "SelfNodeV6MasqAddrForThisPeer"),
-                    false);
+    rc = tn_netmap_node_masq(node, o);
+    if (rc != TN_OK) {
+        return rc;
+    }
 
     n = tn_json_int(o, "Cap");
     node->cap_version = n > 0 && n <= INT32_MAX ? (uint32_t) n : 0;
@@ -494,15 +485,16 @@ tn_netmap_node_fill(tn_netmap_node_t *node, const json_t *o, bool self)
             return rc;
         }
 
-    } else if (node->naddresses != 0) {
-        copy = malloc(node->naddresses * sizeof(tn_prefix_t));
-        if (copy == NULL) {
-            return TN_NOMEM;
+        if (tn_netmap_bytes_equal(node->allowed_ips, node->nallowed_ips,
+                                  node->addresses, node->naddresses,
+                                  sizeof(tn_prefix_t)))
+        {
+            free(node->allowed_ips);
+            node->allowed_ips = node->addresses;
         }
 
-        memcpy(copy, node->addresses,
-               node->naddresses * sizeof(tn_prefix_t));
-        node->allowed_ips = copy;
+    } else {
+        node->allowed_ips = node->addresses;
         node->nallowed_ips = node->naddresses;
     }
 
@@ -519,8 +511,10 @@ tn_netmap_node_fill(tn_netmap_node_t *node, const json_t *o, bool self)
         return rc;
     }
 
-    rc = tn_netmap_texts_parse(&node->tags, &node->ntags,
+    rc = tn_netmap_texts_parse(&node->tags, &ntags,
                                json_object_get(o, "Tags"));
+    node->ntags = (uint32_t) ntags;
+
     if (rc != TN_OK) {
         return rc;
     }
@@ -539,26 +533,114 @@ tn_netmap_node_fill(tn_netmap_node_t *node, const json_t *o, bool self)
         return rc;
     }
 
-    return tn_netmap_node_hostinfo(node, json_object_get(o, "Hostinfo"));
+    tn_netmap_node_hostinfo(node, json_object_get(o, "Hostinfo"));
+
+    return TN_OK;
 }
 
 
 static tn_rc_t
+tn_netmap_node_texts(tn_netmap_node_t *node, const json_t *o)
+{
+    char          *p;
+    size_t         i, k, size, len[5];
+    const char    *text[5];
+    const json_t  *hostinfo;
+
+    hostinfo = json_object_get(o, "Hostinfo");
+
+    text[0] = tn_json_text(o, "StableID");
+    text[1] = tn_json_text(o, "Name");
+    text[2] = tn_json_text(hostinfo, "Hostname");
+    text[3] = tn_json_text(hostinfo, "OS");
+    text[4] = tn_json_text(hostinfo, "App");
+
+    /* a name over DNS's limit is nobody's name */
+
+    if (strlen(text[1]) > 254) {
+        text[1] = "";
+    }
+
+    k = strcspn(text[1], ".");
+    k = k < TN_NETMAP_LABEL ? k : 0;
+    size = k + 1;
+
+    for (i = 0; i < 5; i++) {
+        len[i] = strnlen(text[i], TN_NETMAP_TEXT_MAX);
+        size += len[i] + 1;
+    }
+
+    p = malloc(size);
+    if (p == NULL) {
+        return TN_NOMEM;
+    }
+
+    node->stable_id = p;
+    node->label = p + len[0] + 1;
+    node->name = node->label + k + 1;
+    node->hostname = node->name + len[1] + 1;
+    node->os = node->hostname + len[2] + 1;
+    node->app = node->os + len[3] + 1;
+
+    memcpy(node->stable_id, text[0], len[0]);
+    memcpy(node->name, text[1], len[1]);
+    memcpy(node->hostname, text[2], len[2]);
+    memcpy(node->os, text[3], len[3]);
+    memcpy(node->app, text[4], len[4]);
+
+    node->stable_id[len[0]] = '\0';
+    node->label[k] = '\0';
+    node->name[len[1]] = '\0';
+    node->hostname[len[2]] = '\0';
+    node->os[len[3]] = '\0';
+    node->app[len[4]] = '\0';
+
+    for (i = 0; i < k; i++) {
+        node->label[i] = (char) tolower((unsigned char) text[1][i]);
+    }
+
+    return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netmap_node_masq(tn_netmap_node_t *node, const json_t *o)
+{
+    tn_ip_t  v4, v6;
+
+    memset(&v4, 0, sizeof(v4));
+    memset(&v6, 0, sizeof(v6));
+
+    tn_netmap_ip_parse(&v4, json_object_get(o,
+                                            "SelfNodeV4MasqAddrForThisPeer"),
+                       true);
+    tn_netmap_ip_parse(&v6, json_object_get(o,
+                                            "SelfNodeV6MasqAddrForThisPeer"),
+                       false);
+
+    if (tn_ip_is_none(&v4) && tn_ip_is_none(&v6)) {
+        return TN_OK;
+    }
+
+    node->masq = malloc(2 * sizeof(tn_ip_t));
+    if (node->masq == NULL) {
+        return TN_NOMEM;
+    }
+
+    node->masq[0] = v4;
+    node->masq[1] = v6;
+
+    return TN_OK;
+}
+
+
+static void
 tn_netmap_node_hostinfo(tn_netmap_node_t *node, const json_t *o)
 {
     size_t       i;
     int64_t      port;
     json_t      *service;
     const char  *proto;
-
-    node->hostname = tn_json_copy(tn_json_text(o, "Hostname"),
-                                  TN_NETMAP_TEXT_MAX);
-    node->os = tn_json_copy(tn_json_text(o, "OS"), TN_NETMAP_TEXT_MAX);
-    node->app = tn_json_copy(tn_json_text(o, "App"), TN_NETMAP_TEXT_MAX);
-
-    if (node->hostname == NULL || node->os == NULL || node->app == NULL) {
-        return TN_NOMEM;
-    }
 
     json_array_foreach(json_object_get(o, "Services"), i, service) {
         proto = tn_json_text(service, "Proto");
@@ -578,13 +660,11 @@ tn_netmap_node_hostinfo(tn_netmap_node_t *node, const json_t *o)
             node->peerapi_dns = 1;
         }
     }
-
-    return TN_OK;
 }
 
 
 static tn_rc_t
-tn_netmap_prefixes_parse(tn_prefix_t **prefixes, size_t *n,
+tn_netmap_prefixes_parse(tn_prefix_t **prefixes, uint32_t *n,
     const json_t *list)
 {
     size_t        i, size, max;
@@ -626,7 +706,7 @@ tn_netmap_prefixes_parse(tn_prefix_t **prefixes, size_t *n,
 
 
 static tn_rc_t
-tn_netmap_endpoints_parse(tn_addr_t **endpoints, size_t *n,
+tn_netmap_endpoints_parse(tn_addr_t **endpoints, uint32_t *n,
     const json_t *list)
 {
     size_t       i, size, max;
@@ -668,7 +748,7 @@ tn_netmap_endpoints_parse(tn_addr_t **endpoints, size_t *n,
 
 
 static tn_rc_t
-tn_netmap_caps_parse(tn_netmap_cap_t **caps, size_t *n, const json_t *map,
+tn_netmap_caps_parse(tn_netmap_cap_t **caps, uint32_t *n, const json_t *map,
     const json_t *names)
 {
     size_t            i, max;
@@ -790,7 +870,7 @@ tn_netmap_caps_equal(const tn_netmap_node_t *a, const tn_netmap_node_t *b)
 static tn_rc_t
 tn_netmap_signature_parse(tn_netmap_node_t *node, const json_t *value)
 {
-    size_t       len;
+    size_t       len, bytes;
     const char  *text;
 
     text = json_string_value(value);
@@ -806,14 +886,15 @@ tn_netmap_signature_parse(tn_netmap_node_t *node, const json_t *value)
     }
 
     if (sodium_base642bin(node->key_signature, len, text, len, NULL,
-                          &node->key_signature_len, NULL,
-                          sodium_base64_VARIANT_ORIGINAL)
+                          &bytes, NULL, sodium_base64_VARIANT_ORIGINAL)
         != 0)
     {
         free(node->key_signature);
         node->key_signature = NULL;
-        node->key_signature_len = 0;
+        bytes = 0;
     }
+
+    node->key_signature_len = (uint32_t) bytes;
 
     return TN_OK;
 }

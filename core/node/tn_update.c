@@ -244,8 +244,10 @@ tn_update_peer(tn_update_peer_t *peer, const tn_netmap_node_t *node,
     peer->wireguard_only = node->wireguard_only;
     peer->relay_capable = node->cap_version >= TN_UPDATE_RELAY_VERSION;
 
-    peer->masq4 = node->masq_v4;
-    peer->masq6 = node->masq_v6;
+    if (node->masq != NULL) {
+        peer->masq4 = node->masq[0];
+        peer->masq6 = node->masq[1];
+    }
 
     (void) tn_netmap_node_ip(node, true, &peer->own4);
     (void) tn_netmap_node_ip(node, false, &peer->own6);

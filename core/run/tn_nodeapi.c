@@ -704,12 +704,12 @@ nodeapi_request(nodeapi_conn_t *conn, const tn_peerapi_request_t *request)
 
     n = 0;
 
-    if (!tn_ip_is_none(&peer->masq_v4)) {
-        masq[n++] = peer->masq_v4;
+    if (peer->masq != NULL && !tn_ip_is_none(&peer->masq[0])) {
+        masq[n++] = peer->masq[0];
     }
 
-    if (!tn_ip_is_none(&peer->masq_v6)) {
-        masq[n++] = peer->masq_v6;
+    if (peer->masq != NULL && !tn_ip_is_none(&peer->masq[1])) {
+        masq[n++] = peer->masq[1];
     }
 
     why = n != 0 ? tn_peerapi_check(request, masq, n)

@@ -107,7 +107,7 @@ nodeping_start(tn_node_t *node, tn_link_t *pings,
     started->node = node;
     started->id = ping->id;
     started->ip = ping->ip;
-    memcpy(started->label, peer->label, sizeof(started->label));
+    (void) snprintf(started->label, sizeof(started->label), "%s", peer->label);
 
     if (tn_data_ping(tn_node_data(node), &peer->key, kind, nodeping_done,
                      started)
