@@ -45,6 +45,17 @@ $peer->wait_peer('web', 20);
 is($peer->wait_get('http://web/', seconds => 20)->{status}, 200, 'a page');
 
 
+# Of the node's namespace.
+
+sub routes {
+    my ($to) = @_;
+    my ($holder) = find('tailnet-netns');
+
+    return (Tailnet::Lab::capture('nsenter', "--net=/proc/$holder/ns/net",
+        'ip', 'route', 'show', $to))[1];
+}
+
+
 # Processes of this nginx by the name that the kernel shows. Holders live in
 # namespaces of their own: they are children of the supervisor.
 
@@ -103,6 +114,36 @@ sub moves {
 }
 
 moves() for 1 .. 3;
+
+# Congestion control by path: see core/proc/tn_near.c. Under load the path may
+# be measured as long as a far one, and then it is right to have no route.
+
+SKIP: {
+    my ($have, $default) = map {
+        $lab->read_file("/proc/sys/net/ipv4/tcp_${_}congestion_control")
+    } 'available_', '';
+
+    skip 'this kernel has not both', 2
+        unless $have =~ /\bbbr\b/ && $have =~ /\bcubic\b/
+            && $default =~ /^(?:bbr|cubic)$/m;
+
+    like(routes('default'), qr/congctl bbr/, 'far peers get bbr');
+
+    my ($peer4, $seen, $latency) = ($peer->ip4, '', 0);
+
+    for (1 .. 40) {
+        $seen = routes($peer4);
+        $latency = ($web->capture($lab->path('modules', 'ngx_tailnet_core'),
+            'ping', '--run', $nginx->prefix . '/logs/nginx.pid.tailnet',
+            'peer'))[1];
+        last if $seen =~ /congctl cubic/;
+        sleep 0.5;
+    }
+
+    ok($seen =~ /congctl cubic/ || $latency =~ / (?:[2-9]|\d\d+)(?:\.\d+)? ?ms/,
+       'a near one gets cubic') or diag("$seen\n$latency");
+    note("$seen\n$latency");
+}
 
 for my $time (1 .. 2) {
     my ($core) = find('tailnet-core');

@@ -522,6 +522,28 @@ plane_path_changed(void *data, tn_ms_t now, tn_path_peer_t *path)
         plane->ops->path_changed(plane->data, peer->id,
                                  tn_path_kind(path, now), path->derp);
     }
+
+    tn_plane_near(peer, path->near);
+}
+
+
+void
+tn_plane_near(tn_plane_peer_t *peer, bool near)
+{
+    tn_ip_t      ips[2];
+    tn_plane_t  *plane;
+
+    plane = peer->plane;
+
+    if (near == peer->is_near || plane->ops->near_changed == NULL) {
+        return;
+    }
+
+    peer->is_near = near;
+    ips[0] = peer->own4;
+    ips[1] = peer->own6;
+
+    plane->ops->near_changed(plane->data, ips, near);
 }
 
 

@@ -73,6 +73,9 @@ typedef struct {
     /* NULL: nobody asks; derp: the region, when it is by one */
     void (*path_changed)(void *data, int64_t id, tn_path_kind_e kind,
         uint32_t derp);
+
+    /* NULL: nobody asks; see tn_data_ops_t */
+    void (*near_changed)(void *data, const tn_ip_t ips[2], bool near);
 } tn_plane_ops_t;
 
 

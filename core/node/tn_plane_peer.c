@@ -49,7 +49,7 @@ static void plane_peer_restarted(tn_plane_peer_t *peer, tn_ms_t now);
 tn_rc_t
 tn_plane_peer_set(tn_plane_t *plane, tn_ms_t now, tn_update_peer_t *update)
 {
-    bool                 restarted;
+    bool                 restarted, near;
     tn_rc_t              rc;
     tn_key_t             said;
     tn_plane_peer_t     *peer;
@@ -114,8 +114,18 @@ tn_plane_peer_set(tn_plane_t *plane, tn_ms_t now, tn_update_peer_t *update)
     peer->relay_capable = update->relay_capable;
     peer->jailed = update->jailed;
     peer->caps = update->caps;
+
+    near = peer->is_near;
+
+    if (!tn_ip_equal(&peer->own4, &update->own4)
+        || !tn_ip_equal(&peer->own6, &update->own6))
+    {
+        tn_plane_near(peer, false);
+    }
+
     peer->own4 = update->own4;
     peer->own6 = update->own6;
+    tn_plane_near(peer, near);
 
     if (peer->path != NULL) {
         plane_peer_path_conf(peer, &conf);
@@ -190,6 +200,7 @@ tn_plane_peer_remove(tn_plane_peer_t *peer)
     tn_plane_t  *plane;
 
     plane = peer->plane;
+    tn_plane_near(peer, false);
 
     if (peer->wg != NULL) {
         tn_plane_ping_forget(peer);

@@ -50,6 +50,7 @@ typedef struct {
     bool             relay_capable;
     bool             relay;         /* it may use our peer relay */
     bool             relay_target;  /* we may use its */
+    bool             is_near;       /* was told */
     bool             kept;          /* named by a full update */
 } tn_plane_peer_t;
 
@@ -160,6 +161,9 @@ tn_wg_peer_t *tn_plane_peer_absent(void *data, const tn_key_t *key,
 void tn_plane_peer_absent_path(void *data, tn_ms_t now, const tn_key_t *key);
 void tn_plane_peer_absent_disco(void *data, tn_ms_t now,
     const tn_key_t *disco);
+
+/* tells it when it is news */
+void tn_plane_near(tn_plane_peer_t *peer, bool near);
 
 
 /* --- in (tn_plane_in.c) */

@@ -21,6 +21,8 @@ static tn_rc_t tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
 static void tn_path_peer_free(tn_path_member_t *peer);
 static void tn_path_renew(tn_path_member_t *peer);
 static void tn_path_only_home(tn_path_t *path, tn_ms_t now);
+static void tn_path_tell(tn_path_member_t *peer, tn_ms_t now);
+static bool tn_path_near(const tn_path_member_t *peer, tn_path_kind_e kind);
 static void tn_path_remember(tn_path_member_t *peer, tn_ms_t now,
     tn_path_kind_e kind, tn_path_why_e why);
 
@@ -827,7 +829,7 @@ tn_path_stun_again(tn_path_t *path, tn_ms_t now)
 void
 tn_path_note(tn_path_member_t *peer, tn_ms_t now)
 {
-    bool            udp, told_udp;
+    bool            udp, told_udp, near;
     char            key[8], addr[TN_PATH_TEXT];
     tn_path_t      *path;
     tn_path_why_e   why;
@@ -837,6 +839,8 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
     kind = tn_path_kind(&peer->pub, now);
     why = peer->why;
     peer->why = TN_PATH_WHY_NONE;
+
+    near = tn_path_near(peer, kind);
 
     udp = kind == TN_PATH_DIRECT || kind == TN_PATH_RELAY;
     told_udp = peer->told_kind == TN_PATH_DIRECT
@@ -853,6 +857,11 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
                      && peer->told_vni == peer->pub.vni))
         && (kind != TN_PATH_DERP || peer->told_derp == peer->pub.derp))
     {
+        if (near != peer->told_near) {
+            peer->told_near = near;
+            tn_path_tell(peer, now);
+        }
+
         return;
     }
 
@@ -868,6 +877,7 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
     peer->told_best = peer->pub.best;
     peer->told_vni = peer->pub.vni;
     peer->told_derp = peer->pub.derp;
+    peer->told_near = near;
 
     tn_key_short(&peer->node_key, key);
 
@@ -900,9 +910,34 @@ tn_path_note(tn_path_member_t *peer, tn_ms_t now)
         break;
     }
 
+    tn_path_tell(peer, now);
+}
+
+
+static void
+tn_path_tell(tn_path_member_t *peer, tn_ms_t now)
+{
+    tn_path_t  *path;
+
+    path = peer->pub.path;
+    peer->pub.near = peer->told_near;
+
     if (path->ops->changed != NULL) {
         path->ops->changed(path->data, now, &peer->pub);
     }
+}
+
+
+/* what was measured last counts while there is no direct way to measure */
+static bool
+tn_path_near(const tn_path_member_t *peer, tn_path_kind_e kind)
+{
+    if (kind != TN_PATH_DIRECT || peer->best_us == 0) {
+        return peer->told_near;
+    }
+
+    return peer->best_us <= (peer->told_near ? TN_PATH_NEAR_END_US
+                                             : TN_PATH_NEAR_US);
 }
 
 

@@ -185,6 +185,8 @@ struct tn_path_peer_s {
     uint32_t           vni;         /* best is a peer relay's, 0: direct */
     uint32_t           derp;        /* region for this peer, 0: none */
     uint32_t           renew_ms;    /* payload proves best that early */
+    bool               near;        /* its direct way was short when last
+                                       measured; false: it never was one */
     tn_path_t         *path;
     void              *data;        /* the caller's */
 };

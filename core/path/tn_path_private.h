@@ -31,6 +31,8 @@
 #define TN_PATH_PING_TIMEOUT_MS   5000
 #define TN_PATH_PING_EVERY_MS     5000      /* of one candidate */
 #define TN_PATH_UPGRADE_MS        60000     /* search for a better one */
+#define TN_PATH_NEAR_US           2500      /* a direct way of a LAN: from, */
+#define TN_PATH_NEAR_END_US       10000     /*     and until */
 #define TN_PATH_GOOD_MS           5         /* good enough: no search */
 #define TN_PATH_SOURCE_MS         45000     /* memory of a ping's source */
 #define TN_PATH_FRESH_MS          27000     /* own endpoints, to be told */
@@ -190,6 +192,7 @@ struct tn_path_member_s {
     tn_addr_t            told_best;
     uint32_t             told_vni;
     uint32_t             told_derp;
+    bool                 told_near;
 };
 
 /* who asked by tn_path_ping() */

@@ -7,12 +7,12 @@
  *
  *   the supervisor's    LISTEN, ATTACH (the core's channel; replaces the one
  *                       before); its end ends the holder
- *   the core's          SOCKETS, ADDRS; its end is waited out: a new core
- *                       comes with the next ATTACH
+ *   the core's          SOCKETS, ADDRS, NEAR; its end is waited out: a new
+ *                       core comes with the next ATTACH
  *
  * The core is the process that reads the Internet, so what it asks for is
- * checked: nothing but unconnected sockets and addresses can be had.  No
- * timers.
+ * checked: nothing but unconnected sockets, addresses and routes to single
+ * addresses over the TUN can be had.  No timers.
  */
 
 #include "proc/tn_holder.h"
@@ -270,6 +270,11 @@ tn_holder_core(tn_holder_t *holder)
 
     case TN_IPC_HOLDER_ADDRS:
         tn_holder_addrs(holder, &msg.addrs);
+        return TN_OK;
+
+    case TN_IPC_HOLDER_NEAR:
+        tn_near_set(&holder->ns.near, holder->ns.ifindex, msg.near.ip,
+                    msg.near.near != 0);
         return TN_OK;
 
     default:

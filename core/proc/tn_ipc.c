@@ -32,6 +32,7 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_HOLDER_ATTACH] = sizeof(tn_ipc_name_t),
     [TN_IPC_HOLDER_SOCKETS] = sizeof(tn_ipc_sockets_t),
     [TN_IPC_HOLDER_ADDRS] = sizeof(tn_ipc_addrs_t),
+    [TN_IPC_HOLDER_NEAR] = sizeof(tn_ipc_near_t),
     [TN_IPC_CORE_SETUP] = sizeof(tn_ipc_setup_t),
     [TN_IPC_CORE_NODE] = sizeof(tn_ipc_core_node_t),
     [TN_IPC_CORE_HOLDER] = sizeof(tn_ipc_name_t),
@@ -342,6 +343,7 @@ tn_ipc_texts(const tn_ipc_msg_t *msg)
                && tn_ipc_terminated(msg->core_node.text);
 
     case TN_IPC_CORE_SETUP:
+    case TN_IPC_HOLDER_NEAR:
     case TN_IPC_CERT_SET:
     case TN_IPC_FUNNEL:
         return true;

@@ -123,6 +123,9 @@ typedef enum {
     TN_IPC_SERVE,               /* tn_ipc_serve_t; the next one: it leaves */
     TN_IPC_SERVE_SET,           /* tn_ipc_serve_set_t + listener; core -> */
 
+    /* core -> holder, no answer */
+    TN_IPC_HOLDER_NEAR,         /* tn_ipc_near_t */
+
     TN_IPC_TYPES
 } tn_ipc_type_e;
 
@@ -345,6 +348,17 @@ typedef struct {
 } tn_ipc_addrs_t;
 
 
+/*
+ * A peer whose way is as short as those of a LAN, or is not any more; one of
+ * its addresses may be none, and without both nobody is near.
+ */
+typedef struct {
+    tn_ipc_head_t  head;
+    uint32_t       near;
+    tn_ip_t        ip[2];
+} tn_ipc_near_t;
+
+
 typedef struct {
     tn_ipc_head_t  head;
     uint32_t       mask;        /* TN_IPC_FD_LOG, TN_IPC_FD_DIAL */
@@ -519,6 +533,7 @@ typedef union {
     tn_ipc_ready_t       ready;
     tn_ipc_sockets_t     sockets;
     tn_ipc_addrs_t       addrs;
+    tn_ipc_near_t        near;
     tn_ipc_setup_t       setup;
     tn_ipc_core_node_t   core_node;
     tn_ipc_tool_t        tool;

@@ -43,8 +43,20 @@ tn_rc_t tn_netlink_address(int fd, int ifindex, const tn_ip_t *ip, bool add);
 tn_rc_t tn_netlink_addresses(int fd, int ifindex, tn_ip_t *ips,
     size_t *count);
 
-/* the default route of a family (4 or 6) over the link */
-tn_rc_t tn_netlink_default_route(int fd, int ifindex, int family);
+/*
+ * The default route of a family (4 or 6) over the link.  cc: the congestion
+ * control of connections by it (RTAX_CC_ALGO), NULL: the namespace's own.
+ */
+tn_rc_t tn_netlink_default_route(int fd, int ifindex, int family,
+    const char *cc);
+
+/*
+ * Adds or replaces the route to one address over the link, with its
+ * congestion control; cc NULL removes it, and one that is not there is no
+ * error.
+ */
+tn_rc_t tn_netlink_host_route(int fd, int ifindex, const tn_ip_t *ip,
+    const char *cc);
 
 /*
  * A default route in a table of its own that delivers here, over the link

@@ -89,6 +89,7 @@ static tn_rc_t tn_netns_open_tun(tn_netns_t *ns, char *text);
 static tn_rc_t tn_netns_links(tn_netns_t *ns, char *text);
 static tn_rc_t tn_netns_set_addresses(tn_netns_t *ns, int fd, int ifindex,
     const tn_ip_t *ips, size_t count, char *text);
+static tn_rc_t tn_netns_default_route(tn_netns_t *ns, int fd, int family);
 static tn_rc_t tn_netns_failed(char *text, const char *call,
     const char *remedy);
 
@@ -130,6 +131,8 @@ tn_netns_create(tn_netns_t *ns, char *text)
     for (i = 0; i < tn_nelems(tn_netns_before); i++) {
         tn_netns_set(tn_netns_before[i].path, tn_netns_before[i].value);
     }
+
+    tn_near_init(&ns->near);
 
     if (tn_netns_open_tun(ns, text) != TN_OK
         || tn_netns_links(ns, text) != TN_OK)
@@ -363,14 +366,14 @@ tn_netns_links(tn_netns_t *ns, char *text)
 
     what = "the default route of IPv4";
 
-    if (tn_netlink_default_route(fd, ns->ifindex, 4) != TN_OK) {
+    if (tn_netns_default_route(ns, fd, 4) != TN_OK) {
         goto done;
     }
 
     what = "the default route of IPv6";
 
     if (!(ns->features & TN_IPC_NO_IPV6)
-        && tn_netlink_default_route(fd, ns->ifindex, 6) != TN_OK)
+        && tn_netns_default_route(ns, fd, 6) != TN_OK)
     {
         goto done;
     }
@@ -389,6 +392,24 @@ done:
 }
 
 
+/* with the congestion control for far peers, if the kernel takes it */
+static tn_rc_t
+tn_netns_default_route(tn_netns_t *ns, int fd, int family)
+{
+    const char  *far;
+
+    far = tn_near_far(&ns->near);
+
+    if (far != NULL
+        && tn_netlink_default_route(fd, ns->ifindex, family, far) == TN_OK)
+    {
+        return TN_OK;
+    }
+
+    return tn_netlink_default_route(fd, ns->ifindex, family, NULL);
+}
+
+
 tn_rc_t
 tn_netns_join(tn_netns_t *ns, char *text)
 {
@@ -401,6 +422,8 @@ tn_netns_join(tn_netns_t *ns, char *text)
     if (setns(ns->net_fd, CLONE_NEWNET) == -1) {
         return tn_netns_failed(text, "setns(CLONE_NEWNET)", TN_NETNS_REMEDY);
     }
+
+    tn_near_init(&ns->near);
 
     ns->features = access("/proc/sys/net/ipv6", F_OK) == 0 ? 0
                                                            : TN_IPC_NO_IPV6;

@@ -11,6 +11,7 @@
 #define TN_NETNS_H_INCLUDED_
 
 #include "proc/tn_ipc.h"
+#include "proc/tn_near.h"
 
 
 #define TN_NETNS_TUN           "tailnet0"
@@ -27,6 +28,7 @@ typedef struct {
     int       tun_fd;
     int       ifindex;
     uint32_t  features;         /* TN_IPC_TUN_USO and the like */
+    tn_near_t near;
 } tn_netns_t;
 
 

@@ -113,6 +113,8 @@ static void core_node_addresses(void *data, tn_node_t *node,
     const tn_ip_t *ips, size_t n);
 static void core_node_peers(void *data, tn_node_t *node);
 static void core_node_self(void *data, tn_node_t *node);
+static void core_node_near(void *data, tn_node_t *node, const tn_ip_t ips[2],
+    bool near);
 static void core_node_ended(void *data, tn_node_t *node);
 
 static bool core_tool_node(void *data, size_t i, const char **name,
@@ -140,6 +142,7 @@ static const tn_node_ops_t  core_node_ops = {
     core_node_addresses,
     core_node_peers,
     core_node_self,
+    core_node_near,
     core_node_ended
 };
 
@@ -743,6 +746,19 @@ core_node_addresses(void *data, tn_node_t *node, const tn_ip_t *ips,
     }
 
     tn_dial_retry(slot->core->dial);
+}
+
+
+static void
+core_node_near(void *data, tn_node_t *node, const tn_ip_t ips[2], bool near)
+{
+    core_slot_t *slot = data;
+
+    (void) node;
+
+    if (slot->pool != NULL) {
+        tn_pool_near(slot->pool, ips, near);
+    }
 }
 
 

@@ -34,6 +34,12 @@ typedef struct {
     /* how a peer is reached; derp: the region, when it is by one */
     void  (*path_changed)(void *data, int64_t id, tn_path_kind_e kind,
                           uint32_t derp);
+
+    /*
+     * The peer with these addresses (one may be none) has a direct way as
+     * short as those of a LAN, or has none such any more.
+     */
+    void  (*near_changed)(void *data, const tn_ip_t ips[2], bool near);
 } tn_data_ops_t;
 
 

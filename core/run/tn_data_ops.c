@@ -67,7 +67,8 @@ const tn_plane_ops_t  tn_data_plane_ops = {
     tn_data_relay_send,
     data_icmp_echo,
     data_capture,
-    tn_data_say_path
+    tn_data_say_path,
+    tn_data_say_near
 };
 
 const tn_udp_ops_t  tn_data_udp_ops = {

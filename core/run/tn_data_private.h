@@ -117,6 +117,7 @@ void tn_data_say_netinfo(void *arg, const tn_netinfo_t *netinfo);
 void tn_data_say_network(tn_data_t *data);
 void tn_data_say_path(void *arg, int64_t id, tn_path_kind_e kind,
     uint32_t derp);
+void tn_data_say_near(void *arg, const tn_ip_t ips[2], bool near);
 
 
 /* tn_data_reach.c: what others may reach here */

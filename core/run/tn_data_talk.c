@@ -90,6 +90,10 @@ typedef struct {
             tn_path_kind_e  kind;
             uint32_t        derp;
         } path;
+        struct {
+            tn_ip_t         ips[2];
+            bool            near;
+        } near;
     } u;
 } data_word_t;
 
@@ -117,6 +121,7 @@ static void data_tell_endpoints(tn_data_t *data, void *word);
 static void data_tell_netinfo(tn_data_t *data, void *word);
 static void data_tell_network(tn_data_t *data, void *word);
 static void data_tell_path(tn_data_t *data, void *word);
+static void data_tell_near(tn_data_t *data, void *word);
 
 
 void
@@ -769,6 +774,27 @@ tn_data_say_path(void *arg, int64_t id, tn_path_kind_e kind, uint32_t derp)
 }
 
 
+void
+tn_data_say_near(void *arg, const tn_ip_t ips[2], bool near)
+{
+    tn_data_t *data = arg;
+
+    data_word_t  *word;
+
+    word = data_word(data, data_tell_near);
+
+    if (word == NULL) {
+        return;
+    }
+
+    word->u.near.ips[0] = ips[0];
+    word->u.near.ips[1] = ips[1];
+    word->u.near.near = near;
+
+    data_say(data, word);
+}
+
+
 static data_word_t *
 data_word(tn_data_t *data, void (*tell)(tn_data_t *data, void *word))
 {
@@ -850,4 +876,13 @@ data_tell_path(tn_data_t *data, void *arg)
 
     data->ops->path_changed(data->data, word->u.path.id, word->u.path.kind,
                             word->u.path.derp);
+}
+
+
+static void
+data_tell_near(tn_data_t *data, void *arg)
+{
+    data_word_t *word = arg;
+
+    data->ops->near_changed(data->data, word->u.near.ips, word->u.near.near);
 }

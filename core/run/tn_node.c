@@ -80,6 +80,7 @@ static void node_netinfo(void *data, const tn_netinfo_t *netinfo);
 static void node_network(void *data);
 static void node_path(void *data, int64_t id, tn_path_kind_e kind,
     uint32_t derp);
+static void node_near(void *data, const tn_ip_t ips[2], bool near);
 
 
 static const tn_control_ops_t  node_control_ops = {
@@ -103,7 +104,8 @@ static const tn_data_ops_t  node_data_ops = {
     node_endpoints,
     node_netinfo,
     node_network,
-    node_path
+    node_path,
+    node_near
 };
 
 
@@ -580,6 +582,7 @@ failed:
 static bool
 node_start_data(tn_node_t *node, const tn_keypair_t *pair)
 {
+    tn_ip_t         none[2];
     tn_data_conf_t  conf;
 
     memset(&conf, 0, sizeof(conf));
@@ -613,6 +616,11 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     node->path = tn_data_start(&conf);
 
     tn_wipe(&conf, sizeof(conf));
+
+    /* nobody is near until it is measured again */
+
+    memset(none, 0, sizeof(none));
+    node_near(node, none, false);
 
     return node->path != NULL;
 }
@@ -1074,4 +1082,13 @@ node_path(void *data, int64_t id, tn_path_kind_e kind, uint32_t derp)
         tn_share_path(node->share, tn_control_netmap(node->control), id, kind,
                       derp);
     }
+}
+
+
+static void
+node_near(void *data, const tn_ip_t ips[2], bool near)
+{
+    tn_node_t *node = data;
+
+    node->ops->near(node->data, node, ips, near);
 }

@@ -34,6 +34,10 @@ typedef struct {
     /* what control says of this node itself changed */
     void  (*self)(void *data, tn_node_t *node);
 
+    /* see tn_data_ops_t; none of both addresses: nobody is near any more */
+    void  (*near)(void *data, tn_node_t *node, const tn_ip_t ips[2],
+                  bool near);
+
     /* what was begun by tn_node_end() is done; tn_node_free() may be called,
      * but not from inside */
     void  (*ended)(void *data, tn_node_t *node);

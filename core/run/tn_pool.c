@@ -184,6 +184,28 @@ tn_pool_send_addresses(tn_pool_t *pool)
 }
 
 
+void
+tn_pool_near(tn_pool_t *pool, const tn_ip_t ips[2], bool near)
+{
+    tn_ipc_near_t  msg;
+
+    if (pool->watch.fd == -1) {
+        return;
+    }
+
+    tn_ipc_init(&msg, TN_IPC_HOLDER_NEAR);
+    msg.near = near;
+    msg.ip[0] = ips[0];
+    msg.ip[1] = ips[1];
+
+    /* a channel that is full for a moment costs some speed, no more */
+
+    if (tn_ipc_send(pool->watch.fd, &msg, NULL, 0) == TN_ERROR) {
+        tn_pool_lost(pool);
+    }
+}
+
+
 int
 tn_pool_take(tn_pool_t *pool, uint16_t family, uint16_t proto)
 {

@@ -50,6 +50,13 @@ void tn_pool_channel(tn_pool_t *pool, int fd);
 void tn_pool_addresses(tn_pool_t *pool, const tn_ip_t *ips, size_t count,
     size_t services);
 
+/*
+ * A peer with these addresses (one may be none) is near, or is not any more:
+ * its connections get what suits a LAN.  None of both: nobody is near.  Lost
+ * when the holder is not there.
+ */
+void tn_pool_near(tn_pool_t *pool, const tn_ip_t ips[2], bool near);
+
 /* a non-blocking close-on-exec socket, the caller's, or -1: wait for it */
 int tn_pool_take(tn_pool_t *pool, uint16_t family, uint16_t proto);
 

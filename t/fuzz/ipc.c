@@ -90,6 +90,7 @@ is_sound(const tn_ipc_msg_t *msg)
         return msg->addrs.count <= TN_IPC_ADDRS;
 
     case TN_IPC_CORE_SETUP:
+    case TN_IPC_HOLDER_NEAR:
         return true;
 
     case TN_IPC_CORE_NODE:

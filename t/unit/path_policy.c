@@ -392,6 +392,49 @@ check_called(void)
 }
 
 
+/* as it gets slower and faster again; a way of 2 ms there and back begins it */
+static void
+check_near(void)
+{
+    size_t    i;
+    node_t   *a, *b;
+    world_t  *world;
+
+    static const struct {
+        unsigned     latency;
+        bool         near;
+        const char  *name;
+    } steps[] = {
+        { 1, true, "2 ms: near" },
+        { 4, true, "8 ms: still near, nothing flaps" },
+        { 20, false, "40 ms: not near" },
+        { 3, false, "6 ms: still not" },
+        { 1, true, "2 ms: near again" }
+    };
+
+    world = world_create(31, 1);
+    a = world_add(world, NAT_NONE);
+    b = world_add(world, NAT_NONE);
+    a->latency = 0;
+    b->latency = 1;
+    world_meet(world, a, b);
+    ok(!a->peers[1]->near, "not near before it is measured");
+
+    for (i = 0; i < tn_nelems(steps); i++) {
+        b->latency = steps[i].latency;
+        world_talk(world, a, b, 60000, 100);
+        is_int(a->peers[1]->near, steps[i].near, steps[i].name);
+    }
+
+    world_run(world, 600000);
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DERP,
+           "nothing is said for ten minutes");
+    ok(a->peers[1]->near, "what was measured last holds");
+
+    world_free(world);
+}
+
+
 int
 main(void)
 {
@@ -405,6 +448,7 @@ main(void)
     check_orders();
     check_restarting();
     check_called();
+    check_near();
 
     return tap_done();
 }
