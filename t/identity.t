@@ -398,7 +398,7 @@ $lab->wait_for(10, 'answers', sub { $answers->() > 5 });
 
 # with lwIP a connection ends with the core
 for my $name (($ENV{TAILNET_STACK} // '') eq 'lwip'
-              ? () : qw(tailnet-core tailnet-super))
+              ? 'tailnet-super' : qw(tailnet-core tailnet-super))
 {
     my ($pid) = grep {
         $lab->read_file("/proc/$_/comm") eq "$name\n"

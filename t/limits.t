@@ -4,7 +4,7 @@
 # tailnet: limit_conn, limit_req, geo, allow and deny, realip, access_log,
 # stub_status, worker_connections and worker_rlimit_nofile, in http and stream;
 # dials by the thousand to a peer that does not answer; clients that connect
-# and say nothing.
+# and say nothing. TAILNET_QUICK=1: hundreds of them.
 
 use strict;
 use warnings;
@@ -242,7 +242,7 @@ subtest 'dials by the thousand' => sub {
     my $fds = sub { scalar(() = glob "/proc/$_[0]/fd/*") };
     my ($core_before, $worker_before) = ($fds->($core), $fds->($worker));
     my $most = 0;
-    my $end = time + 8;
+    my $end = time + ($ENV{TAILNET_QUICK} ? 3 : 8);
     my ($rounds, $asked) = (0, 0);
 
     while (time < $end) {
@@ -258,7 +258,8 @@ subtest 'dials by the thousand' => sub {
 
     note("$asked requests to a peer that does not answer: core had at most "
          . "$most descriptors, $core_before before");
-    cmp_ok($asked, '>=', 1000, 'a thousand and more');
+    cmp_ok($asked, '>=', $ENV{TAILNET_QUICK} ? 200 : 1000,
+           'a thousand and more');
     cmp_ok($most - $core_before, '<', 400, 'the core is bounded');
 
     is($infra->wait_get("$proxy/", seconds => 15)->{status}, 200,

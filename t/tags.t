@@ -192,6 +192,7 @@ subtest 'several nodes in one nginx' => sub {
 };
 
 subtest 'peers come and go' => sub {
+    plan skip_all => 'TAILNET_QUICK' if $ENV{TAILNET_QUICK};
     grow(qw(a b c d));
     $many->reload;
     my ($bad, $asked) = until_seen(25, 'a b c', 'zone/');
@@ -217,10 +218,11 @@ subtest 'peers come and go' => sub {
 };
 
 subtest 'the core and a worker killed' => sub {
+    my ($one, $two) = $ENV{TAILNET_QUICK} ? qw(a b) : qw(b c);
     my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
         $nginx->pids;
     kill 'KILL', $core;
-    is(tally(6, 'zone/') =~ s/\d+//gr, 'b: c:', 'core: all served')
+    is(tally(6, 'zone/') =~ s/\d+//gr, "$one: $two:", 'core: all served')
         or diag($nginx->error_log);
 
     my ($worker) = $nginx->workers;
@@ -228,11 +230,11 @@ subtest 'the core and a worker killed' => sub {
     $lab->wait_for(5, 'another worker', sub {
         2 == grep { $_ != $worker } $nginx->workers
     });
-    is(tally(6, 'zone/'), 'b:3 c:3', 'worker: its successor agrees')
+    is(tally(6, 'zone/'), "$one:3 $two:3", 'worker: its successor agrees')
         or diag($nginx->error_log);
 
     $nginx->reload;
-    is(tally(8, 'zone/') =~ s/\d+//gr, 'b: c:', 'reload: all served');
+    is(tally(8, 'zone/') =~ s/\d+//gr, "$one: $two:", 'reload: all served');
 };
 
 subtest 'the end' => sub {

@@ -90,7 +90,8 @@ typedef enum {
      * to END in this order; the same from the guard to the next supervisor
      */
     TN_IPC_KEEP_BEGIN,          /* tn_ipc_name_t */
-    TN_IPC_KEEP_SUPER,          /* tn_ipc_keep_super_t + super.sock, dial */
+    TN_IPC_KEEP_SUPER,          /* tn_ipc_keep_super_t + super.sock, dial,
+                                   the core's channel, its pidfd */
     TN_IPC_KEEP_NODE,           /* tn_ipc_keep_node_t + its descriptors */
     TN_IPC_KEEP_LISTENER,       /* tn_ipc_listen_t + the socket */
     TN_IPC_KEEP_LIFELINE,       /* tn_ipc_keep_lifeline_t + itself, log */
@@ -125,6 +126,12 @@ typedef enum {
 
     /* core -> holder, no answer */
     TN_IPC_HOLDER_NEAR,         /* tn_ipc_near_t */
+
+    /*
+     * another supervisor -> the core of the one before, no answer: up to
+     * CORE_START follows what it is to run; what is so already goes on
+     */
+    TN_IPC_CORE_RESUME,         /* tn_ipc_name_t, name unused */
 
     TN_IPC_TYPES
 } tn_ipc_type_e;
@@ -313,6 +320,8 @@ typedef struct {
 #define TN_IPC_FD_DIAL    0x80
 #define TN_IPC_FD_SUPER   0x100
 #define TN_IPC_FD_SHARE   0x200   /* see proc/tn_share.h */
+#define TN_IPC_FD_CORE    0x400   /* our end of the core's channel */
+#define TN_IPC_FD_PROCESS 0x800   /* pidfd of the core */
 
 /* how the stack came out; `features` of a node */
 #define TN_IPC_TUN_USO       0x01   /* the TUN splits UDP too */
@@ -384,10 +393,10 @@ typedef struct {
 
 typedef struct {
     tn_ipc_head_t  head;
-    uint32_t       mask;        /* TN_IPC_FD_SUPER, TN_IPC_FD_DIAL */
+    uint32_t       mask;        /* TN_IPC_FD_DIAL, SUPER, CORE, PROCESS */
     uint32_t       uid;
     uint32_t       gid;
-    uint32_t       unused;
+    uint32_t       core_pid;
 } tn_ipc_keep_super_t;
 
 

@@ -77,6 +77,7 @@ static void tn_super_free_want(tn_super_want_t *want);
 static void tn_super_core_send(tn_super_t *super, const void *msg,
     const int *fds, size_t count);
 static void tn_super_core_setup(tn_super_t *super, bool dial);
+static void tn_super_core_nodes(tn_super_t *super);
 static void tn_super_core_node(tn_super_t *super, tn_snode_t *node);
 static void tn_super_core_listen(tn_super_t *super,
     const tn_snode_listener_t *listener, tn_ipc_type_e type);
@@ -759,13 +760,35 @@ tn_super_wants_core(tn_super_t *super)
 tn_rc_t
 tn_super_core_attach(tn_super_t *super, int fd)
 {
-    tn_link_t   *link;
-    tn_snode_t  *node;
-
     super->core_fd = fd;
     super->core_stale = false;
 
     tn_super_core_setup(super, true);
+    tn_super_core_nodes(super);
+
+    return super->core_stale ? TN_ERROR : TN_OK;
+}
+
+
+tn_rc_t
+tn_super_core_resume(tn_super_t *super, int fd)
+{
+    super->core_fd = fd;
+    super->core_stale = false;
+
+    tn_super_core_setup(super, false);
+    tn_super_core_name(super, TN_IPC_CORE_RESUME, "", -1);
+    tn_super_core_nodes(super);
+
+    return super->core_stale ? TN_ERROR : TN_OK;
+}
+
+
+static void
+tn_super_core_nodes(tn_super_t *super)
+{
+    tn_link_t   *link;
+    tn_snode_t  *node;
 
     tn_list_each(link, &super->nodes) {
         node = tn_container(link, tn_snode_t, link);
@@ -776,8 +799,6 @@ tn_super_core_attach(tn_super_t *super, int fd)
     }
 
     tn_super_core_name(super, TN_IPC_CORE_START, "", -1);
-
-    return super->core_stale ? TN_ERROR : TN_OK;
 }
 
 

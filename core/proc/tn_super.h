@@ -57,6 +57,15 @@ struct tn_super_s {
 };
 
 
+/* of the owner, and for the next one of it; -1 each: none */
+typedef struct {
+    int             listen_fd;
+    int             core_fd;    /* the channel */
+    int             core_proc;  /* pidfd */
+    pid_t           core_pid;
+} tn_super_kept_t;
+
+
 /* NULL when out of memory */
 tn_super_t *tn_super_create(const tn_super_conf_t *conf);
 
@@ -89,6 +98,10 @@ bool tn_super_wants_core(tn_super_t *super);
  * sent to it.  TN_OK, or TN_ERROR: it takes nothing.
  */
 tn_rc_t tn_super_core_attach(tn_super_t *super, int fd);
+
+/* the same for the core of a killed supervisor: nothing of it is disturbed */
+tn_rc_t tn_super_core_resume(tn_super_t *super, int fd);
+
 void tn_super_core_detach(tn_super_t *super);
 
 /* before the last detach: all nodes end for good */
@@ -102,18 +115,18 @@ tn_ms_t tn_super_tick(tn_super_t *super, tn_ms_t now);
 
 /*
  * Sends all that is to survive this process to the guard at the other end of
- * fd: lifelines, nodes, sockets, and listen_fd.  TN_OK, or what
- * tn_ipc_send() says of a guard that does not take it.
+ * fd: lifelines, nodes, sockets, and what is kept of the owner.  TN_OK, or
+ * what tn_ipc_send() says of a guard that does not take it.
  */
-tn_rc_t tn_super_save(tn_super_t *super, int fd, int listen_fd);
+tn_rc_t tn_super_save(tn_super_t *super, int fd, const tn_super_kept_t *kept);
 
 /*
  * The same back into a new supervisor: waits for all of it until `deadline`.
- * *listen_fd is the caller's then, as are the connections that
- * tn_super_each() tells.  TN_OK, or why not.
+ * *kept is the caller's then, as are the connections that tn_super_each()
+ * tells.  TN_OK, or why not.
  */
 tn_rc_t tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline,
-    int *listen_fd);
+    tn_super_kept_t *kept);
 
 /* the lifeline after `prev` (NULL: the first) with its connection, or NULL */
 tn_super_lifeline_t *tn_super_each(tn_super_t *super,

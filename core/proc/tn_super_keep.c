@@ -5,8 +5,10 @@
  * What of the supervisor is to survive it, as messages to its guard and
  * back.  A save is whole, from BEGIN to END, and made before a commit is
  * answered: what nginx was told is in force is in force for the next
- * supervisor too.  Holders and the core are not saved: they end with the
- * supervisor and are started again, the holders in the namespaces saved.
+ * supervisor too.  Holders are not saved: they end with the supervisor and are
+ * started again, in the namespaces saved.  The core goes on, with the
+ * connections of stack lwip: its channel stays open, since the guard has it,
+ * and the next supervisor takes it over.
  */
 
 #include "proc/tn_super_int.h"
@@ -30,7 +32,10 @@ static tn_rc_t tn_super_save_node(int fd, tn_snode_t *node);
 static tn_rc_t tn_super_save_lifeline(int fd, tn_super_lifeline_t *lifeline);
 
 static tn_rc_t tn_super_take(tn_super_t *super, const tn_ipc_msg_t *msg,
-    int *fds, size_t count, int *listen_fd);
+    int *fds, size_t count, tn_super_kept_t *kept);
+static void tn_super_take_kept(tn_super_t *super,
+    const tn_ipc_keep_super_t *msg, int *fds, size_t count,
+    tn_super_kept_t *kept);
 static int tn_super_take_fd(int *fds, size_t count, uint32_t mask,
     uint32_t bit);
 static tn_rc_t tn_super_take_node(tn_super_t *super,
@@ -48,9 +53,9 @@ static tn_super_lifeline_t *tn_super_opened(tn_super_t *super,
 
 
 tn_rc_t
-tn_super_save(tn_super_t *super, int fd, int listen_fd)
+tn_super_save(tn_super_t *super, int fd, const tn_super_kept_t *kept)
 {
-    int                   fds[2];
+    int                   fds[4];
     size_t                n;
     tn_rc_t               rc;
     tn_link_t            *link;
@@ -62,7 +67,14 @@ tn_super_save(tn_super_t *super, int fd, int listen_fd)
     msg.uid = super->uid;
     msg.gid = super->gid;
     tn_super_keep_fd(super->dial_fd, TN_IPC_FD_DIAL, &msg.mask, fds, &n);
-    tn_super_keep_fd(listen_fd, TN_IPC_FD_SUPER, &msg.mask, fds, &n);
+    tn_super_keep_fd(kept->listen_fd, TN_IPC_FD_SUPER, &msg.mask, fds, &n);
+
+    if (kept->core_proc != -1) {
+        msg.core_pid = (uint32_t) kept->core_pid;
+        tn_super_keep_fd(kept->core_fd, TN_IPC_FD_CORE, &msg.mask, fds, &n);
+        tn_super_keep_fd(kept->core_proc, TN_IPC_FD_PROCESS, &msg.mask, fds,
+                         &n);
+    }
 
     rc = tn_super_save_mark(fd, TN_IPC_KEEP_BEGIN);
 
@@ -242,7 +254,8 @@ tn_super_save_lifeline(int fd, tn_super_lifeline_t *lifeline)
 
 
 tn_rc_t
-tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline, int *listen_fd)
+tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline,
+    tn_super_kept_t *kept)
 {
     int           fds[TN_IPC_FDS];
     bool          end;
@@ -250,7 +263,10 @@ tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline, int *listen_fd)
     tn_rc_t       rc;
     tn_ipc_msg_t  msg;
 
-    *listen_fd = -1;
+    memset(kept, 0, sizeof(*kept));
+    kept->listen_fd = -1;
+    kept->core_fd = -1;
+    kept->core_proc = -1;
 
     do {
         rc = tn_ipc_recv_until(fd, &msg, fds, &n, deadline);
@@ -260,7 +276,7 @@ tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline, int *listen_fd)
         }
 
         end = msg.head.type == TN_IPC_KEEP_END;
-        rc = tn_super_take(super, &msg, fds, n, listen_fd);
+        rc = tn_super_take(super, &msg, fds, n, kept);
 
         /* what was taken is -1 by now */
 
@@ -280,7 +296,7 @@ tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline, int *listen_fd)
 
 static tn_rc_t
 tn_super_take(tn_super_t *super, const tn_ipc_msg_t *msg, int *fds,
-    size_t count, int *listen_fd)
+    size_t count, tn_super_kept_t *kept)
 {
     switch (msg->head.type) {
 
@@ -289,12 +305,7 @@ tn_super_take(tn_super_t *super, const tn_ipc_msg_t *msg, int *fds,
         return TN_OK;
 
     case TN_IPC_KEEP_SUPER:
-        super->uid = msg->keep_super.uid;
-        super->gid = msg->keep_super.gid;
-        super->dial_fd = tn_super_take_fd(fds, count, msg->keep_super.mask,
-                                          TN_IPC_FD_DIAL);
-        *listen_fd = tn_super_take_fd(fds, count, msg->keep_super.mask,
-                                      TN_IPC_FD_SUPER);
+        tn_super_take_kept(super, &msg->keep_super, fds, count, kept);
         return TN_OK;
 
     case TN_IPC_KEEP_NODE:
@@ -315,6 +326,23 @@ tn_super_take(tn_super_t *super, const tn_ipc_msg_t *msg, int *fds,
     default:
         return TN_MALFORMED;
     }
+}
+
+
+static void
+tn_super_take_kept(tn_super_t *super, const tn_ipc_keep_super_t *msg,
+    int *fds, size_t count, tn_super_kept_t *kept)
+{
+    super->uid = msg->uid;
+    super->gid = msg->gid;
+    super->dial_fd = tn_super_take_fd(fds, count, msg->mask, TN_IPC_FD_DIAL);
+
+    kept->listen_fd = tn_super_take_fd(fds, count, msg->mask,
+                                       TN_IPC_FD_SUPER);
+    kept->core_fd = tn_super_take_fd(fds, count, msg->mask, TN_IPC_FD_CORE);
+    kept->core_proc = tn_super_take_fd(fds, count, msg->mask,
+                                       TN_IPC_FD_PROCESS);
+    kept->core_pid = (pid_t) msg->core_pid;
 }
 
 

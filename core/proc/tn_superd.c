@@ -9,7 +9,9 @@
  * The core: started when a node was committed; when it ends it is started
  * again after TN_SUPERD_CORE_FIRST_MS, or, when it lived less than
  * TN_SUPERD_CORE_STABLE_MS, after a pause that doubles up to
- * TN_SUPERD_CORE_MAX_MS.
+ * TN_SUPERD_CORE_MAX_MS.  It outlives us where the kernel has pidfds, by which
+ * the next supervisor can wait for what is not its child; otherwise it dies
+ * with us.
  *
  * End: TN_SUPERD_LINGER_MS after the last lifeline closed (SIGTERM: at once)
  * the socket goes, the core's channel is closed, which ends it, and after
@@ -18,7 +20,8 @@
  * its connection closed and starts anew.
  *
  * Killed, it is followed by another that its guard (tn_guard) starts with
- * everything saved: the lock, the listening socket, lifelines, nodes.
+ * everything saved: the lock, the listening socket, lifelines, nodes, the core
+ * that runs.
  */
 
 #include "proc/tn_superd.h"
@@ -37,6 +40,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -53,7 +57,7 @@
 #define TN_SUPERD_RESTORE_MS      2000
 #define TN_SUPERD_GUARD_MS        1000  /* between guards that fail */
 
-#define TN_SUPERD_FDS  (4 + TN_SUPER_LIFELINES + TN_SUPER_NODES)
+#define TN_SUPERD_FDS  (5 + TN_SUPER_LIFELINES + TN_SUPER_NODES)
 
 
 typedef struct {
@@ -81,6 +85,8 @@ typedef struct {
 
     pid_t          core_pid;    /* 0: none */
     int            core_fd;
+    int            core_proc;   /* pidfd, -1: none */
+    bool           core_former; /* of the supervisor before: no child */
     tn_ms_t        core_started;
     tn_ms_t        core_start;  /* not before */
     unsigned       core_failures;
@@ -104,7 +110,13 @@ static void tn_superd_signals(tn_superd_t *sd);
 static void tn_superd_reap(tn_superd_t *sd);
 static void tn_superd_core(tn_superd_t *sd, tn_ms_t now);
 static tn_rc_t tn_superd_core_spawn(tn_superd_t *sd);
+static int tn_superd_pidfd(pid_t pid);
+static void tn_superd_core_resume(tn_superd_t *sd,
+    const tn_super_kept_t *kept);
+static void tn_superd_core_kill(tn_superd_t *sd);
+static bool tn_superd_core_is_gone(tn_superd_t *sd, int ms);
 static void tn_superd_core_ended(tn_superd_t *sd, int status);
+static void tn_superd_core_forget(tn_superd_t *sd, tn_ms_t *pause);
 static void tn_superd_core_channel(tn_superd_t *sd);
 static void tn_superd_end(tn_superd_t *sd);
 
@@ -121,6 +133,7 @@ tn_superd_main(int argc, char **argv)
     sd.signal_fd = -1;
     sd.program_fd = -1;
     sd.core_fd = -1;
+    sd.core_proc = -1;
     sd.guard_fd = -1;
     tn_list_init(&sd.conns);
 
@@ -278,13 +291,16 @@ static tn_rc_t
 tn_superd_restore(tn_superd_t *sd)
 {
     int                   fd;
+    tn_rc_t               rc;
+    tn_super_kept_t       kept;
     tn_super_lifeline_t  *lifeline;
 
-    if (tn_super_restore(sd->super, sd->guard_fd,
-                         tn_ipc_now() + TN_SUPERD_RESTORE_MS, &sd->listen_fd)
-        != TN_OK
-        || sd->listen_fd == -1)
-    {
+    rc = tn_super_restore(sd->super, sd->guard_fd,
+                          tn_ipc_now() + TN_SUPERD_RESTORE_MS, &kept);
+
+    sd->listen_fd = kept.listen_fd;
+
+    if (rc != TN_OK || sd->listen_fd == -1) {
         return TN_ERROR;
     }
 
@@ -299,6 +315,8 @@ tn_superd_restore(tn_superd_t *sd)
     tn_log(sd->super->log, TN_LOG_ALERT, "the supervisor was killed, this is "
            "another one in its place");
 
+    tn_superd_core_resume(sd, &kept);
+
     return TN_OK;
 }
 
@@ -307,7 +325,8 @@ tn_superd_restore(tn_superd_t *sd)
 static void
 tn_superd_guard(tn_superd_t *sd)
 {
-    tn_ms_t  now;
+    tn_ms_t          now;
+    tn_super_kept_t  kept;
 
     if (sd->guard_fd != -1 && !sd->super->changed) {
         return;
@@ -332,7 +351,12 @@ tn_superd_guard(tn_superd_t *sd)
         }
     }
 
-    if (tn_super_save(sd->super, sd->guard_fd, sd->listen_fd) != TN_OK) {
+    kept.listen_fd = sd->listen_fd;
+    kept.core_fd = sd->core_fd;
+    kept.core_proc = sd->core_fd != -1 ? sd->core_proc : -1;
+    kept.core_pid = sd->core_pid;
+
+    if (tn_super_save(sd->super, sd->guard_fd, &kept) != TN_OK) {
         tn_ipc_close(&sd->guard_fd, 1);
     }
 }
@@ -443,7 +467,8 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
     pfd[1].fd = sd->signal_fd;
     pfd[2].fd = sd->core_fd;
     pfd[3].fd = sd->guard_fd;
-    n = 4;
+    pfd[4].fd = sd->core_former ? sd->core_proc : -1;
+    n = 5;
 
     tn_list_each(link, &sd->conns) {
         conn = tn_container(link, tn_superd_conn_t, link);
@@ -497,7 +522,11 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
         tn_ipc_close(&sd->guard_fd, 1);
     }
 
-    for (i = 4; i < first; i++) {
+    if (pfd[4].revents) {
+        tn_superd_core_ended(sd, 0);
+    }
+
+    for (i = 5; i < first; i++) {
         if (pfd[i].revents) {
             tn_superd_conn_read(sd, who[i]);
         }
@@ -648,7 +677,7 @@ tn_superd_reap(tn_superd_t *sd)
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 
-        if (pid == sd->core_pid) {
+        if (pid == sd->core_pid && !sd->core_former) {
             tn_superd_core_ended(sd, status);
             continue;
         }
@@ -723,7 +752,10 @@ tn_superd_core_spawn(tn_superd_t *sd)
     spawn.drop = true;
     spawn.uid = sd->super->uid;
     spawn.gid = sd->super->gid;
-    spawn.die = true;
+
+    sd->core_proc = tn_superd_pidfd(getpid());
+    spawn.die = sd->core_proc == -1;
+    tn_ipc_close(&sd->core_proc, 1);
 
     rc = tn_spawn(&spawn, &sd->core_pid, text);
 
@@ -740,13 +772,47 @@ tn_superd_core_spawn(tn_superd_t *sd)
            (int) sd->core_pid);
 
     sd->core_fd = pair[0];
+    sd->core_proc = spawn.die ? -1 : tn_superd_pidfd(sd->core_pid);
+    sd->core_former = false;
     sd->core_replaced = false;
 
     if (tn_super_core_attach(sd->super, sd->core_fd) != TN_OK) {
         tn_superd_core_channel(sd);
     }
 
+    sd->super->changed = true;
+    tn_superd_guard(sd);
+
     return TN_OK;
+}
+
+
+static int
+tn_superd_pidfd(pid_t pid)
+{
+    return (int) syscall(SYS_pidfd_open, pid, 0);
+}
+
+
+static void
+tn_superd_core_resume(tn_superd_t *sd, const tn_super_kept_t *kept)
+{
+    if (kept->core_fd == -1 || kept->core_proc == -1) {
+        return;
+    }
+
+    sd->core_pid = kept->core_pid;
+    sd->core_fd = kept->core_fd;
+    sd->core_proc = kept->core_proc;
+    sd->core_former = true;
+    sd->core_started = tn_ipc_now();
+
+    tn_log(sd->super->log, TN_LOG_NOTICE, "core process %d goes on",
+           (int) sd->core_pid);
+
+    if (tn_super_core_resume(sd->super, sd->core_fd) != TN_OK) {
+        tn_superd_core_channel(sd);
+    }
 }
 
 
@@ -770,37 +836,55 @@ tn_superd_core_channel(tn_superd_t *sd)
     tn_super_core_detach(sd->super);
     tn_ipc_close(&sd->core_fd, 1);
 
-    /* the end is noticed by SIGCHLD */
-    (void) kill(sd->core_pid, SIGKILL);
+    /* the end is noticed by SIGCHLD, or by the pidfd */
+    tn_superd_core_kill(sd);
 }
 
 
 static void
-tn_superd_core_ended(tn_superd_t *sd, int status)
+tn_superd_core_kill(tn_superd_t *sd)
 {
-    tn_ms_t  now, pause;
-
-    now = tn_ipc_now();
-
-    tn_super_core_detach(sd->super);
-    tn_ipc_close(&sd->core_fd, 1);
-
-    if (now - sd->core_started >= TN_SUPERD_CORE_STABLE_MS
-        || sd->core_replaced)
-    {
-        sd->core_failures = 0;
-        pause = TN_SUPERD_CORE_FIRST_MS;
+    if (sd->core_proc != -1) {
+        (void) syscall(SYS_pidfd_send_signal, sd->core_proc, SIGKILL, NULL,
+                       0);
 
     } else {
-        pause = (tn_ms_t) TN_SUPERD_CORE_RETRY_MS
-                << tn_min(sd->core_failures, 10);
-        pause = tn_min(pause, TN_SUPERD_CORE_MAX_MS);
-        sd->core_failures++;
+        (void) kill(sd->core_pid, SIGKILL);
+    }
+}
+
+
+static bool
+tn_superd_core_is_gone(tn_superd_t *sd, int ms)
+{
+    struct pollfd  pfd;
+
+    pfd.fd = sd->core_former ? sd->core_proc : -1;
+    pfd.events = POLLIN;
+
+    if (poll(&pfd, 1, ms) == 1) {
+        return true;
     }
 
-    sd->core_start = now + pause;
+    return !sd->core_former && waitpid(sd->core_pid, NULL, WNOHANG) != 0;
+}
 
-    if (WIFSIGNALED(status)) {
+
+/* status: of waitpid(), of a child */
+static void
+tn_superd_core_ended(tn_superd_t *sd, int status)
+{
+    tn_ms_t  pause;
+
+    tn_superd_core_forget(sd, &pause);
+
+    if (sd->core_former) {
+        tn_log(sd->super->log,
+               sd->core_replaced ? TN_LOG_NOTICE : TN_LOG_ERR,
+               "core process %d ended, a new one starts in %d ms",
+               (int) sd->core_pid, (int) pause);
+
+    } else if (WIFSIGNALED(status)) {
         tn_log(sd->super->log,
                sd->core_replaced ? TN_LOG_NOTICE : TN_LOG_ALERT,
                "core process %d ended on signal %d, a new one starts in "
@@ -813,17 +897,46 @@ tn_superd_core_ended(tn_superd_t *sd, int status)
     }
 
     sd->core_pid = 0;
+    sd->core_former = false;
     sd->core_replaced = false;
+}
+
+
+static void
+tn_superd_core_forget(tn_superd_t *sd, tn_ms_t *pause)
+{
+    tn_ms_t  now;
+
+    now = tn_ipc_now();
+
+    tn_super_core_detach(sd->super);
+    tn_ipc_close(&sd->core_fd, 1);
+    tn_ipc_close(&sd->core_proc, 1);
+    sd->super->changed = true;
+
+    if (now - sd->core_started >= TN_SUPERD_CORE_STABLE_MS
+        || sd->core_replaced)
+    {
+        sd->core_failures = 0;
+        *pause = TN_SUPERD_CORE_FIRST_MS;
+
+    } else {
+        *pause = (tn_ms_t) TN_SUPERD_CORE_RETRY_MS
+                 << tn_min(sd->core_failures, 10);
+        *pause = tn_min(*pause, TN_SUPERD_CORE_MAX_MS);
+        sd->core_failures++;
+    }
+
+    sd->core_start = now + *pause;
 }
 
 
 static void
 tn_superd_end(tn_superd_t *sd)
 {
-    tn_ms_t        now, deadline;
-    char           path[TN_IPC_PATH + 32];
-    tn_link_t     *link, *tmp;
-    struct pollfd  pfd;
+    tn_ms_t     deadline;
+    char        path[TN_IPC_PATH + 32];
+    tn_link_t  *link, *tmp;
 
     if (sd->guard_fd != -1) {
         tn_guard_stop(sd->guard_fd);
@@ -841,24 +954,24 @@ tn_superd_end(tn_superd_t *sd)
     if (sd->core_pid) {
         tn_super_core_stop(sd->super);
         tn_super_core_detach(sd->super);
+
+        /* the end of it, even if the guard still had a copy */
+
+        (void) shutdown(sd->core_fd, SHUT_RDWR);
         tn_ipc_close(&sd->core_fd, 1);
 
         deadline = tn_ipc_now() + TN_SUPERD_CORE_END_MS;
 
-        while (waitpid(sd->core_pid, NULL, WNOHANG) == 0) {
-            now = tn_ipc_now();
+        /* SIGCHLD, which stays unread, must not make this a busy loop */
 
-            if (now >= deadline) {
-                (void) kill(sd->core_pid, SIGKILL);
-                (void) waitpid(sd->core_pid, NULL, 0);
-                break;
+        while (!tn_superd_core_is_gone(sd, 5)) {
+            if (tn_ipc_now() >= deadline) {
+                tn_superd_core_kill(sd);
+                deadline = TN_NEVER_MS;
             }
-
-            /* SIGCHLD, which stays unread, must not make this a busy loop */
-
-            pfd.fd = -1;
-            (void) poll(&pfd, 1, 5);
         }
+
+        tn_ipc_close(&sd->core_proc, 1);
     }
 
     tn_super_destroy(sd->super);

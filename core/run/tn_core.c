@@ -8,11 +8,16 @@
  * A node is ended before another of its name is made, since both would want
  * the same state directory: a TN_IPC_CORE_NODE for a name that runs waits in
  * its slot, with its descriptors, until the former one has said goodbye.
+ *
+ * We outlive a killed supervisor.  The next one says CORE_RESUME, then all
+ * that is to be, then CORE_START: a node of the same bytes as before goes on as
+ * it is, one that was not named ends.
  */
 
 #include "run/tn_core.h"
 
 #include "crypto/tn_aead.h"
+#include "crypto/tn_blake2s.h"
 #include "crypto/tn_curve.h"
 #include "run/tn_dial.h"
 #include "host/tn_logfile.h"
@@ -67,6 +72,8 @@ typedef struct {
     tn_lwnet_table_t   *lwip;       /* or NULL: it never had that stack */
     bool                by_lwip;    /* it has it now */
     bool                stack;      /* there is a TUN */
+    uint8_t             told[TN_BLAKE2S_LEN];   /* hash of the last order */
+    bool                named;      /* since CORE_RESUME */
     tn_ms_t             settled;    /* when an old netmap counts */
     core_order_t       *next;       /* to become, when `node` has ended */
     tn_defer_t          reap;
@@ -87,6 +94,7 @@ struct core_s {
     tn_certs_queue_t    queue;
     tn_watch_t          ctl;
     tn_link_t           slots;
+    bool                resuming;   /* until CORE_START */
     bool                ending;
 };
 
@@ -100,6 +108,11 @@ static void core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds,
     size_t count);
 static void core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds,
     size_t count);
+static void core_resume(core_t *core);
+static void core_resumed(core_t *core);
+static void core_stop(core_slot_t *slot);
+static void core_told(const tn_ipc_core_node_t *msg,
+    uint8_t told[TN_BLAKE2S_LEN]);
 static core_slot_t *core_slot(core_t *core, const char *name);
 static void core_slot_start(core_slot_t *slot, core_order_t *order);
 static void core_slot_lwip(core_slot_t *slot, const tn_ipc_core_node_t *msg);
@@ -351,21 +364,69 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
         slot = core_slot(core, msg->name.name);
 
         if (slot != NULL) {
-            core_order_free(slot->next);
-            slot->next = NULL;
-
-            if (slot->node != NULL) {
-                tn_node_end(slot->node, true);
-            }
+            core_stop(slot);
         }
 
         return true;
 
+    case TN_IPC_CORE_RESUME:
+        core_resume(core);
+        return true;
+
     case TN_IPC_CORE_START:
+        core_resumed(core);
         return true;
 
     default:
         return false;
+    }
+}
+
+
+static void
+core_stop(core_slot_t *slot)
+{
+    core_order_free(slot->next);
+    slot->next = NULL;
+    memset(slot->told, 0, sizeof(slot->told));
+
+    if (slot->node != NULL) {
+        tn_node_end(slot->node, true);
+    }
+}
+
+
+static void
+core_resume(core_t *core)
+{
+    tn_link_t  *link;
+
+    core->resuming = true;
+
+    tn_list_each(link, &core->slots) {
+        tn_container(link, core_slot_t, link)->named = false;
+    }
+}
+
+
+static void
+core_resumed(core_t *core)
+{
+    tn_link_t    *link;
+    core_slot_t  *slot;
+
+    if (!core->resuming) {
+        return;
+    }
+
+    core->resuming = false;
+
+    tn_list_each(link, &core->slots) {
+        slot = tn_container(link, core_slot_t, link);
+
+        if (!slot->named) {
+            core_stop(slot);
+        }
     }
 }
 
@@ -394,8 +455,20 @@ core_setup(core_t *core, const tn_ipc_setup_t *msg, int *fds, size_t count)
 static void
 core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
 {
+    uint8_t        told[TN_BLAKE2S_LEN];
     core_slot_t   *slot;
     core_order_t  *order;
+
+    slot = core_slot(core, msg->node.name);
+    core_told(msg, told);
+
+    if (slot != NULL && core->resuming) {
+        slot->named = true;
+
+        if (memcmp(slot->told, told, sizeof(told)) == 0) {
+            return;
+        }
+    }
 
     order = calloc(1, sizeof(core_order_t));
     if (order == NULL) {
@@ -409,9 +482,8 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     order->udp6 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP6);
     order->share = core_take(fds, count, msg->mask, TN_IPC_FD_SHARE);
 
-    slot = core_slot(core, msg->node.name);
-
     if (slot != NULL) {
+        memcpy(slot->told, told, sizeof(told));
         core_slot_lwip(slot, msg);
         core_order_free(slot->next);
         slot->next = order;
@@ -430,7 +502,9 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     }
 
     slot->core = core;
+    slot->named = true;
     memcpy(slot->name, msg->node.name, sizeof(slot->name));
+    memcpy(slot->told, told, sizeof(told));
     slot->funnel = tn_funnel_create(&core->loop, slot->name, core->log);
     slot->services = tn_services_create(&core->loop, slot->name,
                                         core_addresses, slot, core->log);
@@ -455,6 +529,24 @@ nomem:
 
     tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
            msg->node.name);
+}
+
+
+/* what a node is made of, but for its descriptors */
+static void
+core_told(const tn_ipc_core_node_t *msg, uint8_t told[TN_BLAKE2S_LEN])
+{
+    uint8_t  node[TN_BLAKE2S_LEN];
+
+    if (tn_blake2s(node, &msg->node, sizeof(msg->node), msg->disco,
+                   sizeof(msg->disco))
+        != TN_OK
+        || tn_blake2s(told, node, sizeof(node), &msg->features,
+                      sizeof(msg->features))
+           != TN_OK)
+    {
+        tn_random(told, TN_BLAKE2S_LEN);
+    }
 }
 
 

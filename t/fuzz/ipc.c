@@ -102,6 +102,7 @@ is_sound(const tn_ipc_msg_t *msg)
     case TN_IPC_CORE_HOLDER:
     case TN_IPC_CORE_STOP:
     case TN_IPC_CORE_START:
+    case TN_IPC_CORE_RESUME:
         return ends(msg->name.name);
 
     case TN_IPC_KEEP_BEGIN:

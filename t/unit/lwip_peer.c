@@ -50,6 +50,7 @@ static const segment_t *tell(int version, uint8_t host, uint16_t port,
 static bool open_one(int version, uint16_t port, uint32_t seq,
     segment_t *first);
 static void close_first(int version, uint16_t port, uint32_t seq);
+static void reset_first(void);
 static void test_reopened(int version);
 static void test_sequences(void);
 static void test_flood(void);
@@ -221,6 +222,15 @@ close_first(int version, uint16_t port, uint32_t seq)
 }
 
 
+/* the peer ends the connection of port 5000 that began at 1 */
+static void
+reset_first(void)
+{
+    (void) tell(4, 1, 5000, RST, 2, 0);
+    tn_lwip_close(accepted, false);
+}
+
+
 static void
 test_reopened(int version)
 {
@@ -277,10 +287,10 @@ test_sequences(void)
     set_up();
 
     (void) open_one(4, 5000, 1, &a);
-    (void) tell(4, 1, 5000, RST, 2, 0);
+    reset_first();
     now += 1000;
     (void) open_one(4, 5000, 1, &b);
-    (void) tell(4, 1, 5000, RST, 2, 0);
+    reset_first();
     is_int((long long) (b.seq - a.seq), 250000, "a clock of 4 us");
 
     close = 0;
@@ -321,7 +331,7 @@ test_flood(void)
            "SYNs of one address: so many are kept");
     is_int((long long) n_out, TN_LWIP_HALF_OPEN_EACH, "and answered");
     ok(open_one(4, 5000, 1, &first), "another address is served");
-    (void) tell(4, 1, 5000, RST, 2, 0);
+    reset_first();
 
     for (j = 3; j < 3 + HOSTS; j++) {
         for (i = 0; i < TN_LWIP_HALF_OPEN_EACH; i++) {
@@ -385,4 +395,5 @@ test_strangers(void)
 
     (void) tell(4, 1, 6002, RST, 101, 0);
     ok(tn_lwip_conn_state(accepted) & TN_LWIP_DEAD, "the right one does");
+    tn_lwip_close(accepted, false);
 }
