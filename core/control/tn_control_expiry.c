@@ -118,6 +118,7 @@ tn_control_health(const tn_control_t *c, const char **code)
     int64_t      in_s;
     const char  *ignored;
 
+    ignored = NULL;
     code = code ? code : &ignored;
 
     if (tn_control_rotating(c)

@@ -792,10 +792,10 @@ tn_lwip_unlisten(tn_lwip_t *lwip, uint16_t port)
     struct tcp_pcb   *pcb;
     lwip_listener_t  *listener, **link;
 
-    for (link = &lwip->listeners; *link != NULL; link = &(*link)->next) {
-        if ((*link)->port == port) {
-            break;
-        }
+    link = &lwip->listeners;
+
+    while (*link != NULL && (*link)->port != port) {
+        link = &(*link)->next;
     }
 
     listener = *link;
