@@ -277,7 +277,7 @@ fuzz: $(FUZZERS)
 
 .PHONY: lint
 lint: dev-deps
-	clang-tidy --quiet $(CORE_SRCS) -- $(CORE_CFLAGS)
+	clang-tidy --quiet $(CORE_SRCS) -- $(CORE_CFLAGS) $(LWIP_CFLAGS)
 	cppcheck --quiet --std=c11 --enable=warning,portability,performance \
 	    --inline-suppr --suppress=missingInclude --error-exitcode=1 -Icore \
 	    $(CORE_SRCS)

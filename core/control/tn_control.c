@@ -1065,14 +1065,12 @@ tn_control_empty(tn_control_t *c)
     memset(&changes, 0, sizeof(changes));
     netmap = tn_netmap_create(c->log);
 
-    if (netmap != NULL && c->netmap->peers.count != 0) {
-        changes.removed = calloc(c->netmap->peers.count,
+    if (netmap != NULL) {
+        changes.removed = calloc(c->netmap->peers.count + 1,
                                  sizeof(tn_netmap_removed_t));
     }
 
-    if (netmap == NULL
-        || (changes.removed == NULL && c->netmap->peers.count != 0))
-    {
+    if (changes.removed == NULL) {
         tn_log(c->log, TN_LOG_ALERT, "control: out of memory, the netmap "
                "stays");
         tn_netmap_destroy(netmap);

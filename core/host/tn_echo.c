@@ -215,6 +215,7 @@ echo_readable(tn_watch_t *watch, uint32_t events)
 
     for (i = 0; i < ECHO_SLOTS; i++) {
         len = sizeof(ss);
+        ss.ss_family = AF_UNSPEC;
         n = recvfrom(watch->fd, bytes, sizeof(bytes), 0,
                      (struct sockaddr *) &ss, &len);
 

@@ -99,6 +99,8 @@ static void portmap_granted(tn_portmap_t *pm, tn_ms_t now,
 static void portmap_look(tn_portmap_t *pm);
 static void portmap_forget(tn_portmap_t *pm, const char *why);
 static void portmap_wait(tn_portmap_t *pm, tn_ms_t ms);
+static bool portmap_same(const tn_portmap_state_t *a,
+    const tn_portmap_state_t *b);
 static void portmap_tell(tn_portmap_t *pm);
 static void portmap_told(void *arg);
 static void portmap_say(tn_portmap_t *pm, tn_log_level_e level,
@@ -676,6 +678,15 @@ portmap_wait(tn_portmap_t *pm, tn_ms_t ms)
 
 /* --- to the owner */
 
+static bool
+portmap_same(const tn_portmap_state_t *a, const tn_portmap_state_t *b)
+{
+    return a->proto == b->proto
+           && tn_addr_equal(&a->external, &b->external)
+           && memcmp(a->offers, b->offers, sizeof(a->offers)) == 0;
+}
+
+
 static void
 portmap_tell(tn_portmap_t *pm)
 {
@@ -692,7 +703,7 @@ portmap_tell(tn_portmap_t *pm)
 
     (void) pthread_mutex_lock(&pm->lock);
 
-    if (pm->owner != NULL && memcmp(&state, &pm->state, sizeof(state)) != 0) {
+    if (pm->owner != NULL && !portmap_same(&state, &pm->state)) {
         pm->state = state;
 
         if (!pm->posted) {

@@ -373,6 +373,10 @@ tn_aums_add(tn_aums_t *chain, const tn_aum_t *aum, const uint8_t *data,
 {
     tn_aums_update_t  *update;
 
+    if (len == 0) {
+        return TN_MALFORMED;
+    }
+
     if (chain->n == TN_AUMS_MAX || chain->bytes + len > TN_AUMS_BYTES_MAX) {
         return TN_NOMEM;
     }

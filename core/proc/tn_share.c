@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 
+/* NOLINTNEXTLINE(misc-redundant-expression): that they stay so */
 _Static_assert(TN_SHARE_BYTES == TN_DIRECTORY_SIZE,
                "the memory is of the directory's size");
 

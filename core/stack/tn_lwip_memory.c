@@ -24,7 +24,7 @@ tn_lwip_malloc(size_t size)
 {
     void  *p;
 
-    if (lwip_used + size > TN_LWIP_MEMORY) {
+    if (size == 0 || lwip_used + size > TN_LWIP_MEMORY) {
         return NULL;
     }
 
