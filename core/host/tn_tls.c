@@ -5,6 +5,11 @@
  * OpenSSL reads and writes the socket through a BIO of ours and not through
  * its socket BIO, whose write() would raise SIGPIPE in a process that is not
  * ours to set signals in (the core may be a thread of nginx).
+ *
+ * The system's roots are some hundred and fifty, a megabyte when read, and a
+ * node needs two or three.  So they are looked up one by one in the system's
+ * directory, by their hashes; the file that has them all is read when a chain
+ * does not verify without it, once for a profile.
  */
 
 #include "host/tn_tls.h"
@@ -39,9 +44,12 @@ typedef struct {
 } tn_tls_pin_t;
 
 
-static pthread_once_t  tn_tls_once = PTHREAD_ONCE_INIT;
-static BIO_METHOD     *tn_tls_bio_method;
-static int             tn_tls_pin_index = -1;
+static pthread_once_t   tn_tls_once = PTHREAD_ONCE_INIT;
+static BIO_METHOD      *tn_tls_bio_method;
+static int              tn_tls_pin_index = -1;
+
+/* of the reading of the file; what is read is locked by OpenSSL */
+static pthread_mutex_t  tn_tls_lock = PTHREAD_MUTEX_INITIALIZER;
 
 
 static void tn_tls_init(void);
@@ -49,6 +57,8 @@ static tn_rc_t tn_tls_pin(SSL *ssl, const char *host, const char *hex);
 static void tn_tls_pin_free(void *parent, void *ptr, CRYPTO_EX_DATA *ad,
     int index, long argl, void *argp);
 static int tn_tls_verify(X509_STORE_CTX *store, void *arg);
+static int tn_tls_verify_chain(X509_STORE_CTX *store, SSL *ssl);
+static void tn_tls_read_roots(SSL_CTX *ctx);
 static tn_rc_t tn_tls_expect(SSL *ssl, const char *host, const char *name);
 static bool tn_tls_is_ip(const char *text);
 static int tn_tls_bio_write(BIO *bio, const char *data, int len);
@@ -103,8 +113,12 @@ tn_tls_create(const char *ca_file, bool verify, char *text)
 
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER, NULL);
 
+    /* while nobody else has the store: later additions would change it */
+    (void) X509_STORE_add_lookup(SSL_CTX_get_cert_store(tls->ctx),
+                                 X509_LOOKUP_file());
+
     /* a system without any roots can still have ca_file */
-    (void) SSL_CTX_set_default_verify_paths(tls->ctx);
+    (void) SSL_CTX_set_default_verify_dir(tls->ctx);
     ERR_clear_error();
 
     if (ca_file != NULL
@@ -304,7 +318,7 @@ tn_tls_verify(X509_STORE_CTX *store, void *arg)
     pin = ssl ? SSL_get_ex_data(ssl, tn_tls_pin_index) : NULL;
 
     if (pin == NULL) {
-        return X509_verify_cert(store);
+        return tn_tls_verify_chain(store, ssl);
     }
 
     leaf = X509_STORE_CTX_get0_cert(store);
@@ -332,6 +346,46 @@ tn_tls_verify(X509_STORE_CTX *store, void *arg)
     X509_STORE_CTX_set_error(store, err);
 
     return err == X509_V_OK;
+}
+
+
+static int
+tn_tls_verify_chain(X509_STORE_CTX *store, SSL *ssl)
+{
+    int  rc;
+
+    rc = X509_verify_cert(store);
+
+    if (rc == 1 || ssl == NULL || SSL_get_verify_mode(ssl) == SSL_VERIFY_NONE) {
+        return rc;
+    }
+
+    tn_tls_read_roots(SSL_get_SSL_CTX(ssl));
+
+    /* from the start: X509_verify_cert() refuses a chain that is there */
+
+    X509_STORE_CTX_set0_verified_chain(store, NULL);
+    X509_STORE_CTX_set_error(store, X509_V_OK);
+    X509_STORE_CTX_set_error_depth(store, 0);
+
+    return X509_verify_cert(store);
+}
+
+
+static void
+tn_tls_read_roots(SSL_CTX *ctx)
+{
+    (void) pthread_mutex_lock(&tn_tls_lock);
+
+    if (SSL_CTX_get_app_data(ctx) == NULL) {
+
+        /* a system without such a file can still have the directory */
+        (void) SSL_CTX_set_default_verify_file(ctx);
+        (void) SSL_CTX_set_app_data(ctx, ctx);
+        ERR_clear_error();
+    }
+
+    (void) pthread_mutex_unlock(&tn_tls_lock);
 }
 
 

@@ -752,6 +752,61 @@ test_profiles(void)
 }
 
 
+/* a profile for the CA as the system's: in its file, or in its directory */
+
+static void
+test_system(bool directory)
+{
+    char       text[TN_TLS_TEXT], dir[] = "/tmp/tn_host_conn_dir.XXXXXX";
+    char       name[sizeof(dir) + 16];
+    FILE      *file;
+    X509      *root;
+    tn_tls_t  *tls;
+
+    if (mkdtemp(dir) == NULL) {
+        server_die("mkdtemp");
+    }
+
+    file = fopen(server.ca_file, "r");
+    root = file ? PEM_read_X509(file, NULL, NULL, NULL) : NULL;
+
+    if (root == NULL) {
+        server_die("the CA's certificate");
+    }
+
+    (void) fclose(file);
+    (void) snprintf(name, sizeof(name), "%s/%08lx.0", dir,
+                    X509_NAME_hash_ex(X509_get_subject_name(root), NULL, NULL,
+                                      NULL));
+    X509_free(root);
+
+    if (directory) {
+        (void) setenv("SSL_CERT_FILE", "/nonexistent", 1);
+        (void) !symlink(server.ca_file, name);
+
+    } else {
+        (void) setenv("SSL_CERT_FILE", server.ca_file, 1);
+    }
+
+    (void) setenv("SSL_CERT_DIR", dir, 1);
+
+    tls = tn_tls_create(NULL, true, text);
+
+    test_certificate(directory ? "root in the directory" : "in the file",
+                     tls, "localhost", SERVER_NAME, NULL);
+    test_certificate("once more", tls, "localhost", SERVER_NAME, NULL);
+    test_certificate("wrong name", tls, "localhost", NULL,
+                     "certificate verify failed: hostname mismatch");
+    test_certificate("after that", tls, "localhost", SERVER_NAME, NULL);
+
+    tn_tls_free(tls);
+    (void) unsetenv("SSL_CERT_FILE");
+    (void) unsetenv("SSL_CERT_DIR");
+    (void) unlink(name);
+    (void) rmdir(dir);
+}
+
+
 int
 main(void)
 {
@@ -782,6 +837,8 @@ main(void)
     test_big(NULL);
     test_big(ca);
     test_certificates(ca, system, off);
+    test_system(true);
+    test_system(false);
     test_derp_key(ca);
     test_race();
     test_silence(ca);
