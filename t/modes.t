@@ -2,7 +2,8 @@
 
 # The ways to run nginx, each a node of a real tailnet that exchanges HTTP with
 # a tailscaled both ways: without root (a user namespace), and as one process
-# (the core is a thread of it), with and without root.
+# (the core is a thread of it), with and without root.  And what memory our
+# processes take, beside nginx's own.
 
 use strict;
 use warnings;
@@ -70,6 +71,70 @@ HTTP
 }
 
 
+# Our processes with their names, the holder among them: it lives in its own
+# network, and is a child of the supervisor.
+
+sub ours {
+    my %name;
+
+    for my $pid ($web->pids) {
+        my $children = "/proc/$pid/task/$pid/children";
+
+        for ($pid, split ' ', $lab->read_file($children) // '') {
+            my $comm = $lab->read_file("/proc/$_/comm") // '';
+            $name{$_} = $1 if $comm =~ /^tailnet-(\w+)/;
+        }
+    }
+
+    return \%name;
+}
+
+
+# MB (10^6) that they have resident, each for itself.
+
+sub resident {
+    my ($ours) = @_;
+
+    return map {
+        my $text = $lab->read_file("/proc/$_/smaps_rollup") // '';
+        $ours->{$_} => ($text =~ /^Rss:\s+(\d+)/m ? $1 : 0) * 1024 / 1e6
+    } sort keys %$ours;
+}
+
+
+# The start is over some seconds after it; headroom is half as much again.
+
+sub is_small {
+    my ($most) = @_;
+    my $ours = ours();
+    my %maps = map { $ours->{$_} => $lab->read_file("/proc/$_/maps") }
+        keys %$ours;
+    my (%mb, $sum);
+
+    for my $name (grep { $_ ne 'core' } sort keys %maps) {
+        my %libraries = map { $_ => 1 }
+            grep { !/^(?:libc|ld-linux)/ } $maps{$name} =~ m{/([^/\n]*\.so\b)}g;
+
+        is(join(' ', sort keys %libraries), '', "$name has the C library only");
+    }
+
+    unlike($maps{core}, qr/libcurl/, 'the core has no libcurl');
+
+  SKIP: {
+        skip 'a build for finding errors', 1 if $maps{core} =~ /lib[at]san/;
+
+        ok(eval { $lab->wait_for(30, 'little memory', sub {
+            %mb = resident($ours);
+            $sum = 0;
+            $sum += $_ for values %mb;
+            return $sum <= $most;
+        }) }, "together they have $most MB at most");
+        (defined $sum && $sum <= $most ? \&note : \&diag)->(join ', ',
+            map { sprintf '%s %.1f MB', $_, $mb{$_} } sort keys %mb);
+    }
+}
+
+
 sub ends {
     my ($nginx) = @_;
 
@@ -91,6 +156,8 @@ subtest 'without root' => sub {
     my %uids = map { ($lab->read_file("/proc/$_/status")
                       =~ /^Uid:\s+(\d+)/m)[0] => 1 } $web->pids;
     ok(!$uids{0}, 'no process of root');
+
+    is_small(12);
 
     ends($nginx);
 };

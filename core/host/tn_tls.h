@@ -25,8 +25,8 @@ typedef struct tn_tls_s  tn_tls_t;
 
 /*
  * Reads the PEM file `ca_file` (may be NULL) now, and of the system's roots,
- * later, those that are needed.  With `verify` off any certificate will do.  NULL on error, and `text` (of
- * TN_TLS_TEXT bytes) says why.
+ * later, those that are needed.  With `verify` off any certificate will do.
+ * NULL on error, and `text` (of TN_TLS_TEXT bytes) says why.
  */
 tn_tls_t *tn_tls_create(const char *ca_file, bool verify, char *text);
 

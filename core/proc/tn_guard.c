@@ -22,6 +22,7 @@
 #include "proc/tn_guard.h"
 #include "proc/tn_spawn.h"
 #include "base/tn_list.h"
+#include "host/tn_trim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -136,6 +137,7 @@ tn_guard_stop(int fd)
 static void
 tn_guard_main(const char *dir)
 {
+    int            n, ms;
     tn_guard_t     guard;
     struct pollfd  pfd;
 
@@ -145,6 +147,7 @@ tn_guard_main(const char *dir)
     guard.started = tn_ipc_now();
     tn_list_init(&guard.whole);
     tn_list_init(&guard.coming);
+    ms = TN_TRIM_MS;
 
     for ( ;; ) {
 
@@ -156,7 +159,14 @@ tn_guard_main(const char *dir)
         pfd.fd = guard.fd;
         pfd.events = POLLIN;
 
-        if (poll(&pfd, 1, -1) == 1 && !tn_guard_read(&guard)) {
+        n = poll(&pfd, 1, ms);
+        ms = n > 0 ? TN_TRIM_MS : -1;
+
+        if (n == 0) {
+            tn_trim();
+        }
+
+        if (n == 1 && !tn_guard_read(&guard)) {
             tn_ipc_close(&guard.fd, 1);
             tn_guard_drop(&guard.coming);
             guard.n_coming = 0;

@@ -17,6 +17,7 @@
 
 #include "proc/tn_holder.h"
 #include "proc/tn_netns.h"
+#include "host/tn_trim.h"
 
 #include <errno.h>
 #include <linux/capability.h>
@@ -50,6 +51,7 @@ static tn_rc_t tn_holder_reply(int fd, uint32_t seq, tn_rc_t rc,
 int
 tn_holder_main(int argc, char **argv)
 {
+    int            n, ms;
     tn_rc_t        rc;
     tn_holder_t    holder;
     struct pollfd  pfd[2];
@@ -75,6 +77,7 @@ tn_holder_main(int argc, char **argv)
     }
 
     tn_holder_confine();
+    ms = TN_TRIM_MS;
 
     for ( ;; ) {
         pfd[0].fd = holder.ctl_fd;
@@ -83,12 +86,21 @@ tn_holder_main(int argc, char **argv)
         pfd[1].events = POLLIN;
         pfd[1].revents = 0;
 
-        if (poll(pfd, 2, -1) == -1) {
+        n = poll(pfd, 2, ms);
+
+        if (n == -1) {
             if (errno == EINTR) {
                 continue;
             }
 
             return 1;
+        }
+
+        ms = n > 0 ? TN_TRIM_MS : -1;
+
+        if (n == 0) {
+            tn_trim();
+            continue;
         }
 
         if (pfd[0].revents) {

@@ -28,6 +28,7 @@
 #include "proc/tn_guard.h"
 #include "proc/tn_spawn.h"
 #include "proc/tn_super.h"
+#include "host/tn_trim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -81,6 +82,7 @@ typedef struct {
     tn_super_t    *super;
     tn_link_t      conns;
     tn_ms_t        end;         /* TN_NEVER_MS while there are lifelines */
+    tn_ms_t        trim;        /* TN_NEVER_MS when that was done */
     bool           ending;
 
     pid_t          core_pid;    /* 0: none */
@@ -259,6 +261,7 @@ tn_superd_start(tn_superd_t *sd, char *text)
 
     sd->end = sd->super->n_lifelines ? TN_NEVER_MS
                                      : tn_ipc_now() + TN_SUPERD_FIRST_MS;
+    sd->trim = tn_ipc_now() + TN_TRIM_MS;
 
     return TN_OK;
 
@@ -432,7 +435,12 @@ tn_superd_loop(tn_superd_t *sd)
             return;
         }
 
-        next = tn_super_tick(sd->super, now);
+        if (now >= sd->trim) {
+            sd->trim = TN_NEVER_MS;
+            tn_trim();
+        }
+
+        next = tn_min(tn_super_tick(sd->super, now), sd->trim);
 
         tn_superd_guard(sd);
         tn_superd_core(sd, now);
@@ -498,6 +506,7 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
     }
 
     now = tn_ipc_now();
+    sd->trim = now + TN_TRIM_MS;
 
     /* holders first: a request below may end nodes */
 

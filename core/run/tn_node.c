@@ -10,6 +10,7 @@
  */
 
 #include "run/tn_node_private.h"
+#include "run/tn_nodetrim.h"
 
 #include "control/tn_http1.h"
 #include "crypto/tn_curve.h"
@@ -23,7 +24,6 @@
 #include "host/tn_tls.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -38,7 +38,6 @@
  * packed for the next start: some seconds later most of that is free, and
  * glibc would keep it.
  */
-#define TN_NODE_TRIM_MS     5000
 #define TN_NODE_TRIM_PEERS  500
 
 
@@ -55,7 +54,6 @@ static bool node_is_proxied(const tn_node_t *node);
 static void node_timer(void *data, tn_ms_t now);
 static void node_finish(tn_node_t *node);
 static void node_left(tn_node_t *node);
-static void node_trim(void *data, tn_ms_t now);
 
 static tn_ms_t node_now(void *data);
 static int64_t node_wall(void *data);
@@ -141,11 +139,12 @@ tn_node_create(const tn_node_conf_t *conf)
     tn_list_init(&node->conns);
     tn_list_init(&node->pings);
     tn_timer_init(&node->timer, node_timer, node);
-    tn_timer_init(&node->trim_timer, node_trim, node);
+    tn_nodetrim_init(node);
     memcpy(node->disco.priv.b, conf->disco, TN_KEY_LEN);
     tn_curve_public(&node->disco.pub, &node->disco.priv);
 
     node_start(node);
+    tn_nodetrim_later(node);
 
     return node;
 }
@@ -741,16 +740,6 @@ node_left(tn_node_t *node)
 
 
 static void
-node_trim(void *data, tn_ms_t now)
-{
-    (void) data;
-    (void) now;
-
-    (void) malloc_trim(0);
-}
-
-
-static void
 node_finish(tn_node_t *node)
 {
     if (!node->ended) {
@@ -878,8 +867,7 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
     tn_data_update(node->path, update);
 
     if (changes->npeers + changes->nremoved > TN_NODE_TRIM_PEERS) {
-        (void) tn_timer_set(&node->loop->timers, &node->trim_timer,
-                            node->loop->now + TN_NODE_TRIM_MS);
+        tn_nodetrim_large(node);
     }
 
     up = tn_control_online(node->control);
@@ -1060,6 +1048,7 @@ node_netinfo(void *data, const tn_netinfo_t *netinfo)
     node->netinfo_at = node->loop->now;
 
     tn_control_set_netinfo(node->control, netinfo);
+    tn_nodetrim_later(node);
 }
 
 
@@ -1077,6 +1066,8 @@ static void
 node_path(void *data, int64_t id, tn_path_kind_e kind, uint32_t derp)
 {
     tn_node_t *node = data;
+
+    tn_nodetrim_later(node);
 
     if (node->control != NULL) {
         tn_share_path(node->share, tn_control_netmap(node->control), id, kind,

@@ -49,7 +49,9 @@ struct tn_node_s {
     tn_link_t             pings;        /* control asked for */
     uint32_t              nconns;
     tn_timer_t            timer;        /* try again, or end */
-    tn_timer_t            trim_timer;   /* memory goes back to the system */
+    tn_timer_t            trim_timer;   /* these are tn_nodetrim's */
+    tn_ms_t               trimmed;
+    tn_ms_t               trim_pause;
     bool                  ending;
     bool                  ended;
     bool                  leaving;      /* by tn_node_logout() */
