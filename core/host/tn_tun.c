@@ -114,6 +114,7 @@ static void
 tn_tun_event(tn_watch_t *watch, uint32_t events)
 {
     int        n;
+    size_t     bytes;
     ssize_t    len;
     uint8_t   *frame;
     tn_tun_t  *tun;
@@ -123,7 +124,11 @@ tn_tun_event(tn_watch_t *watch, uint32_t events)
     tun = watch->data;
     frame = tun->buffer + TN_TUN_HEADROOM;
 
-    for (n = 0; n < TN_TUN_READS && !tun->paused; n++) {
+    bytes = 0;
+
+    for (n = 0; n < TN_TUN_READS && bytes < TN_TUN_READ_BYTES && !tun->paused;
+         n++)
+    {
 
         len = read(watch->fd, frame,
                    TN_TUN_HEADER_BYTES + TN_TUN_PACKET_BYTES);
@@ -145,6 +150,7 @@ tn_tun_event(tn_watch_t *watch, uint32_t events)
             continue;
         }
 
+        bytes += (size_t) len;
         tun->stats.rx_packets++;
         tun->stats.rx_bytes += (uint64_t) len - TN_TUN_HEADER_BYTES;
 
@@ -152,7 +158,7 @@ tn_tun_event(tn_watch_t *watch, uint32_t events)
     }
 
     tun->loop->packets += (unsigned) n;
-    tun->loop->more |= n == TN_TUN_READS;
+    tun->loop->more |= n == TN_TUN_READS || bytes >= TN_TUN_READ_BYTES;
 
     if (tun->ops->batch != NULL) {
         tun->ops->batch(tun->data);

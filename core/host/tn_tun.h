@@ -19,7 +19,8 @@
 #define TN_TUN_HEADER_BYTES   10        /* struct virtio_net_hdr */
 #define TN_TUN_HEADROOM       64        /* free before and after a packet */
 #define TN_TUN_PACKET_BYTES   65535
-#define TN_TUN_READS          8         /* of one turn of the loop */
+#define TN_TUN_READS          64        /* of one turn of the loop, */
+#define TN_TUN_READ_BYTES     (8 * 65536)   /*     and their bytes */
 
 typedef struct tn_tun_s  tn_tun_t;
 

@@ -7,10 +7,14 @@
  * comes back for the rest.  The kernel merges datagrams of one source and
  * size into a message and tells the size (UDP_GRO).
  *
- * Send: datagrams stand one after the other in one buffer; a message is a
- * stretch of it.  A message takes datagrams of its first one's size to its
- * destination until one is shorter, which ends it (UDP_SEGMENT).  The kernel
- * says EIO when the device cannot checksum, and EINVAL when it does not know
+ * Send: datagrams stand one after the other in one buffer; a message is a list
+ * of them, of one size and to one destination, the last may be shorter
+ * (UDP_SEGMENT).  Datagrams of different sizes often take turns, the packets
+ * of many answers that are each a full one and a rest; so a datagram may join
+ * a message before the last, as long as it overtakes none of its own flow:
+ * each message knows its flows by one bit of their hash.  What stays alone is
+ * tried as the short end of a message when the batch is sent.  The kernel says
+ * EIO when the device cannot checksum, and EINVAL when it does not know
  * UDP_SEGMENT or when the path's MTU is below the size: the first is for
  * good, the second too unless segments have worked on this socket before.
  */
@@ -47,14 +51,19 @@ typedef union {
 } tn_udp_control_t;
 
 typedef struct {
+    uint32_t                 start;         /* in the buffer */
+    uint16_t                 len;
+    uint16_t                 next;          /* of its message */
+} tn_udp_datagram_t;
+
+typedef struct {
     tn_addr_t                to;
-    struct sockaddr_storage  ss;
-    socklen_t                ss_len;
-    size_t                   start;         /* in the buffer */
     size_t                   len;
     size_t                   segment;       /* size of the first datagram */
+    uint64_t                 flows;         /* a bit for each */
     unsigned int             count;         /* of datagrams */
-    bool                     open;          /* the last was of full size */
+    uint16_t                 first;
+    uint16_t                 last;
     bool                     v6;
 } tn_udp_message_t;
 
@@ -76,14 +85,17 @@ struct tn_udp_s {
 
     uint8_t                 *tx;
     size_t                   tx_len;
+    tn_udp_datagram_t        tx_datagrams[TN_UDP_TX_DATAGRAMS];
     tn_udp_message_t         tx_messages[TN_UDP_TX_MESSAGES];
+    unsigned int             tx_datagrams_n;
     unsigned int             tx_n;
+    tn_addr_t                room_to;
     size_t                   room_len;      /* 0: none was given */
-    bool                     room_new;      /* it begins a message */
     bool                     flushing;
 
     struct mmsghdr           tx_headers[TN_UDP_TX_MESSAGES];
-    struct iovec             tx_iovs[TN_UDP_TX_MESSAGES];
+    struct iovec             tx_iovs[TN_UDP_TX_DATAGRAMS];
+    struct sockaddr_storage  tx_names[TN_UDP_TX_MESSAGES];
     tn_udp_control_t         tx_controls[TN_UDP_TX_MESSAGES];
 };
 
@@ -91,9 +103,15 @@ struct tn_udp_s {
 static void tn_udp_event(tn_watch_t *watch, uint32_t events);
 static void tn_udp_deliver(tn_udp_t *udp, unsigned int i);
 static size_t tn_udp_gro_size(struct msghdr *header);
+static tn_udp_message_t *tn_udp_message(tn_udp_t *udp, uint64_t flow);
+static bool tn_udp_takes(const tn_udp_t *udp, const tn_udp_message_t *message,
+    const tn_addr_t *to, size_t len);
+static void tn_udp_ends(tn_udp_t *udp);
+static bool tn_udp_end(tn_udp_t *udp, unsigned int n,
+    const tn_udp_message_t *alone);
 static void tn_udp_send_run(tn_udp_t *udp, unsigned int first,
     unsigned int end);
-static void tn_udp_header(tn_udp_t *udp, unsigned int i);
+static size_t tn_udp_header(tn_udp_t *udp, unsigned int i, size_t iov);
 static unsigned int tn_udp_refused(tn_udp_t *udp, unsigned int i,
     unsigned int end, int err);
 static void tn_udp_send_singly(tn_udp_t *udp, tn_udp_message_t *message);
@@ -146,9 +164,7 @@ tn_udp_create(tn_loop_t *loop, const tn_udp_ops_t *ops, void *data,
 
     for (i = 0; i < TN_UDP_TX_MESSAGES; i++) {
         header = &udp->tx_headers[i].msg_hdr;
-        header->msg_name = &udp->tx_messages[i].ss;
-        header->msg_iov = &udp->tx_iovs[i];
-        header->msg_iovlen = 1;
+        header->msg_name = &udp->tx_names[i];
     }
 
     return udp;
@@ -443,81 +459,110 @@ tn_udp_send(tn_udp_t *udp, const tn_addr_t *to, const void *bytes, size_t len)
 uint8_t *
 tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len)
 {
-    bool               v6;
-    tn_udp_message_t  *last;
-
-    v6 = !tn_ip_is_v4(&to->ip);
     udp->room_len = 0;
 
     if (len == 0 || len > TN_UDP_MAX_DATAGRAM || udp->flushing
-        || udp->sockets[v6].watch.fd == -1)
+        || udp->sockets[!tn_ip_is_v4(&to->ip)].watch.fd == -1)
     {
         return NULL;
     }
 
-    if (udp->tx_len + len > TN_UDP_TX_BYTES) {
+    if (udp->tx_len + len > TN_UDP_TX_BYTES
+        || udp->tx_datagrams_n == TN_UDP_TX_DATAGRAMS)
+    {
         tn_udp_flush(udp);
     }
 
-    if (udp->tx_n > 0) {
-        last = &udp->tx_messages[udp->tx_n - 1];
-
-        if (last->open && len <= last->segment
-            && last->len + len <= TN_UDP_MAX_DATAGRAM
-            && tn_addr_equal(&last->to, to))
-        {
-            udp->room_len = len;
-            udp->room_new = false;
-
-            return udp->tx + udp->tx_len;
-        }
-
-        if (udp->tx_n == TN_UDP_TX_MESSAGES) {
-            tn_udp_flush(udp);
-        }
-    }
-
-    /* not part of the batch until tn_udp_add() counts it */
-    last = &udp->tx_messages[udp->tx_n];
-
-    last->to = *to;
-    last->ss_len = (socklen_t) tn_addr_to_sockaddr(to, &last->ss);
-    last->start = udp->tx_len;
-    last->len = 0;
-    last->segment = len;
-    last->count = 0;
-    last->v6 = v6;
-
+    udp->room_to = *to;
     udp->room_len = len;
-    udp->room_new = true;
 
     return udp->tx + udp->tx_len;
 }
 
 
 void
-tn_udp_add(tn_udp_t *udp)
+tn_udp_add(tn_udp_t *udp, uint32_t flow)
 {
-    tn_udp_message_t  *last;
+    uint16_t            i;
+    tn_udp_message_t   *message;
+    tn_udp_datagram_t  *datagram;
 
     if (udp->room_len == 0) {
         return;
     }
 
-    if (udp->room_new) {
-        udp->tx_n++;
+    message = tn_udp_message(udp, (uint64_t) 1 << (flow >> 26));
+
+    i = (uint16_t) udp->tx_datagrams_n++;
+    datagram = &udp->tx_datagrams[i];
+
+    datagram->start = (uint32_t) udp->tx_len;
+    datagram->len = (uint16_t) udp->room_len;
+
+    if (message->count++ == 0) {
+        message->first = i;
+
+    } else {
+        udp->tx_datagrams[message->last].next = i;
     }
 
-    last = &udp->tx_messages[udp->tx_n - 1];
-
-    last->len += udp->room_len;
-    last->count++;
-    last->open = udp->room_len == last->segment
-                 && last->count < TN_UDP_TX_SEGMENTS
-                 && udp->sockets[last->v6].segments;
+    message->last = i;
+    message->len += udp->room_len;
 
     udp->tx_len += udp->room_len;
     udp->room_len = 0;
+
+    if (udp->tx_n == TN_UDP_TX_MESSAGES && message->count == 1) {
+        tn_udp_flush(udp);
+    }
+}
+
+
+/* where the datagram of the last room belongs */
+
+static tn_udp_message_t *
+tn_udp_message(tn_udp_t *udp, uint64_t flow)
+{
+    unsigned int       i;
+    tn_udp_message_t  *message;
+
+    for (i = udp->tx_n; i-- > 0; /* void */ ) {
+        message = &udp->tx_messages[i];
+
+        if (udp->room_len == message->segment
+            && tn_udp_takes(udp, message, &udp->room_to, udp->room_len))
+        {
+            message->flows |= flow;
+            return message;
+        }
+
+        if (message->flows & flow || udp->tx_n - i == TN_UDP_TX_BACK) {
+            break;
+        }
+    }
+
+    message = &udp->tx_messages[udp->tx_n++];
+
+    message->to = udp->room_to;
+    message->len = 0;
+    message->segment = udp->room_len;
+    message->flows = flow;
+    message->count = 0;
+    message->v6 = !tn_ip_is_v4(&udp->room_to.ip);
+
+    return message;
+}
+
+
+static bool
+tn_udp_takes(const tn_udp_t *udp, const tn_udp_message_t *message,
+    const tn_addr_t *to, size_t len)
+{
+    return message->count < TN_UDP_TX_SEGMENTS
+           && message->len == message->count * message->segment
+           && message->len + len <= TN_UDP_MAX_DATAGRAM
+           && udp->sockets[message->v6].segments
+           && tn_addr_equal(&message->to, to);
 }
 
 
@@ -532,6 +577,10 @@ tn_udp_flush(tn_udp_t *udp)
 
     udp->flushing = true;
 
+    if (udp->tx_n > 1) {
+        tn_udp_ends(udp);
+    }
+
     for (first = 0; first < udp->tx_n; first = end) {
         end = first + 1;
 
@@ -545,9 +594,68 @@ tn_udp_flush(tn_udp_t *udp)
     }
 
     udp->tx_n = 0;
+    udp->tx_datagrams_n = 0;
     udp->tx_len = 0;
     udp->room_len = 0;
     udp->flushing = false;
+}
+
+
+/* datagrams that stayed alone become the ends of others */
+
+static void
+tn_udp_ends(tn_udp_t *udp)
+{
+    unsigned int  i, n;
+
+    for (i = 0, n = 0; i < udp->tx_n; i++) {
+
+        if (udp->tx_messages[i].count == 1
+            && tn_udp_end(udp, n, &udp->tx_messages[i]))
+        {
+            continue;
+        }
+
+        if (n != i) {
+            udp->tx_messages[n] = udp->tx_messages[i];
+        }
+
+        n++;
+    }
+
+    udp->tx_n = n;
+}
+
+
+/* of one of the first n messages */
+
+static bool
+tn_udp_end(tn_udp_t *udp, unsigned int n, const tn_udp_message_t *alone)
+{
+    unsigned int       i;
+    tn_udp_message_t  *message;
+
+    for (i = n; i-- > 0; /* void */ ) {
+        message = &udp->tx_messages[i];
+
+        if (alone->len < message->segment
+            && tn_udp_takes(udp, message, &alone->to, alone->len))
+        {
+            udp->tx_datagrams[message->last].next = alone->first;
+            message->last = alone->first;
+            message->len += alone->len;
+            message->flows |= alone->flows;
+            message->count++;
+
+            return true;
+        }
+
+        if (message->flows & alone->flows || n - i == TN_UDP_TX_BACK) {
+            break;
+        }
+    }
+
+    return false;
 }
 
 
@@ -557,14 +665,16 @@ static void
 tn_udp_send_run(tn_udp_t *udp, unsigned int first, unsigned int end)
 {
     int                n, fd;
+    size_t             iov;
     unsigned int       i, sent;
     tn_udp_socket_t   *sock;
     tn_udp_message_t  *message;
 
     sock = &udp->sockets[udp->tx_messages[first].v6];
+    iov = 0;
 
     for (i = first; i < end; i++) {
-        tn_udp_header(udp, i);
+        iov = tn_udp_header(udp, i, iov);
     }
 
     while (first < end) {
@@ -598,25 +708,53 @@ tn_udp_send_run(tn_udp_t *udp, unsigned int first, unsigned int end)
 }
 
 
-static void
-tn_udp_header(tn_udp_t *udp, unsigned int i)
+/* the first iovec that is free; returns the next such */
+
+static size_t
+tn_udp_header(tn_udp_t *udp, unsigned int i, size_t iov)
 {
-    uint16_t           segment;
-    struct msghdr     *header;
-    struct cmsghdr    *cmsg;
-    tn_udp_message_t  *message;
+    size_t                    len;
+    uint8_t                  *p;
+    uint16_t                  segment, at;
+    unsigned int              n;
+    struct iovec             *v;
+    struct msghdr            *header;
+    struct cmsghdr           *cmsg;
+    const tn_udp_message_t   *message;
+    const tn_udp_datagram_t  *datagram;
 
     message = &udp->tx_messages[i];
     header = &udp->tx_headers[i].msg_hdr;
 
-    udp->tx_iovs[i].iov_base = udp->tx + message->start;
-    udp->tx_iovs[i].iov_len = message->len;
-    header->msg_namelen = message->ss_len;
+    header->msg_namelen = (socklen_t)
+                          tn_addr_to_sockaddr(&message->to, &udp->tx_names[i]);
+    header->msg_iov = &udp->tx_iovs[iov];
+
+    v = NULL;
+    at = message->first;
+
+    for (n = message->count; n > 0; n--) {
+        datagram = &udp->tx_datagrams[at];
+        p = udp->tx + datagram->start;
+        len = datagram->len;
+        at = datagram->next;
+
+        if (v != NULL && (uint8_t *) v->iov_base + v->iov_len == p) {
+            v->iov_len += len;
+            continue;
+        }
+
+        v = &udp->tx_iovs[iov++];
+        v->iov_base = p;
+        v->iov_len = len;
+    }
+
+    header->msg_iovlen = (size_t) (v - header->msg_iov) + 1;
 
     if (message->count == 1) {
         header->msg_control = NULL;
         header->msg_controllen = 0;
-        return;
+        return iov;
     }
 
     segment = (uint16_t) message->segment;
@@ -629,6 +767,8 @@ tn_udp_header(tn_udp_t *udp, unsigned int i)
     cmsg->cmsg_type = UDP_SEGMENT;
     cmsg->cmsg_len = CMSG_LEN(sizeof(segment));
     memcpy(CMSG_DATA(cmsg), &segment, sizeof(segment));
+
+    return iov;
 }
 
 
@@ -679,17 +819,18 @@ tn_udp_refused(tn_udp_t *udp, unsigned int i, unsigned int end, int err)
 static void
 tn_udp_send_singly(tn_udp_t *udp, tn_udp_message_t *message)
 {
-    size_t   len, left;
-    uint8_t  *p;
+    uint16_t                  at;
+    unsigned int              n;
+    const tn_udp_datagram_t  *datagram;
 
-    p = udp->tx + message->start;
+    at = message->first;
 
-    for (left = message->len; left > 0; left -= len) {
-        len = tn_min(left, message->segment);
+    for (n = message->count; n > 0; n--) {
+        datagram = &udp->tx_datagrams[at];
+        at = datagram->next;
 
-        (void) tn_udp_send(udp, &message->to, p, len);
-
-        p += len;
+        (void) tn_udp_send(udp, &message->to, udp->tx + datagram->start,
+                           datagram->len);
     }
 }
 

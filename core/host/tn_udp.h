@@ -24,6 +24,8 @@
 #define TN_UDP_TX_MESSAGES   64         /* of one flush */
 #define TN_UDP_TX_BYTES      (64 * 1024)
 #define TN_UDP_TX_SEGMENTS   64         /* UDP_MAX_SEGMENTS of Linux */
+#define TN_UDP_TX_DATAGRAMS  1024       /* of one flush */
+#define TN_UDP_TX_BACK       16         /* messages that are looked at */
 #define TN_UDP_MAX_DATAGRAM  65487      /* fits IPv6 without options too */
 
 typedef struct tn_udp_s  tn_udp_t;
@@ -101,8 +103,12 @@ tn_rc_t tn_udp_send(tn_udp_t *udp, const tn_addr_t *to, const void *bytes,
  */
 uint8_t *tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len);
 
-/* adds the datagram of the last tn_udp_room(), of its full length */
-void tn_udp_add(tn_udp_t *udp);
+/*
+ * Adds the datagram of the last tn_udp_room(), of its full length.  Those of
+ * one flow (a hash whose upper bits are good) leave in the order in which they
+ * are added; those of others may overtake them.
+ */
+void tn_udp_add(tn_udp_t *udp, uint32_t flow);
 
 /* sends what was added; call it at the end of every batch */
 void tn_udp_flush(tn_udp_t *udp);

@@ -25,9 +25,10 @@ typedef struct tn_plane_s  tn_plane_t;
 
 /* what the plane asks of its host; none may call back into the plane */
 typedef struct {
-    /* room for one datagram in the batch, or NULL; then add it */
+    /* room for one datagram in the batch, or NULL; then add it: those of one
+     * flow (a hash) leave in this order */
     uint8_t *(*udp_room)(void *data, const tn_addr_t *to, size_t len);
-    void (*udp_add)(void *data);
+    void (*udp_add)(void *data, uint32_t flow);
 
     /* sends the batch */
     void (*udp_flush)(void *data);

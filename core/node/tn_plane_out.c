@@ -68,6 +68,7 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
     plane->now = now;
     plane->peer = peer;
     plane->snat = tn_plane_masq_out(plane, plane->peer, &p);
+    plane->flow = tn_packet_flow(&p);
     tn_path_route(plane->peer->path, now, &plane->route);
 
     n = tn_split(&vnet, packet, len, plane_emit, plane);
@@ -149,7 +150,7 @@ plane_emit(void *data, uint8_t *packet, size_t len)
     }
 
     if (room != plane->sealed) {
-        plane->ops->udp_add(plane->data);
+        plane->ops->udp_add(plane->data, plane->flow);
     }
 
     if (tn_unlikely(plane->tally != NULL)) {

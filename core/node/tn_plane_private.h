@@ -117,6 +117,7 @@ struct tn_plane_s {
     tn_ms_t                now;
     tn_plane_peer_t       *peer;
     tn_path_route_t        route;
+    uint32_t               flow;    /* of the frame that is cut up */
     bool                   snat;    /* from us to a masqueraded peer */
 
     /* a message that does not go by UDP, or not only */

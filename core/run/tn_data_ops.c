@@ -22,7 +22,7 @@ static void data_tun_packet(void *arg, uint8_t *frame, size_t len);
 static void data_tun_batch(void *arg);
 static void data_tun_gone(void *arg, int err);
 static uint8_t *data_udp_room(void *arg, const tn_addr_t *to, size_t len);
-static void data_udp_add(void *arg);
+static void data_udp_add(void *arg, uint32_t flow);
 static void data_udp_flush(void *arg);
 static tn_rc_t data_udp_send(void *arg, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
@@ -238,11 +238,11 @@ data_udp_room(void *arg, const tn_addr_t *to, size_t len)
 
 
 static void
-data_udp_add(void *arg)
+data_udp_add(void *arg, uint32_t flow)
 {
     tn_data_t *data = arg;
 
-    tn_udp_add(data->udp);
+    tn_udp_add(data->udp, flow);
 }
 
 

@@ -260,7 +260,7 @@ data_relay_received(void *arg, const tn_addr_t *from, uint8_t *bytes,
 
     if (room != NULL) {
         memcpy(room, out, len);
-        tn_udp_add(relay->udp);
+        tn_udp_add(relay->udp, 0);
     }
 }
 

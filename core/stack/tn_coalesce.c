@@ -68,7 +68,6 @@ struct tn_coalesce_s {
 };
 
 
-static uint32_t tn_coalesce_hash(const tn_packet_t *p);
 static uint32_t tn_coalesce_find(const tn_coalesce_t *c,
     const tn_packet_t *p, uint32_t hash);
 static bool tn_coalesce_is_joinable(const tn_coalesce_t *c,
@@ -145,7 +144,7 @@ tn_coalesce_add(tn_coalesce_t *c, uint8_t *packet, const tn_packet_t *p)
         memset(c->open, 0, c->n * sizeof(uint32_t));
 
     } else if (p->proto == TN_PROTO_TCP || p->proto == TN_PROTO_UDP) {
-        hash = tn_coalesce_hash(p);
+        hash = tn_packet_flow(p) | 1;
         i = tn_coalesce_find(c, p, hash);
 
         if (!tn_coalesce_is_joinable(c, packet, p)) {
@@ -191,22 +190,6 @@ tn_coalesce_flush(tn_coalesce_t *c)
     }
 
     c->n = 0;
-}
-
-
-/* of what makes a flow; never 0 */
-static uint32_t
-tn_coalesce_hash(const tn_packet_t *p)
-{
-    uint32_t  src, dst;
-
-    memcpy(&src, p->src.b + 12, 4);
-    memcpy(&dst, p->dst.b + 12, 4);
-
-    src ^= (uint32_t) p->src_port << 16 | p->dst_port;
-    src ^= dst * 0x9e3779b1 + p->proto;
-
-    return src * 0x85ebca6b | 1;
 }
 
 

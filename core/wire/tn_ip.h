@@ -68,6 +68,22 @@ typedef struct {
 } tn_packet_t;
 
 
+/* a hash of what makes a flow; its upper bits are the better ones */
+static inline uint32_t
+tn_packet_flow(const tn_packet_t *p)
+{
+    uint32_t  src, dst;
+
+    memcpy(&src, p->src.b + 12, 4);
+    memcpy(&dst, p->dst.b + 12, 4);
+
+    src ^= (uint32_t) p->src_port << 16 | p->dst_port;
+    src ^= dst * 0x9e3779b1 + p->proto;
+
+    return src * 0x85ebca6b;
+}
+
+
 /*
  * Reads the headers of data[0..len).  TN_MALFORMED when lengths disagree,
  * the transport header of a whole packet or first fragment is cut off, a

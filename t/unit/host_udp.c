@@ -37,6 +37,7 @@ typedef struct {
     int         batches;
     int         unreachable;
     int         err;
+    uint32_t    flow;           /* of what it sends */
     bool        after_batch;    /* a datagram without its batch() */
 } side_t;
 
@@ -176,7 +177,7 @@ put(side_t *side, const tn_addr_t *to, uint32_t number, size_t len)
 
     memset(p, (uint8_t) number, len);
     memcpy(p, &number, tn_min(len, 4u));
-    tn_udp_add(side->udp);
+    tn_udp_add(side->udp, side->flow);
 
     return true;
 }
@@ -336,6 +337,73 @@ test_family(side_t *a, side_t *b, bool v6)
                "in messages of 64");
     }
 
+    /* answers of 16 flows, each a full datagram and a rest: two messages */
+
+    reset(b);
+    before = *stats;
+
+    for (i = 0; i < 32; i++) {
+        a->flow = i / 2 << 26;
+        (void) put(a, &to, i, i & 1 ? 100 : 1312);
+    }
+
+    tn_udp_flush(a->udp);
+    settle(b, 32);
+    is_int((long long) b->n, 32, "the answers of many flows arrive");
+
+    for (i = 0; i < 32 && b->seen[i].intact
+                && b->seen[i].number == (i < 16 ? 2 * i : 2 * i - 31); i++)
+    {
+        /* void */
+    }
+
+    is_int(i, 32, "the full ones first");
+
+    if (kernel_has(UDP_SEGMENT)) {
+        is_int((long long) (stats->tx_messages - before.tx_messages), 2,
+               "as two messages");
+    }
+
+    /* the same of one flow: nothing may overtake, a rest ends its message */
+
+    reset(b);
+    before = *stats;
+
+    a->flow = 7u << 26;
+
+    for (i = 0; i < 32; i++) {
+        (void) put(a, &to, i, i & 1 ? 100 : 1312);
+    }
+
+    a->flow = 0;
+
+    tn_udp_flush(a->udp);
+    settle(b, 32);
+
+    for (i = 0; i < 32 && b->seen[i].number == i; i++) {
+        /* void */
+    }
+
+    is_int(i, 32, "those of one flow arrive in order");
+
+    if (kernel_has(UDP_SEGMENT)) {
+        is_int((long long) (stats->tx_messages - before.tx_messages), 16,
+               "a message for each");
+    }
+
+    /* more messages than a flush has */
+
+    reset(b);
+
+    for (i = 0; i < 200; i++) {
+        (void) put(a, &to, i, 50 + i);
+    }
+
+    tn_udp_flush(a->udp);
+    settle(b, 200);
+    is_int((long long) b->n, 200, "200 of different sizes arrive");
+    ok(b->seen[199].number == 199 && b->seen[0].number == 0, "in order");
+
     /* sizes that grow can share nothing */
 
     reset(b);
@@ -356,7 +424,7 @@ test_family(side_t *a, side_t *b, bool v6)
     (void) tn_udp_room(a->udp, &to, 500);
     (void) tn_udp_room(a->udp, &from, 900);
     (void) put(a, &to, 8, 500);
-    tn_udp_add(a->udp);
+    tn_udp_add(a->udp, 0);
     tn_udp_flush(a->udp);
     tn_udp_flush(a->udp);
     settle(b, 2);

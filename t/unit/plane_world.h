@@ -78,9 +78,11 @@ on_room(void *data, const tn_addr_t *to, size_t len)
 
 
 static void
-on_add(void *data)
+on_add(void *data, uint32_t flow)
 {
     side_t *side = data;
+
+    (void) flow;
 
     put(side, &side->room_to, side->room, side->room_len);
 }
