@@ -13,6 +13,7 @@
 
 static ngx_int_t ngx_stream_tailnet_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_stream_tailnet_log_handler(ngx_stream_session_t *s);
 static void *ngx_stream_tailnet_create_srv_conf(ngx_conf_t *cf);
 static char *ngx_stream_tailnet_merge_srv_conf(ngx_conf_t *cf, void *parent,
     void *child);
@@ -387,9 +388,20 @@ static ngx_int_t
 ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf)
 {
     ngx_uint_t                         i;
+    ngx_stream_handler_pt             *h;
+    ngx_stream_core_main_conf_t       *cmcf;
     ngx_stream_tailnet_srv_conf_t     *tscf;
     ngx_stream_upstream_srv_conf_t   **uscfp;
     ngx_stream_upstream_main_conf_t   *umcf;
+
+    cmcf = ngx_stream_conf_get_module_main_conf(cf, ngx_stream_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_STREAM_LOG_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_stream_tailnet_log_handler;
 
     umcf = ngx_stream_conf_get_module_main_conf(cf,
                                                 ngx_stream_upstream_module);
@@ -410,6 +422,50 @@ ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf)
     }
 
     return ngx_stream_tailnet_identity_init(cf);
+}
+
+
+/*
+ * A captured connection that came to nothing ends by a reset, like one that
+ * its destination refused; the session is closed behind this.
+ */
+
+static ngx_int_t
+ngx_stream_tailnet_log_handler(ngx_stream_session_t *s)
+{
+    struct linger      linger;
+    ngx_connection_t  *c;
+
+    c = s->connection;
+
+    if (s->status < NGX_STREAM_BAD_REQUEST || c->type != SOCK_STREAM
+        || !ngx_tailnet_listen_captured(c))
+    {
+        return NGX_OK;
+    }
+
+#if (NGX_STREAM_SSL)
+
+    /* it has been answered, and ends as TLS does */
+
+    if (c->ssl) {
+        return NGX_OK;
+    }
+
+#endif
+
+    linger.l_onoff = 1;
+    linger.l_linger = 0;
+
+    if (setsockopt(c->fd, SOL_SOCKET, SO_LINGER, (const void *) &linger,
+                   sizeof(struct linger))
+        == -1)
+    {
+        ngx_log_error(NGX_LOG_ALERT, c->log, ngx_socket_errno,
+                      "setsockopt(SO_LINGER) failed");
+    }
+
+    return NGX_OK;
 }
 
 

@@ -81,6 +81,7 @@ typedef struct {
     unsigned                        lwip:1;     /* its socket is AF_UNIX */
     unsigned                        capture:1;  /* for advertised routes */
     ngx_str_t                       service;    /* "svc:name", or empty */
+    unsigned                        probe:1;    /* TN_IPC_PROBE */
     ngx_tailnet_set_pt              set[2];     /* who uses TCP, UDP */
 } ngx_tailnet_listen_t;
 
@@ -94,6 +95,7 @@ typedef struct {
     unsigned                        lwip:1;
     unsigned                        udp:1;      /* with lwip */
     unsigned                        funnel:1;
+    unsigned                        capture:1;
 } ngx_tailnet_opened_t;
 
 
@@ -296,6 +298,9 @@ ngx_int_t ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf);
 
 /* an accepted connection that nginx's own handler has not seen */
 void ngx_tailnet_listen_close(ngx_connection_t *c);
+
+/* whether a connection was accepted by a listener with "capture" */
+ngx_uint_t ngx_tailnet_listen_captured(ngx_connection_t *c);
 
 /* what an old binary passed on without meaning to is not ours to close */
 void ngx_tailnet_listen_forget(ngx_cycle_t *old_cycle);

@@ -38,6 +38,8 @@ typedef struct {
     ngx_str_t   *capture;       /* the parameter, or NULL */
     ngx_str_t   *extra;         /* the parameter "service", or NULL */
     ngx_str_t    service;
+    ngx_uint_t   probe;         /* unsigned probe:1 */
+    ngx_uint_t   quic;          /* unsigned quic:1 */
 } ngx_tailnet_listen_opt_t;
 
 
@@ -183,6 +185,8 @@ ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
             return NGX_CONF_ERROR;
         }
 
+        tl->probe |= opt->probe;
+
         if (family != NGX_TAILNET_IPV6
             || !(opt->families & NGX_TAILNET_IPV4))
         {
@@ -232,6 +236,8 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
     opt->udp = 0;
     opt->any = 0;
     opt->capture = NULL;
+    opt->probe = 0;
+    opt->quic = 0;
 
     if (s.len == 3 && ngx_strncmp(s.data, "any", 3) == 0) {
         opt->any = 1;
@@ -286,8 +292,17 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
             opt->udp = 1;
         }
 
+        if (ngx_strcmp(value[i].data, "quic") == 0) {
+            opt->quic = 1;
+        }
+
         if (ngx_strcmp(value[i].data, "capture") == 0) {
             opt->capture = &value[i];
+        }
+
+        if (ngx_strcmp(value[i].data, "capture=probe") == 0) {
+            opt->capture = &value[i];
+            opt->probe = 1;
         }
     }
 
@@ -315,10 +330,16 @@ ngx_tailnet_listen_capture(ngx_conf_t *cf, ngx_tailnet_node_t *node,
         return NGX_OK;
     }
 
-    if (opt->any && opt->udp) {
+    if (opt->any && opt->quic) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"listen any\" captures TCP only, UDP needs a "
-                           "port");
+                           "\"listen any\" has no QUIC, that needs a port");
+        return NGX_ERROR;
+    }
+
+    if (opt->probe && opt->udp) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "\"capture=probe\" of \"listen %V\" is for TCP "
+                           "only", &value[1]);
         return NGX_ERROR;
     }
 
@@ -328,14 +349,6 @@ ngx_tailnet_listen_capture(ngx_conf_t *cf, ngx_tailnet_node_t *node,
                            "\"advertise_routes\" or "
                            "\"advertise_exit_node\" in tailnet \"%V\"",
                            &value[1], &node->name);
-        return NGX_ERROR;
-    }
-
-    if (node->stack == TN_IPC_STACK_LWIP) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "\"capture\" of \"listen %V\" needs the "
-                           "kernel's stack, and tailnet \"%V\" has "
-                           "\"stack lwip\"", &value[1], &node->name);
         return NGX_ERROR;
     }
 
@@ -451,6 +464,7 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     tl->lwip = 0;
     tl->capture = opt->capture ? 1 : 0;
     tl->service = opt->service;
+    tl->probe = 0;
     tl->set[0] = NULL;
     tl->set[1] = NULL;
 
@@ -577,7 +591,8 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     msg.port = tl->port;
     msg.worker = (uint16_t) ls->worker;
     msg.backlog = ls->backlog;
-    msg.flags = tl->capture ? TN_IPC_CAPTURE : 0;
+    msg.flags = (tl->capture ? TN_IPC_CAPTURE : 0)
+                | (tl->probe ? TN_IPC_PROBE : 0);
 
     if (tn_client_listen(&tcf->client, &msg, &fd, text) != TN_OK) {
 
@@ -768,6 +783,7 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
         opened[i].handler = ls->handler;
         opened[i].lwip = tl->lwip;
         opened[i].funnel = tl->funnel;
+        opened[i].capture = tl->capture;
         opened[i].udp = (ls->type == SOCK_DGRAM);
         ls->handler = ngx_tailnet_listen_accepted;
 
@@ -810,6 +826,17 @@ ngx_tailnet_listen_accepted(ngx_connection_t *c)
     }
 
     ngx_tailnet_listen_close(c);
+}
+
+
+ngx_uint_t
+ngx_tailnet_listen_captured(ngx_connection_t *c)
+{
+    ngx_tailnet_opened_t  *opened;
+
+    opened = c->listening ? ngx_tailnet_listen_opened(c->listening) : NULL;
+
+    return opened && opened->capture;
 }
 
 

@@ -1,9 +1,10 @@
 #!/usr/bin/perl
 
-# nginx as a subnet router: a real tailscaled reaches a network behind it, by
-# routes that headscale approved, and each connection comes to nginx with its
-# own destination; what is not captured, not advertised or nginx's own machine
-# is refused. Then the same as an exit node.
+# nginx as a gateway, by the configurations of docs/gateway.md as they stand
+# there: a real tailscaled reaches a network behind it, by routes that headscale
+# approved, and each connection comes to nginx with its own destination; what
+# is not captured, not advertised or nginx's own machine is refused; scans and
+# floods leave others alone; a way that leads back into itself is noticed.
 
 use strict;
 use warnings;
@@ -19,11 +20,15 @@ use Tailnet::Lab;
 Tailnet::Lab::require_or_skip();
 Tailnet::Lab::require_module();
 
+my $LWIP = ($ENV{TAILNET_STACK} // '') eq 'lwip';
+my $DOC = Tailnet::Lab->read_file("$FindBin::Bin/../docs/gateway.md");
+
 my ($NET, $NET6) = ('192.168.77', 'fd07:77:');
 
 my $lab = Tailnet::Lab->new;
 my $tailnet = $lab->small_tailnet;
 my ($peer, $web, $control) = @$tailnet{qw(peer web control)};
+my $auth_key = $tailnet->{auth_key};
 
 # The network behind: addresses that only these two hosts know.
 
@@ -46,22 +51,29 @@ my $site = $lab->nginx(host => $inside, http => <<'HTTP');
 HTTP
 $site->start;
 
+# Pings are passed on by nginx's user.
+
+$web->run('sh', '-c',
+          'echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range');
+
 my $echo = $lab->write_file($lab->path('echo.pl'), <<'PERL');
 use strict;
 use IO::Socket::IP;
 use IO::Select;
+my $port = shift;
 my $all = IO::Select->new(map {
-    IO::Socket::IP->new(LocalHost => $_, LocalPort => 5353, Proto => 'udp')
+    IO::Socket::IP->new(LocalHost => $_, LocalPort => $port, Proto => 'udp')
         // die $@
 } @ARGV);
 while (my @ready = $all->can_read) {
     for my $s (@ready) {
         my $from = $s->recv(my $text, 2048) // next;
-        $s->send("echo $text", 0, $from);
+        $s->send("$port $text", 0, $from);
     }
 }
 PERL
-$inside->start('echo', ['perl', $echo, "$NET.2", "$NET.3", "$NET6:2"]);
+$inside->start("echo$_", ['perl', $echo, $_, "$NET.2", "$NET.3", "$NET6:2"])
+    for 5353, 5354;
 
 # Only an answer from where it was sent to counts.
 
@@ -69,10 +81,12 @@ my $ask = $lab->write_file($lab->path('ask.pl'), <<'PERL');
 use strict;
 use IO::Select;
 use IO::Socket::IP;
-my $s = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 5353,
-                            Proto => 'udp') or die $@;
-for my $n (1 .. 3) {
-    $s->send("hello $n");
+my ($ip, $port, $own) = @ARGV;
+my $s = IO::Socket::IP->new(PeerHost => $ip, PeerPort => $port,
+                            $own ? (LocalPort => $own) : (), Proto => 'udp')
+    or die $@;
+for my $n (1 .. 5) {
+    $s->send("hello");
     next unless IO::Select->new($s)->can_read(2);
     $s->recv(my $text, 2048) // next;
     print $text;
@@ -80,16 +94,96 @@ for my $n (1 .. 3) {
 }
 PERL
 
+# What becomes of a connection that says nothing.
+
+my $knock = $lab->write_file($lab->path('knock.pl'), <<'PERL');
+use strict;
+use IO::Select;
+use IO::Socket::IP;
+my $s = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => $ARGV[1],
+                            Timeout => $ARGV[2] // 10);
+if (!$s) { print "$!"; exit }
+if (!IO::Select->new($s)->can_read(3)) { print 'open'; exit }
+my $n = sysread($s, my $text, 1);
+print defined $n ? 'end' : "open, $!";
+PERL
+
+# All ports of a range at a time; those that are open.
+
+my $scan = $lab->write_file($lab->path('scan.pl'), <<'PERL');
+use strict;
+use IO::Poll qw(POLLOUT);
+use Socket;
+my ($ip, $first, $last) = @ARGV;
+my $poll = IO::Poll->new;
+my (%port, @open);
+for my $p ($first .. $last) {
+    socket(my $s, PF_INET, SOCK_STREAM, 0) or die $!;
+    IO::Handle::blocking($s, 0);
+    connect($s, pack_sockaddr_in($p, inet_aton($ip)));
+    $port{$s} = $p;
+    $poll->mask($s => POLLOUT);
+}
+my $end = time + 20;
+while ($poll->handles && time < $end) {
+    $poll->poll(1);
+    for my $s ($poll->handles(~0)) {
+        my $err = unpack 'i', getsockopt($s, SOL_SOCKET, SO_ERROR);
+        push @open, $port{$s} unless $err;
+        $poll->remove($s);
+    }
+}
+print join ' ', sort({ $a <=> $b } @open),
+    scalar($poll->handles) ? 'and some silent' : ();
+PERL
+
+# SYNs that nothing follows, from a new port and to another address each.
+
+my $flood = $lab->write_file($lab->path('flood.pl'), <<'PERL');
+use strict;
+use Socket;
+use Time::HiRes qw(sleep);
+my ($from, $net, $port, $n) = @ARGV;
+socket(my $s, PF_INET, SOCK_RAW, getprotobyname('tcp')) or die $!;
+sub sum {
+    my $sum = unpack '%32n*', $_[0];
+    $sum = ($sum & 0xffff) + ($sum >> 16) while $sum >> 16;
+    return ~$sum & 0xffff;
+}
+for my $i (1 .. $n) {
+    my $to = inet_aton("$net." . (2 + $i % 200));
+    my @tcp = (1024 + $i % 60000, $port, rand 2**32, 0, 5 << 12 | 2, 65535);
+    my $tcp = pack 'nnNNnnnn', @tcp, 0, 0;
+    my $sum = sum(inet_aton($from) . $to . pack('nn', 6, 20) . $tcp);
+    send $s, pack('nnNNnnnn', @tcp, $sum, 0), 0, pack_sockaddr_in(0, $to);
+    sleep 0.01 unless $i % 100;
+}
+print 'done';
+PERL
+
 my $nginx = $lab->nginx(host => $web, module => 1);
 
+# A configuration of the document: what it has in tailnet and stream.
+
+sub recipe {
+    my ($title) = @_;
+    my ($text) = $DOC =~ /^## \Q$title\E\n.*?^```nginx\n(.*?)^```/ms
+        or die "no \"$title\" in the document";
+    my ($tailnet) = $text =~ /^tailnet home \{\n(.*?)^\}/ms;
+    my ($stream) = $text =~ /^stream \{\n(.*?)^\}/ms;
+
+    $tailnet =~ s/^\s*auth_key.*\n//m or die 'an auth_key expected';
+
+    return ($tailnet, $stream);
+}
+
 sub configure {
-    my (%opt) = @_;
-    my $routes = $opt{routes} // "advertise_routes $NET.0/24 $NET6:/64;";
+    my ($tailnet, $stream, $http) = @_;
 
     $nginx->configure(
-        main => $nginx->tailnet_block($control, $tailnet->{auth_key},
-                                      extra => $routes),
-        http => <<'HTTP' . ($opt{http} // ''), stream => $opt{stream} // '');
+        main => $nginx->tailnet_block($control, $auth_key, extra => $tailnet),
+        stream => $stream,
+        http => <<'HTTP' . ($http // ''));
     server {
         listen 80 tailnet=home;
         return 200 "own\n";
@@ -103,23 +197,18 @@ sub configure {
 HTTP
 }
 
-my $STREAM = <<'STREAM';
-    log_format flow '$remote_addr $server_addr:$server_port $status';
-    access_log logs/flow.log flow;
+my $log = $nginx->prefix . '/logs/error.log';
 
-    server {
-        listen     any tailnet=home capture;
-        proxy_pass $server_addr:$server_port;
-    }
-STREAM
+# --- a subnet router
 
-configure(stream => $STREAM);
+configure(recipe('A subnet router'));
 $nginx->start;
 
 $peer->cli('set', '--accept-routes');
 $peer->wait_peer('web', 20);
 
 my ($own) = grep { !/:/ } @{$peer->peer('web')->{TailscaleIPs}};
+my ($self) = grep { !/:/ } @{$peer->status->{Self}{TailscaleIPs}};
 my $routes = $control->wait_routes('web', 2, 20);
 
 is_deeply([sort @$routes], [sort "$NET.0/24", "$NET6:/64"],
@@ -134,58 +223,105 @@ $lab->wait_for(20, 'the routes at the peer', sub {
     return @$known == 2;
 });
 
-is(page("$NET.2"), "$NET.2:80\n", 'a host behind');
+ok($lab->wait_for(20, 'a page', sub { page("$NET.2", 2) }),
+   'a host behind');
+is(page("$NET.2"), "$NET.2:80\n", 'is the one that was asked for');
 is(page("$NET.3"), "$NET.3:80\n", 'another address of it');
 is(page("$NET.2:8080"), "$NET.2:8080\n", 'another port');
-is(page("[$NET6:2]"), undef, 'IPv6 needs brackets that $server_addr has not');
+is(page("[$NET6:2]"), "$NET6:2:80\n", 'by IPv6');
 is(page($own), "own\n", 'an ordinary listener keeps the own addresses');
-is(page("$own:8080"), undef, 'and a captured port is not the own address');
-like($lab->read_file($nginx->prefix . "/logs/flow.log"), qr/^100\.64\S+ \Q$NET\E\.2:80 200$/m,
-     'the log knows both ends');
+is(page("$own:8080", 3), undef, 'and a captured port is not the own address');
+is(page("$NET.1:8081", 3), undef,
+   "the machine's own address is not reached");
 
-is(page("$NET.1:8081"), undef, "the machine's own address is not reached");
+is(knock("$NET.2", 9), 'Connection refused', 'probe: what refuses is refused');
+is(knock("$NET6:2", 9), 'Connection refused', 'probe: by IPv6');
+is(knock("$NET.9", 80), 'No route to host', 'probe: nobody there');
+is(knock("$NET.2", 80), 'open', 'probe: what accepts is open');
 
-my $begin = time();
-is(page("$NET.2:9"), undef, 'a port that is closed behind: refused');
-cmp_ok(time() - $begin, '<', 4, 'at once');
+for my $ip ("$NET.2", "$NET.3", "$NET6:2") {
+    is(ask($ip, 5353), '5353 hello', "UDP: $ip answers");
+}
 
-isnt(($peer->host->capture(qw(ping -c1 -W1), "$NET.9"))[0], 0,
-     'nothing answers pings for others');
+is(ask("$NET.2", $_, 4000), "$_ hello", "UDP: port $_ from the same socket")
+    for 5353, 5354, 5353;
 
-# By name of the port, in http, and both families; UDP in stream.
+for my $ip ("$NET.2", "$NET6:2") {
+    is(($peer->host->capture(qw(ping -c3 -i0.2 -W5), $ip))[0], 0,
+       "ping: $ip answers");
+}
 
-configure(http => <<HTTP, stream => <<STREAM);
+isnt(($peer->host->capture(qw(ping -c1 -W2), "$NET.9"))[0], 0,
+     'ping: who is not there does not');
+isnt(($peer->host->capture(qw(ping -c1 -W2), "$NET.1"))[0], 0,
+     "ping: nor does the machine's own address");
+
+is(($peer->host->capture('perl', $scan, "$NET.2", 1, 200))[1], '80',
+   'a scan of 200 ports finds those that are open');
+
+my $flooder = $peer->host->start('flood',
+    ['perl', $flood, $self, $NET, 81, 20_000]);
+
+ok($lab->wait_for(20, 'a page in a flood', sub { page("$NET.3", 2) }),
+   'probe: SYNs without end to others, and a page all the same');
+$flooder->stop;
+
+# A way that leads back: what nginx sends goes to the tailnet again.
+
+my $beside = $lab->tailscaled(host => $web);
+
+$beside->up(control => $control, auth_key => $auth_key);
+$beside->cli('set', '--accept-routes');
+
+ok($lab->wait_for(20, 'the loop', sub {
+    page("$NET.2", 2);
+    $lab->read_file($log) =~ /the way of this machine to \Q$NET\E\.2:80 leads/;
+}), 'a capture that forwards into itself: one line');
+is(page("$NET.2", 4), undef, 'and it is refused');
+
+my @lines = $lab->read_file($log) =~ /^(.* leads over the tailnet .*)$/mg;
+is(@lines, 1, 'only one') or diag(@lines);
+
+$beside->cli('set', '--accept-routes=false');
+$beside->cli('down');
+ok($lab->wait_for(20, 'a page', sub { page("$NET.2", 2) }),
+   'the way is another again');
+
+# --- by name of the port, in http and stream, beside those of all ports
+
+configure((recipe('A subnet router'))[0], <<'STREAM', <<'HTTP');
     server {
-        listen 80 tailnet=home capture;
-        location / { proxy_pass http://\$tailnet_destination; }
+        listen 5353 udp tailnet=home capture;
+        return "named $server_port";
     }
-HTTP
     server {
-        listen     5353 udp tailnet=home capture;
-        proxy_pass \$tailnet_destination;
+        listen     any udp tailnet=home capture;
+        proxy_pass $tailnet_destination;
     }
 STREAM
+    server {
+        listen 80 tailnet=home capture;
+        location / { proxy_pass http://$tailnet_destination; }
+    }
+HTTP
 $nginx->reload;
 
-$lab->wait_for(10, 'the new configuration', sub {
+$lab->wait_for(20, 'the new configuration', sub {
     !defined page("$NET.2:8080", 2);
 });
 pass('a port that is no longer captured is refused');
 is(page("$NET.2"), "$NET.2:80\n", 'http: a host behind');
 is(page("[$NET6:2]"), "$NET6:2:80\n", 'http: by IPv6');
 is(page($own), "own\n", 'the own addresses have their own server');
-
-for my $ip ("$NET.2", "$NET.3", "$NET6:2") {
-    like(($peer->host->capture('perl', $ask, $ip))[1], qr/^echo hello/,
-         "UDP: $ip answers");
-}
+is(ask("$NET.2", 5353), 'named 5353', 'UDP: a port with its own listener');
+is(ask("$NET.2", 5354), '5354 hello', 'UDP: and all others');
 
 # A route less.
 
-configure(routes => "advertise_routes $NET.0/24;", http => <<HTTP);
+configure("advertise_routes $NET.0/24;", undef, <<'HTTP');
     server {
         listen 80 tailnet=home capture;
-        location / { proxy_pass http://\$tailnet_destination; }
+        location / { proxy_pass http://$tailnet_destination; }
     }
 HTTP
 $nginx->reload;
@@ -196,37 +332,30 @@ $lab->wait_for(20, 'the route is withdrawn', sub {
 ok($lab->wait_for(20, 'a page', sub { page("$NET.2", 2) }),
    'the other one still works');
 
-# An exit node that lets TLS to one name through, and no other. The address is
-# of nobody's network: only the exit node and the host behind know it.
+# --- an exit node that lets TLS to one name through, and no other
+
+# The address is of nobody's network: only nginx's host and the one behind it
+# know it.
 
 my $FAR = '203.0.113';
 
 $web->ip('addr', 'add', "$FAR.1/24", 'dev', 'eth0');
 $inside->ip('addr', 'add', "$FAR.2/24", 'dev', 'eth0');
 
-my ($cert, $key) = $lab->ca->issue($lab->dir, 'good.test', 'bad.test');
+my ($cert, $key) = $lab->ca->issue($lab->dir, 'good.example', 'bad.example');
 
 $site->configure(http => <<HTTP);
     server {
+        listen 80;
         listen 443 ssl;
         ssl_certificate     $cert;
         ssl_certificate_key $key;
-        return 200 "\$ssl_server_name\n";
+        return 200 "\$ssl_server_name\$server_addr\n";
     }
 HTTP
 $site->reload;
 
-configure(routes => 'advertise_exit_node on;', stream => <<'STREAM');
-    map $ssl_preread_server_name $allowed {
-        good.test  $tailnet_destination;
-    }
-
-    server {
-        listen      any tailnet=home capture;
-        ssl_preread on;
-        proxy_pass  $allowed;
-    }
-STREAM
+configure(recipe('A list of names that may be reached'));
 $nginx->reload;
 
 is_deeply([sort @{$control->wait_routes('web', 2, 20)}],
@@ -238,15 +367,59 @@ $lab->wait_for(20, 'the exit node at the peer', sub {
 $peer->cli('set', "--exit-node=$own");
 
 ok($lab->wait_for(20, 'the far page', sub {
-    (tls('good.test', 2) // '') eq "good.test\n";
+    (tls('good.example', 2) // '') eq "good.example$FAR.2\n";
 }), 'exit node: the name that is allowed');
-is(tls('bad.test'), undef, 'exit node: another name');
-is(page("$FAR.1:8081"), undef, 'and not the machine itself');
+is(tls('bad.example'), undef, 'exit node: another name');
+
+# --- an exit node with limits
+
+configure(recipe('An exit node with limits'));
+$nginx->reload;
+
+ok($lab->wait_for(20, 'the far page', sub { page("$FAR.2", 2) }),
+   'exit node: any page');
+like($lab->read_file($nginx->prefix . '/logs/flow.log'),
+     qr/^\Q$self $FAR\E\.2:80 200 \d+ \d+ /m, 'the log knows both ends');
+is(page("$FAR.1:8081", 3), undef, 'and not the machine itself');
 is(page('169.254.169.254', 2), undef, 'nor where clouds keep secrets');
+is(page("[64:ff9b::$_]:8081", 2), undef, 'nor by an address in an address')
+    for 'cb00:7101';
+
+is(knock("$FAR.2", 9), $LWIP ? 'end' : 'open, Connection reset by peer',
+   'what refuses is open and then reset');
+
+my @held = map {
+    $peer->host->start("held$_", ['perl', '-MIO::Socket::IP', '-e',
+        '$s = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 80)'
+        . ' or die; sleep 60', "$FAR.2"])
+} 1 .. 20;
+
+ok($lab->wait_for(20, 'the limit', sub {
+    knock("$FAR.2", 80) ne 'open';
+}), 'a peer has no more connections than the limit');
+
+$_->stop for @held;
+
+$flooder = $peer->host->start('flood2',
+    ['perl', $flood, $self, $FAR, 80, 20_000]);
+
+ok($lab->wait_for(20, 'a page in a flood', sub { page("$FAR.2", 2) }),
+   'SYNs without end, and a page all the same');
+$flooder->stop;
 
 $peer->cli('set', '--exit-node=');
 
 done_testing();
+
+
+sub ask {
+    return ($peer->host->capture('perl', $ask, @_))[1];
+}
+
+
+sub knock {
+    return ($peer->host->capture('perl', $knock, @_))[1];
+}
 
 
 sub tls {

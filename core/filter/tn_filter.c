@@ -47,8 +47,7 @@ struct tn_filter_s {
     tn_ranges_t         routes[2];
     bool                has_routes;
     bool                has_exit[2];
-    tn_ip_t             host[TN_FILTER_HOST_MAX];
-    size_t              nhost;
+    tn_ranges_t         host[2];
     tn_addr_t           peerapi[TN_FILTER_PEERAPI_MAX];
     size_t              npeerapi;
     tn_addr_t           service[TN_FILTER_SERVICES_MAX];
@@ -63,6 +62,8 @@ static tn_rc_t tn_filter_ranges(tn_ranges_t *ranges,
     const tn_prefix_t *prefixes, size_t n, unsigned min_bits);
 static bool tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip);
 static bool tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip);
+static bool tn_filter_is_host(const tn_filter_t *filter, const tn_ip_t *ip);
+static bool tn_filter_embedded(const tn_ip_t *ip, tn_ip_t *v4);
 static bool tn_filter_is_peerapi(const tn_filter_t *filter,
     const tn_packet_t *p);
 static bool tn_filter_is_service(const tn_filter_t *filter,
@@ -104,6 +105,8 @@ tn_filter_destroy(tn_filter_t *filter)
     free(filter->local[1].range);
     free(filter->routes[0].range);
     free(filter->routes[1].range);
+    free(filter->host[0].range);
+    free(filter->host[1].range);
     free(filter);
 }
 
@@ -148,14 +151,37 @@ tn_filter_set_routes(tn_filter_t *filter, const tn_prefix_t *routes,
 }
 
 
-void
+tn_rc_t
 tn_filter_set_host(tn_filter_t *filter, const tn_ip_t *ips, size_t n)
 {
-    filter->nhost = tn_min(n, (size_t) TN_FILTER_HOST_MAX);
+    size_t        i;
+    tn_rc_t       rc;
+    tn_prefix_t  *prefixes;
 
-    if (filter->nhost != 0) {
-        memcpy(filter->host, ips, filter->nhost * sizeof(tn_ip_t));
+    rc = TN_NOMEM;
+    prefixes = calloc(tn_max(n, 1u), sizeof(tn_prefix_t));
+
+    if (prefixes != NULL) {
+        for (i = 0; i < n; i++) {
+            prefixes[i] = tn_prefix_of(&ips[i]);
+        }
+
+        rc = tn_filter_ranges(filter->host, prefixes, n, 0);
+        free(prefixes);
     }
+
+    if (rc != TN_OK) {
+        filter->has_routes = false;
+    }
+
+    return rc;
+}
+
+
+bool
+tn_filter_is_behind(const tn_filter_t *filter, const tn_ip_t *dst)
+{
+    return filter->has_routes && !tn_filter_is_local(filter, dst);
 }
 
 
@@ -465,8 +491,8 @@ tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip)
 static bool
 tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip)
 {
-    int     v4;
-    size_t  i;
+    int      v4;
+    tn_ip_t  v4_ip;
 
     if (tn_likely(!filter->has_routes)) {
         return false;
@@ -480,16 +506,84 @@ tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip)
         return false;
     }
 
-    for (i = 0; i < filter->nhost; i++) {
-        if (tn_ip_equal(ip, &filter->host[i])) {
-            return false;
+    return !tn_filter_is_host(filter, ip)
+           && (!tn_filter_embedded(ip, &v4_ip)
+               || !tn_filter_is_host(filter, &v4_ip));
+}
+
+
+/* the machine itself, or what answers for it: never behind the node */
+static bool
+tn_filter_is_host(const tn_filter_t *filter, const tn_ip_t *ip)
+{
+    size_t  i;
+
+    /*
+     * Where clouds tell a machine its secrets, as far as it is not
+     * link-local: fd00:ec2::254, fd20:ce::254 and 168.63.129.16.
+     */
+    static const tn_ip_t  clouds[] = {
+        { { 0xfd, 0, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54 } },
+        { { 0xfd, 0x20, 0, 0xce, [14] = 0x02, [15] = 0x54 } },
+        { { [10] = 0xff, [11] = 0xff, 168, 63, 129, 16 } }
+    };
+
+    for (i = 0; i < tn_nelems(clouds); i++) {
+        if (tn_ip_equal(ip, &clouds[i])) {
+            return true;
         }
+    }
+
+    /* 0.0.0.0/8 and ::, RFC 1122 3.2.1.3: connect() takes them for loopback */
+
+    if (tn_ip_is_none(ip) || (tn_ip_is_v4(ip) && ip->b[12] == 0)) {
+        return true;
     }
 
     /* 169.254.169.254 among them, which tn_filter_never() lets pass */
 
-    return !tn_ip_is_loopback(ip) && !tn_ip_is_link_local(ip)
-           && !tn_ip_is_multicast(ip) && !tn_ip_is_none(ip);
+    return tn_ip_is_loopback(ip) || tn_ip_is_link_local(ip)
+           || tn_ip_is_multicast(ip)
+           || tn_ranges_contain(&filter->host[tn_ip_is_v4(ip)],
+                                tn_ip_number(ip));
+}
+
+
+/*
+ * The IPv4 address that a translator on the way would send to: NAT64 (RFC
+ * 6052, RFC 8215), SIIT (RFC 2765), 6to4 (RFC 3056), IPv4-compatible ones
+ * (RFC 4291 2.5.5.1) and 4via6.
+ */
+static bool
+tn_filter_embedded(const tn_ip_t *ip, tn_ip_t *v4)
+{
+    size_t  i;
+
+    static const struct {
+        uint8_t  len;
+        uint8_t  at;
+        uint8_t  bytes[12];
+    } forms[] = {
+        { 12, 12, { 0x00, 0x64, 0xff, 0x9b } },
+        { 6, 12, { 0x00, 0x64, 0xff, 0x9b, 0x00, 0x01 } },
+        { 12, 12, { [8] = 0xff, 0xff } },
+        { 12, 12, { 0 } },
+        { 2, 2, { 0x20, 0x02 } },
+        { 8, 12, { 0xfd, 0x7a, 0x11, 0x5c, 0xa1, 0xe0, 0x0b, 0x1a } }
+    };
+
+    if (tn_ip_is_v4(ip)) {
+        return false;
+    }
+
+    for (i = 0; i < tn_nelems(forms); i++) {
+        if (memcmp(ip->b, forms[i].bytes, forms[i].len) == 0) {
+            *v4 = tn_ip_from_v4(ip->b + forms[i].at);
+            return true;
+        }
+    }
+
+    return false;
 }
 
 

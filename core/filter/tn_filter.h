@@ -23,7 +23,6 @@
 
 /* addresses with a PeerAPI: one of each family */
 #define TN_FILTER_PEERAPI_MAX    2
-#define TN_FILTER_HOST_MAX       64
 
 /* ports of services */
 #define TN_FILTER_SERVICES_MAX   128
@@ -95,14 +94,19 @@ tn_rc_t tn_filter_set_local(tn_filter_t *filter, const tn_prefix_t *prefixes,
 
 /*
  * And the routes that the node advertises, without what is not behind it:
- * the machine's own addresses, loopback and link-local ones, and, of a route
- * to everything, those of the tailnet.  TN_NOMEM leaves those from before.
+ * the machine's own addresses, loopback and link-local ones, where clouds
+ * answer for the machine, each of these inside of an IPv6 address that a
+ * translator would take it out of, and, of a route to everything, the
+ * addresses of the tailnet.  TN_NOMEM leaves those from before.
  */
 tn_rc_t tn_filter_set_routes(tn_filter_t *filter, const tn_prefix_t *routes,
     size_t n);
 
-/* the machine's own addresses, up to TN_FILTER_HOST_MAX */
-void tn_filter_set_host(tn_filter_t *filter, const tn_ip_t *ips, size_t n);
+/* the machine's own addresses; TN_NOMEM: nothing is behind the node now */
+tn_rc_t tn_filter_set_host(tn_filter_t *filter, const tn_ip_t *ips, size_t n);
+
+/* of a packet that was accepted: it is for an address of a route */
+bool tn_filter_is_behind(const tn_filter_t *filter, const tn_ip_t *dst);
 
 /* where the PeerAPI listens; n <= TN_FILTER_PEERAPI_MAX, 0 for none */
 void tn_filter_set_peerapi(tn_filter_t *filter, const tn_addr_t *addrs,

@@ -41,6 +41,7 @@ struct tn_echo_s {
     tn_log_t    *log;
     tn_echo_pt   fn;
     void        *data;
+    const char  *lack;
 
     tn_watch_t   watches[2];    /* IPv4, IPv6 */
     bool         open[2];
@@ -58,7 +59,8 @@ static void echo_answer(tn_echo_t *echo, const tn_ip_t *from,
 
 
 tn_echo_t *
-tn_echo_create(tn_loop_t *loop, tn_echo_pt fn, void *data, tn_log_t *log)
+tn_echo_create(tn_loop_t *loop, tn_echo_pt fn, void *data, const char *lack,
+    tn_log_t *log)
 {
     tn_echo_t  *echo;
 
@@ -71,6 +73,7 @@ tn_echo_create(tn_loop_t *loop, tn_echo_pt fn, void *data, tn_log_t *log)
     echo->log = log;
     echo->fn = fn;
     echo->data = data;
+    echo->lack = lack;
 
     return echo;
 }
@@ -162,9 +165,8 @@ echo_open(tn_echo_t *echo, bool v6)
     if (fd == -1) {
         if (!echo->told[v6]) {
             echo->told[v6] = true;
-            tn_log(echo->log, TN_LOG_INFO, "no ICMP for IPv%c, addresses of "
-                   "peers with WireGuard alone are tried in turn: %s",
-                   v6 ? '6' : '4', strerror(errno));
+            tn_log(echo->log, TN_LOG_INFO, "no ICMP for IPv%c, %s: %s",
+                   v6 ? '6' : '4', echo->lack, strerror(errno));
         }
 
         return false;

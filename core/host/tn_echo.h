@@ -20,9 +20,12 @@ typedef struct tn_echo_s  tn_echo_t;
 typedef void (*tn_echo_pt)(void *data, const tn_ip_t *ip,
     uint32_t latency_us);
 
-/* opens nothing yet; NULL when out of memory */
+/*
+ * Opens nothing yet; NULL when out of memory.  lack: what is not possible
+ * without ICMP, for the log; stays the caller's.
+ */
 tn_echo_t *tn_echo_create(tn_loop_t *loop, tn_echo_pt fn, void *data,
-    tn_log_t *log);
+    const char *lack, tn_log_t *log);
 
 /* NULL is allowed */
 void tn_echo_destroy(tn_echo_t *echo);

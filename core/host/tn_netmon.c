@@ -48,6 +48,7 @@ struct tn_netmon_s {
 };
 
 
+static bool tn_netmon_sockaddr(const struct ifaddrs *ifa, tn_ip_t *ip);
 static bool tn_netmon_address(const struct ifaddrs *ifa, tn_ip_t *ip);
 static size_t tn_netmon_insert(tn_ip_t *ips, size_t n, size_t max,
     const tn_ip_t *ip);
@@ -92,13 +93,55 @@ tn_netmon_addrs(tn_ip_t *ips, size_t max)
 }
 
 
+size_t
+tn_netmon_machine(tn_ip_t **ips)
+{
+    size_t           n;
+    struct ifaddrs  *list, *ifa;
+
+    *ips = NULL;
+
+    if (getifaddrs(&list) == -1) {
+        return 0;
+    }
+
+    n = 0;
+
+    for (ifa = list; ifa != NULL; ifa = ifa->ifa_next) {
+        n++;
+    }
+
+    *ips = calloc(tn_max(n, 1u), sizeof(tn_ip_t));
+    n = 0;
+
+    for (ifa = list; *ips != NULL && ifa != NULL; ifa = ifa->ifa_next) {
+        if (tn_netmon_sockaddr(ifa, &(*ips)[n])) {
+            n++;
+        }
+    }
+
+    freeifaddrs(list);
+
+    return n;
+}
+
+
 static bool
 tn_netmon_address(const struct ifaddrs *ifa, tn_ip_t *ip)
+{
+    return (ifa->ifa_flags & IFF_UP) != 0 && tn_netmon_sockaddr(ifa, ip)
+           && !tn_ip_is_link_local(ip) && !tn_ip_is_multicast(ip)
+           && !tn_ip_is_tailscale(ip);
+}
+
+
+static bool
+tn_netmon_sockaddr(const struct ifaddrs *ifa, tn_ip_t *ip)
 {
     tn_addr_t                addr;
     struct sockaddr_storage  ss;
 
-    if (ifa->ifa_addr == NULL || (ifa->ifa_flags & IFF_UP) == 0) {
+    if (ifa->ifa_addr == NULL) {
         return false;
     }
 
@@ -124,8 +167,7 @@ tn_netmon_address(const struct ifaddrs *ifa, tn_ip_t *ip)
 
     *ip = addr.ip;
 
-    return !tn_ip_is_link_local(ip) && !tn_ip_is_multicast(ip)
-           && !tn_ip_is_tailscale(ip);
+    return true;
 }
 
 

@@ -36,6 +36,12 @@ typedef void (*tn_netmon_woke_pt)(void *data, tn_ms_t slept);
  */
 size_t tn_netmon_addrs(tn_ip_t *ips, size_t max);
 
+/*
+ * All addresses of the machine, whatever they are good for, allocated for the
+ * caller; their number, or 0 when the system cannot be asked.
+ */
+size_t tn_netmon_machine(tn_ip_t **ips);
+
 /* NULL with errno; log may be NULL */
 tn_netmon_t *tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed,
     tn_netmon_woke_pt woke, void *data, tn_log_t *log);

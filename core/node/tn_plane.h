@@ -82,6 +82,13 @@ typedef struct {
 
 #define TN_PLANE_ROUTES  64
 
+/* what becomes of a packet for what is behind the node */
+typedef enum {
+    TN_PLANE_PASS = 0,          /* to the stack */
+    TN_PLANE_TAKEN,
+    TN_PLANE_REFUSED            /* as its destination would */
+} tn_plane_transit_e;
+
 typedef struct {
     const tn_plane_ops_t  *ops;
     void                  *data;
@@ -98,6 +105,10 @@ typedef struct {
     /* instead of ops->tun_write: each packet by itself, or NULL */
     void                 (*packet_in)(void *data, const uint8_t *packet,
                                       const tn_packet_t *p);
+
+    /* asked about each packet for an address of a route; or NULL */
+    tn_plane_transit_e   (*transit)(void *data, const uint8_t *packet,
+                                    const tn_packet_t *p);
 } tn_plane_conf_t;
 
 
@@ -141,9 +152,10 @@ void tn_plane_update(tn_plane_t *plane, tn_ms_t now, tn_update_t *update);
 
 /*
  * Addresses of the machine itself: not to be reached by way of a route that
- * the node advertises.  Those after TN_FILTER_HOST_MAX are not looked at.
+ * the node advertises, from the first call on and only then.  TN_NOMEM: as
+ * if it advertised none.
  */
-void tn_plane_set_host(tn_plane_t *plane, const tn_ip_t *ips, size_t n);
+tn_rc_t tn_plane_set_host(tn_plane_t *plane, const tn_ip_t *ips, size_t n);
 
 /* a datagram; bytes stay until tn_plane_udp_done() */
 void tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,

@@ -13,6 +13,8 @@
 
 #include "tn_plane_private.h"
 
+#include "wire/tn_refuse.h"
+
 
 static void plane_stale(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     const tn_path_from_t *from);
@@ -22,6 +24,8 @@ static void plane_tally(tn_plane_peer_t *peer, const tn_addr_t *udp,
     const tn_path_from_t *from, size_t len);
 static void plane_packet(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, uint8_t *bytes, size_t len);
+static bool plane_transit(tn_plane_t *plane, tn_ms_t now,
+    tn_plane_peer_t *peer, const uint8_t *packet, const tn_packet_t *p);
 static void plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     const uint8_t *packet, const tn_packet_t *p);
 static void plane_reject(tn_plane_t *plane, tn_ms_t now,
@@ -292,12 +296,43 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     plane->stats.in_packets++;
     plane->stats.in_bytes += p.total_len;
 
+    if (tn_unlikely(plane->transit != NULL)
+        && tn_filter_is_behind(plane->filter, &p.dst)
+        && plane_transit(plane, now, peer, bytes, &p))
+    {
+        return;
+    }
+
     if (plane->packet_in != NULL) {
         plane->packet_in(plane->data, bytes, &p);
         return;
     }
 
     tn_coalesce_add(plane->coalesce, bytes, &p);
+}
+
+
+/* false: the packet goes to the stack */
+static bool
+plane_transit(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
+    const uint8_t *packet, const tn_packet_t *p)
+{
+    size_t   len;
+    uint8_t  buf[TN_REFUSE_MAX];
+
+    switch (plane->transit(plane->data, packet, p)) {
+
+    case TN_PLANE_REFUSED:
+        len = tn_refuse_build(buf, sizeof(buf), packet, p);
+        tn_plane_inject(plane, now, peer, buf, len);
+        return true;
+
+    case TN_PLANE_TAKEN:
+        return true;
+
+    default:
+        return false;
+    }
 }
 
 

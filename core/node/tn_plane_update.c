@@ -157,8 +157,8 @@ plane_self(tn_plane_t *plane, const tn_update_t *update)
 }
 
 
-void
+tn_rc_t
 tn_plane_set_host(tn_plane_t *plane, const tn_ip_t *ips, size_t n)
 {
-    tn_filter_set_host(plane->filter, ips, n);
+    return tn_filter_set_host(plane->filter, ips, n);
 }

@@ -20,10 +20,14 @@
  * and an ordinary one of the same port are two sockets, and which of them
  * gets a connection is decided by its destination alone.
  *
- * What nobody waits for is refused, TCP by a reset.  Nothing answers pings
- * for others.  The rules live in the namespace: they outlast the holder, and
- * are the same each time they are written, but for the sets of ports, which
- * only grow; a port without a listener is refused like the rest.
+ * "listen any udp capture" is no concern of the namespace: the core keeps its
+ * datagrams (tn_udpnet.h).
+ *
+ * What nobody waits for is refused, TCP by a reset.  Pings are answered by
+ * the core (tn_data_transit.c).  The rules live in the namespace: they outlast
+ * the holder, and are the same each time they are written, but for the sets
+ * of ports, which only grow; a port without a listener is refused like the
+ * rest.
  *
  * The rules are made by libnftables, loaded when first needed: most nodes
  * capture nothing.

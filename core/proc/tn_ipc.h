@@ -227,6 +227,9 @@ typedef struct {
  */
 #define TN_IPC_CAPTURE  0x0001
 
+/* of such a one for TCP: only what the destination accepts is let in */
+#define TN_IPC_PROBE    0x0002
+
 typedef struct {
     tn_ipc_head_t  head;
     char           node[TN_IPC_NAME];
@@ -235,7 +238,7 @@ typedef struct {
     uint16_t       port;
     uint16_t       worker;      /* distinct for each clone of reuseport */
     int32_t        backlog;
-    uint32_t       flags;       /* TN_IPC_CAPTURE */
+    uint32_t       flags;       /* TN_IPC_CAPTURE, TN_IPC_PROBE */
 } tn_ipc_listen_t;
 
 

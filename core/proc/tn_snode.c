@@ -274,9 +274,15 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip,
     tn_ipc_listen_t       req;
     tn_snode_listener_t  *listener;
 
-    /* what comes through Funnel is passed on by the core in any case */
+    /*
+     * What comes through Funnel is passed on by the core in any case, and so
+     * is UDP for all ports: of a datagram that one socket takes for all of
+     * them nginx would not know the port.
+     */
 
-    lwip |= conf->proto == TN_IPC_INGRESS;
+    lwip |= conf->proto == TN_IPC_INGRESS
+            || (conf->proto == TN_IPC_UDP && conf->port == 0
+                && (conf->flags & TN_IPC_CAPTURE));
 
     listener = tn_snode_find(node, conf, lwip);
 
@@ -284,6 +290,8 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip,
         if (conf->proto == TN_IPC_TCP && conf->backlog > 0) {
             (void) listen(listener->fd, conf->backlog);
         }
+
+        listener->key.flags = conf->flags;
 
         return listener;
     }
@@ -303,11 +311,6 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip,
     req.worker = conf->worker;
     req.backlog = conf->backlog;
     req.flags = conf->flags;
-
-    if (node->lwip && (conf->flags & TN_IPC_CAPTURE)) {
-        snprintf(text, TN_IPC_TEXT, "\"capture\" needs the kernel's stack");
-        return NULL;
-    }
 
     if (lwip) {
         fd = tn_snode_unix(&req, text);
@@ -350,7 +353,7 @@ tn_snode_find(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip)
         if (listener->key.family == conf->family
             && listener->key.proto == conf->proto
             && listener->key.port == conf->port
-            && listener->key.flags == conf->flags
+            && ((listener->key.flags ^ conf->flags) & TN_IPC_CAPTURE) == 0
             && listener->lwip == lwip
             && (lwip || listener->key.worker == conf->worker))
         {

@@ -950,7 +950,9 @@ tn_super_core_listen(tn_super_t *super, const tn_snode_listener_t *listener,
 {
     tn_ipc_listen_t  msg;
 
-    if (!listener->lwip) {
+    /* of those that it has nothing to do with it is to know what to let by */
+
+    if (!listener->lwip && !(listener->key.flags & TN_IPC_CAPTURE)) {
         return;
     }
 
@@ -960,9 +962,10 @@ tn_super_core_listen(tn_super_t *super, const tn_snode_listener_t *listener,
     msg.proto = listener->key.proto;
     msg.port = listener->key.port;
     msg.backlog = listener->key.backlog;
+    msg.flags = listener->key.flags;
 
     tn_super_core_send(super, &msg, &listener->fd,
-                       type == TN_IPC_CORE_LISTEN);
+                       listener->lwip && type == TN_IPC_CORE_LISTEN);
 }
 
 

@@ -69,7 +69,7 @@ typedef struct {
     tn_ip_t             ips[TN_IPC_ADDRS];  /* as the pool was told last */
     size_t              nips;
     size_t              nservices;          /* the last of them */
-    tn_lwnet_table_t   *lwip;       /* or NULL: it never had that stack */
+    tn_lwnet_table_t   *lwip;       /* listeners that the core serves */
     bool                by_lwip;    /* it has it now */
     bool                stack;      /* there is a TUN */
     uint8_t             told[TN_BLAKE2S_LEN];   /* hash of the last order */
@@ -115,7 +115,6 @@ static void core_told(const tn_ipc_core_node_t *msg,
     uint8_t told[TN_BLAKE2S_LEN]);
 static core_slot_t *core_slot(core_t *core, const char *name);
 static void core_slot_start(core_slot_t *slot, core_order_t *order);
-static void core_slot_lwip(core_slot_t *slot, const tn_ipc_core_node_t *msg);
 static void core_slot_reap(void *data);
 static void core_slot_free(core_slot_t *slot);
 static void core_order_free(core_order_t *order);
@@ -332,15 +331,16 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
             return true;
         }
 
-        if (slot != NULL && slot->lwip != NULL && count == 1
+        if (slot != NULL && slot->lwip != NULL
             && tn_lwnet_table_listen(slot->lwip, msg->listen.proto,
                                      msg->listen.port, msg->listen.family,
-                                     fds[0])
+                                     msg->listen.flags,
+                                     count == 1 ? fds[0] : -1)
                != TN_OK)
         {
             tn_log(core->log, TN_LOG_ERR, "\"%s\": no more than %d ports "
-                   "can be listened on by stack lwip", slot->name,
-                   TN_LWNET_PORTS);
+                   "can be captured, or listened on by stack lwip",
+                   slot->name, TN_LWNET_PORTS);
         }
 
         return true;
@@ -355,7 +355,8 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
 
         if (slot != NULL && slot->lwip != NULL) {
             tn_lwnet_table_unlisten(slot->lwip, msg->listen.proto,
-                                    msg->listen.port, msg->listen.family);
+                                    msg->listen.port, msg->listen.family,
+                                    msg->listen.flags);
         }
 
         return true;
@@ -484,7 +485,6 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
 
     if (slot != NULL) {
         memcpy(slot->told, told, sizeof(told));
-        core_slot_lwip(slot, msg);
         core_order_free(slot->next);
         slot->next = order;
 
@@ -509,9 +509,16 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     slot->services = tn_services_create(&core->loop, slot->name,
                                         core_addresses, slot, core->log);
 
-    if (slot->funnel == NULL || slot->services == NULL) {
+    /* it stays for as long as the slot: listeners come before a restart */
+
+    slot->lwip = tn_lwnet_table_create();
+
+    if (slot->funnel == NULL || slot->services == NULL
+        || slot->lwip == NULL)
+    {
         tn_funnel_destroy(slot->funnel);
         tn_services_destroy(slot->services);
+        tn_lwnet_table_free(slot->lwip);
         free(slot);
         core_order_free(order);
         goto nomem;
@@ -520,7 +527,6 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     tn_defer_init(&slot->reap, core_slot_reap, slot);
     tn_list_push(&core->slots, &slot->link);
 
-    core_slot_lwip(slot, msg);
     core_slot_start(slot, order);
 
     return;
@@ -587,16 +593,6 @@ core_slot(core_t *core, const char *name)
 }
 
 
-/* the table stays for as long as the slot: listeners come before a restart */
-static void
-core_slot_lwip(core_slot_t *slot, const tn_ipc_core_node_t *msg)
-{
-    if ((msg->features & TN_IPC_BY_LWIP) && slot->lwip == NULL) {
-        slot->lwip = tn_lwnet_table_create();
-    }
-}
-
-
 /* takes the order over */
 static void
 core_slot_start(core_slot_t *slot, core_order_t *order)
@@ -641,7 +637,8 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.conf = &order->msg.node;
     conf.disco = order->msg.disco;
     conf.tun = order->tun;
-    conf.lwip = slot->by_lwip ? slot->lwip : NULL;
+    conf.listeners = slot->lwip;
+    conf.by_lwip = slot->by_lwip;
     conf.udp4 = order->udp4;
     conf.udp6 = order->udp6;
     conf.share = order->share;

@@ -80,7 +80,9 @@ tn_data_start(const tn_data_conf_t *conf)
 
     data->gate = calloc(1, sizeof(tn_data_gate_t));
     data->resolver = tn_resolve_create(&data->loop);
-    data->echo = tn_echo_create(&data->loop, tn_data_echoed, data, conf->log);
+    data->echo = tn_echo_create(&data->loop, tn_data_echoed, data,
+                                "addresses of peers with WireGuard alone are "
+                                "tried in turn", conf->log);
     data->udp = tn_udp_create(&data->loop, &tn_data_udp_ops, data,
                               conf->log);
 
@@ -141,15 +143,25 @@ tn_data_start(const tn_data_conf_t *conf)
         given[2] = -1;
     }
 
-    if (conf->lwip != NULL) {
+    if (conf->by_lwip && conf->listeners != NULL) {
         data->plane_conf.packet_in = tn_data_lwip_in;
-        data->lwnet = tn_lwnet_create(&data->loop, conf->lwip,
+        data->lwnet = tn_lwnet_create(&data->loop, conf->listeners,
                                       tn_data_lwip_frame, tn_data_lwip_done,
                                       data, conf->log);
 
         if (data->lwnet == NULL) {
             tn_log(conf->log, TN_LOG_ERR, "no stack lwip: out of memory, or "
                    "built without it");
+        }
+    }
+
+    if (conf->listeners != NULL) {
+        data->plane_conf.transit = tn_data_transit;
+        data->transit = tn_data_transit_create(data, conf->listeners);
+
+        if (data->transit == NULL) {
+            tn_log(conf->log, TN_LOG_ERR, "no memory for the gateway");
+            goto failed;
         }
     }
 
@@ -235,6 +247,7 @@ data_free(tn_data_t *data)
     tn_link_t    *link;
     tn_data_name_t  *name;
 
+    tn_data_transit_destroy(data->transit);
     tn_lwnet_destroy(data->lwnet);
     tn_plane_destroy(data->plane);
     tn_portmap_stop(data->portmap);
@@ -303,7 +316,7 @@ void
 tn_data_local(tn_data_t *data)
 {
     size_t     i, n;
-    tn_ip_t    ips[TN_NETMON_MAX];
+    tn_ip_t    ips[TN_NETMON_MAX], *machine;
     uint16_t   port4, port6;
     tn_addr_t  addrs[TN_NETMON_MAX];
 
@@ -323,9 +336,20 @@ tn_data_local(tn_data_t *data)
 
     tn_path_set_local(tn_plane_path(data->plane), data->loop.now, addrs, n,
                       port4, port6);
-    tn_plane_set_host(data->plane, ips, n);
     tn_data_relay_local(data->relay);
     tn_data_portmap_want(data);
+
+    if (data->transit != NULL) {
+        n = tn_netmon_machine(&machine);
+        tn_data_transit_machine(data->transit, machine, n);
+
+        if (n == 0 || tn_plane_set_host(data->plane, machine, n) != TN_OK) {
+            tn_log(data->log, TN_LOG_ERR, "the machine's own addresses are "
+                   "not known, so nothing is behind it");
+        }
+
+        free(machine);
+    }
 }
 
 

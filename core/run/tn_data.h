@@ -56,7 +56,8 @@ typedef struct {
 
     /* taken over, -1 for none: without a TUN nothing reaches a stack */
     int                   tun;
-    tn_lwnet_table_t     *lwip;         /* the stack is lwIP, or NULL */
+    tn_lwnet_table_t     *listeners;    /* that are served here, or NULL */
+    bool                  by_lwip;      /* so are all: the stack is lwIP */
     int                   udp4;
     int                   udp6;
     uint16_t              port;         /* when sockets have to be made */

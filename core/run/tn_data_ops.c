@@ -121,7 +121,7 @@ tn_data_lwip_in(void *arg, const uint8_t *packet, const tn_packet_t *p)
     tn_data_t *data = arg;
 
     if (data->lwnet != NULL) {
-        tn_lwnet_in(data->lwnet, packet, p);
+        tn_lwnet_in(data->lwnet, packet, p, false);
     }
 }
 
@@ -309,7 +309,7 @@ data_lwip_write(tn_data_t *data, const struct iovec *iov, int n)
     }
 
     if (tn_packet_parse(&p, packet, len) == TN_OK) {
-        tn_lwnet_in(data->lwnet, packet, &p);
+        tn_lwnet_in(data->lwnet, packet, &p, false);
     }
 }
 

@@ -37,7 +37,8 @@ typedef struct {
 } tn_data_name_t;
 
 
-typedef struct tn_data_relay_s  tn_data_relay_t;
+typedef struct tn_data_relay_s    tn_data_relay_t;
+typedef struct tn_data_transit_s  tn_data_transit_t;
 
 
 struct tn_data_s {
@@ -72,6 +73,7 @@ struct tn_data_s {
     size_t                 nservices;
 
     tn_data_relay_t       *relay;           /* NULL: none */
+    tn_data_transit_t     *transit;         /* NULL: no routes */
     tn_echo_t             *echo;
 
     tn_endpoint_t          extra[TN_DATA_STATIC];
@@ -146,6 +148,24 @@ tn_rc_t tn_data_relay_allocate(void *arg, tn_ms_t now, const tn_key_t *asker,
     const tn_key_t client[2], tn_disco_relay_t *place);
 tn_rc_t tn_data_relay_send(void *arg, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
+
+
+/* tn_data_transit.c: packets for what is behind this node */
+
+/* NULL when out of memory */
+tn_data_transit_t *tn_data_transit_create(tn_data_t *data,
+    tn_lwnet_table_t *listeners);
+
+/* NULL is allowed */
+void tn_data_transit_destroy(tn_data_transit_t *transit);
+
+/* all addresses of the machine, copied */
+void tn_data_transit_machine(tn_data_transit_t *transit, const tn_ip_t *ips,
+    size_t n);
+
+/* see tn_plane_conf_t */
+tn_plane_transit_e tn_data_transit(void *arg, const uint8_t *packet,
+    const tn_packet_t *p);
 
 
 /* tn_data_portmap.c */

@@ -26,7 +26,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -39,7 +38,12 @@
 
 static void lwnet_tick(void *data, tn_ms_t now);
 static void lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet,
-    const tn_packet_t *p);
+    const tn_packet_t *p, bool capture);
+static void lwnet_udp_in(tn_lwnet_t *net, const uint8_t *packet,
+    const tn_packet_t *p, bool capture);
+static bool lwnet_is_own(const tn_lwnet_t *net, const tn_ip_t *ip);
+static void lwnet_udp_frame(void *data, uint8_t *frame, size_t len);
+static void lwnet_udp_done(void *data);
 static void lwnet_apply(tn_lwnet_t *net);
 static void lwnet_apply_ports(tn_lwnet_t *net);
 static void lwnet_packet(void *data, uint8_t *packet, size_t len);
@@ -60,6 +64,11 @@ static const tn_lwip_ops_t  lwnet_ops = {
     lwnet_accepted,
     lwnet_ready,
     lwnet_turn
+};
+
+static const tn_udpnet_ops_t  lwnet_udp_ops = {
+    lwnet_udp_frame,
+    lwnet_udp_done
 };
 
 /* lwIP is of one data thread at a time */
@@ -88,14 +97,16 @@ tn_lwnet_create(tn_loop_t *loop, tn_lwnet_table_t *table,
     tn_list_init(&net->waiting);
     tn_list_init(&net->conns);
     tn_list_init(&net->dials);
-    tn_list_init(&net->recent);
-    tn_hash_init(&net->flows, 2 * sizeof(tn_addr_t));
     tn_timer_init(&net->timer, lwnet_tick, net);
     tn_timer_init(&net->retry, lwnet_retry, net);
 
     net->lwip = tn_lwip_create(&lwnet_ops, net, tn_loop_clock_ms());
 
-    if (net->lwip == NULL) {
+    net->udp = tn_udpnet_create(loop, table, &lwnet_udp_ops, net, log);
+
+    if (net->lwip == NULL || net->udp == NULL) {
+        tn_lwip_destroy(net->lwip);
+        tn_udpnet_destroy(net->udp);
         free(net);
         return NULL;
     }
@@ -123,7 +134,7 @@ tn_lwnet_destroy(tn_lwnet_t *net)
         lwnet_close(tn_container(net->conns.next, lwnet_conn_t, all), true);
     }
 
-    lwnet_udp_done(net);
+    tn_udpnet_destroy(net->udp);
 
     tn_timer_cancel(&net->loop->timers, &net->timer);
     tn_timer_cancel(&net->loop->timers, &net->retry);
@@ -135,13 +146,15 @@ tn_lwnet_destroy(tn_lwnet_t *net)
 /* --- turns */
 
 void
-tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
+tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
+    bool capture)
 {
     if (net->queued == TN_LWNET_QUEUE || p->total_len > TN_LWIP_MTU) {
         return;
     }
 
     net->queue[net->queued].p = *p;
+    net->queue[net->queued].capture = capture;
     memcpy(net->queue[net->queued++].bytes, packet, p->total_len);
 }
 
@@ -219,7 +232,8 @@ lwnet_settle(tn_lwnet_t *net)
 
     do {
         for (i = 0; i < net->queued; i++) {
-            lwnet_packet_in(net, net->queue[i].bytes, &net->queue[i].p);
+            lwnet_packet_in(net, net->queue[i].bytes, &net->queue[i].p,
+                            net->queue[i].capture);
         }
 
         net->queued = 0;
@@ -255,30 +269,109 @@ lwnet_settle(tn_lwnet_t *net)
 
 
 static void
-lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
+lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
+    bool capture)
 {
-    uint8_t    proto;
-    tn_addr_t  from, to;
+    bool          listens;
+    uint8_t       proto;
+    tn_addr_t     from, to;
+    lwnet_port_t  port;
 
     if (tn_likely(p->proto == TN_PROTO_TCP)) {
-        tn_lwip_in(net->lwip, net->loop->now, packet, p);
+
+        if (tn_likely(!capture)) {
+            tn_lwip_in(net->lwip, net->loop->now, packet, p);
+            return;
+        }
+
+        listens = tn_packet_is_syn(p)
+                  && lwnet_table_find(net->table, TN_IPC_TCP, p->dst_port,
+                                      tn_ip_is_v4(&p->dst) ? 4 : 6, true,
+                                      &port);
+
+        tn_lwip_in_captured(net->lwip, net->loop->now, packet, p, listens);
         return;
     }
 
     if (p->proto == TN_PROTO_UDP) {
-        lwnet_udp_in(net, packet, p);
+        lwnet_udp_in(net, packet, p, capture);
         return;
     }
 
     if (!tn_icmp_unreachable(packet, p, &proto, &from, &to)) {
-        tn_lwip_in(net->lwip, net->loop->now, packet, p);
+
+        /* what is asked of another host is not for us to answer */
+
+        if (!capture) {
+            tn_lwip_in(net->lwip, net->loop->now, packet, p);
+        }
 
     } else if (proto == TN_PROTO_TCP) {
         lwnet_dial_unreachable(net, &from, &to);
 
     } else if (proto == TN_PROTO_UDP) {
-        lwnet_udp_unreachable(net, &from, &to);
+        tn_udpnet_unreachable(net->udp, &from, &to);
     }
+}
+
+
+/* what nobody listens for is refused, but for others nothing is said */
+static void
+lwnet_udp_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
+    bool capture)
+{
+    size_t   len;
+    uint8_t  frame[sizeof(tn_vnet_t) + TN_LWIP_MTU];
+
+    if (!capture && !lwnet_is_own(net, &p->dst)) {
+        return;
+    }
+
+    if (tn_udpnet_in(net->udp, packet, p, capture) || capture) {
+        return;
+    }
+
+    len = tn_icmp_error(frame + sizeof(tn_vnet_t), TN_LWIP_MTU,
+                        TN_ICMP_PORT_UNREACHABLE, 0, &p->dst, packet, p);
+
+    if (len != 0) {
+        lwnet_emit(net, frame, len);
+    }
+}
+
+
+static bool
+lwnet_is_own(const tn_lwnet_t *net, const tn_ip_t *ip)
+{
+    size_t  i;
+
+    for (i = 0; i < net->n_ips; i++) {
+        if (tn_ip_equal(&net->ips[i], ip)) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+static void
+lwnet_udp_frame(void *data, uint8_t *frame, size_t len)
+{
+    tn_lwnet_t *net = data;
+
+    net->frame(net->data, frame, len);
+}
+
+
+static void
+lwnet_udp_done(void *data)
+{
+    tn_lwnet_t *net = data;
+
+    tn_lwip_hold(net->lwip, net->loop->now);
+    lwnet_settle(net);
+    tn_lwip_release(net->lwip);
 }
 
 
@@ -317,7 +410,7 @@ lwnet_apply_ports(tn_lwnet_t *net)
     for (i = 0; i < net->table->n; i++) {
         port = &net->table->ports[i];
 
-        if (port->proto == TN_IPC_TCP) {
+        if (port->proto == TN_IPC_TCP && !(port->flags & TN_IPC_CAPTURE)) {
             wanted[port->port / 8] |= (uint8_t) (1 << port->port % 8);
         }
     }
@@ -383,7 +476,7 @@ lwnet_accepted(void *data, tn_lwip_conn_t *tcp, uint16_t port)
     }
 
     conn->tcp = tcp;
-    conn->port = port;
+    conn->capture = port == 0;
 
     tn_list_push(&net->dirty, &conn->dirty);
     tn_lwip_conn_set_data(tcp, conn);
@@ -456,14 +549,16 @@ lwnet_open(lwnet_conn_t *conn)
 
     if ((tn_lwip_conn_state(conn->tcp) & TN_LWIP_DEAD)
         || net->n_conns > TN_LWNET_CONNS
-        || !lwnet_table_find(net->table, TN_IPC_TCP, conn->port,
-                             tn_ip_is_v4(&local.ip) ? 4 : 6, &port))
+        || !lwnet_table_find(net->table, TN_IPC_TCP, local.port,
+                             tn_ip_is_v4(&local.ip) ? 4 : 6, conn->capture,
+                             &port))
     {
         lwnet_close(conn, true);
         return;
     }
 
-    conn->watch.fd = lwnet_socket(net, &port, SOCK_STREAM, &remote, &local);
+    conn->watch.fd = lwnet_socket(net->log, &port, SOCK_STREAM, &remote,
+                                  &local);
 
     if (conn->watch.fd != -1) {
         conn->connected = true;
@@ -501,49 +596,6 @@ lwnet_retry(void *data, tn_ms_t now)
     tn_lwip_hold(net->lwip, now);
     lwnet_settle(net);
     tn_lwip_release(net->lwip);
-}
-
-
-int
-lwnet_socket(tn_lwnet_t *net, const lwnet_port_t *port, int type,
-    const tn_addr_t *remote, const tn_addr_t *local)
-{
-    int                 fd, n;
-    char                text[2][TN_ADDR_TEXT];
-    struct sockaddr_un  self;
-
-    fd = socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
-
-    if (fd == -1) {
-        tn_log(net->log, TN_LOG_ALERT, "no socket for a connection (%d: %s)",
-               errno, strerror(errno));
-        return -1;
-    }
-
-    memset(&self, 0, sizeof(self));
-    self.sun_family = AF_UNIX;
-    n = snprintf(self.sun_path + 1, sizeof(self.sun_path) - 1,
-                 "%s %s %x.%x", tn_addr_text(remote, text[0]),
-                 tn_addr_text(local, text[1]), (unsigned) getpid(),
-                 net->serial++);
-
-    if (bind(fd, (struct sockaddr *) &self,
-             (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1
-                          + (size_t) n))
-        == -1
-        || connect(fd, (const struct sockaddr *) &port->addr, port->len)
-           == -1)
-    {
-        n = errno;
-        tn_log(net->log, TN_LOG_INFO, "nginx does not take a connection "
-               "(%d: %s)", n, strerror(n));
-        (void) close(fd);
-        errno = n;
-
-        return -1;
-    }
-
-    return fd;
 }
 
 
@@ -752,11 +804,13 @@ tn_lwnet_destroy(tn_lwnet_t *net)
 
 
 void
-tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
+tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
+    bool capture)
 {
     (void) net;
     (void) packet;
     (void) p;
+    (void) capture;
 }
 
 

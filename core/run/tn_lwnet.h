@@ -19,7 +19,6 @@
 
 #define TN_LWNET_PORTS  4096
 #define TN_LWNET_CONNS  65536       /* at a time; further ones are reset */
-#define TN_LWNET_FLOWS  16384       /* of UDP; the one idle longest goes */
 #define TN_LWNET_DIALS  4096        /* under way; further ones wait */
 #define TN_LWNET_IPS    8           /* of one dial */
 
@@ -34,11 +33,15 @@ typedef struct tn_lwnet_s        tn_lwnet_t;
 tn_lwnet_table_t *tn_lwnet_table_create(void);
 void tn_lwnet_table_free(tn_lwnet_table_t *table);
 
-/* `fd`, which stays the caller's, is nginx's listening AF_UNIX socket */
+/*
+ * `fd`, which stays the caller's, is nginx's listening AF_UNIX socket.
+ * TN_IPC_CAPTURE: for addresses that are not the node's, port 0 is all ports;
+ * and with fd -1 the kernel's stack has the listener.
+ */
 tn_rc_t tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto,
-    uint16_t port, uint16_t family, int fd);
+    uint16_t port, uint16_t family, uint32_t flags, int fd);
 void tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
-    uint16_t port, uint16_t family);
+    uint16_t port, uint16_t family, uint32_t flags);
 void tn_lwnet_table_addresses(tn_lwnet_table_t *table, const tn_ip_t *ips,
     size_t n);
 
@@ -50,6 +53,22 @@ void tn_lwnet_table_addresses(tn_lwnet_table_t *table, const tn_ip_t *ips,
  */
 void tn_lwnet_table_dial(tn_lwnet_table_t *table, int fd,
     const tn_ipc_dial_t *request, const tn_ip_t *ips, size_t n);
+
+
+/* which ports are captured */
+typedef struct {
+    bool     any;                   /* all, by a socket of AF_UNIX */
+    bool     any_probe;
+    uint8_t  named[65536 / 8];      /* a bit each: by a listener of its own */
+    uint8_t  probe[65536 / 8];      /* that has TN_IPC_PROBE */
+} tn_lwnet_captures_t;
+
+/*
+ * Fills in captures[proto is UDP][family is 6] when that has changed since
+ * *version, which is 0 at first.  Looks, without waiting, at each call.
+ */
+void tn_lwnet_table_captures(tn_lwnet_table_t *table, unsigned *version,
+    tn_lwnet_captures_t captures[2][2]);
 
 
 /* a packet for a peer behind 10 zero bytes (tn_vnet_t); may be overwritten */
@@ -64,9 +83,12 @@ tn_lwnet_t *tn_lwnet_create(tn_loop_t *loop, tn_lwnet_table_t *table,
     tn_log_t *log);
 void tn_lwnet_destroy(tn_lwnet_t *net);
 
-/* keeps a copy of the packet until tn_lwnet_run() */
+/*
+ * Keeps a copy of the packet until tn_lwnet_run().  capture: it is not for an
+ * address of the node.
+ */
 void tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet,
-    const tn_packet_t *p);
+    const tn_packet_t *p, bool capture);
 void tn_lwnet_run(tn_lwnet_t *net);
 
 

@@ -13,7 +13,7 @@
  *   failed      the errno is passed, as a socket would have told it: refused,
  *               timed out, unreachable
  *
- * A datagram socket is ready at once and passed so (tn_lwnet_udp.c).  One
+ * A datagram socket is ready at once and passed so (tn_udpnet.c).  One
  * timer per dial: what the request says, TN_DIAL_TIMEOUT_MS of the control
  * thread at most.  At most TN_LWNET_DIALS are under way, further ones fail.
  */
@@ -31,6 +31,8 @@
 #define LWNET_DIAL_MS  60000
 
 
+static void lwnet_dial_udp(tn_lwnet_t *net, const lwnet_order_t *order,
+    const tn_addr_t *to);
 static void lwnet_dial_closed(tn_watch_t *watch, uint32_t events);
 static void lwnet_dial_timeout(void *data, tn_ms_t now);
 static void lwnet_dial_free(lwnet_dial_t *dial);
@@ -50,7 +52,7 @@ lwnet_dial_start(tn_lwnet_t *net, lwnet_order_t *order)
 
     if (order->proto == TN_IPC_UDP) {
         to.ip = order->ips[0];
-        lwnet_udp_dial(net, order, &to);
+        lwnet_dial_udp(net, order, &to);
         (void) close(order->fd);
         return;
     }
@@ -111,6 +113,33 @@ lwnet_dial_start(tn_lwnet_t *net, lwnet_order_t *order)
 
 
 /* the worker, of whom nothing more is expected, has given up */
+static void
+lwnet_dial_udp(tn_lwnet_t *net, const lwnet_order_t *order,
+    const tn_addr_t *to)
+{
+    int     fd;
+    size_t  i;
+
+    for (i = 0; i < net->n_ips; i++) {
+        if (tn_ip_is_v4(&net->ips[i]) == tn_ip_is_v4(&to->ip)) {
+            break;
+        }
+    }
+
+    if (i == net->n_ips) {
+        lwnet_reply(order->fd, order->seq, to, -1, EADDRNOTAVAIL,
+                    "the node has no address of that family");
+        return;
+    }
+
+    fd = tn_udpnet_dial(net->udp, &net->ips[i], to);
+
+    lwnet_reply(order->fd, order->seq, to, fd, errno,
+                fd == -1 ? "no socket or port for UDP" : "");
+    tn_ipc_close(&fd, 1);
+}
+
+
 static void
 lwnet_dial_closed(tn_watch_t *watch, uint32_t events)
 {

@@ -10,12 +10,13 @@
 
 #include "run/tn_lwnet.h"
 
-#include "base/tn_hash.h"
 #include "base/tn_list.h"
+#include "run/tn_udpnet.h"
 #include "stack/tn_lwip.h"
 #include "stack/tn_vnet.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -27,7 +28,8 @@ typedef struct {
     uint16_t            proto;      /* TN_IPC_TCP, TN_IPC_UDP; 0: unused */
     uint16_t            port;
     uint16_t            family;
-    socklen_t           len;
+    uint32_t            flags;      /* TN_IPC_CAPTURE, TN_IPC_PROBE */
+    socklen_t           len;        /* 0: the kernel listens */
     struct sockaddr_un  addr;
 } lwnet_port_t;
 
@@ -47,7 +49,7 @@ typedef struct {
 
 struct tn_lwnet_table_s {
     pthread_mutex_t     lock;
-    unsigned            version;    /* of ports and addresses */
+    atomic_uint         version;    /* of ports and addresses */
     size_t              n;
     lwnet_port_t        ports[TN_LWNET_PORTS];
     size_t              n_ips;
@@ -69,7 +71,7 @@ typedef struct {
     tn_lwip_conn_t     *tcp;
     lwnet_dial_t       *dial;       /* while nginx waits for it */
     tn_watch_t          watch;
-    uint16_t            port;
+    bool                capture;
     bool                connected;  /* the socket is there */
     bool                read_end;   /* nginx sends no more */
     bool                write_end;  /* nginx was told that the peer is done */
@@ -97,7 +99,6 @@ struct tn_lwnet_s {
     tn_lwip_t          *lwip;
     tn_timer_t          timer;
     unsigned            version;
-    uint32_t            serial;
     size_t              n_ips;
     tn_ip_t             ips[4];
     uint8_t             listens[65536 / 8];     /* ports of TCP */
@@ -111,12 +112,12 @@ struct tn_lwnet_s {
     size_t              n_dials;
     tn_link_t           dials;
 
-    tn_hash_t           flows;
-    tn_link_t           recent;     /* flows, the one idle longest first */
+    tn_udpnet_t        *udp;
 
     size_t              queued;
     struct {
         tn_packet_t     p;
+        bool            capture;
         uint8_t         bytes[TN_LWIP_MTU];
     } queue[TN_LWNET_QUEUE];
 };
@@ -128,11 +129,19 @@ struct tn_lwnet_s {
 void lwnet_table_attach(tn_lwnet_table_t *table, tn_lwnet_t *net,
     tn_loop_t *loop);
 
+/* capturing listeners of this port, then of all; the kernel's are not found */
 bool lwnet_table_find(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
-    uint16_t family, lwnet_port_t *found);
+    uint16_t family, bool capture, lwnet_port_t *found);
 
 /* the next dial, the caller's now, or NULL */
 lwnet_order_t *lwnet_table_order(tn_lwnet_table_t *table);
+
+/*
+ * Connects to nginx's listener with the name "remote local serial"; -1 with
+ * errno and a line in the log.  type: SOCK_STREAM or SOCK_SEQPACKET.
+ */
+int lwnet_socket(tn_log_t *log, const lwnet_port_t *port, int type,
+    const tn_addr_t *remote, const tn_addr_t *local);
 
 
 /* --- tn_lwnet.c */
@@ -142,13 +151,6 @@ void lwnet_wake(void *data);
 
 /* sends a packet that stands behind room for a tn_vnet_t */
 void lwnet_emit(tn_lwnet_t *net, uint8_t *frame, size_t len);
-
-/*
- * Connects to nginx's listener with the name "remote local serial"; -1 with
- * errno and a line in the log.  type: SOCK_STREAM or SOCK_SEQPACKET.
- */
-int lwnet_socket(tn_lwnet_t *net, const lwnet_port_t *port, int type,
-    const tn_addr_t *remote, const tn_addr_t *local);
 
 /* without its tcp; NULL: no memory */
 lwnet_conn_t *lwnet_conn(tn_lwnet_t *net);
@@ -179,22 +181,6 @@ void lwnet_dial_drop(lwnet_dial_t *dial);
 /* sends `passed`, which stays the caller's, or when it is -1 the error */
 void lwnet_reply(int fd, uint32_t seq, const tn_addr_t *to, int passed,
     int err, const char *text);
-
-
-/* --- tn_lwnet_udp.c */
-
-void lwnet_udp_in(tn_lwnet_t *net, const uint8_t *packet,
-    const tn_packet_t *p);
-
-/* answers the dial of a worker */
-void lwnet_udp_dial(tn_lwnet_t *net, lwnet_order_t *order,
-    const tn_addr_t *to);
-
-void lwnet_udp_unreachable(tn_lwnet_t *net, const tn_addr_t *local,
-    const tn_addr_t *remote);
-
-/* ends all flows */
-void lwnet_udp_done(tn_lwnet_t *net);
 
 
 #endif /* TN_LWNET_INT_H_INCLUDED_ */

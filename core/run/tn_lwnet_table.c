@@ -5,12 +5,14 @@
 
 #include "run/tn_lwnet_int.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 
 static lwnet_port_t *lwnet_table_port(tn_lwnet_table_t *table,
-    uint16_t proto, uint16_t port, uint16_t family);
+    uint16_t proto, uint16_t port, uint16_t family, bool capture);
 static void lwnet_table_changed(tn_lwnet_table_t *table);
 
 
@@ -76,7 +78,7 @@ lwnet_table_changed(tn_lwnet_table_t *table)
 
 static lwnet_port_t *
 lwnet_table_port(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
-    uint16_t family)
+    uint16_t family, bool capture)
 {
     size_t         i;
     lwnet_port_t  *entry;
@@ -85,7 +87,8 @@ lwnet_table_port(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
         entry = &table->ports[i];
 
         if (entry->port == port && entry->proto == proto
-            && entry->family == family)
+            && entry->family == family
+            && ((entry->flags & TN_IPC_CAPTURE) != 0) == capture)
         {
             return entry;
         }
@@ -97,7 +100,7 @@ lwnet_table_port(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
 
 tn_rc_t
 tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
-    uint16_t family, int fd)
+    uint16_t family, uint32_t flags, int fd)
 {
     tn_rc_t        rc;
     lwnet_port_t   entry, *place;
@@ -106,10 +109,12 @@ tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
     entry.proto = proto;
     entry.port = port;
     entry.family = family;
-    entry.len = sizeof(entry.addr);
+    entry.flags = flags;
+    entry.len = fd == -1 ? 0 : sizeof(entry.addr);
 
-    if (getsockname(fd, (struct sockaddr *) &entry.addr, &entry.len) == -1
-        || entry.addr.sun_family != AF_UNIX)
+    if (fd != -1
+        && (getsockname(fd, (struct sockaddr *) &entry.addr, &entry.len) == -1
+            || entry.addr.sun_family != AF_UNIX))
     {
         return TN_ERROR;
     }
@@ -118,7 +123,8 @@ tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
 
     pthread_mutex_lock(&table->lock);
 
-    place = lwnet_table_port(table, proto, port, family);
+    place = lwnet_table_port(table, proto, port, family,
+                             (flags & TN_IPC_CAPTURE) != 0);
 
     if (place == NULL && table->n < TN_LWNET_PORTS) {
         place = &table->ports[table->n++];
@@ -141,13 +147,14 @@ tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
 
 void
 tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
-    uint16_t port, uint16_t family)
+    uint16_t port, uint16_t family, uint32_t flags)
 {
     lwnet_port_t  *place;
 
     pthread_mutex_lock(&table->lock);
 
-    place = lwnet_table_port(table, proto, port, family);
+    place = lwnet_table_port(table, proto, port, family,
+                             (flags & TN_IPC_CAPTURE) != 0);
 
     if (place != NULL) {
         *place = table->ports[--table->n];
@@ -159,15 +166,68 @@ tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
 }
 
 
+void
+tn_lwnet_table_captures(tn_lwnet_table_t *table, unsigned *version,
+    tn_lwnet_captures_t captures[2][2])
+{
+    size_t                i;
+    uint8_t               bit;
+    lwnet_port_t         *port;
+    tn_lwnet_captures_t  *one;
+
+    if (tn_likely(atomic_load(&table->version) == *version)) {
+        return;
+    }
+
+    memset(captures, 0, 4 * sizeof(tn_lwnet_captures_t));
+
+    pthread_mutex_lock(&table->lock);
+
+    *version = atomic_load(&table->version);
+
+    for (i = 0; i < table->n; i++) {
+        port = &table->ports[i];
+        one = &captures[port->proto == TN_IPC_UDP][port->family == 6];
+        bit = (uint8_t) (1 << port->port % 8);
+
+        if (!(port->flags & TN_IPC_CAPTURE)) {
+            continue;
+        }
+
+        if (port->port == 0) {
+            one->any = true;
+            one->any_probe = (port->flags & TN_IPC_PROBE) != 0;
+            continue;
+        }
+
+        one->named[port->port / 8] |= bit;
+
+        if (port->flags & TN_IPC_PROBE) {
+            one->probe[port->port / 8] |= bit;
+        }
+    }
+
+    pthread_mutex_unlock(&table->lock);
+}
+
+
 bool
 lwnet_table_find(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
-    uint16_t family, lwnet_port_t *found)
+    uint16_t family, bool capture, lwnet_port_t *found)
 {
     lwnet_port_t  *place;
 
     pthread_mutex_lock(&table->lock);
 
-    place = lwnet_table_port(table, proto, port, family);
+    place = lwnet_table_port(table, proto, port, family, capture);
+
+    if (place == NULL && capture) {
+        place = lwnet_table_port(table, proto, 0, family, true);
+    }
+
+    if (place != NULL && place->len == 0) {
+        place = NULL;
+    }
 
     if (place != NULL) {
         *found = *place;
@@ -176,6 +236,50 @@ lwnet_table_find(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
     pthread_mutex_unlock(&table->lock);
 
     return place != NULL;
+}
+
+
+int
+lwnet_socket(tn_log_t *log, const lwnet_port_t *port, int type,
+    const tn_addr_t *remote, const tn_addr_t *local)
+{
+    int                  fd, n;
+    char                 text[2][TN_ADDR_TEXT];
+    struct sockaddr_un   self;
+    static atomic_uint   serial;
+
+    fd = socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
+
+    if (fd == -1) {
+        tn_log(log, TN_LOG_ALERT, "no socket for a connection (%d: %s)",
+               errno, strerror(errno));
+        return -1;
+    }
+
+    memset(&self, 0, sizeof(self));
+    self.sun_family = AF_UNIX;
+    n = snprintf(self.sun_path + 1, sizeof(self.sun_path) - 1,
+                 "%s %s %x.%x", tn_addr_text(remote, text[0]),
+                 tn_addr_text(local, text[1]), (unsigned) getpid(),
+                 atomic_fetch_add(&serial, 1));
+
+    if (bind(fd, (struct sockaddr *) &self,
+             (socklen_t) (offsetof(struct sockaddr_un, sun_path) + 1
+                          + (size_t) n))
+        == -1
+        || connect(fd, (const struct sockaddr *) &port->addr, port->len)
+           == -1)
+    {
+        n = errno;
+        tn_log(log, TN_LOG_INFO, "nginx does not take a connection (%d: %s)",
+               n, strerror(n));
+        (void) close(fd);
+        errno = n;
+
+        return -1;
+    }
+
+    return fd;
 }
 
 

@@ -129,7 +129,8 @@ tn_node_create(const tn_node_conf_t *conf)
     node->log.write = node_log_write;
     node->log.data = node;
     node->tun = conf->tun;
-    node->lwip = conf->lwip;
+    node->listeners = conf->listeners;
+    node->by_lwip = conf->by_lwip;
     node->udp4 = conf->udp4;
     node->udp6 = conf->udp6;
     node->udp_offload = conf->udp_offload;
@@ -595,7 +596,8 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.node = *pair;
     conf.disco = node->disco;
     conf.tun = node->tun;
-    conf.lwip = node->lwip;
+    conf.listeners = node->listeners;
+    conf.by_lwip = node->by_lwip;
     conf.udp4 = node->udp4;
     conf.udp6 = node->udp6;
     conf.port = node->conf.udp_port;

@@ -57,7 +57,8 @@ typedef struct {
 
     /* taken over, -1 for none */
     int                   tun;
-    tn_lwnet_table_t     *lwip;     /* the stack is lwIP, or NULL */
+    tn_lwnet_table_t     *listeners;    /* that are served here */
+    bool                  by_lwip;      /* so are all */
     int                   udp4;
     int                   udp6;
     bool                  udp_offload;

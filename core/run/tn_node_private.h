@@ -26,7 +26,8 @@ struct tn_node_s {
     tn_log_t              log;
     tn_log_t             *sink;
     int                   tun;
-    tn_lwnet_table_t     *lwip;
+    tn_lwnet_table_t     *listeners;
+    bool                       by_lwip;
     int                   udp4;
     int                   udp6;
     bool                  udp_offload;

@@ -335,7 +335,7 @@ nodeapi_bind_unix(nodeapi_listener_t *l)
 
     if (bind(fd, (struct sockaddr *) &un, sizeof(un.sun_family)) == -1
         || tn_lwnet_table_listen(l->api->lwip, TN_IPC_TCP, l->addr.port,
-                                 tn_ip_is_v4(&l->addr.ip) ? 4 : 6, fd)
+                                 tn_ip_is_v4(&l->addr.ip) ? 4 : 6, 0, fd)
            != TN_OK)
     {
         (void) close(fd);
@@ -358,7 +358,7 @@ nodeapi_close(nodeapi_listener_t *l)
 
         if (l->api->lwip != NULL) {
             tn_lwnet_table_unlisten(l->api->lwip, TN_IPC_TCP, l->addr.port,
-                                    tn_ip_is_v4(&l->addr.ip) ? 4 : 6);
+                                    tn_ip_is_v4(&l->addr.ip) ? 4 : 6, 0);
         }
     }
 

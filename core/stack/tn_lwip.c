@@ -65,6 +65,8 @@ static err_t lwip_output6(struct netif *netif, struct pbuf *p,
     const ip6_addr_t *to);
 static err_t lwip_output(struct pbuf *p);
 static bool lwip_wanted(const tn_packet_t *p);
+static bool lwip_capture_start(tn_lwip_t *lwip);
+static void lwip_capture_end(tn_lwip_t *lwip);
 static void lwip_catch_up(tn_lwip_t *lwip, unsigned left);
 static void lwip_timers(tn_lwip_t *lwip, bool slow);
 static bool lwip_is_quiet(const tn_lwip_t *lwip, const lwip_bucket_t *bucket);
@@ -222,6 +224,7 @@ tn_lwip_destroy(tn_lwip_t *lwip)
         lwip_clear(lwip, i);
     }
 
+    lwip_capture_end(lwip);
     netif_remove(&lwip->netif);
     lwip_release(lwip);
 
@@ -443,6 +446,113 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     }
 
     lwip_leave(lwip, former);
+}
+
+
+/*
+ * lwIP takes what is for an address of its interface, and accepts by the port
+ * alone: so for the time of one packet the interface has the packet's
+ * address, and of a SYN the list of listeners is a single one of its port.
+ */
+void
+tn_lwip_in_captured(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
+    const tn_packet_t *p, bool listens)
+{
+    u8_t             state;
+    ip_addr_t        own, own6, to;
+    struct netif    *netif;
+    struct tcp_pcb  *listening;
+
+    if (p->proto != TN_PROTO_TCP) {
+        return;
+    }
+
+    lwip_hold(lwip);
+
+    netif = &lwip->netif;
+    own = netif->ip_addr;
+    own6 = netif->ip6_addr[1];
+    state = netif->ip6_addr_state[1];
+    listening = tcp_listen_pcbs.pcbs;
+
+    lwip_from_ip(&p->dst, &to);
+
+    if (IP_IS_V6(&to)) {
+        netif->ip6_addr[1] = to;
+        netif->ip6_addr_state[1] = IP6_ADDR_PREFERRED;
+
+    } else {
+        netif->ip_addr = to;
+    }
+
+    tcp_listen_pcbs.pcbs = NULL;
+
+    if (listens && lwip_capture_start(lwip)) {
+        tcp_listen_pcbs.pcbs = lwip->captures.pcb;
+        lwip->captures.pcb->local_port = p->dst_port;
+    }
+
+    tn_lwip_in(lwip, now, packet, p);
+
+    tcp_listen_pcbs.pcbs = listening;
+    netif->ip_addr = own;
+    netif->ip6_addr[1] = own6;
+    netif->ip6_addr_state[1] = state;
+
+    lwip_release(lwip);
+}
+
+
+static bool
+lwip_capture_start(tn_lwip_t *lwip)
+{
+    struct tcp_pcb  *pcb, *listening;
+
+    if (lwip->captures.pcb != NULL) {
+        return true;
+    }
+
+    pcb = tcp_new_ip_type(IPADDR_TYPE_ANY);
+
+    if (pcb == NULL) {
+        return false;
+    }
+
+    listening = tcp_listen(pcb);
+
+    if (listening == NULL) {
+        (void) tcp_close(pcb);
+        return false;
+    }
+
+    tcp_listen_pcbs.pcbs = listening->next;
+    listening->next = NULL;
+
+    lwip->captures.lwip = lwip;
+    lwip->captures.pcb = listening;
+
+    tcp_arg(listening, &lwip->captures);
+    tcp_accept(listening, lwip_accept);
+    tcp_ext_arg_set_callbacks(listening, lwip_ext, &lwip_listener_ext);
+
+    return true;
+}
+
+
+/* when no connection points to it any more */
+static void
+lwip_capture_end(tn_lwip_t *lwip)
+{
+    struct tcp_pcb  *pcb;
+
+    pcb = lwip->captures.pcb;
+
+    if (pcb != NULL) {
+        lwip->captures.pcb = NULL;
+        pcb->next = tcp_listen_pcbs.pcbs;
+        tcp_listen_pcbs.pcbs = pcb;
+        (void) tcp_close(pcb);
+    }
 }
 
 

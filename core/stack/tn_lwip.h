@@ -43,7 +43,10 @@ typedef struct {
     /* a packet to be sent; its bytes are gone when the call returns */
     void  (*packet)(void *data, uint8_t *packet, size_t len);
 
-    /* a new connection to a listened port; `data` of it is to be set */
+    /*
+     * A new connection to a listened port, 0: to an address that is not an
+     * own one; `data` of it is to be set
+     */
     void  (*accepted)(void *data, tn_lwip_conn_t *conn, uint16_t port);
 
     /* there is something to read, room to write, or another state */
@@ -77,6 +80,13 @@ void tn_lwip_addresses(tn_lwip_t *lwip, const tn_ip_t *ips, size_t n);
 /* a packet that the filter let through; it is copied */
 void tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     const tn_packet_t *p);
+
+/*
+ * The same of a TCP packet for an address that is not an own one; whether a
+ * connection is accepted there is the caller's to say.
+ */
+void tn_lwip_in_captured(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
+    const tn_packet_t *p, bool listens);
 
 /*
  * When tn_lwip_tick() is to be called, TN_NEVER_MS: nothing waits.  Any call

@@ -76,6 +76,7 @@ struct tn_lwip_s {
     struct netif          netif;
     lwip_listener_t      *listeners;
     struct tcp_pcb       *listening;    /* lwIP's list while not held */
+    lwip_listener_t       captures;     /* in no list; no pcb until needed */
     unsigned              held;
     tn_ms_t               now;
     tn_ms_t               tick;         /* the next one while any is busy */

@@ -100,7 +100,7 @@ main(void)
         return 1;
     }
 
-    echo = tn_echo_create(&loop, answered, NULL, &logger);
+    echo = tn_echo_create(&loop, answered, NULL, "", &logger);
 
     /* a new namespace lets nobody */
 
