@@ -231,6 +231,7 @@ bench: deps peers
 	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS) $(BENCH_PROGRAMS)
 	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/run
 	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/map
+	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/gateway
 
 # The unit tests, and lab tests with a core built so: the one process that
 # parses what the network sends.

@@ -78,7 +78,7 @@ typedef struct {
     ngx_uint_t                      family;     /* 4 or 6 */
     unsigned                        implicit:1; /* IPv6 without [::] */
     unsigned                        funnel:1;   /* of the Internet */
-    unsigned                        lwip:1;     /* its socket is AF_UNIX */
+    unsigned                        lwip:1;     /* its last socket: AF_UNIX */
     unsigned                        capture:1;  /* for advertised routes */
     ngx_str_t                       service;    /* "svc:name", or empty */
     unsigned                        probe:1;    /* TN_IPC_PROBE */

@@ -555,6 +555,7 @@ ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf)
             opened->handler = NULL;
             opened->node = tl->node;
             opened->udp = 0;
+            opened->lwip = tl->lwip;
         }
 
         if (n != i) {
@@ -592,7 +593,7 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     msg.worker = (uint16_t) ls->worker;
     msg.backlog = ls->backlog;
     msg.flags = (tl->capture ? TN_IPC_CAPTURE : 0)
-                | (tl->probe ? TN_IPC_PROBE : 0);
+                | (tl->probe && msg.proto == TN_IPC_TCP ? TN_IPC_PROBE : 0);
 
     if (tn_client_listen(&tcf->client, &msg, &fd, text) != TN_OK) {
 
@@ -754,7 +755,7 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
         sa->sockaddr_in.sin_port = htons(tl->port);
         ls->socklen = sizeof(struct sockaddr_in);
 
-        if (ls->type == SOCK_DGRAM && !tl->lwip) {
+        if (ls->type == SOCK_DGRAM && !opened[i].lwip) {
 
             /* the sockets were made to tell each datagram's destination */
 
@@ -763,7 +764,7 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
 
 #if (NGX_HAVE_INET6)
 
-        if (tl->family == 6 && (ls->type == SOCK_DGRAM || tl->lwip)) {
+        if (tl->family == 6 && (ls->type == SOCK_DGRAM || opened[i].lwip)) {
             sa->sockaddr_in6.sin6_family = AF_INET6;
             sa->sockaddr_in6.sin6_port = htons(tl->port);
             ls->socklen = sizeof(struct sockaddr_in6);
@@ -781,13 +782,12 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
         ls->ignore = 1;
 
         opened[i].handler = ls->handler;
-        opened[i].lwip = tl->lwip;
         opened[i].funnel = tl->funnel;
         opened[i].capture = tl->capture;
         opened[i].udp = (ls->type == SOCK_DGRAM);
         ls->handler = ngx_tailnet_listen_accepted;
 
-        if (tl->lwip) {
+        if (opened[i].lwip) {
 
             /* whoever sends datagrams is accepted too */
 

@@ -520,16 +520,18 @@ tn_filter_is_host(const tn_filter_t *filter, const tn_ip_t *ip)
 
     /*
      * Where clouds tell a machine its secrets, as far as it is not
-     * link-local: fd00:ec2::254, fd20:ce::254 and 168.63.129.16.
+     * link-local: fd00:ec2::254, fd20:ce::254 and 168.63.129.16; and the
+     * broadcast of the machine's own network.
      */
-    static const tn_ip_t  clouds[] = {
+    static const tn_ip_t  others[] = {
         { { 0xfd, 0, 0x0e, 0xc2, [14] = 0x02, [15] = 0x54 } },
         { { 0xfd, 0x20, 0, 0xce, [14] = 0x02, [15] = 0x54 } },
-        { { [10] = 0xff, [11] = 0xff, 168, 63, 129, 16 } }
+        { { [10] = 0xff, [11] = 0xff, 168, 63, 129, 16 } },
+        { { [10] = 0xff, [11] = 0xff, 255, 255, 255, 255 } }
     };
 
-    for (i = 0; i < tn_nelems(clouds); i++) {
-        if (tn_ip_equal(ip, &clouds[i])) {
+    for (i = 0; i < tn_nelems(others); i++) {
+        if (tn_ip_equal(ip, &others[i])) {
             return true;
         }
     }

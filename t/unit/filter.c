@@ -313,6 +313,66 @@ test_routes(void)
 }
 
 
+/* the machine and what answers for it, by all names, to who may anything */
+static void
+test_machine(void)
+{
+    size_t        i;
+    tn_ip_t       host[3];
+    tn_packet_t   p;
+    tn_prefix_t   routes[4];
+    tn_filter_t  *filter;
+
+    static const char *const  refused[] = {
+        "0.0.0.0", "0.1.2.3", "127.0.0.1", "127.255.0.1", "169.254.0.9",
+        "169.254.169.254", "224.0.0.1", "255.255.255.255", "168.63.129.16",
+        "10.1.0.7", "::", "::1", "fe80::1", "ff02::1", "2001:db8::7",
+        "fd7a:115c:a1e0::99", "100.64.0.99", "fd00:ec2::254",
+        "fd20:ce::254", "::127.0.0.1", "::10.1.0.7", "::ffff:0:10.1.0.7",
+        "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b::10.1.0.7",
+        "64:ff9b:1:2::10.1.0.7", "2002:7f00:1::1", "2002:a01:7::1",
+        "2002:a9fe:a9fe::", "fd7a:115c:a1e0:b1a:0:7:a01:7",
+        "fd7a:115c:a1e0:b1a:0:7:7f00:1", "fd7a:115c:a1e0:b1a:0:7:a9fe:a9fe"
+    };
+
+    static const char *const  reached[] = {
+        "10.1.0.8", "1.2.3.4", "2001:db8::8", "64:ff9b::10.1.0.8",
+        "2002:a01:8::1", "fd7a:115c:a1e0:b1a:0:7:a01:8"
+    };
+
+    filter = filter_with("*", "*", 22, NULL);
+    (void) tn_prefix_parse(&routes[0], "0.0.0.0/0", 9);
+    (void) tn_prefix_parse(&routes[1], "::/0", 4);
+    (void) tn_prefix_parse(&routes[2], "fd7a:115c:a1e0:b1a:0:7::/96", 27);
+    (void) tn_prefix_parse(&routes[3], "10.0.0.0/8", 10);
+    (void) tn_ip_parse(&host[0], "10.1.0.7", 8);
+    (void) tn_ip_parse(&host[1], "2001:db8::7", 11);
+    (void) tn_ip_parse(&host[2], "100.64.0.99", 11);
+
+    (void) tn_filter_set_routes(filter, routes, 4);
+    ok(tn_filter_set_host(filter, host, 3) == TN_OK, "addresses are set");
+
+    for (i = 0; i < tn_nelems(refused); i++) {
+        p = packet_of(strchr(refused[i], ':') ? "fd7a:115c:a1e0::9"
+                                              : "100.64.0.9",
+                      40000, refused[i], 22, 6, TN_TCP_SYN);
+        ok(!tn_filter_accepts(tn_filter_in(filter, &p, 0, false, 1)),
+           refused[i]);
+    }
+
+    for (i = 0; i < tn_nelems(reached); i++) {
+        p = packet_of(strchr(reached[i], ':') ? "fd7a:115c:a1e0::9"
+                                              : "100.64.0.9",
+                      40000, reached[i], 22, 6, TN_TCP_SYN);
+        ok(tn_filter_accepts(tn_filter_in(filter, &p, 0, false, 1)),
+           reached[i]);
+        ok(tn_filter_is_behind(filter, &p.dst), "which is behind it");
+    }
+
+    tn_filter_destroy(filter);
+}
+
+
 static void
 test_services(void)
 {
@@ -755,6 +815,7 @@ main(void)
     test_services();
     test_peerapi();
     test_routes();
+    test_machine();
     test_jailed();
     test_rules_change();
     test_reject();

@@ -56,6 +56,8 @@ static side_t      sides[IDLE + BUSY];
 static side_t      others[IDLE + BUSY];
 static size_t      n_accepted;
 static bool        many;
+static bool        captures;        /* accepts for others' addresses */
+static uint16_t    accepted_port;
 
 
 static void on_packet(void *data, uint8_t *packet, size_t len);
@@ -72,6 +74,7 @@ static void transfer(const char *to, const char *what);
 static void test_line(void);
 static void test_backpressure(void);
 static void test_ends(void);
+static void test_captured(void);
 static void test_many(void);
 
 
@@ -84,6 +87,7 @@ main(void)
     test_line();
     test_backpressure();
     test_ends();
+    test_captured();
     test_many();
 
     return tap_done();
@@ -154,8 +158,8 @@ on_accepted(void *data, tn_lwip_conn_t *conn, uint16_t port)
     side_t  *side;
 
     (void) data;
-    (void) port;
 
+    accepted_port = port;
     side = &server;
 
     if (many) {
@@ -286,8 +290,15 @@ step(void)
     line_n = k;
 
     for (i = 0; i < n; i++) {
-        if (tn_packet_parse(&p, due[i].bytes, due[i].len) == TN_OK) {
+        if (tn_packet_parse(&p, due[i].bytes, due[i].len) != TN_OK) {
+            continue;
+        }
+
+        if (tn_ip_is_tailscale(&p.dst)) {
             tn_lwip_in(lwip, now, due[i].bytes, &p);
+
+        } else {
+            tn_lwip_in_captured(lwip, now, due[i].bytes, &p, captures);
         }
     }
 
@@ -477,6 +488,80 @@ test_ends(void)
     run_for(300000);
     is_int(tn_lwip_conn_error(sides[0].conn), ETIMEDOUT, "nobody there");
     tn_lwip_close(sides[0].conn, false);
+}
+
+
+/* connections to addresses and ports that are nobody's */
+static void
+test_captured(void)
+{
+    size_t     i;
+    tn_addr_t  addr, local, remote;
+
+    static const char *const  to[] = {
+        "192.0.2.7:4321", "192.0.2.8:4321", "192.0.2.7:80",
+        "[2001:db8::7]:65535"
+    };
+
+    set_up(1, 0, 0);
+
+    for (i = 0; i < tn_nelems(to); i++) {
+        (void) tn_addr_parse(&addr, to[i], strlen(to[i]));
+        memset(&server, 0, sizeof(server));
+        memset(&sides[0], 0, sizeof(sides[0]));
+        server.pace = SIZE_MAX;
+        sides[0].pace = SIZE_MAX;
+        sides[0].want = 100000;
+        server.want = 100000;
+        accepted_port = 1;
+        captures = true;
+
+        sides[0].conn = tn_lwip_connect(lwip, &addr, &sides[0]);
+        run_for(10);
+        captures = false;
+        feed(&sides[0]);
+        run_for(300);
+
+        ok(server.conn != NULL && accepted_port == 0, to[i]);
+
+        if (server.conn == NULL) {
+            continue;
+        }
+
+        tn_lwip_conn_addresses(server.conn, &local, &remote);
+        ok(tn_addr_equal(&local, &addr), "keeps its address");
+        ok(server.got == 100000 && sides[0].got == 100000
+           && !server.bad && !sides[0].bad, "and carries");
+
+        tn_lwip_close(server.conn, false);
+        tn_lwip_close(sides[0].conn, false);
+        run_for(50);
+    }
+
+    sides[0].conn = tn_lwip_connect(lwip, &addr, &sides[0]);
+    run_for(50);
+    is_int(tn_lwip_conn_error(sides[0].conn), ECONNREFUSED,
+           "what is not captured is refused");
+    tn_lwip_close(sides[0].conn, false);
+
+    /* one whose handshake is under way when the stack ends */
+
+    captures = true;
+    delay_ms = 1000;
+    i = tn_lwip_count(lwip);
+    sides[0].conn = tn_lwip_connect(lwip, &addr, &sides[0]);
+    run_for(1500);
+    captures = false;
+    is_int((long long) tn_lwip_count(lwip), (long long) i + 2,
+           "one is half open");
+
+    (void) tn_addr_parse(&addr, "100.64.0.1:80", 13);
+    set_up(1, 0, 0);
+    memset(&server, 0, sizeof(server));
+    sides[0].conn = tn_lwip_connect(lwip, &addr, &sides[0]);
+    run_for(50);
+    ok(server.conn != NULL && accepted_port == PORT,
+       "the own addresses have their own listeners");
 }
 
 
