@@ -18,9 +18,9 @@
  * turn ends when neither has anything left.
  */
 
-#ifdef TN_HAVE_LWIP
-
 #include "run/tn_lwnet_int.h"
+
+#ifdef TN_HAVE_LWIP
 
 #include "wire/tn_icmp.h"
 

@@ -51,7 +51,7 @@ refuse_syn(uint8_t *buf, size_t size, const uint8_t *packet,
     len = tn_packet_header(buf, size, TN_PROTO_TCP, &p->dst, &p->src,
                            TN_TCP_HEADER_LEN);
 
-    if (len == 0) {
+    if (len == 0 || size - len < TN_TCP_HEADER_LEN) {
         return 0;
     }
 

@@ -87,6 +87,7 @@ test_udp(const char *src, const char *dst)
     (void) tn_packet_parse(&p, in, n);
 
     len = tn_refuse_build(out, sizeof(out), in, &p);
+    proto = 0;
     ok(len != 0 && tn_packet_parse(&answer, out, len) == TN_OK
        && tn_icmp_unreachable(out, &answer, &proto, &from, &to),
        "UDP is unreachable");
