@@ -495,7 +495,8 @@ subtest 'start' => sub {
     }), 'a killed supervisor is followed by another');
     is($race[0]->node('home'), 'ok', 'the lifeline goes on');
     is($race[0]->say('commit'), 'ok', 'and is obeyed');
-    is(pid_of('core', "$dir/race.tailnet"), $running, 'the core went on');
+    is(pid_of('core', "$dir/race.tailnet"), $running, 'the core went on')
+        or diag($race[0]->log_text);
 
     kill 'KILL', $running;
     ok(wait_until(sub {

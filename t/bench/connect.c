@@ -2,9 +2,11 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * Connections for t/bench/connections, one request each: how many a second,
- * and how long until the first byte of the answer.  Or it holds connections
- * open, each after one answer, until its standard input is closed.
+ * Connections for t/bench/connections and t/bench/many, one request each: how
+ * many a second, and how long until the first byte of the answer.  Or it holds
+ * connections open, each after one answer, until its standard input is closed,
+ * and for each line there asks on all of them once more.  Either time it says
+ * how many were answered.
  */
 
 #include <arpa/inet.h>
@@ -22,6 +24,7 @@
 
 #define CONNECT_PROCESSES_MAX  16
 #define CONNECT_HOLD_MAX       20000
+#define CONNECT_TIMEOUT_S      60      /* of one that is held */
 
 #define CONNECT_USAGE                                                         \
     "usage: connect [-c processes] -n requests address port path\n"           \
@@ -39,6 +42,9 @@ typedef struct {
 static struct sockaddr_in  to;
 static char                request[512];
 static const char         *path;
+
+
+static int request_on(int fd, int keep);
 
 
 static uint64_t
@@ -68,8 +74,7 @@ order(const void *a, const void *b)
 static int
 begin(int keep)
 {
-    int     fd, n;
-    size_t  len;
+    int  fd;
 
     fd = socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0);
 
@@ -77,19 +82,27 @@ begin(int keep)
         return -1;
     }
 
-    n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: bench\r\n"
-                 "Connection: %s\r\n\r\n", path,
-                 keep ? "keep-alive" : "close");
-    len = (size_t) n;
-
     if (connect(fd, (struct sockaddr *) &to, sizeof(to)) == -1
-        || send(fd, request, len, MSG_NOSIGNAL) != (ssize_t) len)
+        || !request_on(fd, keep))
     {
         close(fd);
         return -1;
     }
 
     return fd;
+}
+
+
+static int
+request_on(int fd, int keep)
+{
+    int  n;
+
+    n = snprintf(request, sizeof(request), "GET %s HTTP/1.1\r\nHost: bench\r\n"
+                 "Connection: %s\r\n\r\n", path,
+                 keep ? "keep-alive" : "close");
+
+    return send(fd, request, (size_t) n, MSG_NOSIGNAL) == n;
 }
 
 
@@ -204,22 +217,41 @@ measure(size_t processes, size_t n)
 static int
 hold(size_t n)
 {
-    int     fd;
-    char    c;
-    size_t  i, held;
+    char            c;
+    size_t          i, good;
+    struct timeval  limit = { CONNECT_TIMEOUT_S, 0 };
+    static int      fd[CONNECT_HOLD_MAX];
 
-    held = 0;
+    good = 0;
 
     for (i = 0; i < n; i++) {
-        fd = begin(1);
-        held += fd != -1 && answered(fd);
+        fd[i] = begin(1);
+
+        if (fd[i] != -1) {
+            (void) setsockopt(fd[i], SOL_SOCKET, SO_RCVTIMEO, &limit,
+                              sizeof(limit));
+            good += answered(fd[i]) != 0;
+        }
     }
 
-    printf("%zu\n", held);
+    printf("%zu\n", good);
     fflush(stdout);
 
     while (read(0, &c, 1) > 0) {
-        /* void */
+
+        for (i = 0; i < n; i++) {
+            if (fd[i] != -1 && !request_on(fd[i], 1)) {
+                close(fd[i]);
+                fd[i] = -1;
+            }
+        }
+
+        for (good = 0, i = 0; i < n; i++) {
+            good += fd[i] != -1 && answered(fd[i]);
+        }
+
+        printf("%zu\n", good);
+        fflush(stdout);
     }
 
     return 0;
