@@ -27,6 +27,10 @@ static ngx_int_t ngx_tailnet_init_node(ngx_conf_t *cf,
     ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node);
 static ngx_int_t ngx_tailnet_check_state(ngx_conf_t *cf,
     ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node);
+static char *ngx_tailnet_identity_token(ngx_conf_t *cf,
+    ngx_tailnet_node_t *node);
+static char *ngx_tailnet_any_key(ngx_conf_t *cf, ngx_str_t *value,
+    ngx_str_t *key);
 static ngx_int_t ngx_tailnet_read_key(ngx_conf_t *cf, ngx_str_t *path,
     ngx_str_t *key);
 static ngx_int_t ngx_tailnet_env_key(ngx_conf_t *cf, char *name,
@@ -376,8 +380,7 @@ ngx_tailnet_auth_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_tailnet_node_t *node = conf;
 
-    ngx_int_t   rc;
-    ngx_str_t  *value, path;
+    ngx_str_t  *value;
 
     if (node->auth_key.data) {
         return "is duplicate";
@@ -385,17 +388,77 @@ ngx_tailnet_auth_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    if (ngx_strncmp(value[1].data, "file:", 5) == 0) {
+    if (cf->args->nelts == 2) {
+        return ngx_tailnet_any_key(cf, &value[1], &node->auth_key);
+    }
 
-        path.data = value[1].data + 5;
-        path.len = value[1].len - 5;
+    return ngx_tailnet_identity_token(cf, node);
+}
+
+
+/* a token of who this is, for the client of this ID */
+static char *
+ngx_tailnet_identity_token(ngx_conf_t *cf, ngx_tailnet_node_t *node)
+{
+    char       *rc;
+    u_char     *p;
+    ngx_str_t  *value, id, token;
+
+    value = cf->args->elts;
+
+    if (ngx_strncmp(value[2].data, "client_id=", 10) != 0) {
+        return "has an invalid parameter: only \"client_id=ID\" is one";
+    }
+
+    id.data = value[2].data + 10;
+    id.len = value[2].len - 10;
+
+    if (!ngx_tailnet_is_key(&id)) {
+        return "has no ID in \"client_id\"";
+    }
+
+    rc = ngx_tailnet_any_key(cf, &value[1], &token);
+
+    if (rc != NGX_CONF_OK) {
+        return rc;
+    }
+
+    if (token.len == 0) {
+        node->auth_key = token;
+        return NGX_CONF_OK;
+    }
+
+    p = ngx_pnalloc(cf->pool, 5 + id.len + token.len);
+    if (p == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    node->auth_key.data = p;
+    node->auth_key.len = ngx_sprintf(p, "wif:%V#%V", &id, &token) - p;
+
+    ngx_explicit_memzero(token.data, token.len);
+
+    return ngx_tailnet_is_key(&node->auth_key) ? NGX_CONF_OK : "is too long";
+}
+
+
+static char *
+ngx_tailnet_any_key(ngx_conf_t *cf, ngx_str_t *value, ngx_str_t *key)
+{
+    ngx_int_t  rc;
+    ngx_str_t  path;
+
+    if (ngx_strncmp(value->data, "file:", 5) == 0) {
+
+        path.data = value->data + 5;
+        path.len = value->len - 5;
 
         if (path.len == 0) {
             return "has an empty path";
         }
 
         if (ngx_conf_full_name(cf->cycle, &path, 1) != NGX_OK
-            || ngx_tailnet_read_key(cf, &path, &node->auth_key) != NGX_OK)
+            || ngx_tailnet_read_key(cf, &path, key) != NGX_OK)
         {
             return NGX_CONF_ERROR;
         }
@@ -403,14 +466,13 @@ ngx_tailnet_auth_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_strncmp(value[1].data, "env:", 4) == 0) {
+    if (ngx_strncmp(value->data, "env:", 4) == 0) {
 
-        if (value[1].len == 4) {
+        if (value->len == 4) {
             return "has an empty name";
         }
 
-        rc = ngx_tailnet_env_key(cf, (char *) value[1].data + 4,
-                                 &node->auth_key);
+        rc = ngx_tailnet_env_key(cf, (char *) value->data + 4, key);
         if (rc == NGX_ERROR) {
             return NGX_CONF_ERROR;
         }
@@ -421,19 +483,19 @@ ngx_tailnet_auth_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
             ngx_conf_log_error(NGX_LOG_WARN, cf, 0,
                                "environment variable \"%s\" of \"auth_key\" "
-                               "is not set", value[1].data + 4);
+                               "is not set", value->data + 4);
 
-            ngx_str_set(&node->auth_key, "");
+            ngx_str_set(key, "");
         }
 
         return NGX_CONF_OK;
     }
 
-    if (!ngx_tailnet_is_key(&value[1])) {
+    if (!ngx_tailnet_is_key(value)) {
         return "is not a key, \"file:PATH\" or \"env:NAME\"";
     }
 
-    node->auth_key = value[1];
+    *key = *value;
 
     return NGX_CONF_OK;
 }

@@ -39,7 +39,7 @@ static ngx_command_t  ngx_tailnet_commands[] = {
       NULL },
 
     { ngx_string("auth_key"),
-      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      NGX_TAILNET_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE12,
       ngx_tailnet_auth_key,
       0,
       0,

@@ -220,6 +220,14 @@ my @bad = (
      '"auth_key" directive has an empty name', 4],
     ['auth_key: variable', node('auth_key env:BAD_KEY;'),
      'there is no key in environment variable "BAD_KEY" of "auth_key"', 4],
+    ['auth_key: another parameter', node("auth_key '$key' id=1;"),
+     '"auth_key" directive has an invalid parameter: only "client_id=ID" '
+     . 'is one', 4],
+    ['auth_key: no client ID', node("auth_key '$key' client_id=;"),
+     '"auth_key" directive has no ID in "client_id"', 4],
+    ['auth_key: a long token', node("auth_key '" . 'x' x 4090
+                                    . "' client_id=kId1;"),
+     '"auth_key" directive is too long', 4],
     ['auth_key: a key with a blank', node("auth_key '$key 2';"),
      '"auth_key" directive is not a key, "file:PATH" or "env:NAME"', 4],
     ['auth_key: empty', node("auth_key '';"),

@@ -374,7 +374,7 @@ sub oauth_api {
             my ($bearer) = $head =~ /^Authorization: Bearer (\S+)/mi;
             my ($status, $answer) = (404, {});
 
-            if ($path eq '/api/v2/oauth/token') {
+            if ($path =~ m{^/api/v2/oauth/token(?:-exchange)?$}) {
                 ($status, $answer) = $body =~ /-bad/
                     ? (401, { message => 'no such client' })
                     : (200, { access_token => 'token-1',
@@ -566,6 +566,37 @@ sub testcontrol {
     seen($minted, qr/secret in auth_key needs tags/,
          "testcontrol: and one without tags");
     $minted->stop;
+
+    # a token of who this is, for that client
+
+    my $token = 'eyJhbGciOi.eyJzdWIi.sig_-1';
+    my $wif = probe('--url', $url, '--hostname', 'wif', '--tag', 'tag:web',
+                    '--auth-key', "wif:kId2?ephemeral=true&baseURL=$api"
+                    . "#$token");
+    seen($wif, qr/^state running/, "testcontrol: a node by an identity token");
+    @asked = ($asked->())[-2, -1];
+    is($asked[0]{path}, '/api/v2/oauth/token-exchange',
+       "testcontrol: it was exchanged");
+    is($asked[0]{body}, "client_id=kId2&jwt=$token",
+       "testcontrol: for the client's ID");
+    is($asked[1]{bearer}, 'token-1', "testcontrol: then a key");
+    ok(decode_json($asked[1]{body})->{capabilities}{devices}{create}{ephemeral},
+       "testcontrol: for such a node");
+    unlike($wif->text, qr/\Q$token\E|token-1|tskey-lab/,
+           "testcontrol: none of it is in the log");
+    $wif->stop;
+
+    $wif = probe('--url', $url, '--hostname', 'wif2', '--tag', 'tag:web',
+                 '--auth-key', "wif:kId-bad?baseURL=$api#$token");
+    seen($wif, qr/no auth key of the identity token .* status 401/,
+         "testcontrol: a token that is refused is a clear error");
+    $wif->stop;
+
+    $wif = probe('--url', $url, '--hostname', 'wif3', '--auth-key',
+                 "wif:kId2?baseURL=$api#$token");
+    seen($wif, qr/an identity token in auth_key needs tags/,
+         "testcontrol: and one without tags");
+    $wif->stop;
 
     # approval
 

@@ -24,7 +24,7 @@
 #define TN_IPC_NAME     64
 #define TN_IPC_PATH     1024
 #define TN_IPC_URL      512
-#define TN_IPC_KEY      512     /* with a credential of tailnet lock */
+#define TN_IPC_KEY      4096    /* or a JWT, with the ID it is for */
 #define TN_IPC_HOST     256
 #define TN_IPC_TAGS     1024
 #define TN_IPC_PROXY    512
