@@ -495,6 +495,8 @@ my @good = (
     ['an empty block', "events { }\ntailnet { }\n"],
     ['every directive', $everything],
     ['a literal key', node("auth_key $key;")],
+    ['an identity token', node('auth_key file:good.key '
+                               . 'client_id=kId1?preauthorized=true;')],
     ['an unset variable', node('auth_key env:NO_SUCH_KEY;'),
      'environment variable "NO_SUCH_KEY" of "auth_key" is not set in '
      . "$conf:4"],
