@@ -362,6 +362,32 @@ is($infra->wait_get('https://web.lab.test:4443/all', cacert => $lab->ca->cert,
    'a page', 'but brings connections from the Internet');
 $control->call(POST => $unsigned . 0);
 
+# What the tailnet does not allow is a line that says what to switch on.
+
+sub allowed {
+    my @names = @_;
+    my $node = $control->node('web')->{Key};
+
+    $control->call(POST => "/cap-map?node=$node", {});
+    $control->call(POST => "/node?node=$node", { Capabilities => \@names });
+}
+
+my $ports = 'https://tailscale.com/cap/funnel-ports?ports=443,8080-8090';
+
+allowed('https', $ports);
+ok($nginx->wait_error_log(10, qr/no Funnel to port 443:.*attribute "funnel"/),
+   'without the attribute');
+ok(eval { $lab->wait_for(10, 'control to know', sub {
+    my $h = $control->node('web')->{Hostinfo};
+    $h->{WireIngress} && !$h->{IngressEnabled}
+}) }, 'of which control is told') or
+    diag explain $control->node('web')->{Hostinfo};
+ok(!get('/', timeout => 3)->{ok}, 'there is no way in');
+allowed('funnel', $ports);
+ok($nginx->wait_error_log(10, qr/no Funnel to port 443: HTTPS.* are off/),
+   'without certificates');
+allowed('https', 'funnel', $ports);
+
 # Only a port that is not allowed: control is told that it would be so.
 
 $nginx->configure(main => $main, http => $off, stream => <<'STREAM');

@@ -111,6 +111,10 @@ HTTP
              proxy_pass $to:9001; }
     server { listen 8082 tailnet=home funnel; proxy_half_close on;
              proxy_pass $to:9002; }
+    server { listen 8085 tailnet=home funnel; return let_in;
+             tailnet_allow funnel; tailnet_deny all; }
+    server { listen 8086 tailnet=home funnel; return let_in;
+             tailnet_allow all; tailnet_deny all; }
     server { listen 8084 tailnet=home funnel; ssl_preread on;
              proxy_protocol on; proxy_pass \$backend; }
 STREAM
@@ -126,7 +130,7 @@ $control->call(POST => '/cap-map?node=' . $control->node('web')->{Key}, {
     'https://tailscale.com/cap/funnel-ports?ports=443,8080-8090' => undef,
 });
 ok($nginx->wait_error_log(15, qr/Funnel to port $_ is on/), "port $_")
-    for 443, 8081 .. 8084;
+    for 443, 8081 .. 8086;
 
 my ($api) = map { s{^http://}{}r } grep { !/\[/ } @{
     $lab->wait_for(15, 'the PeerAPI to be announced', sub {
@@ -145,7 +149,7 @@ sub relay {
 
 relay(4443, 443);
 relay(4444, 443, '-src=203.0.113.7:1000');
-relay($_, $_) for 8081 .. 8084;
+relay($_, $_) for 8081 .. 8086;
 
 my $relay = $peer->host->ip4;
 
@@ -228,6 +232,20 @@ is(get('/', port => 8083)->{status}, 400, 'which is required');
 
 is(get('/', port => 8084)->{body}, $client->ip4 . ' web.lab.test',
    'ssl_preread passes TLS through');
+
+# Rules of stream.
+
+sub stream_says {
+    my ($port) = @_;
+    return perl('read', <<'PERL', "$relay:$port");
+my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0]) or die "$!\n";
+local $/;
+print <$s> // '';
+PERL
+}
+
+is(stream_says(8085), 'let_in', 'stream lets Funnel in where it is said');
+is(stream_says(8086), '', 'and not with the tailnet');
 
 # Two addresses on the Internet are two clients, whatever they come by.
 

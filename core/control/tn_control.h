@@ -152,6 +152,7 @@ typedef struct {
      * stable storage when it returns TN_OK; may be NULL */
     tn_rc_t (*keep_lock)(void *data, const uint8_t *bytes, size_t len);
 
+    /* also with no changes, once for each stream: control is there again */
     void (*netmap_changed)(void *data, tn_netmap_t *netmap,
         const tn_netmap_changes_t *changes);
 

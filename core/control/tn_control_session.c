@@ -934,7 +934,9 @@ tn_control_map_message(tn_control_t *c, const char *json, size_t len)
                "peers", c->url.host, c->netmap->peers.count);
     }
 
-    if (changes.what != 0) {
+    /* the first one also says that control is there */
+
+    if (changes.what != 0 || fresh) {
         c->ops->netmap_changed(c->data, c->netmap, &changes);
     }
 

@@ -64,6 +64,8 @@ static void node_restore_lock(tn_node_t *node);
 static void node_restore(tn_node_t *node);
 static void node_netmap_changed(void *data, tn_netmap_t *netmap,
     const tn_netmap_changes_t *changes);
+static bool node_update(tn_node_t *node, tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes, bool fresh);
 static void node_self(tn_node_t *node, const tn_netmap_t *netmap);
 static void node_state_changed(void *data, tn_control_state_e state,
     const char *text);
@@ -841,8 +843,7 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
 {
     tn_node_t *node = data;
 
-    bool          fresh, up;
-    tn_update_t  *update;
+    bool  fresh, up;
 
     fresh = false;
 
@@ -854,22 +855,10 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
         }
     }
 
-    update = tn_update_create(netmap, fresh ? NULL : changes,
-                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0,
-                              node->conf.exit_node);
-
-    if (update == NULL) {
-        tn_log(&node->log, TN_LOG_ERR, "no memory for the netmap's changes");
+    if ((changes->what != 0 || fresh)
+        && !node_update(node, netmap, changes, fresh))
+    {
         return;
-    }
-
-    /* who may come is known to nginx before the first packet */
-
-    tn_share_update(node->share, netmap, changes);
-    tn_data_update(node->path, update);
-
-    if (changes->npeers + changes->nremoved > TN_NODE_TRIM_PEERS) {
-        tn_nodetrim_large(node);
     }
 
     up = tn_control_online(node->control);
@@ -892,6 +881,34 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
     if (changes->what & (TN_NETMAP_PEERS|TN_NETMAP_SELF|TN_NETMAP_DNS)) {
         node->ops->peers(node->data, node);
     }
+}
+
+
+static bool
+node_update(tn_node_t *node, tn_netmap_t *netmap,
+    const tn_netmap_changes_t *changes, bool fresh)
+{
+    tn_update_t  *update;
+
+    update = tn_update_create(netmap, fresh ? NULL : changes,
+                              (node->conf.flags & TN_IPC_ACCEPT_ROUTES) != 0,
+                              node->conf.exit_node);
+
+    if (update == NULL) {
+        tn_log(&node->log, TN_LOG_ERR, "no memory for the netmap's changes");
+        return false;
+    }
+
+    /* who may come is known to nginx before the first packet */
+
+    tn_share_update(node->share, netmap, changes);
+    tn_data_update(node->path, update);
+
+    if (changes->npeers + changes->nremoved > TN_NODE_TRIM_PEERS) {
+        tn_nodetrim_large(node);
+    }
+
+    return true;
 }
 
 
