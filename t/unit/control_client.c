@@ -305,6 +305,7 @@ dials(void)
     server_close("reset");
     run(600);
     ok(running() && server_conn()->tls, "again soon after: by 443");
+    ok(w.changes == 2 && w.changed == 0, "told, though nothing has changed");
     run(60000);
     server_close("reset");
     run(600);
