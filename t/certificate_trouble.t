@@ -74,6 +74,18 @@ ok($nginx->wait_error_log(40, qr/web\.lab\.test: issued/), 'issued')
 my ($file) = glob $nginx->prefix . '/state/home/cert.web.lab.test.*.pem';
 my $good = $lab->read_file($file);
 
+# A new nginx with a new core, which reads what is on disk; a killed one would
+# wait longer each time.
+
+sub again {
+    my ($code) = @_;
+
+    $nginx->quit;
+    $lab->wait_for(20, 'the core\'s end', sub { !$web->pids });
+    $code->();
+    $nginx->start;
+}
+
 # As text of a key and a certificate, by the tool openssl.
 
 sub made {
@@ -124,11 +136,7 @@ for (['expired', made('web.lab.test', '20200101000000Z', '20200201000000Z'),
     my ($name, $text, $line) = @$_;
     my ($lines, $n) = (scalar(() = $nginx->errors($line)), issued());
 
-    $lab->write_file($file, $text);
-
-    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $web->pids;
-    kill KILL => $core;
+    again(sub { $lab->write_file($file, $text) });
 
     ok(eval { $lab->wait_for(30, 'another one', sub { issued() > $n }) },
        "$name: another is ordered")
@@ -143,7 +151,7 @@ for (['expired', made('web.lab.test', '20200101000000Z', '20200201000000Z'),
 }
 
 # A limit: one line that says for how long, which is kept to; the present
-# certificate goes on. Here there is none on disk, as in the worst case.
+# certificate goes on. Here there is none, as in the worst case.
 
 $front->configure(http => sprintf $to_pebble, <<'HTTP');
 location = /order-plz {
@@ -154,11 +162,7 @@ location = /order-plz {
 HTTP
 $front->reload;
 
-my $before = shown();
-unlink $file;
-my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-    $web->pids;
-kill KILL => $core;
+again(sub { unlink $file });
 
 ok($nginx->wait_error_log(30, qr/429 rateLimited/), 'a limit');
 my @lines = $nginx->errors(qr/429 rateLimited/);
@@ -173,17 +177,14 @@ is(issued(), 5, 'nothing was issued');
 
 $front->configure(http => sprintf $to_pebble, '');
 $front->reload;
-($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-    $web->pids;
-kill KILL => $core;
+again(sub { });
 ok(eval { $lab->wait_for(60, 'another one', sub { issued() == 6 }) },
    'issued when the limit is gone')
     or diag join "\n", $nginx->errors(qr/certificate/);
 
 is($nginx->quit, 0, 'nginx quits');
 
-my @alerts = grep { !/core process \d+ ended on signal 9/ }
-    $nginx->errors(qr/\[(alert|crit|emerg)\]/);
+my @alerts = $nginx->errors(qr/\[(alert|crit|emerg)\]/);
 is(@alerts, 0, 'no alerts') or diag join "\n", @alerts;
 
 done_testing();
