@@ -150,8 +150,7 @@ for (['expired', made('web.lab.test', '20200101000000Z', '20200201000000Z'),
     }) }, "$name: and shown");
 }
 
-# A limit: one line that says for how long, which is kept to; the present
-# certificate goes on. Here there is none, as in the worst case.
+# A limit: one line that says for how long, which is kept to.
 
 $front->configure(http => sprintf $to_pebble, <<'HTTP');
 location = /order-plz {
