@@ -86,7 +86,17 @@ sub recipe {
 
     ok($recipe{$name}, $name) or return;
     configure($recipe{$name});
-    $nginx->alive ? $nginx->reload : $nginx->start;
+    return $nginx->start unless $nginx->alive;
+
+    my @old = $nginx->workers;
+    $nginx->reload;
+
+    # until a worker has heard of it it goes on taking connections
+
+    $lab->wait_for(20, 'the end of the workers before', sub {
+        !grep { $lab->read_file("/proc/$_/cmdline") =~ /worker process\0/ }
+            @old;
+    });
 }
 
 recipe('A static site');
@@ -127,7 +137,6 @@ is(get('/')->{body}, 'a site', 'is served')
 my $client = $infra->ip4;
 
 recipe('A service of the tailnet');
-$lab->wait_for(20, 'the service', sub { get('/')->{body} =~ /^web/ });
 is(get('/', headers => ['Tailscale-User-Login: root'])->{body},
    "web.lab.test $client ?1 []", 'is proxied, and nobody has a name');
 is(get('/admin/', status => 403)->{status}, 403,
@@ -142,7 +151,6 @@ is($r->{body}, "web.lab.test $client", 'to who has the certificate')
     or diag $r->{error};
 
 recipe('Limits');
-$lab->wait_for(20, 'the site', sub { get('/')->{body} eq 'a site' });
 
 sub limited {
     my ($host, @resolve) = @_;
