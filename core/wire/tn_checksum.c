@@ -13,6 +13,49 @@ typedef uint64_t tn_checksum_lanes_t
     __attribute__((vector_size(TN_CHECKSUM_VECTOR)));
 
 
+#ifdef __x86_64__
+
+#define TN_CHECKSUM_WIDE  32
+
+typedef uint64_t tn_checksum_wide_t
+    __attribute__((vector_size(TN_CHECKSUM_WIDE)));
+
+
+/* whole blocks of 64 bytes, at least one, for a CPU with AVX2 */
+__attribute__((target("avx2")))
+static uint64_t
+tn_checksum_avx2(uint64_t sum, const uint8_t *p, size_t len)
+{
+    int                 i;
+    tn_checksum_wide_t  a, b, x, y;
+
+    a = (tn_checksum_wide_t) { 0, 0, 0, 0 };
+    b = a;
+
+    do {
+        memcpy(&x, p, TN_CHECKSUM_WIDE);
+        memcpy(&y, p + TN_CHECKSUM_WIDE, TN_CHECKSUM_WIDE);
+
+        a += (x & 0xffffffff) + (y & 0xffffffff);
+        b += (x >> 32) + (y >> 32);
+
+        p += 2 * TN_CHECKSUM_WIDE;
+        len -= 2 * TN_CHECKSUM_WIDE;
+
+    } while (len >= 2 * TN_CHECKSUM_WIDE);
+
+    a += b;
+
+    for (i = 0; i < 4; i++) {
+        sum = tn_checksum_join(sum, a[i]);
+    }
+
+    return sum;
+}
+
+#endif
+
+
 /*
  * Ones' complement addition does not care how the 16-bit words are grouped
  * (RFC 1071, 2), so 32-bit words are added into 64-bit lanes, which cannot
@@ -29,6 +72,16 @@ tn_checksum_add(uint64_t sum, const void *data, size_t len)
     tn_checksum_lanes_t  a, b, x, y;
 
     p = data;
+
+#ifdef __x86_64__
+
+    if (len >= 4 * TN_CHECKSUM_WIDE && __builtin_cpu_supports("avx2")) {
+        sum = tn_checksum_avx2(sum, p, len);
+        p += len & ~(size_t) (2 * TN_CHECKSUM_WIDE - 1);
+        len &= 2 * TN_CHECKSUM_WIDE - 1;
+    }
+
+#endif
 
     if (len >= 2 * TN_CHECKSUM_VECTOR) {
         a = (tn_checksum_lanes_t) { 0, 0 };
