@@ -232,6 +232,8 @@ bench: deps peers
 	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/run
 	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/map
 	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/gateway
+	@TAILNET_BUILD=$(abspath $(BUILD)) PEERS=100 ACTIVE=0 LIMIT=0.1 \
+		SECONDS=$(if $(QUICK),10,60) t/bench/idle
 
 # The unit tests, and lab tests with a core built so: the one process that
 # parses what the network sends.
