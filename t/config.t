@@ -172,6 +172,17 @@ my @bad = (
                                   'tailnet { stack lwip; }'),
      'parameter "service=svc:a" of "listen" needs the kernel\'s stack, and '
      . 'tailnet "default" has "stack lwip"', 5],
+    ['capture: nothing is advertised', server('listen any tailnet capture;'),
+     '"capture" of "listen any" without "advertise_routes" or '
+     . '"advertise_exit_node" in tailnet "home"', 5],
+    ['capture: any without it', server('listen any tailnet;'),
+     '"listen any" needs the parameter "capture"', 5],
+    ['capture: any quic', server('listen any quic tailnet capture;',
+                                 'tailnet { advertise_exit_node on; }'),
+     '"listen any" has no QUIC, that needs a port', 5],
+    ['capture: probe of UDP', server('listen 53 udp tailnet capture=probe;',
+                                     'tailnet { advertise_exit_node on; }'),
+     '"capture=probe" of "listen 53" is for TCP only', 5],
     ['funnel: without tailnet', server('listen 127.0.0.1:443 funnel;'),
      'invalid parameter "funnel"', 5],
 
