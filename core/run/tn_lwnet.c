@@ -609,14 +609,21 @@ lwnet_move(lwnet_conn_t *conn)
 
     if (tn_lwip_conn_state(conn->tcp) & TN_LWIP_DEAD) {
 
-        /* what came before the reset is still read, as from any socket */
+        /*
+         * What came before the end is still read, as from any socket: all of
+         * it, if the end was one in order, or what fits before a reset.
+         */
 
         (void) lwnet_to_nginx(conn, &events);
-        lwnet_close(conn, true);
-        return false;
-    }
 
-    if (!lwnet_to_nginx(conn, &events) || !lwnet_to_peer(conn, &events)) {
+        if (events == 0 || tn_lwip_conn_error(conn->tcp) != 0) {
+            lwnet_close(conn, true);
+            return false;
+        }
+
+    } else if (!lwnet_to_nginx(conn, &events)
+               || !lwnet_to_peer(conn, &events))
+    {
         lwnet_close(conn, true);
         return false;
     }

@@ -426,10 +426,15 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     former = lwip_enter(lwip, lwip_bucket(lwip, &remote, p->src_port,
                                           p->dst_port));
 
-    buf = pbuf_alloc(PBUF_RAW, p->total_len, PBUF_RAM);
+    /* lwIP looks for the length of an option that is a header's last byte */
+
+    buf = pbuf_alloc(PBUF_RAW, p->total_len + 1, PBUF_RAM);
 
     if (buf != NULL) {
         memcpy(buf->payload, packet, p->total_len);
+        ((uint8_t *) buf->payload)[p->total_len] = 0;
+        buf->len = p->total_len;
+        buf->tot_len = p->total_len;
 
         lwip->loss = NULL;
         lwip->reopens = false;
