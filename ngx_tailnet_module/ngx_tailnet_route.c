@@ -8,7 +8,10 @@
 
 #include "ngx_tailnet.h"
 
+#include "base/tn_via.h"
 
+
+static ngx_uint_t ngx_tailnet_route_is_own(tn_prefix_t *route);
 static ngx_int_t ngx_tailnet_route_add(ngx_conf_t *cf,
     ngx_tailnet_node_t *node, ngx_str_t *text);
 
@@ -96,7 +99,7 @@ ngx_tailnet_route_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 
     if (tn_ip_is_loopback(&route.ip) || tn_ip_is_multicast(&route.ip)
         || tn_ip_is_link_local(&route.ip)
-        || (tn_ip_is_tailscale(&route.ip) && route.v4))
+        || ngx_tailnet_route_is_own(&route))
     {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "route \"%V\" in \"advertise_routes\" cannot be "
@@ -132,6 +135,35 @@ ngx_tailnet_route_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 }
 
 
+/* overlaps the addresses of nodes, which are behind nobody */
+
+static ngx_uint_t
+ngx_tailnet_route_is_own(tn_prefix_t *route)
+{
+    ngx_uint_t   i;
+    tn_prefix_t  own;
+
+    static const char *const  ranges[] = {
+        "100.64.0.0/10", "fd7a:115c:a1e0::/48"
+    };
+
+    if (tn_via_is(&route->ip) && route->bits >= TN_VIA_BITS) {
+        return 0;
+    }
+
+    for (i = 0; i < 2; i++) {
+        if (tn_prefix_parse(&own, ranges[i], ngx_strlen(ranges[i])) == TN_OK
+            && (tn_prefix_contains(&own, &route->ip)
+                || tn_prefix_contains(route, &own.ip)))
+        {
+            return 1;
+        }
+    }
+
+    return 0;
+}
+
+
 void
 ngx_tailnet_route_exit(ngx_tailnet_node_t *node)
 {
@@ -155,6 +187,9 @@ ngx_int_t
 ngx_tailnet_destination(ngx_connection_t *c, ngx_pool_t *pool,
     ngx_str_t *value)
 {
+    u_char     *p;
+    tn_addr_t   addr;
+
     if (ngx_connection_local_sockaddr(c, NULL, 0) != NGX_OK) {
         return NGX_ERROR;
     }
@@ -162,6 +197,23 @@ ngx_tailnet_destination(ngx_connection_t *c, ngx_pool_t *pool,
     value->data = ngx_pnalloc(pool, NGX_SOCKADDR_STRLEN);
     if (value->data == NULL) {
         return NGX_ERROR;
+    }
+
+    /* 4via6 leads to the address of IPv4 that it stands for */
+
+    if (c->local_socklen <= sizeof(struct sockaddr_storage)
+        && tn_addr_from_sockaddr(&addr, (struct sockaddr_storage *)
+                                        c->local_sockaddr)
+           == TN_OK
+        && tn_via_is(&addr.ip))
+    {
+        p = addr.ip.b + 12;
+        value->len = ngx_sprintf(value->data, "%ui.%ui.%ui.%ui:%ui",
+                                 (ngx_uint_t) p[0], (ngx_uint_t) p[1],
+                                 (ngx_uint_t) p[2], (ngx_uint_t) p[3],
+                                 (ngx_uint_t) addr.port)
+                     - value->data;
+        return NGX_OK;
     }
 
     value->len = ngx_sock_ntop(c->local_sockaddr, c->local_socklen,

@@ -321,10 +321,16 @@ my @bad = (
      'route "0.0.0.0/0" is that of an exit node: "advertise_exit_node on"', 4],
     ['advertise_routes: of a tailnet', node('advertise_routes 100.64.0.0/16;'),
      'route "100.64.0.0/16" in "advertise_routes" cannot be behind a node', 4],
+    ['advertise_routes: around a tailnet', node('advertise_routes fd00::/8;'),
+     'route "fd00::/8" in "advertise_routes" cannot be behind a node', 4],
+    ['advertise_routes: all sites',
+     node('advertise_routes fd7a:115c:a1e0:b1a::/64;'), 'route '
+     . '"fd7a:115c:a1e0:b1a::/64" in "advertise_routes" cannot be behind a '
+     . 'node', 4],
     ['advertise_routes: loopback', node('advertise_routes 127.0.0.0/8;'),
      'route "127.0.0.0/8" in "advertise_routes" cannot be behind a node', 4],
     ['advertise_routes: twice the same',
-     node('advertise_routes 10.0.0.0/8 fd00::/8 10.0.0.0/8;'),
+     node('advertise_routes 10.0.0.0/8 fd01::/16 10.0.0.0/8;'),
      'duplicate route "10.0.0.0/8" in "advertise_routes"', 4],
     ['advertise_routes: too many', node('advertise_routes '
      . join(' ', map { "10.$_.0.0/16" } 1 .. 63) . ';'),

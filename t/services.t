@@ -31,6 +31,7 @@ my $tailnet = $lab->small_tailnet(testcontrol => 1);
 my ($peer, $control, $infra) = @$tailnet{qw(peer control infra)};
 my %host = (one => $tailnet->{web}, two => $lab->host('two'));
 my (%nginx, %key);
+my $routes = '';
 
 sub configure {
     my ($name, $http, $stream) = @_;
@@ -38,7 +39,7 @@ sub configure {
     $nginx{$name}->configure(
         main => $nginx{$name}->tailnet_block($control, $tailnet->{auth_key},
                                              hostname => $name,
-                                             extra => 'tags tag:web;'),
+                                             extra => "tags tag:web; $routes"),
         http => <<"HTTP" . ($http // ''), stream => $stream // '');
     log_format whom '\$remote_addr \$tailnet_peer \$server_addr:\$server_port';
     access_log logs/whom.log whom;
@@ -129,8 +130,9 @@ subtest 'announced' => sub {
                             Active => JSON::PP::true() }],
               'c2n names the service, its port, and that it is served');
     is($hash, hash_of('one'), 'and the same hash');
-    ok($nginx{one}->wait_error_log(qr/svc:web port 80 waits for an address/,
-                                   10), 'without an address a line says so');
+    ok($nginx{one}->wait_error_log(20,
+           qr/svc:web port 80 waits for an address/),
+       'without an address a line says so');
     is(page("http://$VIP/", 2), undef, 'and nothing answers there');
 };
 
@@ -234,6 +236,51 @@ subtest 'drained' => sub {
     give('two', $VIP, $VIP6);
     becomes('web two', 'the other host takes over', sub {
         page("http://[$VIP6]/", 2) });
+};
+
+# Beside services: a route that control has not approved is one by which nobody
+# comes, even when the peers were told of it.
+
+subtest 'a route that is not approved' => sub {
+    my $net = '192.168.77';
+    my $route = "$net.0/24";
+    my $inside = $lab->host('inside');
+    my $node = $control->node('two');
+
+    $inside->ip('addr', 'add', "$net.2/24", 'dev', 'eth0');
+    $host{two}->ip('addr', 'add', "$net.1/24", 'dev', 'eth0');
+
+    my $site = $lab->nginx(host => $inside,
+                           http => 'server { listen 80; return 200 "far\n"; }');
+    $site->start;
+    $peer->cli('set', '--accept-routes');
+
+    $routes = "advertise_routes $route;";
+    configure('two', '', <<'STREAM');
+    server { listen any tailnet=home capture; proxy_pass $tailnet_destination; }
+STREAM
+    $nginx{two}->reload;
+
+    ok(eval { $lab->wait_for(20, 'the route', sub {
+        my $info = $control->node('two')->{Hostinfo};
+        "@{$info->{RoutableIPs} // []}" eq $route }) }, 'is announced');
+    $control->call(POST => "/node?node=$key{two}",
+                   { AllowedIPs => [@{$node->{Addresses}}, $route] });
+    $lab->wait_for(20, 'the route at the peer', sub {
+        grep { $_ eq $route } @{$peer->peer('two')->{AllowedIPs} // []} });
+
+    is(page("http://$net.2/", 3), undef, 'and leads nowhere');
+    ok($nginx{two}->wait_error_log(30,
+                                   qr/has approved 1 of 1 routes: \Q$route/),
+       'as one line says');
+
+    $control->call(POST => "/routes?node=$key{two}", [$route]);
+    becomes('far', 'until control approves it', sub {
+        page("http://$net.2/", 3) });
+
+    $control->call(POST => "/routes?node=$key{two}", []);
+    becomes(undef, 'and when it takes that back', sub {
+        page("http://$net.2/", 3) });
 };
 
 is(join("\n", map { grep { !/(?:ended|exited) on signal 9/ }

@@ -32,6 +32,8 @@
 
 #include "filter/tn_filter.h"
 
+#include "base/tn_via.h"
+
 #include <stdlib.h>
 
 #include "filter/tn_flow.h"
@@ -506,9 +508,18 @@ tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip)
         return false;
     }
 
-    return !tn_filter_is_host(filter, ip)
-           && (!tn_filter_embedded(ip, &v4_ip)
-               || !tn_filter_is_host(filter, &v4_ip));
+    if (tn_filter_is_host(filter, ip)) {
+        return false;
+    }
+
+    if (!tn_filter_embedded(ip, &v4_ip)) {
+        return true;
+    }
+
+    /* nor is the tailnet, at whatever site */
+
+    return !tn_filter_is_host(filter, &v4_ip)
+           && !(tn_via_is(ip) && tn_ip_is_tailscale(&v4_ip));
 }
 
 

@@ -12,9 +12,8 @@
  * is open, the next question gets a new channel.
  */
 
-#include "host/tn_resolve.h"
+#include "host/tn_resolve_int.h"
 
-#include <ares.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,18 +34,6 @@ typedef struct {
     tn_watch_t        watch;
     tn_resolver_t    *resolver;
 } tn_resolve_socket_t;
-
-
-struct tn_resolver_s {
-    tn_loop_t        *loop;
-    ares_channel      channel;
-    bool              ready;            /* there is a channel */
-    struct timespec   conf;             /* resolv.conf when it was made */
-
-    tn_timer_t        timer;            /* c-ares's own timeouts */
-    tn_link_t         sockets;
-    tn_link_t         questions;
-};
 
 
 struct tn_resolve_s {
@@ -70,7 +57,6 @@ static bool            tn_resolve_library;
 
 
 static void tn_resolve_library_init(void);
-static tn_rc_t tn_resolve_channel(tn_resolver_t *resolver);
 static void tn_resolve_answer(void *arg, int status, int timeouts,
     struct ares_addrinfo *result);
 static void tn_resolve_deliver(void *data, tn_ms_t now);
@@ -79,7 +65,6 @@ static void tn_resolve_state(void *data, ares_socket_t fd, int readable,
     int writable);
 static void tn_resolve_event(tn_watch_t *watch, uint32_t events);
 static void tn_resolve_timeout(void *data, tn_ms_t now);
-static void tn_resolve_arm(tn_resolver_t *resolver);
 
 
 tn_resolver_t *
@@ -101,6 +86,7 @@ tn_resolve_create(tn_loop_t *loop)
     resolver->loop = loop;
     tn_list_init(&resolver->sockets);
     tn_list_init(&resolver->questions);
+    tn_list_init(&resolver->raws);
     tn_timer_init(&resolver->timer, tn_resolve_timeout, resolver);
 
     if (tn_resolve_channel(resolver) != TN_OK) {
@@ -139,6 +125,8 @@ tn_resolve_destroy(tn_resolver_t *resolver)
         }
     }
 
+    tn_resolve_raws_forget(resolver);
+
     if (resolver->ready) {
         /* gives back every question that it holds */
         ares_destroy(resolver->channel);
@@ -155,7 +143,7 @@ tn_resolve_destroy(tn_resolver_t *resolver)
 }
 
 
-static tn_rc_t
+tn_rc_t
 tn_resolve_channel(tn_resolver_t *resolver)
 {
     struct stat          st;
@@ -166,6 +154,7 @@ tn_resolve_channel(tn_resolver_t *resolver)
 
     if (resolver->ready) {
         if (!tn_list_empty(&resolver->questions)
+            || !tn_list_empty(&resolver->raws)
             || (st.st_mtim.tv_sec == resolver->conf.tv_sec
                 && st.st_mtim.tv_nsec == resolver->conf.tv_nsec))
         {
@@ -473,7 +462,7 @@ tn_resolve_timeout(void *data, tn_ms_t now)
 }
 
 
-static void
+void
 tn_resolve_arm(tn_resolver_t *resolver)
 {
     tn_loop_t       *loop;

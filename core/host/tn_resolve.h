@@ -47,4 +47,25 @@ tn_resolve_t *tn_resolve_start(tn_resolver_t *resolver, const char *host,
 void tn_resolve_cancel(tn_resolve_t *question);
 
 
+/*
+ * A DNS message of another's, sent to the system's servers as it is but for
+ * its ID, over UDP and when that is too small over TCP.  The callback is as
+ * above; `answer`, valid during the call, has the ID of the question; NULL:
+ * there was none in time.
+ */
+#define TN_RESOLVE_RAW_MAX  4096        /* bytes of a question */
+
+typedef struct tn_resolve_raw_s  tn_resolve_raw_t;
+
+typedef void (*tn_resolve_raw_pt)(void *data, const uint8_t *answer,
+    size_t len);
+
+/* NULL: no query of one question, or no memory */
+tn_resolve_raw_t *tn_resolve_send(tn_resolver_t *resolver,
+    const uint8_t *query, size_t len, tn_ms_t timeout_ms,
+    tn_resolve_raw_pt fn, void *data);
+
+void tn_resolve_send_cancel(tn_resolve_raw_t *raw);
+
+
 #endif /* TN_RESOLVE_H_INCLUDED_ */

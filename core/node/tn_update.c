@@ -5,6 +5,8 @@
 
 #include "node/tn_update.h"
 
+#include "base/tn_via.h"
+
 #include <stdlib.h>
 
 
@@ -448,7 +450,7 @@ tn_update_allows(const tn_netmap_node_t *node, const tn_prefix_t *prefix,
     /* a single one of the tailnet's range is a service's, and no subnet */
 
     if (prefix->bits == (prefix->v4 ? 32 : 128)
-        && tn_ip_is_tailscale(&prefix->ip))
+        && tn_ip_is_tailscale(&prefix->ip) && !tn_via_is(&prefix->ip))
     {
         return true;
     }

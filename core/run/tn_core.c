@@ -74,6 +74,7 @@ typedef struct {
     bool                stack;      /* there is a TUN */
     uint8_t             told[TN_BLAKE2S_LEN];   /* hash of the last order */
     bool                named;      /* since CORE_RESUME */
+    uint32_t            features;   /* of the order that made the node */
     tn_ms_t             settled;    /* when an old netmap counts */
     core_order_t       *next;       /* to become, when `node` has ended */
     tn_defer_t          reap;
@@ -115,6 +116,7 @@ static void core_told(const tn_ipc_core_node_t *msg,
     uint8_t told[TN_BLAKE2S_LEN]);
 static core_slot_t *core_slot(core_t *core, const char *name);
 static void core_slot_start(core_slot_t *slot, core_order_t *order);
+static bool core_slot_keep(core_slot_t *slot, core_order_t *order);
 static void core_slot_reap(void *data);
 static void core_slot_free(core_slot_t *slot);
 static void core_order_free(core_order_t *order);
@@ -483,6 +485,12 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     order->udp6 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP6);
     order->share = core_take(fds, count, msg->mask, TN_IPC_FD_SHARE);
 
+    if (slot != NULL && core_slot_keep(slot, order)) {
+        memcpy(slot->told, told, sizeof(told));
+        core_order_free(order);
+        return;
+    }
+
     if (slot != NULL) {
         memcpy(slot->told, told, sizeof(told));
         core_order_free(slot->next);
@@ -593,6 +601,42 @@ core_slot(core_t *core, const char *name)
 }
 
 
+/*
+ * True: the node goes on with what the order changes.  It has its descriptors,
+ * all but the channel to the holder, which knows only the last one given out.
+ */
+static bool
+core_slot_keep(core_slot_t *slot, core_order_t *order)
+{
+    bool  stack;
+
+    stack = order->tun != -1
+            || ((order->msg.features & TN_IPC_BY_LWIP) && slot->lwip != NULL);
+
+    if (slot->node == NULL || slot->next != NULL || slot->core->ending
+        || slot->pool == NULL || stack != slot->stack
+        || order->msg.features != slot->features
+        || !tn_node_reconfigure(slot->node, &order->msg.node))
+    {
+        return false;
+    }
+
+    if (slot->api != NULL) {
+        tn_nodeapi_announce(slot->api);
+    }
+
+    if (order->holder != -1) {
+        tn_pool_channel(slot->pool, order->holder);
+        order->holder = -1;
+
+        slot->nips = 0;
+        core_addresses(slot);
+    }
+
+    return true;
+}
+
+
 /* takes the order over */
 static void
 core_slot_start(core_slot_t *slot, core_order_t *order)
@@ -605,6 +649,7 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     slot->by_lwip = (order->msg.features & TN_IPC_BY_LWIP) != 0
                     && slot->lwip != NULL;
     slot->stack = order->tun != -1 || slot->by_lwip;
+    slot->features = order->msg.features;
 
     if (!slot->stack) {
         tn_log(core->log, TN_LOG_ERR, "\"%s\": no stack, listeners "
@@ -624,6 +669,10 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
                                       slot->by_lwip ? slot->lwip : NULL,
                                       &tn_funnel_ops, slot->funnel,
                                       slot->name, core->log);
+
+        if (slot->api != NULL) {
+            tn_nodeapi_resolver(slot->api, core->resolver);
+        }
     }
 
     memset(&conf, 0, sizeof(conf));

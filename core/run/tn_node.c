@@ -143,6 +143,7 @@ tn_node_create(const tn_node_conf_t *conf)
     tn_list_init(&node->pings);
     tn_timer_init(&node->timer, node_timer, node);
     tn_nodetrim_init(node);
+    tn_node_routes_init(node);
     memcpy(node->disco.priv.b, conf->disco, TN_KEY_LEN);
     tn_curve_public(&node->disco.pub, &node->disco.priv);
 
@@ -231,6 +232,7 @@ tn_node_free(tn_node_t *node)
 
     tn_timer_cancel(&node->loop->timers, &node->timer);
     tn_timer_cancel(&node->loop->timers, &node->trim_timer);
+    tn_node_routes_done(node);
     tn_data_stop(node->path);
     tn_nodeping_drop(&node->pings);
 
@@ -609,8 +611,8 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.nstatic = node->conf.nstatic;
     conf.relay_port = node->conf.relay_port;
     conf.port_mapping = (node->conf.flags & TN_IPC_NO_PORT_MAP) == 0;
-    conf.routes = node->conf.routes;
-    conf.nroutes = node->conf.nroutes;
+    conf.routes = node->approved;
+    conf.nroutes = node->napproved;
 
     node->tun = -1;
     node->udp4 = -1;
@@ -870,6 +872,7 @@ node_netmap_changed(void *data, tn_netmap_t *netmap,
     }
 
     if (changes->what & TN_NETMAP_SELF) {
+        tn_node_routes_look(node, netmap);
         node_self(node, netmap);
     }
 

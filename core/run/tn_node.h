@@ -73,6 +73,12 @@ typedef struct {
 tn_node_t *tn_node_create(const tn_node_conf_t *conf);
 
 /*
+ * Takes another configuration while it runs, if all that differs is routes
+ * that it advertises; false: nothing was done, it has to be made anew.
+ */
+bool tn_node_reconfigure(tn_node_t *node, const tn_ipc_node_t *conf);
+
+/*
  * Goes offline; ops->ended() will follow.  `leave`: for good, an ephemeral
  * node logs out first.
  */
@@ -110,6 +116,9 @@ size_t tn_node_resolve(tn_node_t *node, const char *host, tn_ip_t *ips,
 /* the peers behind "tag:NAME", see tn_nodename_members(); none so far too */
 void tn_node_members(tn_node_t *node, const char *host,
     tn_ipc_members_t *msg);
+
+/* it announces itself as an exit node */
+bool tn_node_is_exit(const tn_node_t *node);
 
 /* own addresses */
 size_t tn_node_addresses(const tn_node_t *node, tn_ip_t *ips, size_t max);

@@ -67,6 +67,11 @@ struct tn_node_s {
     char                 *name;         /* last one logged */
     uint32_t              turn;         /* of the peers of a tag */
 
+    /* of conf.routes, those that control has approved */
+    tn_prefix_t           approved[TN_IPC_ROUTES];
+    size_t                napproved;
+    tn_timer_t            routes_timer; /* until one says what is missing */
+
     /* for people, as they were last reported */
     tn_endpoint_t         endpoints[TN_ENDPOINTS_MAX];
     size_t                nendpoints;
@@ -87,6 +92,15 @@ void tn_node_conns_rerouted(tn_node_t *node);
 
 /* closes all, without a word to the client */
 void tn_node_conns_done(tn_node_t *node);
+
+
+/* --- tn_node_routes.c: the routes that the node advertises */
+
+void tn_node_routes_init(tn_node_t *node);
+void tn_node_routes_done(tn_node_t *node);
+
+/* after each change of the node itself, and when it has a data thread */
+void tn_node_routes_look(tn_node_t *node, const tn_netmap_t *netmap);
 
 
 #endif /* TN_NODE_PRIVATE_H_INCLUDED_ */

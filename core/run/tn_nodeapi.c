@@ -12,7 +12,7 @@
  * connects to, whose peers' names say the addresses.
  */
 
-#include "run/tn_nodeapi.h"
+#include "run/tn_nodeapi_int.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -31,61 +31,17 @@
 #define TN_NODEAPI_CAP       "https://tailscale.com/cap/ingress"
 
 
-typedef struct {
-    tn_nodeapi_t     *api;
-    tn_watch_t        watch;
-    tn_pool_waiter_t  waiter;
-    tn_addr_t         addr;             /* port 0: does not listen */
-} nodeapi_listener_t;
-
-typedef struct {
-    tn_link_t         link;
-    tn_nodeapi_t     *api;
-    tn_watch_t        watch;
-    tn_timer_t        timer;
-    tn_addr_t         remote;
-    tn_addr_t         local;
-    int64_t           peer;             /* id */
-    size_t            len;
-    char              head[TN_PEERAPI_HEAD_MAX];
-} nodeapi_conn_t;
-
-
-struct tn_nodeapi_s {
-    tn_loop_t               *loop;
-    tn_pool_t               *pool;
-    tn_lwnet_table_t        *lwip;
-    tn_node_t               *node;
-    const tn_nodeapi_ops_t  *ops;
-    void                    *data;
-    const char              *name;
-    tn_log_t                *log;
-    tn_ip_t                  ips[TN_IPC_ADDRS];
-    size_t                   n_ips;
-    nodeapi_listener_t       listener[2];   /* IPv4, IPv6 */
-    tn_timer_t               pause;
-    tn_link_t                conns;
-    size_t                   n_conns;
-    tn_nodeapi_stats_t       stats;
-    tn_ms_t                  logged;
-    unsigned                 unlogged;
-};
-
-
 static void nodeapi_listen(nodeapi_listener_t *l);
 static void nodeapi_socket(tn_pool_waiter_t *waiter, int fd);
 static bool nodeapi_bind(nodeapi_listener_t *l, int fd);
 static int nodeapi_bind_unix(nodeapi_listener_t *l);
 static void nodeapi_close(nodeapi_listener_t *l);
-static void nodeapi_announce(tn_nodeapi_t *api);
 static void nodeapi_accept(tn_watch_t *watch, uint32_t events);
 static void nodeapi_resume(void *data, tn_ms_t now);
 static void nodeapi_start(tn_nodeapi_t *api, int fd);
 static bool nodeapi_names(tn_nodeapi_t *api, int fd, tn_addr_t *remote,
     tn_addr_t *local);
 static bool nodeapi_names_unix(int fd, tn_addr_t *remote, tn_addr_t *local);
-static const tn_netmap_node_t *nodeapi_peer(tn_nodeapi_t *api,
-    const tn_ip_t *ip);
 static size_t nodeapi_of_peer(tn_nodeapi_t *api, int64_t id);
 static void nodeapi_read(tn_watch_t *watch, uint32_t events);
 static void nodeapi_timeout(void *data, tn_ms_t now);
@@ -96,12 +52,7 @@ static void nodeapi_greet(nodeapi_conn_t *conn, const tn_netmap_node_t *peer,
 static void nodeapi_ingress(nodeapi_conn_t *conn,
     const tn_peerapi_request_t *request);
 static void nodeapi_cap(void *data, const char *name, const char *json);
-static void nodeapi_answer(nodeapi_conn_t *conn, int status,
-    const char *reason, const char *type, const char *body, bool head);
 static void nodeapi_escape(char *dst, size_t size, const char *text);
-static void nodeapi_refused(tn_nodeapi_t *api, const tn_addr_t *remote,
-    const char *fmt, ...) tn_printf_like(3, 4);
-static void nodeapi_free(nodeapi_conn_t *conn);
 
 
 tn_nodeapi_t *
@@ -157,6 +108,7 @@ tn_nodeapi_destroy(tn_nodeapi_t *api)
     nodeapi_close(&api->listener[0]);
     nodeapi_close(&api->listener[1]);
     tn_timer_cancel(&api->loop->timers, &api->pause);
+    nodeapi_dns_done(api);
     free(api);
 }
 
@@ -210,7 +162,7 @@ tn_nodeapi_addresses(tn_nodeapi_t *api, const tn_ip_t *ips, size_t n)
         }
     }
 
-    nodeapi_announce(api);
+    tn_nodeapi_announce(api);
 }
 
 
@@ -269,7 +221,7 @@ nodeapi_socket(tn_pool_waiter_t *waiter, int fd)
     tn_log(l->api->log, TN_LOG_INFO, "\"%s\": PeerAPI: listens on %s",
            l->api->name, tn_addr_text(&l->addr, text));
 
-    nodeapi_announce(l->api);
+    tn_nodeapi_announce(l->api);
 }
 
 
@@ -368,12 +320,12 @@ nodeapi_close(nodeapi_listener_t *l)
 
 /* control tells the peers, the packet filter lets them in */
 
-static void
-nodeapi_announce(tn_nodeapi_t *api)
+void
+tn_nodeapi_announce(tn_nodeapi_t *api)
 {
     size_t                n, i;
     tn_addr_t             addrs[2];
-    tn_control_service_t  services[2];
+    tn_control_service_t  services[3];
 
     if (api->node == NULL || tn_node_control(api->node) == NULL) {
         return;
@@ -390,11 +342,19 @@ nodeapi_announce(tn_nodeapi_t *api)
         }
     }
 
-    tn_control_set_services(tn_node_control(api->node), services, n);
-
     if (tn_node_data(api->node) != NULL) {
         (void) tn_data_peerapi(tn_node_data(api->node), addrs, n);
     }
+
+    /* upstream: the port is a version */
+
+    if (n != 0 && nodeapi_dns_serves(api)) {
+        services[n].proto = "peerapi-dns-proxy";
+        services[n].port = 1;
+        n++;
+    }
+
+    tn_control_set_services(tn_node_control(api->node), services, n);
 }
 
 
@@ -576,7 +536,7 @@ nodeapi_names_unix(int fd, tn_addr_t *remote, tn_addr_t *local)
 }
 
 
-static const tn_netmap_node_t *
+const tn_netmap_node_t *
 nodeapi_peer(tn_nodeapi_t *api, const tn_ip_t *ip)
 {
     if (api->node == NULL || tn_node_control(api->node) == NULL) {
@@ -724,6 +684,9 @@ nodeapi_request(nodeapi_conn_t *conn, const tn_peerapi_request_t *request)
     } else if (strcmp(request->path, TN_PEERAPI_INGRESS) == 0) {
         nodeapi_ingress(conn, request);
 
+    } else if (strcmp(request->path, TN_PEERAPI_DNS) == 0) {
+        nodeapi_dns(conn, request, peer);
+
     } else if (strcmp(request->path, "/") != 0) {
         nodeapi_answer(conn, 404, "Not Found", "text/plain",
                        "unsupported peerapi path\n", head);
@@ -867,7 +830,7 @@ nodeapi_cap(void *data, const char *name, const char *json)
 
 /* an answer fits the empty send buffer of a new connection */
 
-static void
+void
 nodeapi_answer(nodeapi_conn_t *conn, int status, const char *reason,
     const char *type, const char *body, bool head)
 {
@@ -923,7 +886,7 @@ nodeapi_escape(char *dst, size_t size, const char *text)
 }
 
 
-static void
+void
 nodeapi_refused(tn_nodeapi_t *api, const tn_addr_t *remote, const char *fmt,
     ...)
 {
@@ -952,7 +915,7 @@ nodeapi_refused(tn_nodeapi_t *api, const tn_addr_t *remote, const char *fmt,
 }
 
 
-static void
+void
 nodeapi_free(nodeapi_conn_t *conn)
 {
     tn_nodeapi_t  *api;
@@ -968,5 +931,6 @@ nodeapi_free(nodeapi_conn_t *conn)
         (void) close(conn->watch.fd);
     }
 
+    nodeapi_dns_end(conn);
     free(conn);
 }

@@ -12,12 +12,15 @@
 #include "run/tn_lwnet.h"
 #include "run/tn_node.h"
 #include "run/tn_pool.h"
+#include "host/tn_resolve.h"
 #include "wire/tn_peerapi.h"
 
 
 #define TN_NODEAPI_CONNS     4096       /* whose request is being read */
 #define TN_NODEAPI_HEAD_MS   10000      /* for the request to come */
 #define TN_NODEAPI_PEER_MAX  1024       /* of these, of one peer */
+#define TN_NODEAPI_DNS_MAX   1024       /* questions of DNS on their way */
+#define TN_NODEAPI_DNS_MS    5000       /* for a question to be answered */
 
 typedef struct tn_nodeapi_s  tn_nodeapi_t;
 
@@ -46,6 +49,8 @@ typedef struct {
     uint64_t        greeted;
     uint64_t        ingress;            /* passed on */
     uint64_t        denied;             /* ingress refused */
+    uint64_t        dns;                /* questions passed on */
+    uint64_t        dns_denied;
 } tn_nodeapi_stats_t;
 
 
@@ -63,6 +68,12 @@ void tn_nodeapi_node(tn_nodeapi_t *api, tn_node_t *node);
 
 /* own addresses: listens on the first of each family, and tells control */
 void tn_nodeapi_addresses(tn_nodeapi_t *api, const tn_ip_t *ips, size_t n);
+
+/* DNS for those who use this node as exit node; it must outlive the object */
+void tn_nodeapi_resolver(tn_nodeapi_t *api, tn_resolver_t *resolver);
+
+/* tells control and the packet filter again, when routes have changed */
+void tn_nodeapi_announce(tn_nodeapi_t *api);
 
 const tn_nodeapi_stats_t *tn_nodeapi_stats(const tn_nodeapi_t *api);
 

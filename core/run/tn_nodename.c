@@ -5,7 +5,10 @@
 
 #include "run/tn_nodename.h"
 
+#include "base/tn_via.h"
+
 #include <stdio.h>
+#include <strings.h>
 
 
 #define TN_NODENAME_TAG  "tag:"
@@ -14,6 +17,9 @@
 
 static size_t tn_nodename_tagged(const tn_netmap_t *netmap, const char *tag,
     tn_netmap_node_t **nodes, size_t max, size_t *total);
+static bool tn_nodename_via(const tn_netmap_t *netmap, const char *name,
+    tn_ip_t *ip);
+static bool tn_nodename_is_domain(const char *name, const char *domain);
 static bool tn_nodename_ip(const tn_netmap_node_t *node, tn_ip_t *ip);
 
 
@@ -54,6 +60,10 @@ tn_nodename_resolve(const tn_netmap_t *netmap, const char *host,
 
     n = tn_netmap_resolve(netmap, name, strlen(name), ips, max);
 
+    if (n == 0 && max != 0 && tn_nodename_via(netmap, name, ips)) {
+        n = 1;
+    }
+
     if (n == 0) {
         (void) snprintf(text, TN_IPC_TEXT, "no peer is called or routes "
                         "\"%s\"", host);
@@ -69,6 +79,44 @@ tn_nodename_resolve(const tn_netmap_t *netmap, const char *host,
     }
 
     return n;
+}
+
+
+/* upstream: resolveViaDomain(); only where somebody routes to the site */
+static bool
+tn_nodename_via(const tn_netmap_t *netmap, const char *name, tn_ip_t *ip)
+{
+    bool         ours;
+    size_t       i, len;
+    const char  *domain;
+
+    len = strcspn(name, ".");
+    domain = name + len + (name[len] == '.');
+    ours = domain[0] == '\0';
+
+    for (i = 0; !ours && i < netmap->dns.ndomains; i++) {
+        ours = tn_nodename_is_domain(domain, netmap->dns.domains[i]);
+    }
+
+    return (ours || tn_nodename_is_domain(domain, "ts.net"))
+           && tn_via_parse(ip, name, len) == TN_OK
+           && tn_netmap_find_route(netmap, ip) != NULL;
+}
+
+
+/* the domain, or one below it; a last dot is left out of account */
+static bool
+tn_nodename_is_domain(const char *name, const char *domain)
+{
+    size_t  len, n;
+
+    len = strlen(name);
+    n = strlen(domain);
+
+    len -= len != 0 && name[len - 1] == '.';
+
+    return len >= n && strncasecmp(name + len - n, domain, n) == 0
+           && (len == n || name[len - n - 1] == '.');
 }
 
 

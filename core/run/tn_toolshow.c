@@ -229,6 +229,9 @@ tn_toolshow_peerapi(json_t *object, tn_node_t *node)
     show_set(counts, "over_limit", json_integer((json_int_t) stats->crowded));
     show_set(counts, "ingress_denied",
              json_integer((json_int_t) stats->denied));
+    show_set(counts, "dns", json_integer((json_int_t) stats->dns));
+    show_set(counts, "dns_denied",
+             json_integer((json_int_t) stats->dns_denied));
 
     show_set(object, "peerapi", counts);
 }

@@ -9,6 +9,9 @@
 #include <strings.h>
 
 
+#define TN_PEERAPI_DNS_TYPE  "application/dns-message"
+
+
 typedef struct {
     const char  *name;
     size_t       at;                    /* in the request */
@@ -19,6 +22,8 @@ static bool tn_peerapi_line(tn_peerapi_request_t *request, const char *line,
     size_t len);
 static bool tn_peerapi_field(tn_peerapi_request_t *request, const char *line,
     size_t len, unsigned *seen);
+static bool tn_peerapi_length(tn_peerapi_request_t *request,
+    const char *value, size_t len);
 static bool tn_peerapi_is_token(const char *text, size_t len);
 static bool tn_peerapi_is_text(const char *text, size_t len);
 
@@ -112,6 +117,11 @@ tn_peerapi_line(tn_peerapi_request_t *request, const char *line, size_t len)
 
     memcpy(request->path, p, n);
 
+    if (p[n] == '?') {
+        request->query = (size_t) (p + n + 1 - line);
+        request->query_len = (size_t) (space - p) - n - 1;
+    }
+
     return true;
 }
 
@@ -192,9 +202,100 @@ tn_peerapi_field(tn_peerapi_request_t *request, const char *line, size_t len,
 
     } else if (n == 14 && strncasecmp(line, "content-length", 14) == 0) {
         request->body |= len != 1 || *value != '0';
+
+        /* two of them make each a lie (RFC 9112, 6.3.) */
+
+        return tn_peerapi_length(request, value, len) && !(*seen & 1u << 30)
+               && (*seen |= 1u << 30) != 0;
+
+    } else if (n == 12 && strncasecmp(line, "content-type", 12) == 0) {
+        request->dns_message = len == sizeof(TN_PEERAPI_DNS_TYPE) - 1
+                               && strncasecmp(value, TN_PEERAPI_DNS_TYPE, len)
+                                  == 0;
     }
 
     return true;
+}
+
+
+static bool
+tn_peerapi_length(tn_peerapi_request_t *request, const char *value,
+    size_t len)
+{
+    size_t  i;
+
+    if (len == 0 || len > 18) {
+        return false;
+    }
+
+    request->body_len = 0;
+
+    for (i = 0; i < len; i++) {
+        if (value[i] < '0' || value[i] > '9') {
+            return false;
+        }
+
+        request->body_len = request->body_len * 10 + (size_t) (value[i] - '0');
+    }
+
+    /* one that is longer is nothing that is read here */
+
+    request->body_len = tn_min(request->body_len,
+                               (size_t) TN_PEERAPI_BODY_MAX + 1);
+
+    return true;
+}
+
+
+size_t
+tn_peerapi_dns(const char *query, size_t len, uint8_t *buf, size_t size)
+{
+    size_t       n, k;
+    uint32_t     bits;
+    unsigned     have;
+    const char  *p, *end, *at;
+
+    static const char  alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    for (p = query; p < query + len; p = end + 1) {
+        end = memchr(p, '&', (size_t) (query + len - p));
+        end = end != NULL ? end : query + len;
+
+        if (end - p < 4 || memcmp(p, "dns=", 4) != 0) {
+            continue;
+        }
+
+        n = 0;
+        bits = 0;
+        have = 0;
+
+        for (p += 4; p < end; p++) {
+            at = *p != '\0' ? strchr(alphabet, *p) : NULL;
+
+            if (at == NULL) {
+                return 0;
+            }
+
+            k = (size_t) (at - alphabet);
+            bits = bits << 6 | (uint32_t) k;
+            have += 6;
+
+            if (have >= 8) {
+                have -= 8;
+
+                if (n == size) {
+                    return 0;
+                }
+
+                buf[n++] = (uint8_t) (bits >> have);
+            }
+        }
+
+        return n;
+    }
+
+    return 0;
 }
 
 

@@ -19,6 +19,8 @@
 #define TN_PEERAPI_TRIES       5        /* ports of an address */
 
 #define TN_PEERAPI_INGRESS     "/v0/ingress"
+#define TN_PEERAPI_DNS         "/dns-query"
+#define TN_PEERAPI_BODY_MAX    65535    /* bytes that are announced */
 
 
 typedef struct {
@@ -28,6 +30,13 @@ typedef struct {
     bool        origin;                 /* not empty: a browser's */
     bool        referer;
     bool        body;                   /* one is announced */
+
+    /* in the bytes of the head */
+    size_t      query;                  /* behind the path's "?" */
+    size_t      query_len;              /* 0: none */
+
+    size_t      body_len;               /* 0: none, or chunked */
+    bool        dns_message;            /* that is its Content-Type */
 
     /* of /v0/ingress; "" when they are missing */
     char        ingress_src[TN_PEERAPI_TEXT];
@@ -55,6 +64,13 @@ const char *tn_peerapi_check(const tn_peerapi_request_t *request,
  */
 const char *tn_peerapi_ingress(const tn_peerapi_request_t *request,
     tn_addr_t *src, char *name, uint16_t *port);
+
+/*
+ * The value of "dns" in a query (RFC 8484, 4.1.1.), decoded into `size` bytes;
+ * 0: there is none, or it is no such text.
+ */
+size_t tn_peerapi_dns(const char *query, size_t len, uint8_t *buf,
+    size_t size);
 
 /* where to listen with this address: the try-th choice, from 0 */
 uint16_t tn_peerapi_port(const tn_ip_t *ip, unsigned try);

@@ -18,6 +18,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t                 head, again;
     tn_ip_t                ip;
     uint16_t               port;
+    uint8_t                query[64];
     tn_addr_t              src;
     tn_peerapi_request_t   request, other;
 
@@ -30,6 +31,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         || again != head
         || memcmp(&request, &other, sizeof(request)) != 0
         || tn_peerapi_parse(&other, data, head - 1, &again) == TN_OK
+        || request.query + request.query_len > head
+        || tn_peerapi_dns((const char *) data + request.query,
+                          request.query_len, query, sizeof(query))
+           > sizeof(query)
         || request.path[0] != '/' || request.method[0] == '\0')
     {
         abort();

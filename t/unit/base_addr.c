@@ -8,6 +8,7 @@
 
 #include "base/tn_addr.h"
 #include "base/tn_key.h"
+#include "base/tn_via.h"
 #include "tap.h"
 
 #include <sys/socket.h>
@@ -288,9 +289,55 @@ test_key(void)
 }
 
 
+static void
+test_via(void)
+{
+    size_t   i;
+    char     buf[TN_ADDR_TEXT];
+    tn_ip_t  ip, target;
+
+    static const struct {
+        const char  *text;
+        const char  *back;          /* NULL: refused */
+    } rows[] = {
+        { "10-1-2-3-via-7", "fd7a:115c:a1e0:b1a:0:7:a01:203" },
+        { "10-1-2-3-via-65543", "fd7a:115c:a1e0:b1a:1:7:a01:203" },
+        { "0-0-0-0-via-0", "fd7a:115c:a1e0:b1a::" },
+        { "10-1-2-3-via-4294967295",
+          "fd7a:115c:a1e0:b1a:ffff:ffff:a01:203" },
+        { "10-1-2-3-via-4294967296", NULL },
+        { "10-1-2-3-via-", NULL },
+        { "10-1-2-3-via-7a", NULL },
+        { "10-1-2-via-7", NULL },
+        { "10-1-2-300-via-7", NULL },
+        { "10.1.2.3-via-7", NULL },
+        { "-via-7", NULL },
+        { "web", NULL },
+        { "", NULL }
+    };
+
+    for (i = 0; i < tn_nelems(rows); i++) {
+        if (rows[i].back == NULL) {
+            is_int(tn_via_parse(&ip, rows[i].text, strlen(rows[i].text)),
+                   TN_MALFORMED, rows[i].text);
+            continue;
+        }
+
+        ok(tn_via_parse(&ip, rows[i].text, strlen(rows[i].text)) == TN_OK
+           && tn_via_is(&ip) && strcmp(tn_ip_text(&ip, buf), rows[i].back)
+                                == 0, rows[i].text);
+    }
+
+    (void) tn_via_parse(&ip, "10-1-2-3-via-7", 14);
+    target = tn_via_target(&ip);
+    is_str(tn_ip_text(&target, buf), "10.1.2.3", "what it stands for");
+}
+
+
 int
 main(void)
 {
+    test_via();
     test_ip();
     test_kinds();
     test_addr();

@@ -271,6 +271,17 @@ arrives(tn_filter_t *filter, const char *dst)
 }
 
 
+static tn_filter_verdict_t
+arrives6(tn_filter_t *filter, const char *dst)
+{
+    tn_packet_t  p;
+
+    p = packet_of("fd7a:115c:a1e0::9", 40000, dst, 22, 6, TN_TCP_SYN);
+
+    return tn_filter_in(filter, &p, 0, false, 1);
+}
+
+
 static void
 test_routes(void)
 {
@@ -368,6 +379,41 @@ test_machine(void)
            reached[i]);
         ok(tn_filter_is_behind(filter, &p.dst), "which is behind it");
     }
+
+    tn_filter_destroy(filter);
+}
+
+
+static void
+test_via(void)
+{
+    tn_ip_t       host;
+    tn_prefix_t   route;
+    tn_filter_t  *filter;
+
+    static const char  site[] = "fd7a:115c:a1e0:b1a:0:7::/96";
+
+    filter = filter_with("*", "*", 22, NULL);
+    (void) tn_prefix_parse(&route, site, sizeof(site) - 1);
+    (void) tn_ip_parse(&host, "10.1.0.7", 8);
+    (void) tn_filter_set_routes(filter, &route, 1);
+    tn_filter_set_host(filter, &host, 1);
+
+    ok(tn_filter_accepts(arrives6(filter, "fd7a:115c:a1e0:b1a:0:7:a01:2")),
+       "4via6: an address at the site");
+    ok(!tn_filter_accepts(arrives6(filter, "fd7a:115c:a1e0:b1a:0:8:a01:2")),
+       "4via6: not at another");
+    ok(!tn_filter_accepts(arrives6(filter, "fd7a:115c:a1e0:b1a:0:7:a01:7")),
+       "4via6: nor the machine's own address");
+    ok(!tn_filter_accepts(arrives6(filter, "fd7a:115c:a1e0:b1a:0:7:7f00:1")),
+       "4via6: nor loopback");
+    ok(!tn_filter_accepts(arrives6(filter,
+                                   "fd7a:115c:a1e0:b1a:0:7:a9fe:a9fe")),
+       "4via6: nor where clouds keep secrets");
+    ok(!tn_filter_accepts(arrives6(filter, "fd7a:115c:a1e0:b1a:0:7:6440:3")),
+       "4via6: nor the tailnet");
+    ok(!tn_filter_accepts(arrives6(filter, "fd7a:115c:a1e0:b1a:0:7:0:1")),
+       "4via6: nor what is no address of a host");
 
     tn_filter_destroy(filter);
 }
@@ -812,6 +858,7 @@ main(void)
 
     test_vectors();
     test_before_rules();
+    test_via();
     test_services();
     test_peerapi();
     test_routes();

@@ -66,6 +66,52 @@ ingress(const char *fields, char *name, uint16_t *port, tn_addr_t *src)
 }
 
 
+static void
+test_dns(void)
+{
+    size_t                 len;
+    uint8_t                buf[64];
+    tn_peerapi_request_t   request;
+
+    static const char  get[] =
+        "GET /dns-query?a=b&dns=AAABAAABAAAAAAAAAWEAAAEAAQ HTTP/1.1\r\n"
+        HOST "\r\n";
+    static const uint8_t  query[] = {
+        0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 'a', 0, 0, 1, 0, 1
+    };
+
+    is_int(parse(&request, get), TN_OK, "a question in a query");
+    is_str(request.path, "/dns-query", "of this path");
+    len = tn_peerapi_dns(get + request.query, request.query_len, buf,
+                         sizeof(buf));
+    ok(len == sizeof(query) && memcmp(buf, query, len) == 0, "is decoded");
+    is_int(tn_peerapi_dns(get + request.query, request.query_len, buf, 18), 0,
+           "not when it is too large");
+    is_int(tn_peerapi_dns("dns=AA+A", 8, buf, sizeof(buf)), 0,
+           "not in another alphabet");
+    is_int(tn_peerapi_dns("xdns=AAAA", 9, buf, sizeof(buf)), 0,
+           "not of another name");
+    is_int(tn_peerapi_dns("dns=", 4, buf, sizeof(buf)), 0, "not an empty one");
+
+    is_int(parse(&request, "POST /dns-query HTTP/1.1\r\n" HOST
+                 "Content-Type: application/dns-message\r\n"
+                 "Content-Length: 19\r\n\r\n"), TN_OK, "one in a body");
+    is_int(request.body_len, 19, "of so many bytes");
+    ok(request.dns_message && request.body && request.query_len == 0,
+       "and of this type");
+
+    is_int(parse(&request, "POST / HTTP/1.1\r\n" HOST
+                 "Content-Length: 1\r\nContent-Length: 1\r\n\r\n"),
+           TN_MALFORMED, "two lengths");
+    is_int(parse(&request, "POST / HTTP/1.1\r\n" HOST
+                 "Content-Length: 1x\r\n\r\n"), TN_MALFORMED, "no number");
+    is_int(parse(&request, "POST / HTTP/1.1\r\n" HOST
+                 "Content-Length: 999999999999999999\r\n\r\n"), TN_OK,
+           "a large number");
+    is_int(request.body_len, TN_PEERAPI_BODY_MAX + 1, "is too large");
+}
+
+
 int
 main(void)
 {
@@ -193,6 +239,8 @@ main(void)
     (void) tn_ip_parse(&ip, "100.64.0.2", 10);
     is_int(tn_peerapi_port(&ip, 0), 46590, "the port of an address");
     is_int(tn_peerapi_port(&ip, 1), 57289, "the next choice");
+
+    test_dns();
 
     return tap_done();
 }
