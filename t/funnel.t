@@ -33,11 +33,15 @@ my $https = <<"HTTP";
         listen 127.0.0.1:7000;
         client_max_body_size 0;
         location /status { tailnet_status; }
+        location /whose {
+            return 200 "\$http_tailscale_user_login|\$http_tailscale_funnel_request";
+        }
         location / { return 200 \$content_length; }
     }
     server {
         %s
         client_max_body_size 0;
+        tailnet_headers on;
 
         location / {
             return 200 "\$remote_addr \$server_addr:\$server_port \$tailnet_funnel \$tailnet_ingress_addr [\$tailnet_peer] \$server_protocol";
@@ -47,6 +51,7 @@ my $https = <<"HTTP";
         location /files/ { alias html/; }
         location /slow/ { alias html/; limit_rate 4m; }
         location /post { proxy_pass http://127.0.0.1:7000; }
+        location /whose { proxy_pass http://127.0.0.1:7000; }
     }
     server {
         listen 8080 tailnet=home%s;
@@ -149,6 +154,9 @@ like(get('/', port => 4446)->{body}, qr/^\Q$from $ip:443\E 1 fd/,
      'through the PeerAPI of IPv6');
 is(get('/members')->{status}, 403, 'no member of the tailnet');
 is(get('/all')->{body}, 'a page', 'unless Funnel is let in');
+is(get('/whose', headers => ['Tailscale-User-Login: king@example.com',
+                             'Tailscale-Funnel-Request: no'])->{body},
+   '|?1', 'forged identity headers are removed, and Funnel is told');
 
 my $direct = $peer->get("https://web.lab.test/", cacert => $lab->ca->cert,
                         resolve => "web.lab.test:443:$ip");
