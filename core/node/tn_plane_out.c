@@ -189,7 +189,11 @@ plane_geneve(uint8_t *header, uint32_t vni)
 }
 
 
-/* the stack learns at once that nobody has this address */
+/*
+ * The stack learns at once that nobody has this address.  Before the first
+ * netmap nobody can know that, and the stack tries again by itself: a core
+ * started anew gets packets of connections that are older.
+ */
 static void
 plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
     const tn_packet_t *p)
@@ -200,6 +204,10 @@ plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
     struct iovec  iov[2];
 
     plane->stats.out_unroutable++;
+
+    if (tn_ip_is_none(&plane->self4) && tn_ip_is_none(&plane->self6)) {
+        return;
+    }
 
     len = tn_icmp_error(buf, sizeof(buf), TN_ICMP_HOST_UNREACHABLE, 0, &p->src,
                         packet, p);

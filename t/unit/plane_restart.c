@@ -79,7 +79,6 @@ restart(unsigned i)
 
     tn_path_set_local(tn_plane_path(sides[i].plane), now, &sides[i].addr, 1,
                       sides[i].addr.port, 0);
-    update(i, &sides[1 - i].disco.pub, false);
 }
 
 
@@ -88,7 +87,7 @@ main(void)
 {
     size_t             n;
     tn_ms_t            took, since;
-    uint64_t           sent, left_out;
+    uint64_t           sent, got, left_out;
     tn_addr_t          stranger;
     tn_tally_count_t  *counts;
 
@@ -105,6 +104,12 @@ main(void)
     ok(send_until_heard(1, 1000) <= 20, "packets arrive at once");
 
     restart(0);
+    got = sides[0].got;
+    talk(0);
+    is_int(sides[0].got, (long long) got,
+           "without a netmap nobody says that there is no such peer");
+
+    update(0, &sides[1].disco.pub, false);
     took = send_until_heard(1, 20000);
     ok(took <= 1000, "after a restart within a second: %d ms", (int) took);
 
@@ -127,6 +132,7 @@ main(void)
     /* without a session: the relay's address says nothing of the peer */
 
     restart(0);
+    update(0, &sides[1].disco.pub, false);
     sent = sides[0].sent;
     stale(&sides[1].addr, true);
     is_int(sides[0].sent, (long long) sent,
@@ -140,6 +146,13 @@ main(void)
 
     stale(&sides[1].addr, false);
     ok(sides[0].sent > sent, "the peer itself is shaken hands with");
+
+    /* with a netmap: an address of nobody */
+
+    got = sides[0].got;
+    sides[1].own.ip = ip("100.64.0.9");
+    talk(0);
+    ok(sides[0].got > got, "of an address that is nobody's the stack hears");
 
     tn_plane_destroy(sides[0].plane);
     tn_plane_destroy(sides[1].plane);
