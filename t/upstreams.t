@@ -263,22 +263,17 @@ subtest 'another address' => sub {
 
     is(ask('live/')->{body}, "$before \n", 'the first');
 
-    # the next address is another's
+    # It comes again as somebody else: the next address is another's.  (A
+    # tailscaled of 1.102 may hang in its logout.)
 
+    $peer->stop;
     $control->delete_node('peer');
-    my $end = time + 5;
-    sleep 0.2 while time < $end && ask('live/')->{status} == 200;
+    $lab->wait_for(10, 'its end', sub { ask('live/')->{status} != 200 });
 
-    # Best effort: it may be cut off by what control just did.
-
-    $peer->try_cli('logout')
-        if $peer->status->{BackendState} eq 'Running';
-
-    $peer->cli('up', '--login-server', $control->url, '--auth-key',
-               $tailnet->{auth_key}, '--hostname', 'peer',
-               '--accept-dns=false', '--netfilter-mode=off',
-               '--advertise-routes=', '--reset', '--force-reauth',
-               '--timeout=30s');
+    $peer->forget;
+    $peer->start;
+    $peer->up(control => $control, auth_key => $tailnet->{auth_key},
+              hostname => 'peer');
     my ($after) = grep { /\./ } @{$peer->status->{TailscaleIPs}};
 
     isnt($after, $before, "it has another address: $after");
@@ -287,7 +282,8 @@ subtest 'another address' => sub {
         my $r = ask('live/');
         return $r->{body} eq "$after \n" && $r;
     }) };
-    ok($got, 'used without a reload') or diag($nginx->error_log);
+    ok($got, 'used without a reload')
+        or diag(explain([$control->nodes]), $nginx->error_log);
 };
 
 

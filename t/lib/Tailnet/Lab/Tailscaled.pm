@@ -69,6 +69,14 @@ sub start {
 sub stop { return $_[0]{process}->stop }
 
 
+# What it knows of its tailnet, between stop() and start().
+
+sub forget {
+    my ($self) = @_;
+    unlink "$self->{dir}/state", "$self->{dir}/socket";
+}
+
+
 # The command line of "tailscale ..." for this node.
 
 sub command {
