@@ -157,14 +157,25 @@ subtest 'status as tailscaled sees it' => sub {
 };
 
 subtest 'as text' => sub {
-    my ($status, $output) = tool('status');
+    my ($status, $output);
     my $ip = $peer->ip4;
+
+    # a path may change for a moment, and a report be under way
+
+    eval { $lab->wait_for(10, 'the peer', sub {
+        ($status, $output) = tool('status');
+        $output =~ /^\Q$ip\E .*online, direct /m;
+    }) };
 
     is($status, 0, 'status');
     like($output, qr/^tailnet "home": running$/m, 'the state');
     like($output, qr/^\Q$ip\E .*online, direct /m, 'the peer');
 
-    ($status, $output) = tool('netcheck');
+    eval { $lab->wait_for(10, 'an endpoint', sub {
+        ($status, $output) = tool('netcheck');
+        $output =~ /^  endpoint +\Q@{[$tailnet->{web}->ip4]}\E:\d+ /m;
+    }) };
+
     is($status, 0, 'netcheck');
     like($output, qr/^  UDP +yes$/m, 'UDP works');
     like($output, qr/^  endpoint +\Q@{[$tailnet->{web}->ip4]}\E:\d+ /m,
