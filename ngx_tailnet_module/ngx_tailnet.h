@@ -236,6 +236,9 @@ ngx_connection_t *ngx_tailnet_channel(int fd, ngx_log_t *log, void *data,
 
 /* ngx_tailnet_conf.c */
 
+/* the parameters with commas between them: NGX_CONF_OK, or why not */
+char *ngx_tailnet_join(ngx_conf_t *cf, ngx_str_t *list);
+
 char *ngx_tailnet_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_control_url(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_tailnet_auth_key(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);

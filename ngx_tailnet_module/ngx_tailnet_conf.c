@@ -703,8 +703,6 @@ ngx_tailnet_tags(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_tailnet_node_t *node = conf;
 
-    u_char      *p;
-    size_t       len;
     ngx_str_t   *value;
     ngx_uint_t   i;
 
@@ -713,7 +711,6 @@ ngx_tailnet_tags(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     value = cf->args->elts;
-    len = 0;
 
     for (i = 1; i < cf->args->nelts; i++) {
 
@@ -728,7 +725,24 @@ ngx_tailnet_tags(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
                                "\"tag:name\" expected", &value[i]);
             return NGX_CONF_ERROR;
         }
+    }
 
+    return ngx_tailnet_join(cf, &node->tags);
+}
+
+
+char *
+ngx_tailnet_join(ngx_conf_t *cf, ngx_str_t *list)
+{
+    u_char      *p;
+    size_t       len;
+    ngx_str_t   *value;
+    ngx_uint_t   i;
+
+    value = cf->args->elts;
+    len = 0;
+
+    for (i = 1; i < cf->args->nelts; i++) {
         len += value[i].len + 1;
     }
 
@@ -736,19 +750,19 @@ ngx_tailnet_tags(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return "is too long";
     }
 
-    node->tags.data = ngx_pnalloc(cf->pool, len);
-    if (node->tags.data == NULL) {
+    list->data = ngx_pnalloc(cf->pool, len);
+    if (list->data == NULL) {
         return NGX_CONF_ERROR;
     }
 
-    p = node->tags.data;
+    p = list->data;
 
     for (i = 1; i < cf->args->nelts; i++) {
         p = ngx_cpymem(p, value[i].data, value[i].len);
         *p++ = ',';
     }
 
-    node->tags.len = len - 1;
+    list->len = len - 1;
 
     return NGX_CONF_OK;
 }

@@ -96,8 +96,6 @@ ngx_tailnet_funnel_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_tailnet_node_t *node = conf;
 
-    u_char      *p;
-    size_t       len;
     ngx_str_t   *value;
     ngx_uint_t   i;
 
@@ -106,7 +104,6 @@ ngx_tailnet_funnel_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     value = cf->args->elts;
-    len = 0;
 
     for (i = 1; i < cf->args->nelts; i++) {
 
@@ -129,29 +126,10 @@ ngx_tailnet_funnel_domains(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
             return NGX_CONF_ERROR;
         }
 
-        len += value[i].len + 1;
+        ngx_strlow(value[i].data, value[i].data, value[i].len);
     }
 
-    if (len > TN_IPC_TAGS) {
-        return "is too long";
-    }
-
-    node->domains.data = ngx_pnalloc(cf->pool, len);
-    if (node->domains.data == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    p = node->domains.data;
-
-    for (i = 1; i < cf->args->nelts; i++) {
-        ngx_strlow(p, value[i].data, value[i].len);
-        p += value[i].len;
-        *p++ = ',';
-    }
-
-    node->domains.len = len - 1;
-
-    return NGX_CONF_OK;
+    return ngx_tailnet_join(cf, &node->domains);
 }
 
 
@@ -161,16 +139,11 @@ void
 ngx_tailnet_funnel_accepted(ngx_connection_t *c, ngx_tailnet_opened_t *opened)
 {
     ngx_int_t     rc;
-    socklen_t     len;
     struct ucred  peer;
-
-    len = sizeof(peer);
 
     /* any local process can connect: only the core's user is believed */
 
-    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1
-        || (peer.uid != geteuid() && peer.uid != 0))
-    {
+    if (!tn_ipc_trusts(c->fd, &peer)) {
         ngx_tailnet_listen_close(c);
         return;
     }

@@ -116,18 +116,14 @@ ngx_int_t
 ngx_tailnet_lwip_names(ngx_connection_t *c)
 {
     u_char              *p, *last, *space;
-    socklen_t            len;
     ngx_addr_t           addr[2];
     ngx_uint_t           i;
     struct ucred         peer;
     struct sockaddr_un  *saun;
 
-    len = sizeof(peer);
-
     /* any local process can connect: only the core's user is believed */
 
-    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1
-        || (peer.uid != geteuid() && peer.uid != 0)
+    if (!tn_ipc_trusts(c->fd, &peer)
         || c->sockaddr->sa_family != AF_UNIX
         || (size_t) c->socklen <= offsetof(struct sockaddr_un, sun_path) + 1)
     {

@@ -76,7 +76,7 @@ ngx_tailnet_route_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     ngx_str_t *text)
 {
     ngx_uint_t    i;
-    tn_prefix_t   route, *known;
+    tn_prefix_t   route;
 
     ngx_memzero(&route, sizeof(tn_prefix_t));
 
@@ -108,11 +108,7 @@ ngx_tailnet_route_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     }
 
     for (i = 0; i < node->nroutes; i++) {
-        known = &node->routes[i];
-
-        if (known->v4 == route.v4 && known->bits == route.bits
-            && tn_ip_equal(&known->ip, &route.ip))
-        {
+        if (tn_prefix_equal(&node->routes[i], &route)) {
             ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                                "duplicate route \"%V\" in "
                                "\"advertise_routes\"", text);

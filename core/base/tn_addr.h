@@ -67,6 +67,13 @@ tn_addr_equal(const tn_addr_t *a, const tn_addr_t *b)
 }
 
 
+static inline bool
+tn_prefix_equal(const tn_prefix_t *a, const tn_prefix_t *b)
+{
+    return a->v4 == b->v4 && a->bits == b->bits && tn_ip_equal(&a->ip, &b->ip);
+}
+
+
 /* from the 4 or 16 bytes of an IP header */
 tn_ip_t tn_ip_from_v4(const uint8_t *bytes);
 tn_ip_t tn_ip_from_v6(const uint8_t *bytes);

@@ -525,9 +525,7 @@ tn_control_set_routes(tn_control_t *c, const tn_prefix_t *routes, size_t n)
     same = n == c->nroutes;
 
     for (i = 0; same && i < n; i++) {
-        same = routes[i].bits == c->routes[i].bits
-               && routes[i].v4 == c->routes[i].v4
-               && tn_ip_equal(&routes[i].ip, &c->routes[i].ip);
+        same = tn_prefix_equal(&routes[i], &c->routes[i]);
     }
 
     if (same) {

@@ -306,14 +306,9 @@ tn_client_start(const tn_client_conf_t *conf, tn_ms_t deadline, char *text)
 static tn_rc_t
 tn_client_peer(tn_client_t *client, char *text)
 {
-    socklen_t     len;
     struct ucred  peer;
 
-    len = sizeof(peer);
-
-    if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1
-        || (peer.uid != 0 && peer.uid != geteuid()))
-    {
+    if (!tn_ipc_trusts(client->fd, &peer)) {
         snprintf(text, TN_IPC_TEXT, "the supervisor belongs to another user");
         return TN_REFUSED;
     }

@@ -481,6 +481,22 @@ tn_ipc_fd(const int *fds, size_t count, uint32_t mask, uint32_t bit)
 }
 
 
+bool
+tn_ipc_trusts(int fd, struct ucred *peer)
+{
+    socklen_t  len;
+
+    len = sizeof(struct ucred);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, peer, &len) == -1) {
+        memset(peer, 0, sizeof(struct ucred));
+        return false;
+    }
+
+    return peer->uid == 0 || peer->uid == geteuid();
+}
+
+
 void
 tn_ipc_close(int *fds, size_t count)
 {

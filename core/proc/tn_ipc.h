@@ -599,6 +599,14 @@ tn_rc_t tn_ipc_check(const tn_ipc_msg_t *msg, size_t len);
 /* the descriptor that `bit` of `mask` names, or -1 */
 int tn_ipc_fd(const int *fds, size_t count, uint32_t mask, uint32_t bit);
 
+/*
+ * Whether root, or this process's own user, is at the other end of a Unix
+ * socket that is connected; `peer` gets who, all zero when that cannot be
+ * told.
+ */
+struct ucred;
+bool tn_ipc_trusts(int fd, struct ucred *peer);
+
 /* closes what is not -1 */
 void tn_ipc_close(int *fds, size_t count);
 

@@ -42,8 +42,8 @@ typedef struct {
 
 
 static tn_rc_t tn_netlink_route(int fd, int ifindex, uint32_t table,
-    uint8_t type, uint8_t scope, int family, const char *cc);
-static void tn_netlink_congestion(tn_netlink_request_t *req, const char *cc);
+    uint8_t type, uint8_t scope, int family, const tn_ip_t *ip,
+    const char *cc, bool add);
 static void *tn_netlink_begin(tn_netlink_request_t *req, uint16_t type,
     uint16_t flags, size_t body);
 static struct rtattr *tn_netlink_put(tn_netlink_request_t *req,
@@ -201,39 +201,23 @@ tn_netlink_default_route(int fd, int ifindex, int family, const char *cc)
 {
     return tn_netlink_route(fd, ifindex, RT_TABLE_MAIN, RTN_UNICAST,
                             family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
-                            family, cc);
+                            family, NULL, cc, true);
 }
 
 
 tn_rc_t
 tn_netlink_host_route(int fd, int ifindex, const tn_ip_t *ip, const char *cc)
 {
-    bool                   v4;
-    uint32_t               oif;
-    struct rtmsg          *rtm;
-    tn_netlink_request_t   req;
+    bool     v4;
+    tn_rc_t  rc;
 
     v4 = tn_ip_is_v4(ip);
 
-    rtm = tn_netlink_begin(&req, cc ? RTM_NEWROUTE : RTM_DELROUTE,
-                           cc ? NLM_F_CREATE|NLM_F_REPLACE : 0, sizeof(*rtm));
-    rtm->rtm_family = v4 ? AF_INET : AF_INET6;
-    rtm->rtm_dst_len = v4 ? 32 : 128;
-    rtm->rtm_table = RT_TABLE_MAIN;
-    rtm->rtm_protocol = RTPROT_BOOT;
-    rtm->rtm_scope = v4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
-    rtm->rtm_type = RTN_UNICAST;
+    rc = tn_netlink_route(fd, ifindex, RT_TABLE_MAIN, RTN_UNICAST,
+                          v4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE, v4 ? 4 : 6,
+                          ip, cc, cc != NULL);
 
-    oif = ifindex;
-    tn_netlink_put(&req, RTA_DST, v4 ? ip->b + 12 : ip->b, v4 ? 4 : 16);
-    tn_netlink_put(&req, RTA_OIF, &oif, 4);
-    tn_netlink_congestion(&req, cc);
-
-    if (tn_netlink_call(fd, &req, NULL) == TN_OK || (!cc && errno == ESRCH)) {
-        return TN_OK;
-    }
-
-    return TN_ERROR;
+    return rc == TN_OK || (!cc && errno == ESRCH) ? TN_OK : TN_ERROR;
 }
 
 
@@ -241,45 +225,44 @@ tn_rc_t
 tn_netlink_local_route(int fd, int ifindex, uint32_t table, int family)
 {
     return tn_netlink_route(fd, ifindex, table, RTN_LOCAL, RT_SCOPE_HOST,
-                            family, NULL);
+                            family, NULL, NULL, true);
 }
 
 
-/* the default route of a table */
+/* to one address, or, NULL, the default route of a table */
 static tn_rc_t
 tn_netlink_route(int fd, int ifindex, uint32_t table, uint8_t type,
-    uint8_t scope, int family, const char *cc)
+    uint8_t scope, int family, const tn_ip_t *ip, const char *cc, bool add)
 {
     uint32_t               oif;
     struct rtmsg          *rtm;
+    struct rtattr         *metrics;
     tn_netlink_request_t   req;
 
-    rtm = tn_netlink_begin(&req, RTM_NEWROUTE, NLM_F_CREATE|NLM_F_REPLACE,
-                           sizeof(*rtm));
+    rtm = tn_netlink_begin(&req, add ? RTM_NEWROUTE : RTM_DELROUTE,
+                           add ? NLM_F_CREATE|NLM_F_REPLACE : 0, sizeof(*rtm));
     rtm->rtm_family = family == 4 ? AF_INET : AF_INET6;
     rtm->rtm_table = (uint8_t) table;
     rtm->rtm_protocol = RTPROT_BOOT;
     rtm->rtm_scope = scope;
     rtm->rtm_type = type;
 
+    if (ip != NULL) {
+        rtm->rtm_dst_len = family == 4 ? 32 : 128;
+        tn_netlink_put(&req, RTA_DST, family == 4 ? ip->b + 12 : ip->b,
+                       family == 4 ? 4 : 16);
+    }
+
     oif = ifindex;
     tn_netlink_put(&req, RTA_OIF, &oif, 4);
-    tn_netlink_congestion(&req, cc);
-
-    return tn_netlink_call(fd, &req, NULL);
-}
-
-
-static void
-tn_netlink_congestion(tn_netlink_request_t *req, const char *cc)
-{
-    struct rtattr  *metrics;
 
     if (cc != NULL) {
-        metrics = tn_netlink_put(req, RTA_METRICS, NULL, 0);
-        tn_netlink_put(req, RTAX_CC_ALGO, cc, strlen(cc) + 1);
-        tn_netlink_end(req, metrics);
+        metrics = tn_netlink_put(&req, RTA_METRICS, NULL, 0);
+        tn_netlink_put(&req, RTAX_CC_ALGO, cc, strlen(cc) + 1);
+        tn_netlink_end(&req, metrics);
     }
+
+    return tn_netlink_call(fd, &req, NULL);
 }
 
 

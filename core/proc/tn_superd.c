@@ -562,7 +562,6 @@ static void
 tn_superd_accept(tn_superd_t *sd)
 {
     int                   fd;
-    socklen_t             len;
     struct ucred          peer;
     tn_super_lifeline_t  *lifeline;
 
@@ -572,11 +571,7 @@ tn_superd_accept(tn_superd_t *sd)
         return;
     }
 
-    len = sizeof(peer);
-
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1
-        || (peer.uid != 0 && peer.uid != geteuid()))
-    {
+    if (!tn_ipc_trusts(fd, &peer)) {
         close(fd);
         return;
     }

@@ -22,7 +22,8 @@ typedef struct {
 } reach_order_t;
 
 
-static tn_rc_t reach_post(reach_order_t *order, void (*fn)(void *arg));
+static reach_order_t *reach_order(tn_data_t *data, void (*fn)(void *arg));
+static tn_rc_t reach_post(reach_order_t *order);
 static void reach_on_services(void *arg);
 static void reach_on_routes(void *arg);
 static void reach_order_free(reach_order_t *order);
@@ -33,13 +34,11 @@ tn_data_services(tn_data_t *data, const tn_addr_t *served, size_t n)
 {
     reach_order_t  *order;
 
-    order = calloc(1, sizeof(reach_order_t));
+    order = reach_order(data, reach_on_services);
 
     if (order == NULL) {
         return TN_NOMEM;
     }
-
-    order->data = data;
 
     if (n != 0) {
         order->services = calloc(n, sizeof(tn_addr_t));
@@ -53,7 +52,7 @@ tn_data_services(tn_data_t *data, const tn_addr_t *served, size_t n)
         order->nservices = n;
     }
 
-    return reach_post(order, reach_on_services);
+    return reach_post(order);
 }
 
 
@@ -62,20 +61,19 @@ tn_data_routes(tn_data_t *data, const tn_prefix_t *routes, size_t n)
 {
     reach_order_t  *order;
 
-    order = calloc(1, sizeof(reach_order_t));
+    order = reach_order(data, reach_on_routes);
 
     if (order == NULL) {
         return TN_NOMEM;
     }
 
-    order->data = data;
     order->nroutes = tn_min(n, (size_t) TN_PLANE_ROUTES);
 
     if (order->nroutes != 0) {
         memcpy(order->routes, routes, order->nroutes * sizeof(tn_prefix_t));
     }
 
-    return reach_post(order, reach_on_routes);
+    return reach_post(order);
 }
 
 
@@ -86,12 +84,26 @@ tn_data_reach(tn_data_t *data)
 }
 
 
-static tn_rc_t
-reach_post(reach_order_t *order, void (*fn)(void *arg))
+static reach_order_t *
+reach_order(tn_data_t *data, void (*fn)(void *arg))
 {
-    order->post.fn = fn;
-    order->post.data = order;
+    reach_order_t  *order;
 
+    order = calloc(1, sizeof(reach_order_t));
+
+    if (order != NULL) {
+        order->post.fn = fn;
+        order->post.data = order;
+        order->data = data;
+    }
+
+    return order;
+}
+
+
+static tn_rc_t
+reach_post(reach_order_t *order)
+{
     if (tn_loop_post_item(&order->data->loop, &order->post) != TN_OK) {
         reach_order_free(order);
         return TN_NOMEM;

@@ -167,9 +167,7 @@ node_routes_has(const tn_prefix_t *list, size_t n, const tn_prefix_t *route)
     size_t  i;
 
     for (i = 0; i < n; i++) {
-        if (list[i].v4 == route->v4 && list[i].bits == route->bits
-            && tn_ip_equal(&list[i].ip, &route->ip))
-        {
+        if (tn_prefix_equal(&list[i], route)) {
             return true;
         }
     }

@@ -169,18 +169,12 @@ tn_nodecert_dns_set(tn_nodecert_t *nc, const char *error)
 void
 tn_nodecert_take(tn_nodecert_t *nc, int fd, const tn_ipc_cert_t *msg)
 {
-    socklen_t           len;
     struct ucred        peer;
     nodecert_worker_t  *worker;
 
-    len = sizeof(peer);
-
     /* private keys go to nginx's own user only */
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == -1
-        || (peer.uid != geteuid() && peer.uid != 0)
-        || nc->nworkers >= TN_NODECERT_WORKERS)
-    {
+    if (!tn_ipc_trusts(fd, &peer) || nc->nworkers >= TN_NODECERT_WORKERS) {
         tn_log(nc->conf.log, TN_LOG_WARN, "certificates are not for "
                "process %d of user %d", (int) peer.pid, (int) peer.uid);
         (void) close(fd);

@@ -199,16 +199,13 @@ void
 tn_services_take(tn_services_t *services, int fd, const tn_ipc_serve_t *msg)
 {
     uint32_t            i, k;
-    socklen_t           len;
     struct ucred        peer;
     services_entry_t   *entry;
     services_worker_t  *worker;
 
-    len = sizeof(peer);
     worker = NULL;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0
-        && (peer.uid == geteuid() || peer.uid == 0)
+    if (tn_ipc_trusts(fd, &peer)
         && services->n_workers < TN_SERVICES_WORKERS && msg->count != 0)
     {
         worker = calloc(1, sizeof(services_worker_t));

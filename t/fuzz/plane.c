@@ -54,17 +54,6 @@ begin(void)
 
 
 static void
-deliver(const tn_addr_t *from, const uint8_t *bytes, size_t len)
-{
-    uint8_t  copy[2048];
-
-    memcpy(copy, bytes, len);
-    tn_plane_udp(sides[0].plane, now, from, copy, len);
-    tn_plane_udp_done(sides[0].plane);
-}
-
-
-static void
 in_geneve(const tn_addr_t *from, const uint8_t *bytes, size_t len)
 {
     uint8_t      frame[TN_GENEVE_HEADER + 256];
@@ -78,7 +67,7 @@ in_geneve(const tn_addr_t *from, const uint8_t *bytes, size_t len)
     w = tn_writer(frame, sizeof(frame));
     tn_geneve_write(&w, &geneve);
     tn_write_bytes(&w, bytes, len);
-    deliver(from, frame, TN_GENEVE_HEADER + len);
+    give(from, frame, TN_GENEVE_HEADER + len);
 }
 
 
@@ -101,7 +90,7 @@ disco(const uint8_t *plain, size_t len)
         abort();
     }
 
-    deliver(&sides[1].addr, bytes, TN_DISCO_OVERHEAD + len);
+    give(&sides[1].addr, bytes, TN_DISCO_OVERHEAD + len);
 }
 
 
@@ -140,11 +129,11 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         switch (way % WAYS) {
 
         case BY_PEER:
-            deliver(&sides[1].addr, data, len);
+            give(&sides[1].addr, data, len);
             break;
 
         case BY_STRANGER:
-            deliver(&stranger, data, len);
+            give(&stranger, data, len);
             break;
 
         case IN_GENEVE:

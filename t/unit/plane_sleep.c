@@ -93,17 +93,6 @@ forget(int64_t id)
 
 
 static void
-give(const tn_addr_t *from, const uint8_t *bytes, size_t len)
-{
-    uint8_t  copy[128];
-
-    memcpy(copy, bytes, len);
-    tn_plane_udp(sides[0].plane, now, from, copy, len);
-    tn_plane_udp_done(sides[0].plane);
-}
-
-
-static void
 test_traffic(void)
 {
     unsigned  i;
