@@ -82,6 +82,25 @@ failed:
 }
 
 
+uint16_t
+tn_udp_socket_port(int fd)
+{
+    tn_addr_t                addr;
+    socklen_t                len;
+    struct sockaddr_storage  ss;
+
+    len = sizeof(ss);
+
+    if (fd == -1 || getsockname(fd, (struct sockaddr *) &ss, &len) == -1
+        || tn_addr_from_sockaddr(&addr, &ss) != TN_OK)
+    {
+        return 0;
+    }
+
+    return addr.port;
+}
+
+
 static void
 tn_udp_socket_buffer(int fd, int force, int plain)
 {

@@ -21,5 +21,8 @@
  */
 int tn_udp_socket(bool v6, const tn_ip_t *ip, uint16_t port);
 
+/* the local port of a socket, 0 when fd is none */
+uint16_t tn_udp_socket_port(int fd);
+
 
 #endif /* TN_UDP_SOCKET_H_INCLUDED_ */

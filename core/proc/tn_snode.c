@@ -7,6 +7,7 @@
 #include "proc/tn_holder.h"
 #include "proc/tn_share_memory.h"
 #include "proc/tn_spawn.h"
+#include "host/tn_lastport.h"
 #include "host/tn_udp_socket.h"
 
 #include <errno.h>
@@ -24,7 +25,6 @@ static tn_rc_t tn_snode_ready(tn_snode_t *node, const tn_ipc_ready_t *ready,
 static tn_rc_t tn_snode_call(tn_snode_t *node, void *req, const int *fds,
     size_t count, int *fd, char *text);
 static int tn_snode_unix(const tn_ipc_listen_t *conf, char *text);
-static uint16_t tn_snode_port(int fd);
 
 
 tn_snode_t *
@@ -479,9 +479,10 @@ tn_snode_call(tn_snode_t *node, void *req, const int *fds, size_t count,
 
 
 void
-tn_snode_udp(tn_snode_t *node, uint16_t port, tn_log_t *log)
+tn_snode_udp(tn_snode_t *node, uint16_t port, const char *state_dir,
+    tn_log_t *log)
 {
-    uint16_t  bound;
+    uint16_t  last, bound;
 
     if (node->udp_port == port
         && (node->udp_fd[0] != -1 || node->udp_fd[1] != -1))
@@ -491,21 +492,25 @@ tn_snode_udp(tn_snode_t *node, uint16_t port, tn_log_t *log)
 
     tn_ipc_close(node->udp_fd, 2);
 
-    node->udp_port = port;
-    node->udp_fd[0] = tn_udp_socket(false, NULL, port);
+    last = port != 0 ? port : tn_lastport_read(state_dir);
 
-    if (node->udp_fd[0] == -1 && port != 0) {
-        tn_log(log, TN_LOG_WARN, "\"%s\": UDP port %u cannot be had "
-               "(%d: %s), taking another", node->name, port, errno,
-               strerror(errno));
+    node->udp_port = port;
+    node->udp_fd[0] = tn_udp_socket(false, NULL, last);
+
+    if (node->udp_fd[0] == -1 && last != 0) {
+        if (port != 0) {
+            tn_log(log, TN_LOG_WARN, "\"%s\": UDP port %u cannot be had "
+                   "(%d: %s), taking another", node->name, port, errno,
+                   strerror(errno));
+        }
 
         node->udp_fd[0] = tn_udp_socket(false, NULL, 0);
     }
 
     /* one port in both families when that can be */
 
-    bound = tn_snode_port(node->udp_fd[0]);
-    node->udp_fd[1] = tn_udp_socket(true, NULL, bound ? bound : port);
+    bound = tn_udp_socket_port(node->udp_fd[0]);
+    node->udp_fd[1] = tn_udp_socket(true, NULL, bound ? bound : last);
 
     if (node->udp_fd[1] == -1 && errno == EADDRINUSE) {
         node->udp_fd[1] = tn_udp_socket(true, NULL, 0);
@@ -515,23 +520,4 @@ tn_snode_udp(tn_snode_t *node, uint16_t port, tn_log_t *log)
         tn_log(log, TN_LOG_ERR, "\"%s\": no UDP socket (%d: %s), only "
                "relays can be used", node->name, errno, strerror(errno));
     }
-}
-
-
-static uint16_t
-tn_snode_port(int fd)
-{
-    tn_addr_t                addr;
-    socklen_t                len;
-    struct sockaddr_storage  ss;
-
-    len = sizeof(ss);
-
-    if (fd == -1 || getsockname(fd, (struct sockaddr *) &ss, &len) == -1
-        || tn_addr_from_sockaddr(&addr, &ss) != TN_OK)
-    {
-        return 0;
-    }
-
-    return addr.port;
 }

@@ -102,8 +102,12 @@ tn_snode_listener_t *tn_snode_find(tn_snode_t *node,
 /* takes a reference away; the last closes the socket */
 void tn_snode_unlisten(tn_snode_t *node, tn_snode_listener_t *listener);
 
-/* opens the UDP sockets, again when the configured port changed */
-void tn_snode_udp(tn_snode_t *node, uint16_t port, tn_log_t *log);
+/*
+ * Opens the UDP sockets, again when the configured port changed.  Without one,
+ * port 0, it is that of the last time when that is free.
+ */
+void tn_snode_udp(tn_snode_t *node, uint16_t port, const char *state_dir,
+    tn_log_t *log);
 
 
 #endif /* TN_SNODE_H_INCLUDED_ */

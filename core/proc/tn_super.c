@@ -701,7 +701,7 @@ tn_super_apply(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
                error.text);
     }
 
-    tn_snode_udp(node, conf->udp_port, super->log);
+    tn_snode_udp(node, conf->udp_port, conf->state_dir, super->log);
 
     node->config = *conf;
     node->running = true;

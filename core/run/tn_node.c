@@ -15,6 +15,7 @@
 #include "control/tn_http1.h"
 #include "crypto/tn_curve.h"
 #include "host/tn_conn.h"
+#include "host/tn_lastport.h"
 #include "run/tn_nodename.h"
 #include "run/tn_nodec2n.h"
 #include "run/tn_nodeconf.h"
@@ -22,6 +23,7 @@
 #include "run/tn_nodestate.h"
 #include "proc/tn_share.h"
 #include "host/tn_tls.h"
+#include "host/tn_udp_socket.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -46,6 +48,7 @@ static void node_log_write(tn_log_t *log, tn_log_level_e level,
 static void node_start(tn_node_t *node);
 static bool node_start_ways(tn_node_t *node);
 static bool node_start_state(tn_node_t *node, tn_control_saved_t *saved);
+static void node_keep_port(tn_node_t *node);
 static bool node_start_data(tn_node_t *node, const tn_keypair_t *pair);
 static bool node_start_control(tn_node_t *node,
     const tn_control_saved_t *saved);
@@ -583,11 +586,33 @@ failed:
 }
 
 
+/* a start without the file costs peers some seconds, no more */
+
+static void
+node_keep_port(tn_node_t *node)
+{
+    uint16_t          port;
+    tn_state_error_t  error;
+
+    port = tn_udp_socket_port(node->udp4 != -1 ? node->udp4 : node->udp6);
+
+    if (tn_lastport_write(tn_nodestate_dir(node->state), node->conf.state_dir,
+                          port, &error)
+        != TN_OK)
+    {
+        tn_log(&node->log, TN_LOG_NOTICE, "%s; the UDP port is not kept",
+               error.text);
+    }
+}
+
+
 static bool
 node_start_data(tn_node_t *node, const tn_keypair_t *pair)
 {
     tn_ip_t         none[2];
     tn_data_conf_t  conf;
+
+    node_keep_port(node);
 
     memset(&conf, 0, sizeof(conf));
     conf.ops = &node_data_ops;
