@@ -120,12 +120,28 @@ kill 'KILL', $core;
 $nginx->wait_error_log(20, qr/starting with the netmap of/);
 is($page->(30), "page\n", 'a page of a new core without control');
 
-# nginx starts anew.
+# nginx starts anew, at the UDP port that the peer knows, which it could not
+# learn otherwise.
+
+my $ports = sub {
+    my ($status, $out) = $web->capture(qw(ss -Hlun));
+
+    # without 5350, which listens to routers
+    return join ' ', grep { $_ != 5350 } sort
+        map { (split)[3] =~ /^(?:0\.0\.0\.0|\[::\]|\*):(\d+)/ }
+        split /\n/, $out;
+};
+
+my $before = $ports->();
 
 is($nginx->quit, 0, 'nginx quits');
+ok(eval { $lab->wait_for(15, 'its ports', sub { $ports->() eq '' }) },
+   'and its UDP ports are free') or diag($ports->());
 $nginx->start;
 is($page->(60), "page\n", 'a page of a new nginx without control')
     or diag($nginx->error_log);
+like($before, qr/^(\d+) \1$/, 'it had one port in both families');
+is($ports->(), $before, 'which it has again');
 
 my $r = eval { $tailnet->{infra}->wait_get($proxied, seconds => 30) };
 like($r ? $r->{body} : $@, qr/web server behind tailscaled/,
