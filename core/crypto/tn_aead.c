@@ -98,6 +98,34 @@ tn_aead_open(tn_aead_t *aead, const uint8_t nonce[TN_AEAD_NONCE],
 }
 
 
+void
+tn_aead_seal_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n)
+{
+    size_t          i;
+    tn_aead_job_t  *job;
+
+    for (i = 0; i < n; i++) {
+        job = &jobs[i];
+        job->rc = tn_aead_seal(aead, job->nonce, NULL, 0, job->src, job->len,
+                               job->dst);
+    }
+}
+
+
+void
+tn_aead_open_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n)
+{
+    size_t          i;
+    tn_aead_job_t  *job;
+
+    for (i = 0; i < n; i++) {
+        job = &jobs[i];
+        job->rc = tn_aead_open(aead, job->nonce, NULL, 0, job->src, job->len,
+                               job->dst);
+    }
+}
+
+
 tn_rc_t
 tn_aead_seal_once(const tn_key_t *key, const uint8_t nonce[TN_AEAD_NONCE],
     const uint8_t *ad, size_t ad_len, const uint8_t *src, size_t len,

@@ -468,9 +468,10 @@ tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len)
     }
 
     if (udp->tx_len + len > TN_UDP_TX_BYTES
-        || udp->tx_datagrams_n == TN_UDP_TX_DATAGRAMS)
+        || udp->tx_datagrams_n == TN_UDP_TX_DATAGRAMS
+        || udp->tx_n == TN_UDP_TX_MESSAGES)
     {
-        tn_udp_flush(udp);
+        return NULL;
     }
 
     udp->room_to = *to;
@@ -511,10 +512,6 @@ tn_udp_add(tn_udp_t *udp, uint32_t flow)
 
     udp->tx_len += udp->room_len;
     udp->room_len = 0;
-
-    if (udp->tx_n == TN_UDP_TX_MESSAGES && message->count == 1) {
-        tn_udp_flush(udp);
-    }
 }
 
 

@@ -97,14 +97,15 @@ tn_rc_t tn_udp_send(tn_udp_t *udp, const tn_addr_t *to, const void *bytes,
 /*
  * Batched sending: the caller builds each datagram in the room it is given
  * and adds it; datagrams of one size to one destination leave as one message.
- * tn_udp_room() flushes by itself when the buffer is full; a room that is not
- * added is given back by the next call.  NULL when len is over
- * TN_UDP_MAX_DATAGRAM, zero, or no socket of that family is there.
+ * NULL when the batch is full: tn_udp_flush(), and ask again; then it is NULL
+ * only when len is over TN_UDP_MAX_DATAGRAM, zero, or no socket of that family
+ * is there.  A room that is not added is given back by the next call.
  */
 uint8_t *tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len);
 
 /*
- * Adds the datagram of the last tn_udp_room(), of its full length.  Those of
+ * Adds the datagram of the last tn_udp_room(), of its full length, whose bytes
+ * may be written until the flush.  Those of
  * one flow (a hash whose upper bits are good) leave in the order in which they
  * are added; those of others may overtake them.
  */

@@ -25,8 +25,9 @@ typedef struct tn_plane_s  tn_plane_t;
 
 /* what the plane asks of its host; none may call back into the plane */
 typedef struct {
-    /* room for one datagram in the batch, or NULL; then add it: those of one
-     * flow (a hash) leave in this order */
+    /* room for one datagram in the batch, which is written until the flush;
+     * then add it: those of one flow (a hash) leave in this order.  NULL: the
+     * batch is full; after a flush, nothing goes there */
     uint8_t *(*udp_room)(void *data, const tn_addr_t *to, size_t len);
     void (*udp_add)(void *data, uint32_t flow);
 

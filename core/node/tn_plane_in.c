@@ -3,8 +3,8 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * From a peer to the stack: what UDP brings is told apart by its first
- * bytes, opened in place, judged by the filter, and joined with its
- * neighbours until the batch ends.  What comes over DERP goes the same way,
+ * bytes; the data messages of a batch are opened together, in place, judged by
+ * the filter, and joined with their neighbours.  What comes over DERP goes the same way,
  * one message a batch, because its bytes are gone when the call returns.
  *
  * TSMP never reaches the stack: pings are answered here, refused connections
@@ -16,6 +16,11 @@
 #include "wire/tn_refuse.h"
 
 
+static void plane_later(tn_plane_t *plane, tn_ms_t now,
+    const tn_addr_t *from, uint32_t vni, uint8_t *bytes, size_t len);
+static void plane_open(tn_plane_t *plane);
+static void plane_opened(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
+    const tn_path_from_t *from, tn_wg_packet_t *packet);
 static void plane_stale(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     const tn_path_from_t *from);
 static tn_plane_peer_t *plane_peer_at(const tn_plane_t *plane,
@@ -38,13 +43,20 @@ tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
 {
     tn_geneve_t       geneve;
     tn_path_from_t    path;
-    const tn_addr_t  *heard;
 
     if (tn_unlikely(plane->no_udp)) {
         return;
     }
 
-    heard = from;
+    if (tn_likely(tn_wgmsg_is_data(bytes, len))) {
+        plane_later(plane, now, from, 0, bytes, len);
+        return;
+    }
+
+    /* what came before it, first */
+
+    plane_open(plane);
+
     geneve.vni = 0;
 
     if (!tn_path_is_wireguard(bytes, len)) {
@@ -52,28 +64,79 @@ tn_plane_udp(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
             return;
         }
 
-        /* an address of a peer relay is none of the peer's */
-
         if (tn_geneve_parse(&geneve, bytes, len) == TN_OK) {
-            heard = NULL;
             bytes += TN_GENEVE_HEADER;
             len -= TN_GENEVE_HEADER;
+
+            if (tn_wgmsg_is_data(bytes, len)) {
+                plane_later(plane, now, from, geneve.vni, bytes, len);
+                return;
+            }
 
         } else {
             geneve.vni = 0;
         }
     }
 
-    if (tn_likely(heard != NULL && tn_wgmsg_is_data(bytes, len))) {
-        tn_plane_wireguard(plane, now, heard, NULL, bytes, len);
-        return;
-    }
-
     memset(&path, 0, sizeof(path));
     path.addr = *from;
     path.vni = geneve.vni;
 
-    tn_plane_wireguard(plane, now, heard, &path, bytes, len);
+    /* an address of a peer relay is none of the peer's */
+
+    tn_plane_wireguard(plane, now, geneve.vni == 0 ? from : NULL, &path,
+                       bytes, len);
+}
+
+
+/* a data message, whose turn comes with the batch's end */
+static void
+plane_later(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
+    uint32_t vni, uint8_t *bytes, size_t len)
+{
+    size_t  i;
+
+    if (plane->nopening == TN_PLANE_OPENING) {
+        plane_open(plane);
+    }
+
+    i = plane->nopening++;
+
+    plane->now = now;
+    plane->opening[i].msg = bytes;
+    plane->opening[i].msg_len = len;
+    plane->ways[i].from = from;
+    plane->ways[i].vni = vni;
+}
+
+
+static void
+plane_open(tn_plane_t *plane)
+{
+    size_t                 i, n;
+    tn_path_from_t         path;
+    const tn_plane_way_t  *way;
+
+    n = plane->nopening;
+    plane->nopening = 0;
+
+    tn_wg_open_many(plane->wg, plane->now, plane->opening, n);
+
+    for (i = 0; i < n; i++) {
+        way = &plane->ways[i];
+
+        if (tn_likely(way->vni == 0)) {
+            plane_opened(plane, plane->now, way->from, NULL,
+                         &plane->opening[i]);
+            continue;
+        }
+
+        memset(&path, 0, sizeof(path));
+        path.addr = *way->from;
+        path.vni = way->vni;
+
+        plane_opened(plane, plane->now, NULL, &path, &plane->opening[i]);
+    }
 }
 
 
@@ -83,13 +146,15 @@ tn_plane_udp_done(tn_plane_t *plane)
     tn_link_t        *link;
     tn_plane_peer_t  *peer;
 
+    plane_open(plane);
+
     while ((link = tn_list_shift(&plane->met)) != NULL) {
         peer = tn_container(link, tn_plane_peer_t, met);
         tn_wg_peer_shake(peer->wg, plane->now);
     }
 
     tn_coalesce_flush(plane->coalesce);
-    plane->ops->udp_flush(plane->data);
+    tn_plane_flush(plane);
 }
 
 
@@ -97,7 +162,6 @@ void
 tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     const tn_path_from_t *from, uint8_t *bytes, size_t len)
 {
-    tn_rc_t           rc;
     tn_wg_from_t      source;
     tn_wg_peer_t     *wg;
     tn_wg_packet_t    packet;
@@ -106,24 +170,8 @@ tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
     plane->now = now;
 
     if (tn_likely(tn_wgmsg_is_data(bytes, len))) {
-        rc = tn_wg_open(plane->wg, now, bytes, len, &packet);
-
-        if (packet.peer != NULL) {
-            peer = tn_wg_peer_data(packet.peer);
-            tn_path_received(peer->path, now, udp);
-
-            if (tn_unlikely(plane->tally != NULL)) {
-                plane_tally(peer, udp, from, len);
-            }
-
-            if (rc == TN_OK && packet.len != 0) {
-                plane_packet(plane, now, peer, packet.data, packet.len);
-            }
-
-        } else if (tn_unlikely(now >= plane->stale_at)) {
-            plane_stale(plane, now, udp, from);
-        }
-
+        (void) tn_wg_open(plane->wg, now, bytes, len, &packet);
+        plane_opened(plane, now, udp, from, &packet);
         return;
     }
 
@@ -147,6 +195,35 @@ tn_plane_wireguard(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
         if (tn_unlikely(plane->tally != NULL)) {
             plane_tally(peer, udp, from, len);
         }
+    }
+}
+
+
+/* a data message; `udp` and `from` as of tn_plane_wireguard() */
+static void
+plane_opened(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *udp,
+    const tn_path_from_t *from, tn_wg_packet_t *packet)
+{
+    tn_plane_peer_t  *peer;
+
+    if (tn_unlikely(packet->peer == NULL)) {
+
+        if (now >= plane->stale_at) {
+            plane_stale(plane, now, udp, from);
+        }
+
+        return;
+    }
+
+    peer = tn_wg_peer_data(packet->peer);
+    tn_path_received(peer->path, now, udp);
+
+    if (tn_unlikely(plane->tally != NULL)) {
+        plane_tally(peer, udp, from, packet->msg_len);
+    }
+
+    if (packet->rc == TN_OK && packet->len != 0) {
+        plane_packet(plane, now, peer, packet->data, packet->len);
     }
 }
 

@@ -3,11 +3,12 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * From the stack to a peer: a frame of the TUN is routed once by its
- * destination, noted by the filter, and cut up; each segment is sealed
- * straight into the room of the UDP batch, behind a Geneve header when the way
- * is through a peer relay.  While a peer's path is not proven the sealed
- * message goes over DERP as well; a packet without a session is staged by
- * WireGuard and comes back through tn_plane_send().
+ * destination, noted by the filter, and cut up; each segment goes straight
+ * into the room of the UDP batch, behind a Geneve header when the way is
+ * through a peer relay, and all of them are sealed there before the batch is
+ * sent.  While a peer's path is not proven the sealed message goes over DERP as
+ * well; a packet without a session is staged by WireGuard and comes back
+ * through tn_plane_send().
  */
 
 #include "tn_plane_private.h"
@@ -17,6 +18,7 @@
 
 
 static void plane_emit(void *data, uint8_t *packet, size_t len);
+static uint8_t *plane_room(tn_plane_t *plane, size_t len);
 static void plane_tally_out(tn_plane_peer_t *peer,
     const tn_path_route_t *route, size_t len);
 static void plane_geneve(uint8_t *header, uint32_t vni);
@@ -90,6 +92,14 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
 void
 tn_plane_tun_done(tn_plane_t *plane)
 {
+    tn_plane_flush(plane);
+}
+
+
+void
+tn_plane_flush(tn_plane_t *plane)
+{
+    tn_wg_seal_finish(plane->wg);
     plane->ops->udp_flush(plane->data);
 }
 
@@ -100,6 +110,7 @@ plane_emit(void *data, uint8_t *packet, size_t len)
     tn_plane_t *plane = data;
 
     size_t            size, head;
+    tn_rc_t           rc;
     uint8_t          *room;
     tn_plane_peer_t  *peer;
 
@@ -117,8 +128,7 @@ plane_emit(void *data, uint8_t *packet, size_t len)
     }
 
     if (plane->route.udp.port != 0) {
-        room = plane->ops->udp_room(plane->data, &plane->route.udp,
-                                    head + size);
+        room = plane_room(plane, head + size);
     }
 
     if (room != NULL) {
@@ -140,7 +150,14 @@ plane_emit(void *data, uint8_t *packet, size_t len)
      * one and keeps the packet, and a path may be there by then.
      */
 
-    if (tn_wg_seal(peer->wg, plane->now, packet, len, room) != TN_OK) {
+    if (tn_likely(room != plane->sealed && plane->route.derp == 0)) {
+        rc = tn_wg_seal_later(peer->wg, plane->now, packet, len, room);
+
+    } else {
+        rc = tn_wg_seal(peer->wg, plane->now, packet, len, room);
+    }
+
+    if (tn_unlikely(rc != TN_OK)) {
         return;
     }
 
@@ -156,6 +173,23 @@ plane_emit(void *data, uint8_t *packet, size_t len)
     if (tn_unlikely(plane->tally != NULL)) {
         plane_tally_out(peer, &plane->route, size);
     }
+}
+
+
+/* in the batch, on the present route */
+static uint8_t *
+plane_room(tn_plane_t *plane, size_t len)
+{
+    uint8_t  *room;
+
+    room = plane->ops->udp_room(plane->data, &plane->route.udp, len);
+
+    if (tn_unlikely(room == NULL)) {
+        tn_plane_flush(plane);
+        room = plane->ops->udp_room(plane->data, &plane->route.udp, len);
+    }
+
+    return room;
 }
 
 

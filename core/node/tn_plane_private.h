@@ -69,6 +69,15 @@ typedef struct {
 } tn_plane_ping_t;
 
 
+#define TN_PLANE_OPENING  64
+
+/* how one of them came: by UDP, perhaps through a peer relay */
+typedef struct {
+    const tn_addr_t  *from;
+    uint32_t          vni;          /* 0: directly */
+} tn_plane_way_t;
+
+
 #define TN_PLANE_TALLY_MS  300000
 
 #define TN_PLANE_STALE_MS  200      /* between two looks at strange data */
@@ -121,6 +130,11 @@ struct tn_plane_s {
     tn_path_route_t        route;
     uint32_t               flow;    /* of the frame that is cut up */
     bool                   snat;    /* from us to a masqueraded peer */
+
+    /* data messages of the batch that comes in, to be opened together */
+    size_t                 nopening;
+    tn_wg_packet_t         opening[TN_PLANE_OPENING];
+    tn_plane_way_t         ways[TN_PLANE_OPENING];
 
     /* a message that does not go by UDP, or not only */
     uint8_t                sealed[TN_WG_PACKET_MAX + TN_WGMSG_DATA_OVERHEAD];
@@ -228,6 +242,9 @@ void tn_plane_tally_message(tn_plane_peer_t *peer, const tn_addr_t *addr,
 /* a packet that the node itself makes */
 void tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     uint8_t *packet, size_t len);
+
+/* seals and sends what is in the batch */
+void tn_plane_flush(tn_plane_t *plane);
 
 /* one WireGuard message along the peer's present path */
 void tn_plane_send(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,

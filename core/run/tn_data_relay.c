@@ -258,6 +258,11 @@ data_relay_received(void *arg, const tn_addr_t *from, uint8_t *bytes,
 
     room = tn_udp_room(relay->udp, &to, len);
 
+    if (room == NULL) {
+        tn_udp_flush(relay->udp);
+        room = tn_udp_room(relay->udp, &to, len);
+    }
+
     if (room != NULL) {
         memcpy(room, out, len);
         tn_udp_add(relay->udp, 0);

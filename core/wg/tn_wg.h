@@ -96,10 +96,13 @@ typedef struct {
 } tn_wg_conf_t;
 
 
-/* one opened packet; `data` points into the buffer given to tn_wg_open() */
+/* one message, and the packet in it; see tn_wg_open() */
 typedef struct {
+    uint8_t       *msg;             /* given; changed in place */
+    size_t         msg_len;
+    tn_rc_t        rc;
     tn_wg_peer_t  *peer;
-    uint8_t       *data;
+    uint8_t       *data;            /* points into msg */
     size_t         len;             /* 0: a keepalive, nothing to deliver */
 } tn_wg_packet_t;
 
@@ -232,6 +235,18 @@ tn_rc_t tn_wg_seal(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
     size_t len, uint8_t *dst);
 
 /*
+ * As tn_wg_seal(), and TN_OK: dst is a message once tn_wg_seal_finish() has
+ * been called, and until then dst stays where it is and src is free.  Those
+ * of one session are sealed together.
+ */
+tn_rc_t tn_wg_seal_later(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
+    size_t len, uint8_t *dst);
+
+/* seals what waits; a message that the crypto library fails to seal becomes
+ * zeros, so that sending it tells nothing */
+void tn_wg_seal_finish(tn_wg_t *wg);
+
+/*
  * Opens a data message in place.  TN_OK: *packet is an inner IP packet, cut
  * to its own length and from a source its peer may use, or a keepalive.
  * TN_REFUSED: authentic (packet->peer is set), but no such IP packet.
@@ -239,6 +254,13 @@ tn_rc_t tn_wg_seal(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
  */
 tn_rc_t tn_wg_open(tn_wg_t *wg, tn_ms_t now, uint8_t *buf, size_t len,
     tn_wg_packet_t *packet);
+
+/*
+ * The same for many messages, as if one after the other, the result of each in
+ * its rc.  Neighbours of one session are opened together.
+ */
+void tn_wg_open_many(tn_wg_t *wg, tn_ms_t now, tn_wg_packet_t *packets,
+    size_t n);
 
 
 #endif /* TN_WG_H_INCLUDED_ */

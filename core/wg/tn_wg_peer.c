@@ -334,6 +334,10 @@ tn_wg_peer_flush(tn_wg_peer_t *peer, tn_ms_t now, bool keepalive)
 static void
 tn_wg_peer_drop(tn_wg_peer_t *peer, tn_wg_session_t **session)
 {
+    if (*session != NULL && *session == peer->wg->sealing) {
+        tn_wg_seal_finish(peer->wg);
+    }
+
     tn_wg_session_destroy(&peer->wg->indexes, *session);
     *session = NULL;
 }

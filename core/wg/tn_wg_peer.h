@@ -12,12 +12,16 @@
 #include "base/tn_hash.h"
 #include "base/tn_list.h"
 #include "base/tn_table.h"
+#include "crypto/tn_aead.h"
 #include "wg/tn_wg_cookie.h"
 #include "wg/tn_wg_index.h"
 #include "wg/tn_wg_noise.h"
 #include "wg/tn_wg_ratelimit.h"
 #include "wg/tn_wg_session.h"
 
+
+/* messages that are sealed, or opened, by one call */
+#define TN_WG_MANY  64
 
 struct tn_wg_s {
     const tn_wg_ops_t  *ops;
@@ -35,6 +39,10 @@ struct tn_wg_s {
     uint32_t            load_count;     /* handshakes in it */
     tn_ms_t             loaded_until;
     uint32_t            staged;         /* packets of all peers */
+    tn_wg_session_t    *sealing;        /* of the messages that wait */
+    size_t              nsealing;
+    tn_aead_job_t       seal_jobs[TN_WG_MANY];
+    tn_aead_job_t       open_jobs[TN_WG_MANY];
     tn_wg_stats_t       stats;
 };
 

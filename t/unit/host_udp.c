@@ -171,6 +171,12 @@ put(side_t *side, const tn_addr_t *to, uint32_t number, size_t len)
     uint8_t  *p;
 
     p = tn_udp_room(side->udp, to, len);
+
+    if (p == NULL) {
+        tn_udp_flush(side->udp);
+        p = tn_udp_room(side->udp, to, len);
+    }
+
     if (p == NULL) {
         return false;
     }

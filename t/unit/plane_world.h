@@ -17,6 +17,7 @@
 
 
 #define QUEUE  64
+#define ROOMS  50           /* of a batch: about 64 KB of full packets */
 
 typedef struct {
     tn_addr_t      from;
@@ -31,9 +32,10 @@ typedef struct {
     tn_keypair_t   disco;
     tn_addr_t      addr;
     tn_prefix_t    own;
-    uint8_t        room[2048];
-    tn_addr_t      room_to;
-    size_t         room_len;
+    uint8_t        rooms[ROOMS][2048];
+    tn_addr_t      room_to[ROOMS];
+    size_t         room_len[ROOMS];
+    unsigned       added;
     unsigned       sent;
     uint64_t       got;
 } side_t;
@@ -70,10 +72,14 @@ on_room(void *data, const tn_addr_t *to, size_t len)
 {
     side_t *side = data;
 
-    side->room_to = *to;
-    side->room_len = len;
+    if (side->added == ROOMS || len > sizeof(side->rooms[0])) {
+        return NULL;
+    }
 
-    return len <= sizeof(side->room) ? side->room : NULL;
+    side->room_to[side->added] = *to;
+    side->room_len[side->added] = len;
+
+    return side->rooms[side->added];
 }
 
 
@@ -84,14 +90,22 @@ on_add(void *data, uint32_t flow)
 
     (void) flow;
 
-    put(side, &side->room_to, side->room, side->room_len);
+    side->added++;
 }
 
 
 static void
 on_flush(void *data)
 {
-    (void) data;
+    unsigned  i;
+
+    side_t *side = data;
+
+    for (i = 0; i < side->added; i++) {
+        put(side, &side->room_to[i], side->rooms[i], side->room_len[i]);
+    }
+
+    side->added = 0;
 }
 
 
