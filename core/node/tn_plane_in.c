@@ -3,9 +3,10 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * From a peer to the stack: what UDP brings is told apart by its first
- * bytes; the data messages of a batch are opened together, in place, judged by
- * the filter, and joined with their neighbours.  What comes over DERP goes the same way,
- * one message a batch, because its bytes are gone when the call returns.
+ * bytes; the data messages of a batch are opened together, in place, judged
+ * by the filter, and joined with their neighbours.  What comes over DERP goes
+ * the same way, one message a batch, because its bytes are gone when the call
+ * returns.
  *
  * TSMP never reaches the stack: pings are answered here, refused connections
  * are told to their openers.  Nor do the answers to our own echo requests.
