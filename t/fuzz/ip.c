@@ -18,8 +18,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     int          e;
     size_t       len;
-    uint8_t      error[1500], *packet;
+    uint8_t      error[1500], proto, *packet;
     tn_ip_t      dst;
+    tn_addr_t    from, to;
     tn_packet_t  p;
 
     packet = malloc(size + 1);
@@ -45,6 +46,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             }
         }
 
+        (void) tn_icmp_unreachable(packet, &p, &proto, &from, &to);
         (void) tn_icmp_echo_data(packet, &p, 0, 0, &len);
         (void) tn_icmp_echo_reply(packet, &p);
     }
