@@ -87,6 +87,35 @@ sub wait_new {
 }
 
 
+# Congestion control by path: see core/proc/tn_near.c. One short round trip
+# shows a near peer, on a machine that is busy the best of many.
+
+SKIP: {
+    my ($have, $default) = map {
+        $lab->read_file("/proc/sys/net/ipv4/tcp_${_}congestion_control")
+    } 'available_', '';
+
+    skip 'this kernel has not both', 2
+        unless $have =~ /\bbbr\b/ && $have =~ /\bcubic\b/
+            && $default =~ /^(?:bbr|cubic)$/m;
+
+    like(routes('default'), qr/congctl bbr/, 'far peers get bbr');
+
+    my ($peer4, $seen, $latency) = ($peer->ip4, '', 0);
+
+    for (1 .. 120) {
+        $seen = routes($peer4);
+        last if $seen =~ /congctl cubic/;
+        $latency = ($web->capture($lab->path('modules', 'ngx_tailnet_core'),
+            'ping', '--run', $nginx->prefix . '/logs/nginx.pid.tailnet',
+            'peer'))[1];
+        sleep 0.25;
+    }
+
+    like($seen, qr/congctl cubic/, 'a near one gets cubic') or diag($latency);
+    note("$seen\n$latency");
+}
+
 my $got = $lab->path('got');
 my $begin = time();
 my $curl = fork // die "fork: $!";
@@ -114,36 +143,6 @@ sub moves {
 }
 
 moves() for 1 .. 3;
-
-# Congestion control by path: see core/proc/tn_near.c. Under load the path may
-# be measured as long as a far one, and then it is right to have no route.
-
-SKIP: {
-    my ($have, $default) = map {
-        $lab->read_file("/proc/sys/net/ipv4/tcp_${_}congestion_control")
-    } 'available_', '';
-
-    skip 'this kernel has not both', 2
-        unless $have =~ /\bbbr\b/ && $have =~ /\bcubic\b/
-            && $default =~ /^(?:bbr|cubic)$/m;
-
-    like(routes('default'), qr/congctl bbr/, 'far peers get bbr');
-
-    my ($peer4, $seen, $latency) = ($peer->ip4, '', 0);
-
-    for (1 .. 40) {
-        $seen = routes($peer4);
-        $latency = ($web->capture($lab->path('modules', 'ngx_tailnet_core'),
-            'ping', '--run', $nginx->prefix . '/logs/nginx.pid.tailnet',
-            'peer'))[1];
-        last if $seen =~ /congctl cubic/;
-        sleep 0.5;
-    }
-
-    ok($seen =~ /congctl cubic/ || $latency =~ / (?:[2-9]|\d\d+)(?:\.\d+)? ?ms/,
-       'a near one gets cubic') or diag("$seen\n$latency");
-    note("$seen\n$latency");
-}
 
 for my $time (1 .. 2) {
     my ($core) = find('tailnet-core');

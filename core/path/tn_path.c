@@ -928,15 +928,18 @@ tn_path_tell(tn_path_member_t *peer, tn_ms_t now)
 }
 
 
-/* what was measured last counts while there is no direct way to measure */
+/*
+ * By the lowest answer: a queue, or a machine that is busy, makes the way no
+ * longer.  What was measured last counts while there is no direct way.
+ */
 static bool
 tn_path_near(const tn_path_member_t *peer, tn_path_kind_e kind)
 {
-    if (kind != TN_PATH_DIRECT || peer->best_us == 0) {
+    if (kind != TN_PATH_DIRECT || peer->base_us == 0) {
         return peer->told_near;
     }
 
-    return peer->best_us <= (peer->told_near ? TN_PATH_NEAR_END_US
+    return peer->base_us <= (peer->told_near ? TN_PATH_NEAR_END_US
                                              : TN_PATH_NEAR_US);
 }
 

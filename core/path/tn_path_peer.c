@@ -390,6 +390,7 @@ tn_path_peer_pong(tn_path_member_t *peer, tn_ms_t now,
 
     if (tn_path_peer_best(peer) == candidate) {
         peer->best_us = candidate->average_us;
+        peer->base_us = tn_path_rtt_base(candidate);
         peer->pub.trust_until = now + TN_PATH_TRUST_MS;
 
         if (peer->owes_call) {
@@ -1015,6 +1016,7 @@ tn_path_peer_clear_best(tn_path_member_t *peer, tn_ms_t now,
     peer->pub.trust_until = 0;
     peer->pub.drive_at = 0;
     peer->best_us = 0;
+    peer->base_us = 0;
 
     tn_path_note(peer, now);
 }

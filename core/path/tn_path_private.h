@@ -169,6 +169,7 @@ struct tn_path_member_s {
     uint32_t             size;
 
     uint32_t             best_us;
+    uint32_t             base_us;       /* the lowest of it, when direct */
     uint32_t             derp_us;       /* round trip by DERP, 0: unknown */
     tn_ms_t              derp_at;       /* when it was measured */
     tn_ms_t              full_ping;     /* last round, 0: none */
@@ -456,6 +457,9 @@ bool tn_path_rtt_is_slow(const tn_path_candidate_t *candidate);
 bool tn_path_rtt_lost(tn_path_candidate_t *candidate, tn_ms_t now);
 
 void tn_path_rtt_forget(tn_path_candidate_t *candidate);
+
+/* the lowest answer of this span and the last */
+uint32_t tn_path_rtt_base(const tn_path_candidate_t *candidate);
 
 
 /* tn_path_lifetime.c: how long an idle path lives */

@@ -22,9 +22,6 @@
 #include "tn_path_private.h"
 
 
-static uint32_t tn_path_rtt_base(const tn_path_candidate_t *candidate);
-
-
 bool
 tn_path_rtt_answer(tn_path_candidate_t *candidate, tn_ms_t now,
     uint32_t rtt_us)
@@ -131,7 +128,7 @@ tn_path_rtt_forget(tn_path_candidate_t *candidate)
 }
 
 
-static uint32_t
+uint32_t
 tn_path_rtt_base(const tn_path_candidate_t *candidate)
 {
     return tn_min(candidate->base_us[0], candidate->base_us[1]);
