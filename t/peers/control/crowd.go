@@ -91,13 +91,16 @@ func (a *adminServer) getCrowd() any {
 	return a.crowdTimes
 }
 
-// addCrowd is called with a.mu held.
+// addCrowd is called with a.mu held. An update of a node's own endpoints, which
+// may come before its stream, is answered without it.
 func (a *adminServer) addCrowd(mr *tailcfg.MapResponse,
 	req *tailcfg.MapRequest) {
 
 	name := req.Hostinfo.Hostname
 
-	if len(a.crowd) == 0 || !slices.Contains(a.crowdFor, name) {
+	if !req.Stream || len(a.crowd) == 0 ||
+		!slices.Contains(a.crowdFor, name) {
+
 		return
 	}
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -35,6 +36,7 @@ type lockServer struct {
 	store  *tka.CompactableChonk
 	nodes  *map[key.NodePublic]*tailcfg.Node
 	muted  *set.Set[key.NodePublic]
+	queued *map[key.NodePublic][]any
 	nlKeys map[key.NodePublic]key.NLPublic
 
 	secret []byte // that ended it
@@ -68,6 +70,7 @@ func newLock(s *testcontrol.Server) *lockServer {
 		store:   field[tka.CompactableChonk](s, "tkaStorage"),
 		nodes:   field[map[key.NodePublic]*tailcfg.Node](s, "nodes"),
 		muted:   field[set.Set[key.NodePublic]](s, "suppressAutoMapResponses"),
+		queued:  field[map[key.NodePublic][]any](s, "msgToSend"),
 		nlKeys:  map[key.NodePublic]key.NLPublic{},
 	}
 
@@ -331,7 +334,8 @@ func (l *lockServer) register(w http.ResponseWriter, r *http.Request) {
 }
 
 // mapRequest lets a new stream begin with a map also when the tests had sent
-// the node one of their own.
+// the node one of their own: also before what no stream of it has taken, for a
+// client ends a stream that begins with a change, and would meet the next.
 func (l *lockServer) mapRequest(w http.ResponseWriter, r *http.Request) {
 	var req tailcfg.MapRequest
 
@@ -348,12 +352,20 @@ func (l *lockServer) mapRequest(w http.ResponseWriter, r *http.Request) {
 	if req.Stream {
 		l.mu.Lock()
 		delete(*l.muted, req.NodeKey)
+		if q := (*l.queued)[req.NodeKey]; len(q) != 0 {
+			(*l.queued)[req.NodeKey] = slices.DeleteFunc(q, isMap)
+		}
 		l.mu.Unlock()
 	}
 
 	r.Body = io.NopCloser(bytes.NewReader(b))
 	r.ContentLength = int64(len(b))
 	l.machine.ServeHTTP(w, r)
+}
+
+func isMap(message any) bool {
+	_, ok := message.(*tailcfg.MapResponse)
+	return ok
 }
 
 // addAdmin adds to the admin port:
