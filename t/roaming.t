@@ -88,11 +88,17 @@ my ($ip, %begun) = @ARGV;
 my $all = IO::Select->new;
 while (1) {
     my $s = IO::Socket::INET->new(PeerAddr => $ip, PeerPort => 80,
-                                  Proto => 'tcp', Blocking => 0) // next;
-    $begun{$s} = time();
-    $all->add($s);
+                                  Proto => 'tcp', Blocking => 0);
     my $end = time() + 0.1;
+    if ($s) {
+        $begun{$s} = time();
+        $all->add($s);
+    }
     while ((my $left = $end - time()) > 0) {
+        if (!$all->count) {             # of nothing it does not wait
+            select undef, undef, undef, $left;
+            last;
+        }
         for my $ready ($all->can_write($left)) {
             print "$begun{$ready}\n" if $ready->connected;
             $all->remove($ready);
@@ -119,20 +125,30 @@ sub longest {
 }
 
 
-# When the file grew, in so many seconds from now on.
+# When the file grew, from now on: for so many seconds, and until it has grown
+# steadily for 3 s or the time is up.
 
 sub growth {
-    my ($out, $seconds) = @_;
-    my $end = time() + $seconds;
+    my ($out, $least, $most) = @_;
+    my $begin = time();
     my $size = -s $out;
-    my @times = time();
+    my @times = $begin;
+    my $steady = $begin;
 
-    while (time() < $end) {
-        sleep(0.05);
-
+    while (1) {
+        my $now = time();
         my $new = -s $out;
-        push @times, time() if $new != $size;
-        $size = $new;
+
+        $steady = $now if $now - $times[-1] > 1;
+
+        if ($new != $size) {
+            push @times, $now;
+            $size = $new;
+        }
+
+        last if $now - $begin >= $most
+            || ($now - $begin >= $least && $now - $steady >= 3);
+        sleep(0.05);
     }
 
     return (@times, time());
@@ -153,10 +169,10 @@ sub change {
                                    ['perl', '-e', $PROBE, $ip]);
 
     $probe->wait_log(5, qr/\d\n/);
-    growth($out, 1);
+    growth($out, 1, 1);
     $code->();
 
-    my @grew = growth($out, 15);
+    my @grew = growth($out, 8, 15);
     $probe->stop;
 
     my $pause = longest($grew[0],

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sodium.h>
 #include <stdlib.h>
+#include <strings.h>
 
 
 struct tn_aead_s {
@@ -192,10 +193,15 @@ tn_aead_backend(void)
 static void
 tn_aead_choose(void)
 {
-    size_t  i;
+    size_t       i;
+    const char  *name;
+
+    name = secure_getenv(TN_AEAD_ENV);
 
     for (i = 0; i < tn_nelems(tn_aead_libs) - 1; i++) {
-        if (tn_aead_libs[i]->usable()) {
+        if ((name == NULL || strcasecmp(name, tn_aead_libs[i]->name) == 0)
+            && tn_aead_libs[i]->usable())
+        {
             break;
         }
     }

@@ -101,6 +101,12 @@ tn_rc_t tn_xaead_open(const tn_key_t *key, const uint8_t nonce[24],
     const uint8_t *ad, size_t ad_len, const uint8_t *src, size_t len,
     uint8_t *dst);
 
+/*
+ * In the environment: the name of the one library to use, for tests and
+ * measurements; OpenSSL where it does not run.
+ */
+#define TN_AEAD_ENV  "TAILNET_AEAD"
+
 /* the name of the library that runs, for the log */
 const char *tn_aead_backend(void);
 

@@ -62,7 +62,7 @@ static const char *const  tn_spawn_keep[] = {
     "PATH=", "TZ=", "LANG=", "LC_ALL=", "SSL_CERT_FILE=", "SSL_CERT_DIR=",
     "HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY=", "ALL_PROXY=",
     "http_proxy=", "https_proxy=", "no_proxy=", "all_proxy=",
-    "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS="
+    "ASAN_OPTIONS=", "UBSAN_OPTIONS=", "LSAN_OPTIONS=", "TAILNET_AEAD="
 };
 
 
