@@ -193,6 +193,7 @@ ngx_stream_tailnet_init_module(ngx_cycle_t *cycle)
     ngx_listening_t       *ls;
     ngx_tailnet_conf_t    *tcf;
     ngx_tailnet_opened_t  *opened;
+    ngx_listening_t      **layout;
 
     tcf = ngx_tailnet_get_conf(cycle);
 
@@ -210,6 +211,16 @@ ngx_stream_tailnet_init_module(ngx_cycle_t *cycle)
         if ((ls->handler == ngx_stream_init_connection
              || opened[i].handler == ngx_stream_init_connection)
             && ngx_stream_tailnet_init_port(cycle, ls) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    layout = tcf->layouts.elts;
+
+    for (i = 0; i < tcf->layouts.nelts; i++) {
+        if (layout[i]->handler == ngx_stream_init_connection
+            && ngx_stream_tailnet_init_port(cycle, layout[i]) != NGX_OK)
         {
             return NGX_ERROR;
         }

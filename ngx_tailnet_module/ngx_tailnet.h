@@ -155,6 +155,8 @@ typedef struct ngx_tailnet_conf_s {
     ngx_array_t                     groups;     /* ngx_tailnet_group_t */
     ngx_array_t                     stocks;     /* ngx_tailnet_stock_t * */
     ngx_array_t                     servings;   /* ngx_tailnet_serving_t * */
+    ngx_array_t                     layouts;    /* ngx_listening_t *; whose
+                                                   port is to be as of IPv6 */
     ngx_uint_t                      nwatched;   /* names of one peer */
 
     ngx_array_t                     opened;     /* ngx_tailnet_opened_t */
@@ -225,6 +227,8 @@ char *ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
     ngx_str_t *skip2);
 
 
+/* ngx_tailnet_channel.c */
+
 /*
  * A connection of this worker's own to the core, over `fd`, which is closed on
  * an error; NULL then.  Nothing is ever written by an event; the caller asks
@@ -232,6 +236,37 @@ char *ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
  */
 ngx_connection_t *ngx_tailnet_channel(int fd, ngx_log_t *log, void *data,
     ngx_event_handler_pt read);
+
+/* asks the core: the socket, or -1 */
+typedef int (*ngx_tailnet_line_open_pt)(void *data);
+
+/* NGX_OK: it is to be opened again, unless the worker ends */
+typedef ngx_int_t (*ngx_tailnet_line_lost_pt)(void *data);
+
+/* one that is opened again when it is lost, as by another core */
+
+typedef struct {
+    ngx_connection_t               *channel;    /* NULL: none now */
+    ngx_event_t                     retry;
+    ngx_connection_t                dummy;      /* a timer wants one */
+    ngx_msec_t                      pause;
+    ngx_tailnet_line_open_pt        open;
+    ngx_event_handler_pt            read;
+    ngx_tailnet_line_lost_pt        lost;       /* or NULL */
+    void                           *data;       /* of the channel, too */
+} ngx_tailnet_line_t;
+
+void ngx_tailnet_line_init(ngx_tailnet_line_t *line, ngx_msec_t pause,
+    ngx_tailnet_line_open_pt open, ngx_event_handler_pt read,
+    ngx_tailnet_line_lost_pt lost, void *data);
+
+/* nothing happens when it is open */
+void ngx_tailnet_line_open(ngx_tailnet_line_t *line, ngx_log_t *log);
+
+/* the read handler has seen the end, or what cannot be */
+void ngx_tailnet_line_lost(ngx_tailnet_line_t *line);
+
+void ngx_tailnet_line_stop(ngx_tailnet_line_t *line);
 
 
 /* ngx_tailnet_conf.c */
@@ -367,7 +402,7 @@ ngx_int_t ngx_tailnet_lwip_names(ngx_connection_t *c);
 
 /* a connection that carries datagrams becomes a session of nginx's */
 void ngx_tailnet_lwip_session(ngx_connection_t *c,
-    ngx_tailnet_opened_t *opened);
+    ngx_connection_handler_pt *handler);
 
 /* an upstream's connection that got such a socket */
 void ngx_tailnet_lwip_connected(ngx_connection_t *c);

@@ -39,9 +39,8 @@
 struct ngx_tailnet_certs_s {
     ngx_tailnet_conf_t   *conf;
     ngx_tailnet_node_t   *node;
-    ngx_connection_t     *channel;
-    ngx_event_t           retry;
-    ngx_connection_t      dummy;            /* a timer wants one for its data */
+    ngx_tailnet_line_t    line;
+    ngx_uint_t            wait;             /* for the first: unsigned :1 */
     time_t                logged;
     ngx_tailnet_cert_conf_t  *servers;      /* that have its first one */
 
@@ -65,10 +64,7 @@ static ngx_uint_t ngx_tailnet_cert_listed(ngx_str_t *list, u_char *domain,
     size_t len);
 static ngx_uint_t ngx_tailnet_cert_named(ngx_str_t *name, u_char *domain,
     size_t len);
-static void ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs,
-    ngx_uint_t wait);
-static void ngx_tailnet_cert_lost(ngx_tailnet_certs_t *certs);
-static void ngx_tailnet_cert_retry(ngx_event_t *ev);
+static int ngx_tailnet_cert_open(void *data);
 static void ngx_tailnet_cert_read(ngx_event_t *ev);
 static ngx_int_t ngx_tailnet_cert_update(ngx_tailnet_certs_t *certs, int fd);
 static void ngx_tailnet_cert_challenges(ngx_tailnet_certs_t *certs);
@@ -270,11 +266,9 @@ ngx_tailnet_cert_want(ngx_conf_t *cf, ngx_tailnet_node_t *node,
 
     certs->conf = ngx_tailnet_get_conf(cf->cycle);
     certs->node = node;
-    certs->dummy.fd = (ngx_socket_t) -1;
-    certs->dummy.data = certs;
-    certs->retry.data = &certs->dummy;
-    certs->retry.handler = ngx_tailnet_cert_retry;
-    certs->retry.cancelable = 1;
+    ngx_tailnet_line_init(&certs->line, NGX_TAILNET_CERT_RETRY_MS,
+                          ngx_tailnet_cert_open, ngx_tailnet_cert_read, NULL,
+                          certs);
 
     node->certs = certs;
 
@@ -407,8 +401,8 @@ ngx_tailnet_cert_start(ngx_tailnet_conf_t *tcf)
 
     for (i = 0; i < tcf->nodes.nelts; i++) {
         if (node[i]->certs) {
-            node[i]->certs->retry.log = tcf->cycle->log;
-            ngx_tailnet_cert_open(node[i]->certs, 1);
+            node[i]->certs->wait = 1;
+            ngx_tailnet_line_open(&node[i]->certs->line, tcf->cycle->log);
         }
     }
 }
@@ -431,14 +425,7 @@ ngx_tailnet_cert_stop(ngx_tailnet_conf_t *tcf)
             continue;
         }
 
-        if (certs->retry.timer_set) {
-            ngx_del_timer(&certs->retry);
-        }
-
-        if (certs->channel) {
-            ngx_close_connection(certs->channel);
-            certs->channel = NULL;
-        }
+        ngx_tailnet_line_stop(&certs->line);
 
         ngx_tailnet_cert_free(certs->set, certs->chain, certs->n);
         certs->n = 0;
@@ -449,16 +436,18 @@ ngx_tailnet_cert_stop(ngx_tailnet_conf_t *tcf)
 }
 
 
-static void
-ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs, ngx_uint_t wait)
+static int
+ngx_tailnet_cert_open(void *data)
 {
-    int                fd;
-    char               name[TN_IPC_NAME];
-    ngx_log_t         *log;
-    struct pollfd      pfd;
-    ngx_connection_t  *c;
+    ngx_tailnet_certs_t *certs = data;
 
-    log = certs->conf->cycle->log;
+    int            fd;
+    char           name[TN_IPC_NAME];
+    ngx_uint_t     wait;
+    struct pollfd  pfd;
+
+    wait = certs->wait;
+    certs->wait = 0;
 
     ngx_memcpy(name, certs->node->name.data, certs->node->name.len);
     name[certs->node->name.len] = '\0';
@@ -469,62 +458,20 @@ ngx_tailnet_cert_open(ngx_tailnet_certs_t *certs, ngx_uint_t wait)
                             certs->node->cert_domains.len
                             ? (char *) certs->node->cert_domains.data : "");
 
-    if (fd == -1) {
-        ngx_tailnet_cert_lost(certs);
-        return;
+    if (fd == -1 || !wait) {
+        return fd;
     }
 
-    if (wait) {
-        pfd.fd = fd;
-        pfd.events = POLLIN;
-        (void) poll(&pfd, 1, NGX_TAILNET_CERT_WAIT_MS);
+    pfd.fd = fd;
+    pfd.events = POLLIN;
+    (void) poll(&pfd, 1, NGX_TAILNET_CERT_WAIT_MS);
 
-        if (ngx_tailnet_cert_update(certs, fd) == NGX_ERROR) {
-            (void) ngx_close_socket(fd);
-            ngx_tailnet_cert_lost(certs);
-            return;
-        }
+    if (ngx_tailnet_cert_update(certs, fd) == NGX_ERROR) {
+        (void) ngx_close_socket(fd);
+        return -1;
     }
 
-    c = ngx_tailnet_channel(fd, log, certs, ngx_tailnet_cert_read);
-
-    if (c == NULL) {
-        ngx_tailnet_cert_lost(certs);
-        return;
-    }
-
-    certs->channel = c;
-
-    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        ngx_tailnet_cert_lost(certs);
-    }
-}
-
-
-static void
-ngx_tailnet_cert_lost(ngx_tailnet_certs_t *certs)
-{
-    if (certs->channel) {
-        ngx_close_connection(certs->channel);
-        certs->channel = NULL;
-    }
-
-    if (!ngx_exiting) {
-        ngx_add_timer(&certs->retry, NGX_TAILNET_CERT_RETRY_MS);
-    }
-}
-
-
-static void
-ngx_tailnet_cert_retry(ngx_event_t *ev)
-{
-    ngx_connection_t  *dummy;
-
-    dummy = ev->data;
-
-    if (!ngx_exiting) {
-        ngx_tailnet_cert_open(dummy->data, 0);
-    }
+    return fd;
 }
 
 
@@ -540,7 +487,7 @@ ngx_tailnet_cert_read(ngx_event_t *ev)
     if (ngx_tailnet_cert_update(certs, c->fd) == NGX_ERROR
         || ngx_handle_read_event(ev, 0) != NGX_OK)
     {
-        ngx_tailnet_cert_lost(certs);
+        ngx_tailnet_line_lost(&certs->line);
     }
 }
 

@@ -368,17 +368,17 @@ ngx_tailnet_listen_service(ngx_conf_t *cf, ngx_tailnet_node_t *node,
         return (rc == NGX_DECLINED) ? NGX_OK : NGX_ERROR;
     }
 
-    if (opt->udp || opt->capture || funnel) {
+    if (opt->capture || funnel) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "parameter \"%V\" of \"listen\" is for TCP, "
-                           "without \"capture\" and \"funnel\"", opt->extra);
+                           "parameter \"%V\" of \"listen\" does not go with "
+                           "\"capture\" and \"funnel\"", opt->extra);
         return NGX_ERROR;
     }
 
-    if (node->stack == TN_IPC_STACK_LWIP) {
+    if (opt->quic && node->stack == TN_IPC_STACK_LWIP) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "parameter \"%V\" of \"listen\" needs the "
-                           "kernel's stack, and tailnet \"%V\" has "
+                           "parameter \"quic\" of \"listen\" with \"%V\" "
+                           "needs the kernel's stack, and tailnet \"%V\" has "
                            "\"stack lwip\"", opt->extra, &node->name);
         return NGX_ERROR;
     }
@@ -816,7 +816,7 @@ ngx_tailnet_listen_accepted(ngx_connection_t *c)
         && ngx_tailnet_caller_note(c, opened->node) == NGX_OK)
     {
         if (opened->lwip && opened->udp) {
-            ngx_tailnet_lwip_session(c, opened);
+            ngx_tailnet_lwip_session(c, &opened->handler);
 
         } else {
             opened->handler(c);

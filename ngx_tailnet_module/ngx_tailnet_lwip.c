@@ -167,7 +167,8 @@ ngx_tailnet_lwip_names(ngx_connection_t *c)
 /* the session begins with its first datagram, which is as good as there */
 
 void
-ngx_tailnet_lwip_session(ngx_connection_t *c, ngx_tailnet_opened_t *opened)
+ngx_tailnet_lwip_session(ngx_connection_t *c,
+    ngx_connection_handler_pt *handler)
 {
     c->type = SOCK_DGRAM;
     c->recv = ngx_tailnet_lwip_udp_recv;
@@ -178,7 +179,7 @@ ngx_tailnet_lwip_session(ngx_connection_t *c, ngx_tailnet_opened_t *opened)
     c->need_flush_buf = 1;
 #endif
 
-    c->data = opened;
+    c->data = handler;
     c->read->handler = ngx_tailnet_lwip_first;
 
     ngx_tailnet_lwip_first(c->read);
@@ -188,13 +189,13 @@ ngx_tailnet_lwip_session(ngx_connection_t *c, ngx_tailnet_opened_t *opened)
 static void
 ngx_tailnet_lwip_first(ngx_event_t *rev)
 {
-    ssize_t                n;
-    ngx_connection_t      *c;
-    ngx_tailnet_opened_t  *opened;
-    static u_char          datagram[65535];
+    ssize_t                     n;
+    ngx_connection_t           *c;
+    ngx_connection_handler_pt  *handler;
+    static u_char               datagram[65535];
 
     c = rev->data;
-    opened = c->data;
+    handler = c->data;
 
     n = c->recv(c, datagram, sizeof(datagram));
 
@@ -214,7 +215,7 @@ ngx_tailnet_lwip_first(ngx_event_t *rev)
     c->buffer->last = ngx_cpymem(c->buffer->last, datagram, n);
     c->data = NULL;
 
-    opened->handler(c);
+    (*handler)(c);
 }
 
 

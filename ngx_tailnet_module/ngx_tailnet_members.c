@@ -37,18 +37,14 @@
 struct ngx_tailnet_members_s {
     ngx_tailnet_conf_t    *conf;
     ngx_tailnet_target_t  *target;
-    ngx_connection_t      *channel;
-    ngx_event_t            retry;
-    ngx_connection_t       dummy;       /* a timer wants one for its data */
+    ngx_tailnet_line_t     line;
     tn_ipc_members_t       known;
 };
 
 
 static ngx_int_t ngx_tailnet_members_create(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_target_t *target);
-static void ngx_tailnet_members_open(ngx_tailnet_members_t *members);
-static void ngx_tailnet_members_lost(ngx_tailnet_members_t *members);
-static void ngx_tailnet_members_retry(ngx_event_t *ev);
+static int ngx_tailnet_members_open(void *data);
 static void ngx_tailnet_members_read(ngx_event_t *ev);
 static void ngx_tailnet_members_apply(ngx_tailnet_members_t *members,
     ngx_tailnet_group_t *group);
@@ -130,7 +126,7 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
     {
         /* a reload of a single process, which no init_process follows */
 
-        ngx_tailnet_members_open(g->target->members);
+        ngx_tailnet_line_open(&g->target->members->line, tcf->cycle->log);
     }
 
     return NGX_OK;
@@ -150,12 +146,12 @@ ngx_tailnet_members_create(ngx_tailnet_conf_t *tcf,
 
     members->conf = tcf;
     members->target = target;
-    members->dummy.fd = (ngx_socket_t) -1;
-    members->retry.data = &members->dummy;
-    members->dummy.data = members;
-    members->retry.handler = ngx_tailnet_members_retry;
-    members->retry.log = tcf->cycle->log;
-    members->retry.cancelable = 1;
+
+    /* what is known stays in force until there is a core again */
+
+    ngx_tailnet_line_init(&members->line, NGX_TAILNET_RETRY_MS,
+                          ngx_tailnet_members_open, ngx_tailnet_members_read,
+                          NULL, members);
 
     target->members = members;
 
@@ -173,7 +169,8 @@ ngx_tailnet_members_start(ngx_tailnet_conf_t *tcf)
 
     for (i = 0; i < tcf->targets.nelts; i++) {
         if (target[i].members) {
-            ngx_tailnet_members_open(target[i].members);
+            ngx_tailnet_line_open(&target[i].members->line,
+                                  tcf->cycle->log);
         }
     }
 }
@@ -182,43 +179,29 @@ ngx_tailnet_members_start(ngx_tailnet_conf_t *tcf)
 void
 ngx_tailnet_members_stop(ngx_tailnet_conf_t *tcf)
 {
-    ngx_uint_t              i;
-    ngx_tailnet_target_t   *target;
-    ngx_tailnet_members_t  *members;
+    ngx_uint_t             i;
+    ngx_tailnet_target_t  *target;
 
     target = tcf->targets.elts;
 
     for (i = 0; i < tcf->targets.nelts; i++) {
-
-        members = target[i].members;
-
-        if (members == NULL) {
-            continue;
-        }
-
-        if (members->retry.timer_set) {
-            ngx_del_timer(&members->retry);
-        }
-
-        if (members->channel) {
-            ngx_close_connection(members->channel);
-            members->channel = NULL;
+        if (target[i].members) {
+            ngx_tailnet_line_stop(&target[i].members->line);
         }
     }
 }
 
 
-static void
-ngx_tailnet_members_open(ngx_tailnet_members_t *members)
+static int
+ngx_tailnet_members_open(void *data)
 {
+    ngx_tailnet_members_t *members = data;
+
     int                    fd;
-    ngx_log_t             *log;
     tn_ipc_watch_t         msg;
-    ngx_connection_t      *c;
     ngx_tailnet_target_t  *target;
 
     target = members->target;
-    log = members->conf->cycle->log;
 
     tn_ipc_init(&msg, TN_IPC_WATCH);
 
@@ -228,53 +211,10 @@ ngx_tailnet_members_open(ngx_tailnet_members_t *members)
     if (tn_client_watch((char *) members->conf->dir.data, &msg, &fd)
         != TN_OK)
     {
-        ngx_tailnet_members_lost(members);
-        return;
+        return -1;
     }
 
-    c = ngx_tailnet_channel(fd, log, members, ngx_tailnet_members_read);
-
-    if (c == NULL) {
-        ngx_tailnet_members_lost(members);
-        return;
-    }
-
-    members->channel = c;
-
-    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        ngx_tailnet_members_lost(members);
-    }
-}
-
-
-/* what is known stays in force until there is a core again */
-
-static void
-ngx_tailnet_members_lost(ngx_tailnet_members_t *members)
-{
-    if (members->channel) {
-        ngx_close_connection(members->channel);
-        members->channel = NULL;
-    }
-
-    if (!ngx_exiting) {
-        ngx_add_timer(&members->retry, NGX_TAILNET_RETRY_MS);
-    }
-}
-
-
-static void
-ngx_tailnet_members_retry(ngx_event_t *ev)
-{
-    ngx_connection_t       *dummy;
-    ngx_tailnet_members_t  *members;
-
-    dummy = ev->data;
-    members = dummy->data;
-
-    if (!ngx_exiting && members->channel == NULL) {
-        ngx_tailnet_members_open(members);
-    }
+    return fd;
 }
 
 
@@ -313,7 +253,7 @@ ngx_tailnet_members_read(ngx_event_t *ev)
     }
 
     if (rc != TN_AGAIN || ngx_handle_read_event(ev, 0) != NGX_OK) {
-        ngx_tailnet_members_lost(members);
+        ngx_tailnet_line_lost(&members->line);
     }
 }
 
@@ -523,7 +463,7 @@ ngx_tailnet_members_watch(ngx_tailnet_conf_t *tcf,
 
     if (ngx_tailnet_members_create(tcf, target) == NGX_OK) {
         tcf->nwatched++;
-        ngx_tailnet_members_open(target->members);
+        ngx_tailnet_line_open(&target->members->line, tcf->cycle->log);
     }
 }
 

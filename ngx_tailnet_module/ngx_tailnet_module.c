@@ -10,7 +10,6 @@
 
 
 static void *ngx_tailnet_create_conf(ngx_cycle_t *cycle);
-static void ngx_tailnet_channel_write(ngx_event_t *ev);
 static char *ngx_tailnet_core(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 
@@ -301,43 +300,6 @@ ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
 }
 
 
-ngx_connection_t *
-ngx_tailnet_channel(int fd, ngx_log_t *log, void *data,
-    ngx_event_handler_pt read)
-{
-    ngx_connection_t  *c;
-
-    c = ngx_get_connection(fd, log);
-
-    if (c == NULL) {
-        if (ngx_close_socket(fd) == -1) {
-            ngx_log_error(NGX_LOG_ALERT, log, ngx_socket_errno,
-                          ngx_close_socket_n " failed");
-        }
-
-        return NULL;
-    }
-
-    c->data = data;
-    c->log = log;
-    c->read->log = log;
-    c->write->log = log;
-
-    c->read->handler = read;
-    c->write->handler = ngx_tailnet_channel_write;
-
-    return c;
-}
-
-
-/* what is asked fits the socket; the handler must not be NULL */
-
-static void
-ngx_tailnet_channel_write(ngx_event_t *ev)
-{
-}
-
-
 static void *
 ngx_tailnet_create_conf(ngx_cycle_t *cycle)
 {
@@ -364,6 +326,9 @@ ngx_tailnet_create_conf(ngx_cycle_t *cycle)
            != NGX_OK
         || ngx_array_init(&tcf->servings, cycle->pool, 1,
                           sizeof(ngx_tailnet_serving_t *))
+           != NGX_OK
+        || ngx_array_init(&tcf->layouts, cycle->pool, 1,
+                          sizeof(ngx_listening_t *))
            != NGX_OK
         || ngx_array_init(&tcf->groups, cycle->pool, 1,
                           sizeof(ngx_tailnet_group_t))

@@ -9,6 +9,11 @@
  * its socket, over a connection that stays open: it says that there is somebody
  * who serves.
  *
+ * What kind the socket is of, the kernel's or AF_UNIX (ngx_tailnet_lwip.c), is
+ * the core's choice, and may change.  nginx reads a port by the family of a
+ * connection's own address: with AF_UNIX, and QUIC, that is the real one, and
+ * the port has another layout ("real").
+ *
  * A worker that is to quit goes on accepting until the core takes the sockets
  * back: at once when other workers serve, else when control has heard that this
  * host serves no more.  It notices by the connection being an idle one, which
@@ -17,6 +22,7 @@
 
 #include "ngx_tailnet_identity.h"
 
+#include <dlfcn.h>
 #include <poll.h>
 
 
@@ -27,9 +33,15 @@
 
 typedef struct {
     ngx_listening_t             ls;             /* the first */
+    ngx_listening_t             real;           /* for its port alone */
+    void                       *servers;        /* the port as nginx made it */
     ngx_tailnet_listen_t       *listen;
     ngx_connection_handler_pt   handler;        /* nginx's */
     ngx_connection_t           *connection;     /* NULL: no socket */
+    ngx_sockaddr_t              addr;           /* of QUIC */
+    unsigned                    udp:1;
+    unsigned                    quic:1;
+    unsigned                    local:1;        /* its socket is AF_UNIX */
 } ngx_tailnet_service_t;
 
 
@@ -39,30 +51,34 @@ struct ngx_tailnet_serving_s {
     ngx_tailnet_conf_t         *conf;
     ngx_tailnet_node_t         *node;
     ngx_array_t                 services;       /* ngx_tailnet_service_t * */
-    ngx_connection_t           *channel;        /* to the core, or NULL */
-    ngx_event_t                 retry;
-    ngx_connection_t            dummy;          /* a timer wants one */
+    ngx_tailnet_line_t          line;           /* to the core */
     unsigned                    leaving:1;
 };
 
 
 static ngx_tailnet_serving_t *ngx_tailnet_service_node(
     ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node);
-static void ngx_tailnet_service_open(ngx_tailnet_serving_t *serving);
+static ngx_int_t ngx_tailnet_service_layout(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_service_t *service, ngx_listening_t *ls);
+static int ngx_tailnet_service_open(void *data);
 static void ngx_tailnet_service_message(ngx_tailnet_serving_t *serving,
     tn_ipc_serve_t *msg);
-static void ngx_tailnet_service_lost(ngx_tailnet_serving_t *serving);
-static void ngx_tailnet_service_retry(ngx_event_t *ev);
+static ngx_int_t ngx_tailnet_service_lost(void *data);
 static void ngx_tailnet_service_read(ngx_event_t *ev);
 static void ngx_tailnet_service_leave(ngx_tailnet_serving_t *serving);
 static void ngx_tailnet_service_set(ngx_tailnet_serving_t *serving,
-    tn_ipc_service_t *key, int fd);
+    tn_ipc_serve_set_t *msg, int fd);
+static ngx_uint_t ngx_tailnet_service_is(ngx_tailnet_service_t *service,
+    tn_ipc_service_t *key);
 static ngx_int_t ngx_tailnet_service_listen(ngx_tailnet_service_t *service,
-    int fd);
+    tn_addr_t *addr, int fd);
+static ngx_int_t ngx_tailnet_service_kind(ngx_tailnet_service_t *service,
+    tn_addr_t *addr, int fd);
 static void ngx_tailnet_service_accept(ngx_event_t *ev);
 static ngx_int_t ngx_tailnet_service_watch(ngx_event_t *ev);
 static void ngx_tailnet_service_accepted(ngx_connection_t *c);
 static void ngx_tailnet_service_close(ngx_tailnet_service_t *service);
+static void ngx_tailnet_service_close_quic(ngx_tailnet_service_t *service);
 static void ngx_tailnet_service_close_all(ngx_tailnet_serving_t *serving);
 
 
@@ -186,6 +202,13 @@ ngx_tailnet_service_take(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
 
     service->listen = tl;
     service->handler = ls->handler;
+    service->servers = ls->servers;
+    service->udp = (ls->type == SOCK_DGRAM);
+
+#if (nginx_version >= 1025000)
+    service->quic = ls->quic;
+#endif
+
     service->ls.handler = ngx_tailnet_service_accepted;
     service->ls.sockaddr = &sa->sockaddr;
     service->ls.socklen = sizeof(struct sockaddr_in);
@@ -193,6 +216,44 @@ ngx_tailnet_service_take(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     service->ls.addr_text_max_len = NGX_INET6_ADDRSTRLEN;
     service->ls.fd = (ngx_socket_t) -1;
     service->ls.ignore = 1;
+
+    return ngx_tailnet_service_layout(tcf, service, &service->ls);
+}
+
+
+/* of http here, of stream by its own module, which knows the list */
+
+static ngx_int_t
+ngx_tailnet_service_layout(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_service_t *service, ngx_listening_t *ls)
+{
+    ngx_sockaddr_t    *sa;
+    ngx_listening_t  **layout;
+
+    sa = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_sockaddr_t));
+    layout = ngx_array_push(&tcf->layouts);
+
+    if (sa == NULL || layout == NULL) {
+        return NGX_ERROR;
+    }
+
+    *layout = &service->real;
+
+    service->real.handler = service->handler;
+    service->real.servers = service->servers;
+    service->real.addr_text = ls->addr_text;
+    service->real.sockaddr = &sa->sockaddr;
+
+    sa->sockaddr.sa_family = AF_INET;
+
+#if (NGX_HAVE_INET6)
+
+    if (service->listen->family == 6) {
+        sa->sockaddr.sa_family = AF_INET6;
+        return ngx_tailnet_lwip_layout(tcf->cycle, &service->real);
+    }
+
+#endif
 
     return NGX_OK;
 }
@@ -230,11 +291,10 @@ ngx_tailnet_service_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
 
     (*serving)->conf = tcf;
     (*serving)->node = node;
-    (*serving)->dummy.fd = (ngx_socket_t) -1;
-    (*serving)->dummy.data = *serving;
-    (*serving)->retry.data = &(*serving)->dummy;
-    (*serving)->retry.handler = ngx_tailnet_service_retry;
-    (*serving)->retry.cancelable = 1;
+
+    ngx_tailnet_line_init(&(*serving)->line, NGX_TAILNET_SERVICE_RETRY_MS,
+                          ngx_tailnet_service_open, ngx_tailnet_service_read,
+                          ngx_tailnet_service_lost, *serving);
 
     return *serving;
 }
@@ -261,15 +321,14 @@ ngx_tailnet_service_start(ngx_tailnet_conf_t *tcf)
     serving = tcf->servings.elts;
 
     for (i = 0; i < tcf->servings.nelts; i++) {
-        serving[i]->retry.log = tcf->cycle->log;
         service = serving[i]->services.elts;
 
         for (n = 0; n < serving[i]->services.nelts; n++) {
             service[n]->ls.log = *service[n]->ls.logp;
         }
 
-        if (serving[i]->channel == NULL && !serving[i]->node->failed) {
-            ngx_tailnet_service_open(serving[i]);
+        if (!serving[i]->node->failed) {
+            ngx_tailnet_line_open(&serving[i]->line, tcf->cycle->log);
         }
     }
 }
@@ -284,59 +343,36 @@ ngx_tailnet_service_stop(ngx_tailnet_conf_t *tcf)
     serving = tcf->servings.elts;
 
     for (i = 0; i < tcf->servings.nelts; i++) {
-
-        if (serving[i]->retry.timer_set) {
-            ngx_del_timer(&serving[i]->retry);
-        }
-
         ngx_tailnet_service_close_all(serving[i]);
-
-        if (serving[i]->channel) {
-            ngx_close_connection(serving[i]->channel);
-            serving[i]->channel = NULL;
-        }
+        ngx_tailnet_line_stop(&serving[i]->line);
     }
 }
 
 
 /* --- the connection to the core */
 
-static void
-ngx_tailnet_service_open(ngx_tailnet_serving_t *serving)
+static int
+ngx_tailnet_service_open(void *data)
 {
-    int                fd;
-    tn_ipc_serve_t     msg;
-    ngx_connection_t  *c;
+    ngx_tailnet_serving_t *serving = data;
+
+    int             fd;
+    tn_ipc_serve_t  msg;
 
     fd = tn_ipc_connect((char *) serving->conf->dir.data, TN_IPC_DIAL_SOCK);
 
     if (fd == -1) {
-        ngx_tailnet_service_lost(serving);
-        return;
+        return -1;
     }
 
     ngx_tailnet_service_message(serving, &msg);
 
     if (tn_ipc_send(fd, &msg, NULL, 0) != TN_OK) {
         (void) ngx_close_socket(fd);
-        ngx_tailnet_service_lost(serving);
-        return;
+        return -1;
     }
 
-    c = ngx_tailnet_channel(fd, serving->conf->cycle->log, serving,
-                            ngx_tailnet_service_read);
-
-    if (c == NULL) {
-        ngx_tailnet_service_lost(serving);
-        return;
-    }
-
-    serving->channel = c;
-    c->idle = 1;
-
-    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-        ngx_tailnet_service_lost(serving);
-    }
+    return fd;
 }
 
 
@@ -366,44 +402,25 @@ ngx_tailnet_service_message(ngx_tailnet_serving_t *serving,
         key->port = service[n]->listen->port;
         key->family = (uint16_t) service[n]->listen->family;
         key->backlog = service[n]->ls.backlog;
+        key->proto = service[n]->udp ? TN_IPC_UDP : TN_IPC_TCP;
+        key->flags = service[n]->quic ? TN_IPC_QUIC : 0;
     }
 }
 
 
 /* what was accepted from goes on, until another core has other sockets */
 
-static void
-ngx_tailnet_service_lost(ngx_tailnet_serving_t *serving)
+static ngx_int_t
+ngx_tailnet_service_lost(void *data)
 {
-    if (serving->channel) {
-        ngx_close_connection(serving->channel);
-        serving->channel = NULL;
-    }
+    ngx_tailnet_serving_t *serving = data;
 
     if (serving->leaving || ngx_exiting) {
         ngx_tailnet_service_close_all(serving);
-        return;
+        return NGX_DONE;
     }
 
-    ngx_add_timer(&serving->retry, NGX_TAILNET_SERVICE_RETRY_MS);
-}
-
-
-static void
-ngx_tailnet_service_retry(ngx_event_t *ev)
-{
-    ngx_connection_t       *dummy;
-    ngx_tailnet_serving_t  *serving;
-
-    dummy = ev->data;
-    serving = dummy->data;
-
-    if (ngx_exiting) {
-        ngx_tailnet_service_close_all(serving);
-        return;
-    }
-
-    ngx_tailnet_service_open(serving);
+    return NGX_OK;
 }
 
 
@@ -447,12 +464,11 @@ ngx_tailnet_service_read(ngx_event_t *ev)
             break;
         }
 
-        ngx_tailnet_service_set(serving, &msg.serve_set.service,
-                                n ? fds[0] : -1);
+        ngx_tailnet_service_set(serving, &msg.serve_set, n ? fds[0] : -1);
     }
 
     if (rc != TN_AGAIN || ngx_handle_read_event(ev, 0) != NGX_OK) {
-        ngx_tailnet_service_lost(serving);
+        ngx_tailnet_line_lost(&serving->line);
     }
 }
 
@@ -460,49 +476,49 @@ ngx_tailnet_service_read(ngx_event_t *ev)
 static void
 ngx_tailnet_service_leave(ngx_tailnet_serving_t *serving)
 {
-    tn_ipc_serve_t  msg;
+    tn_ipc_serve_t     msg;
+    ngx_connection_t  *c;
+
+    c = serving->line.channel;
 
     serving->leaving = 1;
-    serving->channel->idle = 0;
+    c->idle = 0;
 
     ngx_tailnet_service_message(serving, &msg);
 
-    if (tn_ipc_send(serving->channel->fd, &msg, NULL, 0) != TN_OK) {
-        ngx_tailnet_service_lost(serving);
+    if (tn_ipc_send(c->fd, &msg, NULL, 0) != TN_OK) {
+        ngx_tailnet_line_lost(&serving->line);
         return;
     }
 
     /* keeps the worker */
 
-    ngx_add_timer(serving->channel->read, NGX_TAILNET_SERVICE_LEAVE_MS);
+    ngx_add_timer(c->read, NGX_TAILNET_SERVICE_LEAVE_MS);
 }
 
 
 /* --- sockets */
 
 static void
-ngx_tailnet_service_set(ngx_tailnet_serving_t *serving, tn_ipc_service_t *key,
-    int fd)
+ngx_tailnet_service_set(ngx_tailnet_serving_t *serving,
+    tn_ipc_serve_set_t *msg, int fd)
 {
-    ngx_str_t               *name;
     ngx_uint_t               n, left;
+    ngx_connection_t        *c;
     ngx_tailnet_service_t  **service;
 
+    c = serving->line.channel;
     service = serving->services.elts;
     left = 0;
 
     for (n = 0; n < serving->services.nelts; n++) {
-        name = &service[n]->listen->service;
 
-        if (service[n]->listen->port == key->port
-            && service[n]->listen->family == key->family
-            && ngx_strlen(key->name) == name->len
-            && ngx_memcmp(key->name, name->data, name->len) == 0)
-        {
+        if (ngx_tailnet_service_is(service[n], &msg->service)) {
             ngx_tailnet_service_close(service[n]);
 
             if (fd != -1
-                && ngx_tailnet_service_listen(service[n], fd) != NGX_OK)
+                && ngx_tailnet_service_listen(service[n], &msg->addr, fd)
+                   != NGX_OK)
             {
                 ngx_tailnet_service_close(service[n]);
             }
@@ -517,16 +533,32 @@ ngx_tailnet_service_set(ngx_tailnet_serving_t *serving, tn_ipc_service_t *key,
         (void) ngx_close_socket(fd);
     }
 
-    if (serving->leaving && left == 0
-        && serving->channel->read->timer_set)
-    {
-        ngx_del_timer(serving->channel->read);
+    if (serving->leaving && left == 0 && c->read->timer_set) {
+        ngx_del_timer(c->read);
     }
 }
 
 
+static ngx_uint_t
+ngx_tailnet_service_is(ngx_tailnet_service_t *service, tn_ipc_service_t *key)
+{
+    ngx_str_t  *name;
+
+    name = &service->listen->service;
+
+    return service->listen->port == key->port
+           && service->listen->family == key->family
+           && service->udp == (key->proto == TN_IPC_UDP)
+           && ngx_strlen(key->name) == name->len
+           && ngx_memcmp(key->name, name->data, name->len) == 0;
+}
+
+
+/* takes fd over, also when it fails */
+
 static ngx_int_t
-ngx_tailnet_service_listen(ngx_tailnet_service_t *service, int fd)
+ngx_tailnet_service_listen(ngx_tailnet_service_t *service, tn_addr_t *addr,
+    int fd)
 {
     ngx_event_t       *rev;
     ngx_connection_t  *c;
@@ -550,7 +582,54 @@ ngx_tailnet_service_listen(ngx_tailnet_service_t *service, int fd)
     rev->accept = 1;
     rev->handler = ngx_tailnet_service_accept;
 
+    if (ngx_tailnet_service_kind(service, addr, fd) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     return ngx_tailnet_service_watch(rev);
+}
+
+
+/* whoever sends datagrams is accepted too, but of QUIC */
+
+static ngx_int_t
+ngx_tailnet_service_kind(ngx_tailnet_service_t *service, tn_addr_t *addr,
+    int fd)
+{
+    void                     *recvmsg;
+    ngx_connection_t         *c;
+    struct sockaddr_storage   ss;
+
+    service->local = ngx_tailnet_lwip_is(fd);
+    service->ls.servers = service->local || service->quic
+                          ? service->real.servers : service->servers;
+    service->ls.type = SOCK_STREAM;
+
+    if (!service->quic) {
+        return NGX_OK;
+    }
+
+    /* not every nginx has it, and this module is for all */
+
+    recvmsg = dlsym(RTLD_DEFAULT, "ngx_quic_recvmsg");
+
+    if (recvmsg == NULL || service->local) {
+        ngx_log_error(NGX_LOG_ERR, &service->ls.log, 0,
+                      "tailnet: there is no QUIC for %V",
+                      &service->listen->path);
+        return NGX_ERROR;
+    }
+
+    c = service->connection;
+    c->type = SOCK_DGRAM;
+    ngx_memcpy(&c->read->handler, &recvmsg, sizeof(recvmsg));
+
+    service->ls.type = SOCK_DGRAM;
+    service->ls.socklen = (socklen_t) tn_addr_to_sockaddr(addr, &ss);
+    service->ls.sockaddr = &service->addr.sockaddr;
+    ngx_memcpy(&service->addr, &ss, service->ls.socklen);
+
+    return NGX_OK;
 }
 
 
@@ -595,12 +674,19 @@ ngx_tailnet_service_accepted(ngx_connection_t *c)
 
     service = (ngx_tailnet_service_t *) c->listening;
 
-    if (ngx_tailnet_caller_note(c, service->listen->node) != NGX_OK) {
+    if ((service->local && ngx_tailnet_lwip_names(c) != NGX_OK)
+        || ngx_tailnet_caller_note(c, service->listen->node) != NGX_OK)
+    {
         ngx_tailnet_listen_close(c);
         return;
     }
 
-    service->handler(c);
+    if (service->local && service->udp) {
+        ngx_tailnet_lwip_session(c, &service->handler);
+
+    } else {
+        service->handler(c);
+    }
 }
 
 
@@ -613,6 +699,11 @@ ngx_tailnet_service_close(ngx_tailnet_service_t *service)
     struct pollfd  pfd;
 
     if (service->connection == NULL) {
+        return;
+    }
+
+    if (service->quic) {
+        ngx_tailnet_service_close_quic(service);
         return;
     }
 
@@ -629,6 +720,22 @@ ngx_tailnet_service_close(ngx_tailnet_service_t *service)
     }
 
     ngx_close_connection(service->connection);
+    service->connection = NULL;
+    service->ls.fd = (ngx_socket_t) -1;
+}
+
+
+/* QUIC's connections send by this socket: with any it stays to the end */
+
+static void
+ngx_tailnet_service_close_quic(ngx_tailnet_service_t *service)
+{
+    if (service->ls.rbtree.root == service->ls.rbtree.sentinel
+        || ngx_terminate)
+    {
+        ngx_close_connection(service->connection);
+    }
+
     service->connection = NULL;
     service->ls.fd = (ngx_socket_t) -1;
 }

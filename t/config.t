@@ -166,12 +166,13 @@ my @bad = (
      server('listen 443 tailnet service=svc:a service=svc:b;'),
      'duplicate parameter "service=svc:b" of "listen"', 5],
     ['service: funnel', server('listen 443 tailnet funnel service=svc:a;'),
-     'parameter "service=svc:a" of "listen" is for TCP, without "capture" and '
+     'parameter "service=svc:a" of "listen" does not go with "capture" and '
      . '"funnel"', 5],
-    ['service: with lwip', server('listen 443 tailnet service=svc:a;',
-                                  'tailnet { stack lwip; }'),
-     'parameter "service=svc:a" of "listen" needs the kernel\'s stack, and '
-     . 'tailnet "default" has "stack lwip"', 5],
+    ['service: quic with lwip',
+     server('listen 443 quic tailnet service=svc:a;',
+            'tailnet { stack lwip; }'),
+     'parameter "quic" of "listen" with "service=svc:a" needs the kernel\'s '
+     . 'stack, and tailnet "default" has "stack lwip"', 5],
     ['capture: nothing is advertised', server('listen any tailnet capture;'),
      '"capture" of "listen any" without "advertise_routes" or '
      . '"advertise_exit_node" in tailnet "home"', 5],

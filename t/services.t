@@ -3,7 +3,8 @@
 # Tailscale Services with two hosts of one service, as upstream's test control
 # server and a real tailscaled know them: announced while nginx serves, listened
 # for at the service's own addresses alone, changed by reload, drained at the
-# end, and handed over to the other host.
+# end, and handed over to the other host.  With TAILNET_STACK=lwip by that
+# stack.
 
 use strict;
 use warnings;
@@ -20,11 +21,10 @@ use Tailnet::Lab;
 Tailnet::Lab::require_or_skip();
 Tailnet::Lab::require_module();
 
-plan skip_all => 'services need the kernel stack'
-    if ($ENV{TAILNET_STACK} // '') eq 'lwip';
-
 my ($VIP, $VIP6) = ('100.70.1.1', 'fd7a:115c:a1e0::70:1');
 my ($SSH, $MOVED) = ('100.70.1.2', '100.70.1.3');
+my ($DNS, $DNS6) = ('100.70.1.4', 'fd7a:115c:a1e0::70:4');
+my %of = ($SSH => 'svc:ssh', $DNS => 'svc:dns', $DNS6 => 'svc:dns');
 
 my $lab = Tailnet::Lab->new;
 my $tailnet = $lab->small_tailnet(testcontrol => 1);
@@ -90,9 +90,12 @@ sub give {
     my $k = $key{$name};
     my $node = $control->node($name);
 
-    $control->call(POST => "/cap-map?node=$k", { 'service-host' => [
-        { 'svc:web' => [grep { $_ ne $SSH } @ips],
-          'svc:ssh' => [grep { $_ eq $SSH } @ips] }] });
+    my %given;
+
+    push @{$given{$of{$_} // 'svc:web'}}, $_ for @ips;
+
+    $control->call(POST => "/cap-map?node=$k",
+                   { 'service-host' => [\%given] });
     $control->call(POST => "/node?node=$k", { Tags => ['tag:web'],
         AllowedIPs => [@{$node->{Addresses}},
                        map { $_ . (/:/ ? '/128' : '/32') } @ips] });
@@ -114,6 +117,14 @@ sub page {
     my $r = $peer->get($url, timeout => $seconds // 5);
 
     return $r->{ok} && $r->{status} == 200 ? $r->{body} =~ s/\n\z//r : undef;
+}
+
+sub ask {
+    my ($ip) = @_;
+    my (undef, $text) = $peer->host->capture('timeout', 3, 'bash', '-c',
+        "exec 3<>/dev/udp/$ip/53; echo q >&3; dd bs=512 count=1 <&3");
+
+    return ($text // '') =~ /^(dns \S+ \S+)$/m ? $1 : undef;
 }
 
 sub becomes {
@@ -180,8 +191,13 @@ subtest 'changed by a reload' => sub {
         listen 22 tailnet=home service=svc:ssh;
         return "stream\n";
     }
+
+    server {
+        listen 53 udp tailnet=home service=svc:dns;
+        return "dns $remote_addr $server_addr\n";
+    }
 STREAM
-    give('one', $VIP, $VIP6, $SSH);
+    give('one', $VIP, $VIP6, $SSH, $DNS, $DNS6);
     $nginx{one}->reload;
 
     eval { $lab->wait_for(20, 'the new pages', sub {
@@ -194,13 +210,18 @@ STREAM
     is($failed, 0, 'nobody was turned away meanwhile');
     is_deeply([map { "$_->{Name} @{$_->{Ports}} $_->{Active}" }
                    @{(announced('one'))[0]}],
-              ['svc:ssh tcp:22 1', 'svc:web tcp:80 1'], 'and is announced');
+              ['svc:dns udp:53 1', 'svc:ssh tcp:22 1', 'svc:web tcp:80 1'],
+              'and is announced');
 
     becomes('stream', 'a service of stream', sub {
         my (undef, $text) = $peer->host->capture('timeout', 3, 'bash', '-c',
             "cat < /dev/tcp/$SSH/22");
         ($text // '') =~ /^(stream)$/m ? $1 : undef;
     });
+
+    becomes("dns @{[$peer->ip4]} $DNS", 'one of UDP', sub { ask($DNS) });
+    like(ask($DNS6), qr/ \Q$DNS6\E$/, 'by IPv6');
+    is(ask($SSH), undef, 'at no address of another');
 };
 
 subtest 'a new core' => sub {
@@ -209,17 +230,18 @@ subtest 'a new core' => sub {
 
     kill KILL => $core;
     becomes('web one+again', 'serves', sub { page("http://$VIP/", 2) });
+    ok(defined ask($DNS), 'that of UDP, too');
     ok(eval { $lab->wait_for(20, 'the hash', sub {
         hash_of('one') eq (announced('one'))[1] && hash_of('one') }) },
        'and announces the same');
 };
 
 subtest 'another address' => sub {
-    give('one', $MOVED, $VIP6, $SSH);
+    give('one', $MOVED, $VIP6, $SSH, $DNS);
 
     becomes('web one+again', 'the new one', sub { page("http://$MOVED/", 2) });
     is(page("http://$VIP/", 2), undef, 'no more the old one');
-    give('one', $VIP, $VIP6, $SSH);
+    give('one', $VIP, $VIP6, $SSH, $DNS);
     becomes('web one+again', 'and back', sub { page("http://$VIP/", 2) });
 };
 

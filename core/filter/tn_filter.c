@@ -19,8 +19,8 @@
  *   other ICMP                        by rule, ports and protocol left out
  *   other protocols                   by rule, if all ports are open
  *
- * Addresses of services count as local while they are served, for TCP to their
- * ports and for pings.
+ * Addresses of services count as local while they are served, for TCP and UDP
+ * to their ports and for pings.
  *
  * A TCP SYN to the PeerAPI is accepted where anything below "local address"
  * says no: its handler judges.  What goes out is accepted, but for multicast
@@ -52,7 +52,7 @@ struct tn_filter_s {
     tn_ranges_t         host[2];
     tn_addr_t           peerapi[TN_FILTER_PEERAPI_MAX];
     size_t              npeerapi;
-    tn_addr_t           service[TN_FILTER_SERVICES_MAX];
+    tn_filter_service_t  service[TN_FILTER_SERVICES_MAX];
     size_t              nservices;
     bool                shields;
 };
@@ -247,14 +247,34 @@ tn_filter_set_peerapi(tn_filter_t *filter, const tn_addr_t *addrs, size_t n)
 
 
 void
-tn_filter_set_services(tn_filter_t *filter, const tn_addr_t *served, size_t n)
+tn_filter_set_services(tn_filter_t *filter,
+    const tn_filter_service_t *served, size_t n)
 {
     filter->nservices = tn_min(n, (size_t) TN_FILTER_SERVICES_MAX);
 
     if (filter->nservices != 0) {
         memcpy(filter->service, served,
-               filter->nservices * sizeof(tn_addr_t));
+               filter->nservices * sizeof(tn_filter_service_t));
     }
+}
+
+
+bool
+tn_filter_is_served_udp(const tn_filter_t *filter, const tn_packet_t *p)
+{
+    size_t  i;
+
+    if (tn_likely(filter->nservices == 0) || p->proto != TN_PROTO_UDP) {
+        return false;
+    }
+
+    for (i = 0; i < filter->nservices; i++) {
+        if (tn_ip_equal(&filter->service[i].addr.ip, &p->dst)) {
+            return true;
+        }
+    }
+
+    return false;
 }
 
 
@@ -629,15 +649,15 @@ tn_filter_is_service(const tn_filter_t *filter, const tn_packet_t *p,
 
     for (i = 0; i < filter->nservices; i++) {
 
-        if (!tn_ip_equal(&filter->service[i].ip, &p->dst)) {
+        if (!tn_ip_equal(&filter->service[i].addr.ip, &p->dst)) {
             continue;
         }
 
         found = true;
 
         if (p->proto == TN_PROTO_ICMP || p->proto == TN_PROTO_ICMP6
-            || (p->proto == TN_PROTO_TCP && p->dst_port != 0
-                && filter->service[i].port == p->dst_port))
+            || (p->proto == filter->service[i].proto && p->dst_port != 0
+                && filter->service[i].addr.port == p->dst_port))
         {
             return true;
         }

@@ -27,6 +27,11 @@
 /* ports of services */
 #define TN_FILTER_SERVICES_MAX   128
 
+typedef struct {
+    tn_addr_t  addr;            /* port 0: nothing new comes in there */
+    uint8_t    proto;           /* TN_PROTO_TCP, TN_PROTO_UDP */
+} tn_filter_service_t;
+
 
 typedef enum {
     TN_FILTER_OK_RULE = 0,
@@ -114,10 +119,13 @@ void tn_filter_set_peerapi(tn_filter_t *filter, const tn_addr_t *addrs,
 
 /*
  * Addresses of services that this node serves: besides own addresses, and for
- * TCP to these ports only; port 0: no new connection.  The rest are cut.
+ * TCP and UDP to these ports only.  The rest are cut.
  */
-void tn_filter_set_services(tn_filter_t *filter, const tn_addr_t *served,
-    size_t n);
+void tn_filter_set_services(tn_filter_t *filter,
+    const tn_filter_service_t *served, size_t n);
+
+/* of a packet that was accepted: it is UDP for an address of a service */
+bool tn_filter_is_served_udp(const tn_filter_t *filter, const tn_packet_t *p);
 
 /* shields up: nothing new comes in from anybody */
 void tn_filter_set_shields(tn_filter_t *filter, bool on);

@@ -197,7 +197,8 @@ tn_plane_set_peerapi(tn_plane_t *plane, const tn_addr_t *addrs, size_t n)
 
 
 void
-tn_plane_set_services(tn_plane_t *plane, const tn_addr_t *served, size_t n)
+tn_plane_set_services(tn_plane_t *plane, const tn_filter_service_t *served,
+    size_t n)
 {
     tn_filter_set_services(plane->filter, served, n);
 }

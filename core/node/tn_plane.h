@@ -107,9 +107,12 @@ typedef struct {
     void                 (*packet_in)(void *data, const uint8_t *packet,
                                       const tn_packet_t *p);
 
-    /* asked about each packet for an address of a route; or NULL */
+    /*
+     * Asked about each packet for an address of a route, and of UDP for one
+     * of a service; or NULL
+     */
     tn_plane_transit_e   (*transit)(void *data, const uint8_t *packet,
-                                    const tn_packet_t *p);
+                                    const tn_packet_t *p, bool service);
 } tn_plane_conf_t;
 
 
@@ -189,8 +192,8 @@ void tn_plane_set_peerapi(tn_plane_t *plane, const tn_addr_t *addrs,
     size_t n);
 
 /* services that are served here: see tn_filter_set_services() */
-void tn_plane_set_services(tn_plane_t *plane, const tn_addr_t *served,
-    size_t n);
+void tn_plane_set_services(tn_plane_t *plane,
+    const tn_filter_service_t *served, size_t n);
 
 /* the routes that others may reach us by: see tn_filter_set_routes() */
 tn_rc_t tn_plane_set_routes(tn_plane_t *plane, const tn_prefix_t *routes,

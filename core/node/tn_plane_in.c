@@ -31,7 +31,8 @@ static void plane_tally(tn_plane_peer_t *peer, const tn_addr_t *udp,
 static void plane_packet(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, uint8_t *bytes, size_t len);
 static bool plane_transit(tn_plane_t *plane, tn_ms_t now,
-    tn_plane_peer_t *peer, const uint8_t *packet, const tn_packet_t *p);
+    tn_plane_peer_t *peer, const uint8_t *packet, const tn_packet_t *p,
+    bool service);
 static void plane_tsmp(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     const uint8_t *packet, const tn_packet_t *p);
 static void plane_reject(tn_plane_t *plane, tn_ms_t now,
@@ -313,6 +314,7 @@ static void
 plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     uint8_t *bytes, size_t len)
 {
+    bool                 service;
     uint8_t              reason;
     uint64_t             caps;
     tn_packet_t          p;
@@ -374,11 +376,14 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     plane->stats.in_packets++;
     plane->stats.in_bytes += p.total_len;
 
-    if (tn_unlikely(plane->transit != NULL)
-        && tn_filter_is_behind(plane->filter, &p.dst)
-        && plane_transit(plane, now, peer, bytes, &p))
-    {
-        return;
+    if (tn_unlikely(plane->transit != NULL)) {
+        service = tn_filter_is_served_udp(plane->filter, &p);
+
+        if ((service || tn_filter_is_behind(plane->filter, &p.dst))
+            && plane_transit(plane, now, peer, bytes, &p, service))
+        {
+            return;
+        }
     }
 
     if (plane->packet_in != NULL) {
@@ -393,12 +398,12 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
 /* false: the packet goes to the stack */
 static bool
 plane_transit(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
-    const uint8_t *packet, const tn_packet_t *p)
+    const uint8_t *packet, const tn_packet_t *p, bool service)
 {
     size_t   len;
     uint8_t  buf[TN_REFUSE_MAX];
 
-    switch (plane->transit(plane->data, packet, p)) {
+    switch (plane->transit(plane->data, packet, p, service)) {
 
     case TN_PLANE_REFUSED:
         len = tn_refuse_build(buf, sizeof(buf), packet, p);

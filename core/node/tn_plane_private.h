@@ -104,7 +104,7 @@ struct tn_plane_s {
     void                 (*packet_in)(void *data, const uint8_t *packet,
                                       const tn_packet_t *p);
     tn_plane_transit_e   (*transit)(void *data, const uint8_t *packet,
-                                    const tn_packet_t *p);
+                                    const tn_packet_t *p, bool service);
     tn_hash_t              peers;
     tn_hash_t              keys;
     tn_hash_t              discos;

@@ -442,7 +442,9 @@ static bool
 tn_ipc_service_sound(const tn_ipc_service_t *service)
 {
     return tn_ipc_terminated(service->name) && service->port != 0
-           && (service->family == 4 || service->family == 6);
+           && (service->family == 4 || service->family == 6)
+           && (service->proto == TN_IPC_TCP
+               || service->proto == TN_IPC_UDP);
 }
 
 

@@ -504,12 +504,20 @@ typedef struct {
 } tn_ipc_funnel_t;
 
 
-/* a listener of a service, for one family */
+/* of a service by UDP: a socket of the namespace, each worker has its own */
+#define TN_IPC_QUIC  0x0001
+
+/*
+ * A listener of a service, for one family.  That of UDP, without TN_IPC_QUIC,
+ * and all of stack lwip are of AF_UNIX and accepted from.
+ */
 typedef struct {
     char           name[TN_IPC_SERVICE];    /* "svc:web" */
     uint16_t       port;
     uint16_t       family;      /* 4 or 6 */
     int32_t        backlog;
+    uint16_t       proto;       /* TN_IPC_TCP, TN_IPC_UDP */
+    uint16_t       flags;       /* TN_IPC_QUIC */
 } tn_ipc_service_t;
 
 /*

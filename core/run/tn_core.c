@@ -514,12 +514,13 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     memcpy(slot->name, msg->node.name, sizeof(slot->name));
     memcpy(slot->told, told, sizeof(told));
     slot->funnel = tn_funnel_create(&core->loop, slot->name, core->log);
-    slot->services = tn_services_create(&core->loop, slot->name,
-                                        core_addresses, slot, core->log);
 
     /* it stays for as long as the slot: listeners come before a restart */
 
     slot->lwip = tn_lwnet_table_create();
+
+    slot->services = tn_services_create(&core->loop, slot->name, slot->lwip,
+                                        core_addresses, slot, core->log);
 
     if (slot->funnel == NULL || slot->services == NULL
         || slot->lwip == NULL)
@@ -694,7 +695,8 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.udp_offload = (order->msg.features & TN_IPC_TUN_USO) != 0;
 
     slot->nips = 0;
-    tn_services_stack(slot->services, slot->by_lwip ? NULL : slot->pool);
+    tn_services_stack(slot->services, slot->by_lwip ? NULL : slot->pool,
+                      slot->by_lwip);
 
     slot->settled = core->loop.now + CORE_SETTLE_MS;
     (void) tn_timer_set(&core->loop.timers, &core->settle, slot->settled);
@@ -739,7 +741,7 @@ core_slot_reap(void *data)
     slot->api = NULL;
     tn_funnel_node(slot->funnel, NULL);
     tn_services_node(slot->services, NULL);
-    tn_services_stack(slot->services, NULL);
+    tn_services_stack(slot->services, NULL, slot->by_lwip);
     tn_node_free(slot->node);
     slot->node = NULL;
 

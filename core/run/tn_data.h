@@ -171,10 +171,14 @@ tn_rc_t tn_data_act(tn_data_t *data, tn_data_act_e act, uint32_t region,
 tn_rc_t tn_data_peerapi(tn_data_t *data, const tn_addr_t *addrs, size_t n);
 
 
-/* services that are served here: see tn_filter_set_services() */
-tn_rc_t tn_data_services(tn_data_t *data, const tn_addr_t *served, size_t n);
+/*
+ * Services that are served here: see tn_filter_set_services().  Of what was
+ * said before the data thread is not told again.
+ */
+tn_rc_t tn_data_services(tn_data_t *data, const tn_filter_service_t *served,
+    size_t n);
 
-/* the routes that count from now on, TN_PLANE_ROUTES at most */
+/* the routes that count from now on, TN_PLANE_ROUTES at most; likewise */
 tn_rc_t tn_data_routes(tn_data_t *data, const tn_prefix_t *routes, size_t n);
 
 

@@ -37,6 +37,17 @@ typedef struct {
 } tn_data_name_t;
 
 
+/* the last orders of tn_data_reach.c: the same is not given again */
+typedef struct {
+    bool                   services_given;
+    size_t                 nservices;
+    tn_filter_service_t    services[TN_FILTER_SERVICES_MAX];
+    bool                   routes_given;
+    size_t                 nroutes;
+    tn_prefix_t            routes[TN_PLANE_ROUTES];
+} tn_data_said_t;
+
+
 typedef struct tn_data_relay_s    tn_data_relay_t;
 typedef struct tn_data_transit_s  tn_data_transit_t;
 
@@ -69,7 +80,7 @@ struct tn_data_s {
     tn_capture_t          *capture;         /* NULL: none */
     tn_addr_t              peerapi[TN_DATA_PEERAPI];
     size_t                 npeerapi;
-    tn_addr_t             *services;        /* served, or NULL */
+    tn_filter_service_t   *services;        /* served, or NULL */
     size_t                 nservices;
 
     tn_data_relay_t       *relay;           /* NULL: none */
@@ -84,6 +95,8 @@ struct tn_data_s {
     bool                   may_map;         /* control has said what we may */
     bool                   no_upnp;
     tn_prefix_t            routes[TN_PLANE_ROUTES];
+
+    tn_data_said_t         said;            /* the control thread's */
 };
 
 
@@ -165,7 +178,7 @@ void tn_data_transit_machine(tn_data_transit_t *transit, const tn_ip_t *ips,
 
 /* see tn_plane_conf_t */
 tn_plane_transit_e tn_data_transit(void *arg, const uint8_t *packet,
-    const tn_packet_t *p);
+    const tn_packet_t *p, bool service);
 
 
 /* tn_data_portmap.c */

@@ -13,26 +13,38 @@
 
 
 typedef struct {
-    tn_post_t     post;
-    tn_data_t    *data;
-    tn_addr_t    *services;
-    size_t        nservices;
-    tn_prefix_t   routes[TN_PLANE_ROUTES];
-    size_t        nroutes;
+    tn_post_t             post;
+    tn_data_t            *data;
+    tn_filter_service_t  *services;
+    size_t                nservices;
+    tn_prefix_t           routes[TN_PLANE_ROUTES];
+    size_t                nroutes;
 } reach_order_t;
 
 
 static reach_order_t *reach_order(tn_data_t *data, void (*fn)(void *arg));
 static tn_rc_t reach_post(reach_order_t *order);
+static bool reach_same_services(const tn_data_said_t *said,
+    const tn_filter_service_t *served, size_t n);
+static bool reach_same_routes(const tn_data_said_t *said,
+    const tn_prefix_t *routes, size_t n);
 static void reach_on_services(void *arg);
 static void reach_on_routes(void *arg);
 static void reach_order_free(reach_order_t *order);
 
 
 tn_rc_t
-tn_data_services(tn_data_t *data, const tn_addr_t *served, size_t n)
+tn_data_services(tn_data_t *data, const tn_filter_service_t *served,
+    size_t n)
 {
+    tn_rc_t         rc;
     reach_order_t  *order;
+
+    n = tn_min(n, (size_t) TN_FILTER_SERVICES_MAX);
+
+    if (reach_same_services(&data->said, served, n)) {
+        return TN_OK;
+    }
 
     order = reach_order(data, reach_on_services);
 
@@ -41,25 +53,66 @@ tn_data_services(tn_data_t *data, const tn_addr_t *served, size_t n)
     }
 
     if (n != 0) {
-        order->services = calloc(n, sizeof(tn_addr_t));
+        order->services = calloc(n, sizeof(tn_filter_service_t));
 
         if (order->services == NULL) {
             free(order);
             return TN_NOMEM;
         }
 
-        memcpy(order->services, served, n * sizeof(tn_addr_t));
+        memcpy(order->services, served, n * sizeof(tn_filter_service_t));
         order->nservices = n;
     }
 
-    return reach_post(order);
+    rc = reach_post(order);
+
+    if (rc == TN_OK) {
+        data->said.services_given = true;
+        data->said.nservices = n;
+
+        if (n != 0) {
+            memcpy(data->said.services, served,
+                   n * sizeof(tn_filter_service_t));
+        }
+    }
+
+    return rc;
+}
+
+
+static bool
+reach_same_services(const tn_data_said_t *said,
+    const tn_filter_service_t *served, size_t n)
+{
+    size_t  i;
+
+    if (!said->services_given || said->nservices != n) {
+        return false;
+    }
+
+    for (i = 0; i < n; i++) {
+        if (said->services[i].proto != served[i].proto
+            || !tn_addr_equal(&said->services[i].addr, &served[i].addr))
+        {
+            return false;
+        }
+    }
+
+    return true;
 }
 
 
 tn_rc_t
 tn_data_routes(tn_data_t *data, const tn_prefix_t *routes, size_t n)
 {
+    tn_rc_t         rc;
     reach_order_t  *order;
+
+    n = tn_min(n, (size_t) TN_PLANE_ROUTES);
+
+    if (reach_same_routes(&data->said, routes, n)) {
+        return TN_OK;
+    }
 
     order = reach_order(data, reach_on_routes);
 
@@ -67,13 +120,44 @@ tn_data_routes(tn_data_t *data, const tn_prefix_t *routes, size_t n)
         return TN_NOMEM;
     }
 
-    order->nroutes = tn_min(n, (size_t) TN_PLANE_ROUTES);
+    order->nroutes = n;
 
-    if (order->nroutes != 0) {
-        memcpy(order->routes, routes, order->nroutes * sizeof(tn_prefix_t));
+    if (n != 0) {
+        memcpy(order->routes, routes, n * sizeof(tn_prefix_t));
     }
 
-    return reach_post(order);
+    rc = reach_post(order);
+
+    if (rc == TN_OK) {
+        data->said.routes_given = true;
+        data->said.nroutes = n;
+
+        if (n != 0) {
+            memcpy(data->said.routes, routes, n * sizeof(tn_prefix_t));
+        }
+    }
+
+    return rc;
+}
+
+
+static bool
+reach_same_routes(const tn_data_said_t *said, const tn_prefix_t *routes,
+    size_t n)
+{
+    size_t  i;
+
+    if (!said->routes_given || said->nroutes != n) {
+        return false;
+    }
+
+    for (i = 0; i < n; i++) {
+        if (!tn_prefix_equal(&said->routes[i], &routes[i])) {
+            return false;
+        }
+    }
+
+    return true;
 }
 
 

@@ -2,7 +2,8 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * Packets for what is behind the node, before a stack sees them:
+ * Packets for what is behind the node, before a stack sees them, and UDP for
+ * services, which with either stack goes into sockets of nginx:
  *
  *   UDP    for ports that "listen any udp capture" has, and that no listener
  *          has by its name, goes into sockets of nginx (tn_udpnet.h)
@@ -208,7 +209,8 @@ tn_data_transit_machine(tn_data_transit_t *transit, const tn_ip_t *ips,
 
 
 tn_plane_transit_e
-tn_data_transit(void *arg, const uint8_t *packet, const tn_packet_t *p)
+tn_data_transit(void *arg, const uint8_t *packet, const tn_packet_t *p,
+    bool service)
 {
     tn_data_t *data = arg;
 
@@ -219,6 +221,12 @@ tn_data_transit(void *arg, const uint8_t *packet, const tn_packet_t *p)
 
     transit = data->transit;
     rc = TN_PLANE_PASS;
+
+    if (service) {
+        return transit->udp != NULL && p->frag == TN_PACKET_WHOLE
+               && tn_udpnet_in(transit->udp, packet, p, TN_LWNET_SERVICE)
+               ? TN_PLANE_TAKEN : TN_PLANE_PASS;
+    }
 
     switch (p->proto) {
 
@@ -333,7 +341,7 @@ transit_udp(tn_data_transit_t *transit, const uint8_t *packet,
     captures = &transit->captures[1][!tn_ip_is_v4(&p->dst)];
 
     return captures->any && !transit_has(captures->named, p->dst_port)
-           && tn_udpnet_in(transit->udp, packet, p, true)
+           && tn_udpnet_in(transit->udp, packet, p, TN_IPC_CAPTURE)
            ? TN_PLANE_TAKEN : TN_PLANE_PASS;
 }
 

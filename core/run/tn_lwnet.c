@@ -40,7 +40,9 @@ static void lwnet_tick(void *data, tn_ms_t now);
 static void lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet,
     const tn_packet_t *p, bool capture);
 static void lwnet_udp_in(tn_lwnet_t *net, const uint8_t *packet,
-    const tn_packet_t *p, bool capture);
+    const tn_packet_t *p, uint32_t kind);
+static void lwnet_echo(tn_lwnet_t *net, const uint8_t *packet,
+    const tn_packet_t *p);
 static bool lwnet_is_own(const tn_lwnet_t *net, const tn_ip_t *ip);
 static void lwnet_udp_frame(void *data, uint8_t *frame, size_t len);
 static void lwnet_udp_done(void *data);
@@ -274,19 +276,28 @@ lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
 {
     bool          listens;
     uint8_t       proto;
+    uint32_t      kind;
     tn_addr_t     from, to;
     lwnet_port_t  port;
 
+    kind = capture ? TN_IPC_CAPTURE : 0;
+
+    if (tn_unlikely(net->serves) && !capture && !lwnet_is_own(net, &p->dst)) {
+        kind = TN_LWNET_SERVICE;
+    }
+
     if (tn_likely(p->proto == TN_PROTO_TCP)) {
 
-        if (tn_likely(!capture)) {
+        if (tn_likely(kind == 0)) {
             tn_lwip_in(net->lwip, net->loop->now, packet, p);
             return;
         }
 
+        to.ip = p->dst;
+        to.port = p->dst_port;
+
         listens = tn_packet_is_syn(p)
-                  && lwnet_table_find(net->table, TN_IPC_TCP, p->dst_port,
-                                      tn_ip_is_v4(&p->dst) ? 4 : 6, true,
+                  && lwnet_table_find(net->table, TN_IPC_TCP, &to, kind,
                                       &port);
 
         tn_lwip_in_captured(net->lwip, net->loop->now, packet, p, listens);
@@ -294,7 +305,7 @@ lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
     }
 
     if (p->proto == TN_PROTO_UDP) {
-        lwnet_udp_in(net, packet, p, capture);
+        lwnet_udp_in(net, packet, p, kind);
         return;
     }
 
@@ -302,8 +313,11 @@ lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
 
         /* what is asked of another host is not for us to answer */
 
-        if (!capture) {
+        if (kind == 0) {
             tn_lwip_in(net->lwip, net->loop->now, packet, p);
+
+        } else if (kind == TN_LWNET_SERVICE) {
+            lwnet_echo(net, packet, p);
         }
 
     } else if (proto == TN_PROTO_TCP) {
@@ -318,16 +332,16 @@ lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
 /* what nobody listens for is refused, but for others nothing is said */
 static void
 lwnet_udp_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
-    bool capture)
+    uint32_t kind)
 {
     size_t   len;
     uint8_t  frame[sizeof(tn_vnet_t) + TN_LWIP_MTU];
 
-    if (!capture && !lwnet_is_own(net, &p->dst)) {
+    if (kind == 0 && !lwnet_is_own(net, &p->dst)) {
         return;
     }
 
-    if (tn_udpnet_in(net->udp, packet, p, capture) || capture) {
+    if (tn_udpnet_in(net->udp, packet, p, kind) || kind == TN_IPC_CAPTURE) {
         return;
     }
 
@@ -336,6 +350,26 @@ lwnet_udp_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
 
     if (len != 0) {
         lwnet_emit(net, frame, len);
+    }
+}
+
+
+/* at the address of a service */
+static void
+lwnet_echo(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p)
+{
+    uint8_t  frame[sizeof(tn_vnet_t) + TN_LWIP_MTU];
+
+    if (!tn_icmp_is_echo_request(p) || p->frag != TN_PACKET_WHOLE
+        || p->extended)
+    {
+        return;
+    }
+
+    memcpy(frame + sizeof(tn_vnet_t), packet, p->total_len);
+
+    if (tn_icmp_echo_reply(frame + sizeof(tn_vnet_t), p) == TN_OK) {
+        lwnet_emit(net, frame, p->total_len);
     }
 }
 
@@ -410,7 +444,12 @@ lwnet_apply_ports(tn_lwnet_t *net)
     for (i = 0; i < net->table->n; i++) {
         port = &net->table->ports[i];
 
-        if (port->proto == TN_IPC_TCP && !(port->flags & TN_IPC_CAPTURE)) {
+        if (port->flags & TN_LWNET_SERVICE) {
+            net->serves = true;
+
+        } else if (port->proto == TN_IPC_TCP
+                   && !(port->flags & TN_IPC_CAPTURE))
+        {
             wanted[port->port / 8] |= (uint8_t) (1 << port->port % 8);
         }
     }
@@ -476,7 +515,7 @@ lwnet_accepted(void *data, tn_lwip_conn_t *tcp, uint16_t port)
     }
 
     conn->tcp = tcp;
-    conn->capture = port == 0;
+    conn->foreign = port == 0;
 
     tn_list_push(&net->dirty, &conn->dirty);
     tn_lwip_conn_set_data(tcp, conn);
@@ -549,9 +588,13 @@ lwnet_open(lwnet_conn_t *conn)
 
     if ((tn_lwip_conn_state(conn->tcp) & TN_LWIP_DEAD)
         || net->n_conns > TN_LWNET_CONNS
-        || !lwnet_table_find(net->table, TN_IPC_TCP, local.port,
-                             tn_ip_is_v4(&local.ip) ? 4 : 6, conn->capture,
-                             &port))
+        || !(conn->foreign ? lwnet_table_find(net->table, TN_IPC_TCP, &local,
+                                              TN_LWNET_SERVICE, &port)
+                             || lwnet_table_find(net->table, TN_IPC_TCP,
+                                                 &local, TN_IPC_CAPTURE,
+                                                 &port)
+                           : lwnet_table_find(net->table, TN_IPC_TCP, &local,
+                                              0, &port)))
     {
         lwnet_close(conn, true);
         return;

@@ -22,6 +22,9 @@
 #define TN_LWNET_DIALS  4096        /* under way; further ones wait */
 #define TN_LWNET_IPS    8           /* of one dial */
 
+/* whose listeners: 0, the node's own; TN_IPC_CAPTURE; or a service's */
+#define TN_LWNET_SERVICE  0x8000
+
 typedef struct tn_lwnet_table_s  tn_lwnet_table_t;
 typedef struct tn_lwnet_s        tn_lwnet_t;
 
@@ -44,6 +47,15 @@ void tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
     uint16_t port, uint16_t family, uint32_t flags);
 void tn_lwnet_table_addresses(tn_lwnet_table_t *table, const tn_ip_t *ips,
     size_t n);
+
+/*
+ * The same for one address and port of a service.  What was accepted stays
+ * when it listens no more.
+ */
+tn_rc_t tn_lwnet_table_serve(tn_lwnet_table_t *table, uint16_t proto,
+    const tn_addr_t *addr, int fd);
+void tn_lwnet_table_unserve(tn_lwnet_table_t *table, uint16_t proto,
+    const tn_addr_t *addr);
 
 /*
  * Takes over `fd`, the connection that a worker's request came over: the

@@ -28,7 +28,9 @@ typedef struct {
     uint16_t            proto;      /* TN_IPC_TCP, TN_IPC_UDP; 0: unused */
     uint16_t            port;
     uint16_t            family;
-    uint32_t            flags;      /* TN_IPC_CAPTURE, TN_IPC_PROBE */
+    uint32_t            flags;      /* TN_IPC_CAPTURE, TN_IPC_PROBE,
+                                       TN_LWNET_SERVICE */
+    tn_ip_t             ip;         /* of a service */
     socklen_t           len;        /* 0: the kernel listens */
     struct sockaddr_un  addr;
 } lwnet_port_t;
@@ -71,7 +73,7 @@ typedef struct {
     tn_lwip_conn_t     *tcp;
     lwnet_dial_t       *dial;       /* while nginx waits for it */
     tn_watch_t          watch;
-    bool                capture;
+    bool                foreign;    /* to no own address */
     bool                connected;  /* the socket is there */
     bool                read_end;   /* nginx sends no more */
     bool                write_end;  /* nginx was told that the peer is done */
@@ -101,6 +103,7 @@ struct tn_lwnet_s {
     unsigned            version;
     size_t              n_ips;
     tn_ip_t             ips[4];
+    bool                serves;     /* there are services, or were */
     uint8_t             listens[65536 / 8];     /* ports of TCP */
 
     size_t              n_conns;
@@ -129,9 +132,12 @@ struct tn_lwnet_s {
 void lwnet_table_attach(tn_lwnet_table_t *table, tn_lwnet_t *net,
     tn_loop_t *loop);
 
-/* capturing listeners of this port, then of all; the kernel's are not found */
-bool lwnet_table_find(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
-    uint16_t family, bool capture, lwnet_port_t *found);
+/*
+ * `kind`: see TN_LWNET_SERVICE.  Capturing listeners of this port, then of
+ * all; the kernel's are not found.
+ */
+bool lwnet_table_find(tn_lwnet_table_t *table, uint16_t proto,
+    const tn_addr_t *local, uint32_t kind, lwnet_port_t *found);
 
 /* the next dial, the caller's now, or NULL */
 lwnet_order_t *lwnet_table_order(tn_lwnet_table_t *table);

@@ -11,8 +11,17 @@
 #include <unistd.h>
 
 
+#define LWNET_KINDS  (TN_IPC_CAPTURE|TN_LWNET_SERVICE)
+
+
 static lwnet_port_t *lwnet_table_port(tn_lwnet_table_t *table,
-    uint16_t proto, uint16_t port, uint16_t family, bool capture);
+    const lwnet_port_t *key);
+static tn_rc_t lwnet_table_add(tn_lwnet_table_t *table, lwnet_port_t *entry,
+    int fd);
+static void lwnet_table_remove(tn_lwnet_table_t *table,
+    const lwnet_port_t *key);
+static void lwnet_table_service(lwnet_port_t *key, uint16_t proto,
+    const tn_addr_t *addr);
 static void lwnet_table_changed(tn_lwnet_table_t *table);
 
 
@@ -77,8 +86,7 @@ lwnet_table_changed(tn_lwnet_table_t *table)
 
 
 static lwnet_port_t *
-lwnet_table_port(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
-    uint16_t family, bool capture)
+lwnet_table_port(tn_lwnet_table_t *table, const lwnet_port_t *key)
 {
     size_t         i;
     lwnet_port_t  *entry;
@@ -86,9 +94,11 @@ lwnet_table_port(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
     for (i = 0; i < table->n; i++) {
         entry = &table->ports[i];
 
-        if (entry->port == port && entry->proto == proto
-            && entry->family == family
-            && ((entry->flags & TN_IPC_CAPTURE) != 0) == capture)
+        if (entry->port == key->port && entry->proto == key->proto
+            && entry->family == key->family
+            && ((entry->flags ^ key->flags) & LWNET_KINDS) == 0
+            && (!(entry->flags & TN_LWNET_SERVICE)
+                || tn_ip_equal(&entry->ip, &key->ip)))
         {
             return entry;
         }
@@ -102,19 +112,81 @@ tn_rc_t
 tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
     uint16_t family, uint32_t flags, int fd)
 {
-    tn_rc_t        rc;
-    lwnet_port_t   entry, *place;
+    lwnet_port_t  entry;
 
     memset(&entry, 0, sizeof(entry));
     entry.proto = proto;
     entry.port = port;
     entry.family = family;
     entry.flags = flags;
-    entry.len = fd == -1 ? 0 : sizeof(entry.addr);
+
+    return lwnet_table_add(table, &entry, fd);
+}
+
+
+void
+tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
+    uint16_t port, uint16_t family, uint32_t flags)
+{
+    lwnet_port_t  key;
+
+    memset(&key, 0, sizeof(key));
+    key.proto = proto;
+    key.port = port;
+    key.family = family;
+    key.flags = flags;
+
+    lwnet_table_remove(table, &key);
+}
+
+
+tn_rc_t
+tn_lwnet_table_serve(tn_lwnet_table_t *table, uint16_t proto,
+    const tn_addr_t *addr, int fd)
+{
+    lwnet_port_t  entry;
+
+    lwnet_table_service(&entry, proto, addr);
+
+    return lwnet_table_add(table, &entry, fd);
+}
+
+
+void
+tn_lwnet_table_unserve(tn_lwnet_table_t *table, uint16_t proto,
+    const tn_addr_t *addr)
+{
+    lwnet_port_t  key;
+
+    lwnet_table_service(&key, proto, addr);
+    lwnet_table_remove(table, &key);
+}
+
+
+static void
+lwnet_table_service(lwnet_port_t *key, uint16_t proto, const tn_addr_t *addr)
+{
+    memset(key, 0, sizeof(lwnet_port_t));
+    key->proto = proto;
+    key->port = addr->port;
+    key->family = tn_ip_is_v4(&addr->ip) ? 4 : 6;
+    key->flags = TN_LWNET_SERVICE;
+    key->ip = addr->ip;
+}
+
+
+static tn_rc_t
+lwnet_table_add(tn_lwnet_table_t *table, lwnet_port_t *entry, int fd)
+{
+    tn_rc_t        rc;
+    lwnet_port_t  *place;
+
+    entry->len = fd == -1 ? 0 : sizeof(entry->addr);
 
     if (fd != -1
-        && (getsockname(fd, (struct sockaddr *) &entry.addr, &entry.len) == -1
-            || entry.addr.sun_family != AF_UNIX))
+        && (getsockname(fd, (struct sockaddr *) &entry->addr, &entry->len)
+            == -1
+            || entry->addr.sun_family != AF_UNIX))
     {
         return TN_ERROR;
     }
@@ -123,8 +195,7 @@ tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
 
     pthread_mutex_lock(&table->lock);
 
-    place = lwnet_table_port(table, proto, port, family,
-                             (flags & TN_IPC_CAPTURE) != 0);
+    place = lwnet_table_port(table, entry);
 
     if (place == NULL && table->n < TN_LWNET_PORTS) {
         place = &table->ports[table->n++];
@@ -134,7 +205,7 @@ tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
         rc = TN_NOMEM;
 
     } else {
-        *place = entry;
+        *place = *entry;
         table->version++;
         lwnet_table_changed(table);
     }
@@ -145,16 +216,14 @@ tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
 }
 
 
-void
-tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
-    uint16_t port, uint16_t family, uint32_t flags)
+static void
+lwnet_table_remove(tn_lwnet_table_t *table, const lwnet_port_t *key)
 {
     lwnet_port_t  *place;
 
     pthread_mutex_lock(&table->lock);
 
-    place = lwnet_table_port(table, proto, port, family,
-                             (flags & TN_IPC_CAPTURE) != 0);
+    place = lwnet_table_port(table, key);
 
     if (place != NULL) {
         *place = table->ports[--table->n];
@@ -212,17 +281,21 @@ tn_lwnet_table_captures(tn_lwnet_table_t *table, unsigned *version,
 
 
 bool
-lwnet_table_find(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
-    uint16_t family, bool capture, lwnet_port_t *found)
+lwnet_table_find(tn_lwnet_table_t *table, uint16_t proto,
+    const tn_addr_t *local, uint32_t kind, lwnet_port_t *found)
 {
-    lwnet_port_t  *place;
+    lwnet_port_t  key, *place;
+
+    lwnet_table_service(&key, proto, local);
+    key.flags = kind;
 
     pthread_mutex_lock(&table->lock);
 
-    place = lwnet_table_port(table, proto, port, family, capture);
+    place = lwnet_table_port(table, &key);
 
-    if (place == NULL && capture) {
-        place = lwnet_table_port(table, proto, 0, family, true);
+    if (place == NULL && kind == TN_IPC_CAPTURE) {
+        key.port = 0;
+        place = lwnet_table_port(table, &key);
     }
 
     if (place != NULL && place->len == 0) {

@@ -10,6 +10,7 @@
 #include "run/tn_nodecert.h"
 
 #include "control/tn_http1.h"
+#include "run/tn_workers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,9 +23,7 @@
 
 
 typedef struct {
-    tn_link_t          link;
-    tn_nodecert_t     *nc;
-    tn_watch_t         watch;
+    tn_worker_t        worker;
     uint64_t           sent;        /* serial number of what it has */
 } nodecert_worker_t;
 
@@ -35,8 +34,7 @@ struct tn_nodecert_s {
     tn_certs_t         *certs;
     tn_http_call_t     *call;
     bool                presenting;
-    tn_link_t           workers;
-    size_t              nworkers;
+    tn_workers_t        workers;
     uint64_t            serial;     /* of the set as it is */
     tn_defer_t          tell;
     tn_defer_t          refused;    /* control cannot be asked */
@@ -63,7 +61,6 @@ static void nodecert_changed(void *data);
 static void nodecert_tell(void *data);
 static int nodecert_memory(tn_nodecert_t *nc, size_t *len);
 static void nodecert_event(tn_watch_t *watch, uint32_t events);
-static void nodecert_worker_free(nodecert_worker_t *worker);
 
 
 static const tn_certs_ops_t  nodecert_ops = {
@@ -96,7 +93,7 @@ tn_nodecert_create(const tn_nodecert_conf_t *conf)
                         conf->ca_file);
     }
 
-    tn_list_init(&nc->workers);
+    tn_workers_init(&nc->workers, "certificates", conf->loop, conf->log);
     tn_defer_init(&nc->tell, nodecert_tell, nc);
     tn_defer_init(&nc->refused, nodecert_refused, nc);
     tn_defer_init(&nc->lost, nodecert_lost, nc);
@@ -123,13 +120,14 @@ tn_nodecert_certs(const tn_nodecert_t *nc)
 void
 tn_nodecert_destroy(tn_nodecert_t *nc)
 {
+    tn_worker_t  *worker;
+
     if (nc == NULL) {
         return;
     }
 
-    while (!tn_list_empty(&nc->workers)) {
-        nodecert_worker_free(tn_container(nc->workers.next,
-                                          nodecert_worker_t, link));
+    while ((worker = tn_workers_first(&nc->workers)) != NULL) {
+        tn_workers_drop(worker);
     }
 
     tn_certs_destroy(nc->certs);
@@ -169,35 +167,12 @@ tn_nodecert_dns_set(tn_nodecert_t *nc, const char *error)
 void
 tn_nodecert_take(tn_nodecert_t *nc, int fd, const tn_ipc_cert_t *msg)
 {
-    struct ucred        peer;
-    nodecert_worker_t  *worker;
-
     /* private keys go to nginx's own user only */
 
-    if (!tn_ipc_trusts(fd, &peer) || nc->nworkers >= TN_NODECERT_WORKERS) {
-        tn_log(nc->conf.log, TN_LOG_WARN, "certificates are not for "
-               "process %d of user %d", (int) peer.pid, (int) peer.uid);
-        (void) close(fd);
-        return;
-    }
-
-    worker = calloc(1, sizeof(nodecert_worker_t));
-    if (worker == NULL) {
-        (void) close(fd);
-        return;
-    }
-
-    worker->nc = nc;
-    worker->watch.fd = fd;
-    worker->watch.events = TN_LOOP_READ;
-    worker->watch.handler = nodecert_event;
-    worker->watch.data = worker;
-
-    tn_list_push(&nc->workers, &worker->link);
-    nc->nworkers++;
-
-    if (tn_loop_watch(nc->conf.loop, &worker->watch) != TN_OK) {
-        nodecert_worker_free(worker);
+    if (tn_workers_take(&nc->workers, fd, sizeof(nodecert_worker_t),
+                        nodecert_event, nc)
+        == NULL)
+    {
         return;
     }
 
@@ -401,14 +376,16 @@ nodecert_tell(void *data)
     size_t               len;
     tn_rc_t              rc;
     tn_link_t           *link, *next;
+    tn_watch_t          *watch;
     nodecert_worker_t   *worker;
     tn_ipc_cert_set_t    msg;
 
     fd = -1;
     len = 0;
 
-    tn_list_each_safe(link, next, &nc->workers) {
-        worker = tn_container(link, nodecert_worker_t, link);
+    tn_list_each_safe(link, next, &nc->workers.list) {
+        worker = tn_container(link, nodecert_worker_t, worker.link);
+        watch = &worker->worker.watch;
 
         if (worker->sent == nc->serial) {
             continue;
@@ -427,20 +404,20 @@ nodecert_tell(void *data)
         tn_ipc_init(&msg, TN_IPC_CERT_SET);
         msg.len = (uint32_t) len;
 
-        rc = tn_ipc_send(worker->watch.fd, &msg, &fd, 1);
+        rc = tn_ipc_send(watch->fd, &msg, &fd, 1);
 
         if (rc == TN_OK) {
             worker->sent = nc->serial;
-            worker->watch.events = TN_LOOP_READ;
+            watch->events = TN_LOOP_READ;
 
         } else if (rc == TN_AGAIN) {
-            worker->watch.events = TN_LOOP_READ|TN_LOOP_WRITE;
+            watch->events = TN_LOOP_READ|TN_LOOP_WRITE;
         }
 
         if ((rc != TN_OK && rc != TN_AGAIN)
-            || tn_loop_watch(nc->conf.loop, &worker->watch) != TN_OK)
+            || tn_loop_watch(nc->conf.loop, watch) != TN_OK)
         {
-            nodecert_worker_free(worker);
+            tn_workers_drop(&worker->worker);
         }
     }
 
@@ -483,36 +460,27 @@ nodecert_memory(tn_nodecert_t *nc, size_t *len)
 static void
 nodecert_event(tn_watch_t *watch, uint32_t events)
 {
-    int                 fds[TN_IPC_FDS];
-    size_t              n;
-    tn_rc_t             rc;
-    tn_ipc_msg_t        msg;
-    nodecert_worker_t  *worker;
+    int             fds[TN_IPC_FDS];
+    size_t          n;
+    tn_rc_t         rc;
+    tn_ipc_msg_t    msg;
+    tn_worker_t    *worker;
+    tn_nodecert_t  *nc;
 
     worker = watch->data;
+    nc = worker->data;
 
     if (events & (TN_LOOP_READ|TN_LOOP_ERROR)) {
         rc = tn_ipc_recv(watch->fd, &msg, fds, &n);
 
         if (rc != TN_AGAIN) {
             tn_ipc_close(fds, n);
-            nodecert_worker_free(worker);
+            tn_workers_drop(worker);
             return;
         }
     }
 
     if (events & TN_LOOP_WRITE) {
-        tn_loop_defer(worker->nc->conf.loop, &worker->nc->tell);
+        tn_loop_defer(nc->conf.loop, &nc->tell);
     }
-}
-
-
-static void
-nodecert_worker_free(nodecert_worker_t *worker)
-{
-    worker->nc->nworkers--;
-    tn_list_remove(&worker->link);
-    tn_loop_unwatch(worker->nc->conf.loop, &worker->watch);
-    (void) close(worker->watch.fd);
-    free(worker);
 }

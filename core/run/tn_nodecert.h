@@ -17,7 +17,6 @@
 #include "host/tn_state.h"
 
 
-#define TN_NODECERT_WORKERS  1024       /* at a time */
 
 typedef struct tn_nodecert_s  tn_nodecert_t;
 

@@ -4,7 +4,7 @@
  *
  * Each worker of nginx that accepts for services has a connection here for as
  * long as it lives, and says over it for which.  An entry, a service's port in
- * one family, is
+ * one family (of QUIC: for one worker), is
  *
  *   wanted     somebody accepts: the service is announced as active; when
  *              control has given it an address, there is a listener at that,
@@ -22,95 +22,35 @@
  * list, and gives the addresses by the attribute "service-host" of the node.
  */
 
-#include "run/tn_services.h"
+#include "run/tn_services_int.h"
 
-#include <errno.h>
-#include <jansson.h>
-#include <netinet/in.h>
-#include <openssl/evp.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 
 #define TN_SERVICES_TICK_MS  100
 
 
-typedef struct {
-    tn_link_t           link;
-    tn_services_t      *services;
-    tn_ipc_service_t    key;
-    tn_pool_waiter_t    waiter;
-    tn_addr_t           addr;           /* of the service; port 0: none */
-    int                 fd;             /* listens there, or -1 */
-    unsigned            open;           /* workers that know it */
-    unsigned            active;         /* of these, that accept */
-    bool                drained;
-    bool                waits;          /* for an address; it was said */
-} services_entry_t;
-
-typedef struct {
-    tn_link_t           link;
-    tn_services_t      *services;
-    tn_watch_t          watch;
-    bool                leaving;
-    uint32_t            count;
-    services_entry_t   *entry[TN_IPC_SERVES];
-} services_worker_t;
-
-
-struct tn_services_s {
-    tn_loop_t          *loop;
-    const char         *name;
-    void              (*changed)(void *data);
-    void               *data;
-    tn_log_t           *log;
-    tn_node_t          *node;           /* or NULL */
-    tn_pool_t          *pool;
-    tn_link_t           entries;        /* by name, port, family */
-    size_t              n_entries;
-    tn_link_t           workers;
-    size_t              n_workers;
-    char               *said;           /* the list that control knows of */
-    tn_timer_t          timer;          /* somebody leaves */
-    tn_ms_t             left;           /* when: 0, nobody does */
-    tn_ms_t             told;           /* control has heard, or 0 */
-    bool                untagged;       /* it was said */
-};
-
-
 static services_entry_t *services_entry(tn_services_t *services,
-    const tn_ipc_service_t *key);
-static int services_compare(const tn_ipc_service_t *a,
-    const tn_ipc_service_t *b);
+    const tn_ipc_service_t *key, uint32_t clone);
+static int services_compare(const services_entry_t *entry,
+    const tn_ipc_service_t *key, uint32_t clone);
 static void services_entry_free(services_entry_t *entry);
 static void services_event(tn_watch_t *watch, uint32_t events);
 static void services_leave(services_worker_t *worker);
 static void services_worker_free(services_worker_t *worker);
 static void services_look(tn_services_t *services);
 static void services_let_go(tn_services_t *services);
-static void services_place(services_entry_t *entry,
-    const tn_netmap_node_t *self);
-static void services_listen(services_entry_t *entry);
-static void services_socket(tn_pool_waiter_t *waiter, int fd);
-static bool services_bind(services_entry_t *entry, int fd);
-static void services_close(services_entry_t *entry);
-static void services_pass(services_entry_t *entry);
-static bool services_send(services_worker_t *worker,
-    services_entry_t *entry);
-static void services_serve(tn_services_t *services);
-static void services_announce(tn_services_t *services);
 static void services_tick(void *data, tn_ms_t now);
 static void services_drain(tn_services_t *services);
-static json_t *services_list(const tn_services_t *services);
-static void services_hash(const char *list, char hash[65]);
+static void services_serve(tn_services_t *services);
 static const tn_netmap_node_t *services_self(const tn_services_t *services);
 
 
 tn_services_t *
 tn_services_create(tn_loop_t *loop, const char *name,
-    void (*changed)(void *data), void *data, tn_log_t *log)
+    tn_lwnet_table_t *listeners, void (*changed)(void *data), void *data,
+    tn_log_t *log)
 {
     tn_services_t  *services;
 
@@ -119,11 +59,12 @@ tn_services_create(tn_loop_t *loop, const char *name,
     if (services != NULL) {
         services->loop = loop;
         services->name = name;
+        services->listeners = listeners;
         services->changed = changed;
         services->data = data;
         services->log = log;
         tn_list_init(&services->entries);
-        tn_list_init(&services->workers);
+        tn_workers_init(&services->workers, "services", loop, log);
         tn_timer_init(&services->timer, services_tick, services);
     }
 
@@ -134,15 +75,17 @@ tn_services_create(tn_loop_t *loop, const char *name,
 void
 tn_services_destroy(tn_services_t *services)
 {
+    tn_worker_t  *worker;
+
     if (services == NULL) {
         return;
     }
 
     services->node = NULL;
 
-    while (!tn_list_empty(&services->workers)) {
-        services_worker_free(tn_container(services->workers.next,
-                                          services_worker_t, link));
+    while ((worker = tn_workers_first(&services->workers)) != NULL) {
+        services_worker_free(tn_container(worker, services_worker_t,
+                                          worker));
     }
 
     while (!tn_list_empty(&services->entries)) {
@@ -157,12 +100,13 @@ tn_services_destroy(tn_services_t *services)
 
 
 void
-tn_services_stack(tn_services_t *services, tn_pool_t *pool)
+tn_services_stack(tn_services_t *services, tn_pool_t *pool, bool by_lwip)
 {
     tn_link_t         *link;
     services_entry_t  *entry;
 
-    /* listeners that there are are of the namespace, which stays */
+    /* a namespace stays, and its listeners with it: not those of another
+     * stack */
 
     tn_list_each(link, &services->entries) {
         entry = tn_container(link, services_entry_t, link);
@@ -171,9 +115,16 @@ tn_services_stack(tn_services_t *services, tn_pool_t *pool)
             tn_pool_cancel(&entry->waiter);
             entry->addr.port = 0;
         }
+
+        if (by_lwip != services->by_lwip && entry->fd != -1) {
+            services_close(entry);
+            services_pass(entry);
+            entry->addr.port = 0;
+        }
     }
 
     services->pool = pool;
+    services->by_lwip = by_lwip;
 
     services_look(services);
 }
@@ -198,35 +149,37 @@ tn_services_node(tn_services_t *services, tn_node_t *node)
 void
 tn_services_take(tn_services_t *services, int fd, const tn_ipc_serve_t *msg)
 {
-    uint32_t            i, k;
-    struct ucred        peer;
+    uint32_t            i, k, clone;
+    tn_worker_t        *taken;
     services_entry_t   *entry;
     services_worker_t  *worker;
 
-    worker = NULL;
-
-    if (tn_ipc_trusts(fd, &peer)
-        && services->n_workers < TN_SERVICES_WORKERS && msg->count != 0)
-    {
-        worker = calloc(1, sizeof(services_worker_t));
-    }
-
-    if (worker == NULL) {
+    if (msg->count == 0) {
         (void) close(fd);
         return;
     }
 
-    worker->services = services;
-    worker->watch.fd = fd;
-    worker->watch.events = TN_LOOP_READ;
-    worker->watch.handler = services_event;
-    worker->watch.data = worker;
+    taken = tn_workers_take(&services->workers, fd, sizeof(services_worker_t),
+                            services_event, services);
 
-    tn_list_push(&services->workers, &worker->link);
-    services->n_workers++;
+    if (taken == NULL) {
+        return;
+    }
+
+    worker = tn_container(taken, services_worker_t, worker);
+    clone = 0;
 
     for (i = 0; i < msg->count; i++) {
-        entry = services_entry(services, &msg->service[i]);
+
+        /* one socket for several would part the packets of a connection */
+
+        if ((msg->service[i].flags & TN_IPC_QUIC) && clone == 0) {
+            clone = ++services->serial;
+        }
+
+        entry = services_entry(services, &msg->service[i],
+                               msg->service[i].flags & TN_IPC_QUIC ? clone
+                                                                   : 0);
 
         for (k = 0; k < worker->count && worker->entry[k] != entry; k++) {
             /* void */
@@ -239,7 +192,8 @@ tn_services_take(tn_services_t *services, int fd, const tn_ipc_serve_t *msg)
         if (entry == NULL) {
             tn_log(services->log, TN_LOG_ERR, "\"%s\": no more than %d ports "
                    "of services, %s port %u is left out", services->name,
-                   TN_IPC_SERVES, msg->service[i].name, msg->service[i].port);
+                   TN_SERVICES_MAX, msg->service[i].name,
+                   msg->service[i].port);
             continue;
         }
 
@@ -247,11 +201,6 @@ tn_services_take(tn_services_t *services, int fd, const tn_ipc_serve_t *msg)
         entry->active++;
         entry->drained = false;
         worker->entry[worker->count++] = entry;
-    }
-
-    if (tn_loop_watch(services->loop, &worker->watch) != TN_OK) {
-        services_worker_free(worker);
-        return;
     }
 
     for (i = 0; i < worker->count; i++) {
@@ -265,26 +214,27 @@ tn_services_take(tn_services_t *services, int fd, const tn_ipc_serve_t *msg)
 
 
 static services_entry_t *
-services_entry(tn_services_t *services, const tn_ipc_service_t *key)
+services_entry(tn_services_t *services, const tn_ipc_service_t *key,
+    uint32_t clone)
 {
     int                order;
     tn_link_t         *link;
     services_entry_t  *entry;
 
     tn_list_each(link, &services->entries) {
-        order = services_compare(key, &tn_container(link, services_entry_t,
-                                                    link)->key);
+        entry = tn_container(link, services_entry_t, link);
+        order = services_compare(entry, key, clone);
 
         if (order == 0) {
-            return tn_container(link, services_entry_t, link);
+            return entry;
         }
 
-        if (order < 0) {
+        if (order > 0) {
             break;
         }
     }
 
-    if (services->n_entries == TN_IPC_SERVES) {
+    if (services->n_entries == TN_SERVICES_MAX) {
         return NULL;
     }
 
@@ -293,8 +243,8 @@ services_entry(tn_services_t *services, const tn_ipc_service_t *key)
     if (entry != NULL) {
         entry->services = services;
         entry->key = *key;
+        entry->clone = clone;
         entry->fd = -1;
-        entry->waiter.ready = services_socket;
         tn_list_init(&entry->waiter.link);
         tn_list_push(link, &entry->link);
         services->n_entries++;
@@ -305,17 +255,30 @@ services_entry(tn_services_t *services, const tn_ipc_service_t *key)
 
 
 static int
-services_compare(const tn_ipc_service_t *a, const tn_ipc_service_t *b)
+services_compare(const services_entry_t *entry, const tn_ipc_service_t *key,
+    uint32_t clone)
 {
     int  order;
 
-    order = strcmp(a->name, b->name);
+    order = strcmp(entry->key.name, key->name);
 
     if (order == 0) {
-        order = (int) a->port - (int) b->port;
+        order = (int) entry->key.port - (int) key->port;
     }
 
-    return order != 0 ? order : (int) a->family - (int) b->family;
+    if (order == 0) {
+        order = (int) entry->key.proto - (int) key->proto;
+    }
+
+    if (order == 0) {
+        order = (int) entry->key.family - (int) key->family;
+    }
+
+    if (order == 0 && entry->clone != clone) {
+        order = entry->clone < clone ? -1 : 1;
+    }
+
+    return order;
 }
 
 
@@ -343,8 +306,9 @@ services_event(tn_watch_t *watch, uint32_t events)
 
     (void) events;
 
-    worker = watch->data;
-    services = worker->services;
+    worker = tn_container((tn_worker_t *) watch->data, services_worker_t,
+                          worker);
+    services = worker->worker.data;
 
     rc = tn_ipc_recv(watch->fd, &msg, fds, &n);
 
@@ -387,10 +351,7 @@ services_leave(services_worker_t *worker)
 static void
 services_worker_free(services_worker_t *worker)
 {
-    uint32_t        i;
-    tn_services_t  *services;
-
-    services = worker->services;
+    uint32_t  i;
 
     if (!worker->leaving) {
         services_leave(worker);
@@ -400,12 +361,7 @@ services_worker_free(services_worker_t *worker)
         worker->entry[i]->open--;
     }
 
-    tn_loop_unwatch(services->loop, &worker->watch);
-    (void) close(worker->watch.fd);
-    tn_list_remove(&worker->link);
-    services->n_workers--;
-
-    free(worker);
+    tn_workers_drop(&worker->worker);
 }
 
 
@@ -471,314 +427,21 @@ services_let_go(tn_services_t *services)
     tn_ipc_serve_set_t  msg;
     services_worker_t  *worker;
 
-    tn_list_each(link, &services->workers) {
-        worker = tn_container(link, services_worker_t, link);
+    tn_list_each(link, &services->workers.list) {
+        worker = tn_container(link, services_worker_t, worker.link);
 
         for (i = 0; worker->leaving && i < worker->count; i++) {
             if (worker->entry[i]->active != 0 || worker->entry[i]->drained) {
                 tn_ipc_init(&msg, TN_IPC_SERVE_SET);
                 msg.service = worker->entry[i]->key;
-                (void) tn_ipc_send(worker->watch.fd, &msg, NULL, 0);
+                (void) tn_ipc_send(worker->worker.watch.fd, &msg, NULL, 0);
             }
         }
     }
 }
 
 
-/* a listener at the address that control has for it, and at no other */
-static void
-services_place(services_entry_t *entry, const tn_netmap_node_t *self)
-{
-    char            text[TN_ADDR_TEXT];
-    tn_addr_t       addr;
-    tn_services_t  *services;
-
-    services = entry->services;
-    memset(&addr, 0, sizeof(addr));
-
-    if (tn_netmap_service_ip(self, entry->key.name, entry->key.family == 4,
-                             &addr.ip))
-    {
-        addr.port = entry->key.port;
-
-    } else if (!entry->waits && entry->key.family == 4) {
-        entry->waits = true;
-
-        tn_log(services->log, self->ntags != 0 ? TN_LOG_NOTICE : TN_LOG_WARN,
-               "\"%s\": %s port %u waits for an address: %s", services->name,
-               entry->key.name, entry->key.port, self->ntags != 0
-               ? "approve this node as a host of the service in the admin "
-                 "console, or by autoApprovers in the policy"
-               : "only tagged nodes can host services, see \"tags\"");
-    }
-
-    if (!entry->drained && entry->addr.port == addr.port
-        && tn_ip_equal(&entry->addr.ip, &addr.ip)
-        && (entry->fd != -1 || entry->waiter.pool != NULL || addr.port == 0))
-    {
-        return;
-    }
-
-    if (entry->fd != -1) {
-        services_close(entry);
-        services_pass(entry);
-    }
-
-    tn_pool_cancel(&entry->waiter);
-    entry->addr = addr;
-
-    if (addr.port == 0) {
-        return;
-    }
-
-    entry->waits = false;
-    services_listen(entry);
-
-    if (entry->fd != -1 || entry->waiter.pool != NULL) {
-        tn_log(services->log, TN_LOG_NOTICE, "\"%s\": %s is served at %s",
-               services->name, entry->key.name, tn_addr_text(&addr, text));
-    }
-}
-
-
-static void
-services_listen(services_entry_t *entry)
-{
-    int             fd;
-    tn_services_t  *services;
-
-    services = entry->services;
-
-    if (services->pool == NULL) {
-        entry->addr.port = 0;
-        return;
-    }
-
-    entry->waiter.family = entry->key.family;
-    entry->waiter.proto = TN_IPC_TCP;
-
-    fd = tn_pool_take(services->pool, entry->key.family, TN_IPC_TCP);
-
-    if (fd == -1) {
-        tn_pool_wait(services->pool, &entry->waiter);
-        return;
-    }
-
-    services_socket(&entry->waiter, fd);
-}
-
-
-static void
-services_socket(tn_pool_waiter_t *waiter, int fd)
-{
-    char               text[TN_ADDR_TEXT];
-    tn_services_t     *services;
-    services_entry_t  *entry;
-
-    entry = tn_container(waiter, services_entry_t, waiter);
-    services = entry->services;
-
-    if (fd == -1) {
-        entry->addr.port = 0;
-        return;
-    }
-
-    if (!services_bind(entry, fd)
-        || listen(fd, entry->key.backlog > 0 ? entry->key.backlog
-                                             : SOMAXCONN) == -1)
-    {
-        tn_log(services->log, TN_LOG_ERR, "\"%s\": %s: no listener on %s (%d: "
-               "%s)", services->name, entry->key.name,
-               tn_addr_text(&entry->addr, text), errno, strerror(errno));
-        (void) close(fd);
-        entry->addr.port = 0;
-        return;
-    }
-
-    entry->fd = fd;
-    services_pass(entry);
-}
-
-
-/*
- * The address may be on the interface only in a moment; another socket of the
- * same, of the core before, may still be in the workers.
- */
-static bool
-services_bind(services_entry_t *entry, int fd)
-{
-    int                      on;
-    socklen_t                len;
-    struct sockaddr_storage  ss;
-
-    on = 1;
-
-    (void) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-    (void) setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
-
-    if (entry->key.family == 4) {
-        (void) setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &on, sizeof(on));
-
-    } else {
-        (void) setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &on, sizeof(on));
-        (void) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
-    }
-
-    len = (socklen_t) tn_addr_to_sockaddr(&entry->addr, &ss);
-
-    return bind(fd, (struct sockaddr *) &ss, len) == 0;
-}
-
-
-static void
-services_close(services_entry_t *entry)
-{
-    if (entry->fd == -1) {
-        return;
-    }
-
-    (void) close(entry->fd);
-    entry->fd = -1;
-}
-
-
-/* all its workers get the socket, or take theirs away */
-static void
-services_pass(services_entry_t *entry)
-{
-    uint32_t            i;
-    tn_link_t          *link;
-    services_worker_t  *worker;
-
-    tn_list_each(link, &entry->services->workers) {
-        worker = tn_container(link, services_worker_t, link);
-
-        for (i = 0; i < worker->count; i++) {
-            if (worker->entry[i] == entry) {
-                (void) services_send(worker, entry);
-            }
-        }
-    }
-}
-
-
-static bool
-services_send(services_worker_t *worker, services_entry_t *entry)
-{
-    tn_ipc_serve_set_t  msg;
-
-    /* one that leaves keeps to what it has */
-
-    if (worker->leaving && entry->fd != -1) {
-        return true;
-    }
-
-    tn_ipc_init(&msg, TN_IPC_SERVE_SET);
-    msg.service = entry->key;
-    msg.addr = entry->addr;
-
-    return tn_ipc_send(worker->watch.fd, &msg, &entry->fd, entry->fd != -1)
-           == TN_OK;
-}
-
-
-/* what the packet filter lets in */
-static void
-services_serve(tn_services_t *services)
-{
-    size_t             n;
-    tn_link_t         *link;
-    tn_addr_t          served[TN_IPC_SERVES];
-    services_entry_t  *entry;
-
-    if (services->node == NULL || tn_node_data(services->node) == NULL) {
-        return;
-    }
-
-    n = 0;
-
-    tn_list_each(link, &services->entries) {
-        entry = tn_container(link, services_entry_t, link);
-
-        if (entry->addr.port != 0) {
-            served[n] = entry->addr;
-
-            if (entry->fd == -1) {
-                served[n].port = 0;
-            }
-
-            n++;
-        }
-    }
-
-    (void) tn_data_services(tn_node_data(services->node), served, n);
-}
-
-
-size_t
-tn_services_addresses(const tn_services_t *services, tn_ip_t *ips, size_t max)
-{
-    size_t                   i, n;
-    tn_link_t               *link;
-    const services_entry_t  *entry;
-
-    n = 0;
-
-    tn_list_each(link, &services->entries) {
-        entry = tn_container(link, services_entry_t, link);
-
-        if (entry->addr.port == 0) {
-            continue;
-        }
-
-        for (i = 0; i < n && !tn_ip_equal(&ips[i], &entry->addr.ip); i++) {
-            /* void */
-        }
-
-        if (i == n && n < max) {
-            ips[n++] = entry->addr.ip;
-        }
-    }
-
-    return n;
-}
-
-
-/* --- control */
-
-static void
-services_announce(tn_services_t *services)
-{
-    char     hash[65], *list;
-    json_t  *o;
-
-    if (services->node == NULL || tn_node_control(services->node) == NULL
-        || (services->left != 0
-            && services->loop->now < services->left + TN_SERVICES_CALM_MS
-            && services->said != NULL))
-    {
-        return;
-    }
-
-    o = services_list(services);
-    list = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
-    json_decref(o);
-
-    if (list == NULL) {
-        return;
-    }
-
-    if (services->said == NULL || strcmp(services->said, list) != 0) {
-        services_hash(list, hash);
-        tn_control_set_services_hash(tn_node_control(services->node), hash);
-        free(services->said);
-        services->said = list;
-        return;
-    }
-
-    free(list);
-}
-
+/* --- those that leave */
 
 static void
 services_tick(void *data, tn_ms_t now)
@@ -842,109 +505,87 @@ services_drain(tn_services_t *services)
 }
 
 
-/* upstream: a list of tailcfg.VIPService, sorted by name; NULL: no memory */
-static json_t *
-services_list(const tn_services_t *services)
+/* what the packet filter lets in */
+static void
+services_serve(tn_services_t *services)
 {
-    char                     port[16];
-    json_t                  *list, *one, *ports;
-    tn_link_t               *link;
-    const char              *name, *last;
-    const services_entry_t  *entry;
+    size_t                n;
+    tn_link_t            *link;
+    services_entry_t     *entry, *last;
+    tn_filter_service_t   served[TN_FILTER_SERVICES_MAX];
 
-    list = json_array();
-    one = NULL;
-    ports = NULL;
-    name = "";
-    last = "";
+    if (services->node == NULL || tn_node_data(services->node) == NULL) {
+        return;
+    }
+
+    n = 0;
+    last = NULL;
 
     tn_list_each(link, &services->entries) {
         entry = tn_container(link, services_entry_t, link);
 
-        if (entry->drained) {
+        if (entry->addr.port == 0) {
             continue;
         }
 
-        if (strcmp(name, entry->key.name) != 0) {
-            name = entry->key.name;
-            last = "";
-            ports = json_array();
-            one = json_pack("{s:s, s:o, s:b}", "Name", name, "Ports", ports,
-                            "Active", 0);
-            json_array_append_new(list, one);
+        /* clones stand behind each other: the last with a socket counts */
+
+        if (last != NULL && last->key.proto == entry->key.proto
+            && tn_addr_equal(&last->addr, &entry->addr))
+        {
+            if (entry->fd != -1) {
+                served[n - 1].addr.port = entry->addr.port;
+            }
+
+            continue;
         }
 
-        (void) snprintf(port, sizeof(port), "tcp:%u", entry->key.port);
-
-        if (strcmp(last, port) != 0) {
-            json_array_append_new(ports, json_string(port));
-            last = json_string_value(json_array_get(ports,
-                                                json_array_size(ports) - 1));
-            last = last != NULL ? last : "";
+        if (n == TN_FILTER_SERVICES_MAX) {
+            break;
         }
 
-        if (entry->active != 0) {
-            json_object_set_new(one, "Active", json_true());
+        last = entry;
+        served[n].addr = entry->addr;
+        served[n].proto = entry->key.proto == TN_IPC_TCP ? TN_PROTO_TCP
+                                                         : TN_PROTO_UDP;
+
+        if (entry->fd == -1) {
+            served[n].addr.port = 0;
         }
+
+        n++;
     }
 
-    return list;
+    (void) tn_data_services(tn_node_data(services->node), served, n);
 }
 
 
-char *
-tn_services_json(const tn_services_t *services)
+size_t
+tn_services_addresses(const tn_services_t *services, tn_ip_t *ips, size_t max)
 {
-    char     hash[65], *text;
-    json_t  *list, *o;
+    size_t                   i, n;
+    tn_link_t               *link;
+    const services_entry_t  *entry;
 
-    list = services_list(services);
-    text = list != NULL ? json_dumps(list, JSON_COMPACT) : NULL;
+    n = 0;
 
-    if (text == NULL) {
-        json_decref(list);
-        return NULL;
+    tn_list_each(link, &services->entries) {
+        entry = tn_container(link, services_entry_t, link);
+
+        if (entry->addr.port == 0) {
+            continue;
+        }
+
+        for (i = 0; i < n && !tn_ip_equal(&ips[i], &entry->addr.ip); i++) {
+            /* void */
+        }
+
+        if (i == n && n < max) {
+            ips[n++] = entry->addr.ip;
+        }
     }
 
-    services_hash(text, hash);
-    free(text);
-
-    o = json_pack("{s:s}", "ServicesHash", hash);
-
-    if (json_array_size(list) != 0) {
-        json_object_set_new(o, "VIPServices", list);
-
-    } else {
-        json_decref(list);
-    }
-
-    text = json_dumps(o, JSON_COMPACT);
-    json_decref(o);
-
-    return text;
-}
-
-
-/* "" of an empty list */
-static void
-services_hash(const char *list, char hash[65])
-{
-    unsigned       i, len;
-    unsigned char  bytes[EVP_MAX_MD_SIZE];
-
-    hash[0] = '\0';
-    len = 0;
-
-    if (strcmp(list, "[]") == 0
-        || EVP_Digest(list, strlen(list), bytes, &len, EVP_sha256(), NULL)
-           != 1)
-    {
-        return;
-    }
-
-    for (i = 0; i < len && i < 32; i++) {
-        (void) snprintf(hash + 2 * i, 3, "%02x", bytes[i]);
-    }
+    return n;
 }
 
 

@@ -10,11 +10,12 @@
 #ifndef TN_SERVICES_H_INCLUDED_
 #define TN_SERVICES_H_INCLUDED_
 
+#include "run/tn_lwnet.h"
 #include "run/tn_node.h"
 #include "run/tn_pool.h"
 
 
-#define TN_SERVICES_WORKERS   1024      /* connections of workers */
+#define TN_SERVICES_MAX       1024      /* listeners, with those of QUIC */
 #define TN_SERVICES_CALM_MS   500       /* nobody serves: perhaps a reload */
 #define TN_SERVICES_TOLD_MS   4000      /* for control to hear of an end */
 #define TN_SERVICES_GRACE_MS  1000      /* and for the peers */
@@ -22,13 +23,21 @@
 typedef struct tn_services_s  tn_services_t;
 
 
-/* `changed`: tn_services_addresses() gives others.  NULL: no memory */
+/*
+ * `listeners`: those of the node's data thread.  `changed`:
+ * tn_services_addresses() gives others.  NULL: no memory
+ */
 tn_services_t *tn_services_create(tn_loop_t *loop, const char *name,
-    void (*changed)(void *data), void *data, tn_log_t *log);
+    tn_lwnet_table_t *listeners, void (*changed)(void *data), void *data,
+    tn_log_t *log);
 void tn_services_destroy(tn_services_t *services);
 
-/* where sockets of the node's namespace come from; NULL: from nowhere */
-void tn_services_stack(tn_services_t *services, tn_pool_t *pool);
+/*
+ * Where sockets of the node's namespace come from; NULL: from nowhere, or the
+ * stack is lwIP
+ */
+void tn_services_stack(tn_services_t *services, tn_pool_t *pool,
+    bool by_lwip);
 
 /* the node was made, or what control says of it changed; NULL: it ended */
 void tn_services_node(tn_services_t *services, tn_node_t *node);

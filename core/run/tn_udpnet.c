@@ -136,7 +136,7 @@ tn_udpnet_count(const tn_udpnet_t *net)
 
 bool
 tn_udpnet_in(tn_udpnet_t *net, const uint8_t *packet, const tn_packet_t *p,
-    bool capture)
+    uint32_t kind)
 {
     int             fd, tries;
     size_t          len;
@@ -153,8 +153,7 @@ tn_udpnet_in(tn_udpnet_t *net, const uint8_t *packet, const tn_packet_t *p,
     flow = udpnet_find(net, &local, &remote);
 
     if (flow == NULL
-        && !lwnet_table_find(net->table, TN_IPC_UDP, local.port,
-                             tn_ip_is_v4(&local.ip) ? 4 : 6, capture, &port))
+        && !lwnet_table_find(net->table, TN_IPC_UDP, &local, kind, &port))
     {
         return false;
     }
@@ -171,8 +170,7 @@ tn_udpnet_in(tn_udpnet_t *net, const uint8_t *packet, const tn_packet_t *p,
 
         if (flow == NULL) {
             if (tries != 0
-                && !lwnet_table_find(net->table, TN_IPC_UDP, local.port,
-                                     tn_ip_is_v4(&local.ip) ? 4 : 6, capture,
+                && !lwnet_table_find(net->table, TN_IPC_UDP, &local, kind,
                                      &port))
             {
                 return true;
@@ -223,8 +221,7 @@ tn_udpnet_dial(tn_udpnet_t *net, const tn_ip_t *own, const tn_addr_t *to)
         local.port = (uint16_t) (UDPNET_PORT_FIRST + random % UDPNET_PORTS);
 
         if (udpnet_find(net, &local, to) == NULL
-            && !lwnet_table_find(net->table, TN_IPC_UDP, local.port,
-                                 tn_ip_is_v4(&to->ip) ? 4 : 6, false, &port))
+            && !lwnet_table_find(net->table, TN_IPC_UDP, &local, 0, &port))
         {
             break;
         }

@@ -4,8 +4,8 @@
  *
  * UDP between peers and nginx without a kernel's stack: each flow, a pair of
  * addresses, is an AF_UNIX socket that keeps the bounds of datagrams.  For
- * all UDP of stack lwip, and with either stack for what `listen any udp
- * capture` brings.  One thread.
+ * all UDP of stack lwip, and with either stack for services and what `listen
+ * any udp capture` brings.  One thread.
  */
 
 #ifndef TN_UDPNET_H_INCLUDED_
@@ -40,12 +40,11 @@ tn_udpnet_t *tn_udpnet_create(tn_loop_t *loop, tn_lwnet_table_t *table,
 void tn_udpnet_destroy(tn_udpnet_t *net);
 
 /*
- * A whole packet.  capture: it is not for an address of the node but for a
- * listener of all of them.  False: nothing listens there, and nothing was
- * done.
+ * A whole packet.  kind: whose listeners it is for, see TN_LWNET_SERVICE.
+ * False: nothing listens there, and nothing was done.
  */
 bool tn_udpnet_in(tn_udpnet_t *net, const uint8_t *packet,
-    const tn_packet_t *p, bool capture);
+    const tn_packet_t *p, uint32_t kind);
 
 /*
  * A flow that begins here, from a free port of `own` to `to`: its other end,

@@ -48,7 +48,9 @@ static bool
 service_is_sound(const tn_ipc_service_t *service)
 {
     return ends(service->name) && service->port != 0
-           && (service->family == 4 || service->family == 6);
+           && (service->family == 4 || service->family == 6)
+           && (service->proto == TN_IPC_TCP
+               || service->proto == TN_IPC_UDP);
 }
 
 

@@ -422,14 +422,16 @@ test_via(void)
 static void
 test_services(void)
 {
-    tn_addr_t     served[2];
-    tn_packet_t   p;
-    tn_filter_t  *filter;
+    tn_packet_t           p;
+    tn_filter_t          *filter;
+    tn_filter_service_t   served[3];
 
     filter = filter_with("100.64.0.9", "*", 22, NULL);
 
-    (void) tn_addr_parse(&served[0], "100.70.1.1:22", 13);
-    (void) tn_addr_parse(&served[1], "100.70.1.2:80", 13);
+    (void) tn_addr_parse(&served[0].addr, "100.70.1.1:22", 13);
+    (void) tn_addr_parse(&served[1].addr, "100.70.1.2:80", 13);
+    served[0].proto = TN_PROTO_TCP;
+    served[1].proto = TN_PROTO_TCP;
 
     is_int(arrives(filter, "100.70.1.1"), TN_FILTER_DROP_NOT_LOCAL,
            "a service that is not served");
@@ -450,7 +452,24 @@ test_services(void)
     is_int(tn_filter_in(filter, &p, 0, false, 1), TN_FILTER_DROP_RULE,
            "UDP is not served");
 
-    served[0].port = 0;
+    served[2] = served[0];
+    served[2].proto = TN_PROTO_UDP;
+    tn_filter_set_services(filter, served, 3);
+
+    is_int(tn_filter_in(filter, &p, 0, false, 1), TN_FILTER_OK_RULE,
+           "by a service of UDP it is");
+    ok(tn_filter_is_served_udp(filter, &p), "and is known for one");
+    is_int(arrives(filter, "100.70.1.1"), TN_FILTER_OK_RULE,
+           "beside that of TCP");
+
+    p = packet_of("100.64.0.9", 40000, "100.70.1.2", 80, 17, 0);
+    is_int(tn_filter_in(filter, &p, 0, false, 1), TN_FILTER_DROP_RULE,
+           "at no other address");
+
+    p = packet_of("100.64.0.9", 40000, "100.70.1.1", 22, 6, TN_TCP_SYN);
+    ok(!tn_filter_is_served_udp(filter, &p), "TCP is none");
+
+    served[0].addr.port = 0;
     tn_filter_set_services(filter, served, 1);
 
     is_int(arrives(filter, "100.70.1.1"), TN_FILTER_DROP_RULE,
