@@ -3,11 +3,11 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * Listeners of Tailscale Services.  "listen 443 ssl tailnet service=svc:web"
- * has stand-ins as any other, "unix:tailnet/NAME/svc:web/0.0.0.0:443", but the
- * address of a service is not known until control has given it, and may change.
- * So such a listener leaves the cycle's list, and each worker asks the core for
- * its socket, over a connection that stays open: it says that there is somebody
- * who serves.
+ * has stand-ins as any other, "unix:tailnet/NAME/svc:web/0.0.0.0:443", but
+ * the address of a service is not known until control has given it, and may
+ * change.  So such a listener leaves the cycle's list, and each worker asks
+ * the core for its socket, over a connection that stays open: it says that
+ * there is somebody who serves.
  *
  * What kind the socket is of, the kernel's or AF_UNIX (ngx_tailnet_lwip.c), is
  * the core's choice, and may change.  nginx reads a port by the family of a

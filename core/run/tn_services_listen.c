@@ -42,8 +42,8 @@ services_place(services_entry_t *entry, const tn_netmap_node_t *self)
     if (services_is_void(entry)) {
         services_refuse(entry);
 
-    } else if (tn_netmap_service_ip(self, entry->key.name, entry->key.family == 4,
-                             &addr.ip))
+    } else if (tn_netmap_service_ip(self, entry->key.name,
+                                    entry->key.family == 4, &addr.ip))
     {
         addr.port = entry->key.port;
 
@@ -51,8 +51,9 @@ services_place(services_entry_t *entry, const tn_netmap_node_t *self)
         entry->waits = true;
 
         tn_log(services->log, self->ntags != 0 ? TN_LOG_NOTICE : TN_LOG_WARN,
-               "\"%s\": %s port %u waits for an address: %s", services->name,
-               entry->key.name, entry->key.port, self->ntags != 0
+               "\"%s\": %s port %u waits for an address: %s",
+               services->name, entry->key.name, entry->key.port,
+               self->ntags != 0
                ? "approve this node as a host of the service in the admin "
                  "console, or by autoApprovers in the policy"
                : "only tagged nodes can host services, see \"tags\"");
