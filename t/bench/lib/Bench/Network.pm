@@ -1,20 +1,20 @@
 package Bench::Network;
 
-# A lab of one kind with all competitors up in it, and measurements of them:
-# what a run of a load generator cost everybody.
+# A lab of one kind with all competitors and the clients up in it, and
+# measurements of them: what a run of a load generator cost everybody.
 #
 #   lan     one switch
-#   wan     the client is behind a link of 40 ms, 200 Mbit/s, 400 packets
+#   wan     the peer is behind a link of 40 ms, 200 Mbit/s, 400 packets
 #   lossy   the same, which loses 0.5% of the packets
-#   derp    no UDP between the client and the others: only DERP carries
+#   derp    no UDP between the peer and the others: only DERP carries
 
 use strict;
 use warnings;
 
-use Carp qw(croak);
 use JSON::PP ();
 use Time::HiRes qw(sleep);
 
+use Bench::Client;
 use Bench::Server;
 use Bench::Usage;
 use Tailnet::Lab;
@@ -25,7 +25,8 @@ my %LINK = (
 );
 
 
-# new($kind, servers => [kinds], say => sub { }, big_mb => 1000, limit => 60)
+# new($kind, servers => [kinds], own => 3, say => sub { }, big_mb => 1000)
+#   own: so many nodes of ours as clients
 
 sub new {
     my ($class, $kind, %opt) = @_;
@@ -45,10 +46,12 @@ sub new {
               "count=$opt{big_mb}", 'conv=fsync', 'status=none');
     $lab->run('dd', 'if=/dev/urandom', "of=$root/1k", 'bs=1024', 'count=1',
               'status=none');
+
     symlink "$root/big", $tailnet->{peer_web}->prefix . '/html/big'
         or die "big: $!\n";
 
     $self->{user} = $lab->host('user');
+    $self->{peer} = Bench::Client->peer($lab, $tailnet);
 
     for my $server (@{$opt{servers}}) {
         $opt{say}->("$kind: starting $server");
@@ -56,71 +59,81 @@ sub new {
             tailnet => $tailnet, root => $root);
     }
 
-    $self->no_udp if $kind eq 'derp';
+    for my $i (1 .. $opt{own} // 0) {
+        $opt{say}->("$kind: starting our own client $i");
+        push @{$self->{nodes}}, Bench::Client->own($lab, $tailnet, "end$i");
+    }
+
+    $_->ready for @{$self->{up}}, $self->own;
+    $tailnet->{peer}->host->block_udp if $kind eq 'derp';
     $self->paths;
 
     return $self;
 }
 
 
+sub kind { return $_[0]{kind} }
 sub lab { return $_[0]{lab} }
 sub tailnet { return $_[0]{tailnet} }
 sub root { return $_[0]{root} }
 sub servers { return @{$_[0]{up}} }
+sub peer { return $_[0]{peer} }
+sub own { return @{$_[0]{nodes} // []} }
 sub reached { return $_[0]{paths} }
 sub end { $_[0]{lab}->cleanup }
 
 
-# Nothing by UDP to and from the client but what stays on its host.
+sub server {
+    my ($self, $kind) = @_;
+    my ($server) = grep { $_->kind eq $kind } $self->servers;
 
-sub no_udp {
-    my ($self) = @_;
-
-    $self->{tailnet}{peer}->host->nft('table inet bench { '
-        . 'chain in { type filter hook input priority 0; '
-        . 'iifname "eth0" meta l4proto udp drop; }; '
-        . 'chain out { type filter hook output priority 0; '
-        . 'oifname "eth0" meta l4proto udp drop; }; }');
+    return $server;
 }
 
 
 sub paths {
     my ($self) = @_;
-    my $wanted = $self->{kind} eq 'derp' ? qr/derp/ : qr/direct/;
+    my $kind = $self->{kind};
+    my $wanted = $kind eq 'derp' ? qr/derp/ : qr/direct/;
 
     for my $server (grep { $_->tunnelled } $self->servers) {
         my $path = $server->path(40, $wanted);
 
-        $self->{say}->("$self->{kind}: ", $server->title,
+        $self->{say}->("$kind: ", $server->title,
                        " is reached by path $path");
         $self->{paths}{$server->kind} = $path;
+
+        for my $client ($self->own) {
+            $path = $client->path($server, 40, $wanted);
+            $self->{paths}{$server->kind} .= ", to our own $path"
+                if $path !~ $wanted;
+        }
     }
 }
 
 
-# Runs a load generator, by default at the client, and returns what it printed
+# Runs a load generator, by default at the peer, and returns what it printed
 # with what it cost: nginx_cpu, tunnel_cpu, server_cpu (both) and beyond_cpu
 # (all of the machine but the load and its tunnel).
-#   at => a host; into => a PID whose network namespace it runs in
+#   by => a Bench::Client; at => a host, of which no client takes part
 #   aside => [PIDs that belong to the load's side]
 #   partial => 1: the load may end before its response does
 
 sub measure {
     my ($self, $server, $command, %opt) = @_;
-    my ($lab, $peer) = ($self->{lab}, $self->{tailnet}{peer});
-    my $at = $opt{at} // $peer->host;
-    my @aside = ($peer->process->pid, @{$opt{aside} // []});
-    my ($name, @args) = @$command;
-    my @run = ($lab->build("t/bench/$name"), @args);
+    my $client = $opt{by} // $self->{peer};
+    my $at = $opt{at} // $client->host;
+    my @aside = ($self->{peer}->pids, $client->pids, @{$opt{aside} // []});
+    my @run = $client->command($server, @$command);
+    my %aside = map { $_ => 1 } @aside;
 
-    @run = ('nsenter', "--net=/proc/$opt{into}/ns/net", @run) if $opt{into};
+    @aside = keys %aside;
 
     my $aside = Bench::Usage::cpu(@aside);
     my $machine = Bench::Usage::machine();
     my $cpu = $server->cpu;
 
-    my ($status, $output) = $opt{into} ? Tailnet::Lab::capture(@run)
-        : $at->capture(@run);
+    my ($status, $output) = $at->capture(@run);
 
     my $after = $server->cpu;
     my $machine_after = Bench::Usage::machine();
@@ -144,41 +157,42 @@ sub measure {
 }
 
 
+# Downloads the big file from a server by several clients at once, for some
+# seconds, while the code runs; returns what each load generator printed.
+
+sub downloading {
+    my ($self, $server, $seconds, $clients, $code) = @_;
+    my @loads;
+
+    for my $client (@$clients) {
+        push @loads, $client->host->start('download-' . ++$self->{downloads},
+            [$client->command($server, 'load', '-t', $seconds, '-n', 10_000,
+                              $server->address, 80, '/big')]);
+    }
+
+    # Up to their full rate.
+    sleep(0.4);
+    my $ok = eval { $code->() if $code; 1 };
+    my $error = $@;
+    my @results;
+
+    for my $load (@loads) {
+        $load->reap($seconds + 10);
+        push @results, result($load->log)
+            // die 'download from ' . $server->title . ': ' . $load->log;
+    }
+
+    die $error unless $ok;
+
+    return @results;
+}
+
+
 sub result {
     my ($output) = @_;
     my ($json) = $output =~ /^(\{.*\})$/m or return;
 
     return JSON::PP->new->decode($json);
-}
-
-
-# Our own node as the client: a host with nginx that only has a node. Returns
-# the PID in whose namespace its connections begin, and all of its processes.
-
-sub own_client {
-    my ($self) = @_;
-    my ($lab, $tailnet) = @{$self}{qw(lab tailnet)};
-
-    $self->{end} //= do {
-        my $host = $lab->host('end');
-        my $nginx = $lab->nginx(host => $host, module => 1, level => 'notice');
-
-        $nginx->configure(main => $nginx->tailnet_block($tailnet->{control},
-            $tailnet->{auth_key}, hostname => 'end', extra => 'stack kernel;'),
-            http => 'server { listen 80 tailnet=home; }');
-        $nginx->start;
-        my $peer = $tailnet->{peer}->wait_peer("end", 30);
-        $tailnet->{peer}->wait_get("http://$peer->{TailscaleIPs}[0]/",
-                                   seconds => 30);
-        $host;
-    };
-
-    my @pids = Bench::Usage::of_host($self->{end}, Bench::Usage::ours($lab));
-    my ($holder) = grep { Bench::Usage::name_of($_) eq 'tailnet-netns' } @pids;
-
-    croak 'the client of our own has no namespace' unless $holder;
-
-    return ($holder, @pids);
 }
 
 

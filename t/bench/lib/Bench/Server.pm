@@ -9,6 +9,7 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
+use POSIX ();
 use Time::HiRes qw(sleep);
 
 use Bench::Usage;
@@ -35,7 +36,7 @@ sub title_of {
 
 # start($kind, lab => $lab, tailnet => what small_tailnet() returned,
 #       root => the directory to serve)
-# Returns when the client has got a page.
+# Begins to start one; ready() returns when the client has got a page.
 
 sub start {
     my ($class, $kind, %opt) = @_;
@@ -53,19 +54,43 @@ sub start {
         : $lab->host($what->{host});
     $self->{cert} = [$lab->ca->issue($lab->dir, "$what->{host}.bench")];
 
-    if ($kind eq 'tailscaled') {
-        $self->{tunnel} = $lab->tailscaled(host => $self->{on});
-        $self->{tunnel}->up(control  => $tailnet->{control},
-                            auth_key => $tailnet->{auth_key});
-    }
-
+    $self->start_tailscaled if $kind eq 'tailscaled';
     $kind eq 'tsnet' ? $self->start_tsnet : $self->start_nginx;
 
-    $self->{address} = $kind eq 'plain' ? $self->{on}->ip4
-        : $self->tailnet_ip4;
-    $self->wait_page(30);
-
     return $self;
+}
+
+
+sub ready {
+    my ($self) = @_;
+
+    if (my $joining = delete $self->{joining}) {
+        waitpid $joining, 0;
+        croak 'tailscaled does not join: ' . $self->{tunnel}->process->log
+            if $?;
+    }
+
+    $self->{address} = $self->tunnelled ? $self->tailnet_ip4
+        : $self->{on}->ip4;
+    $self->wait_page(30);
+}
+
+
+# "tailscale up" waits for seconds in which others can start.
+
+sub start_tailscaled {
+    my ($self) = @_;
+    my $tunnel = $self->{tunnel}
+        = $self->{lab}->tailscaled(host => $self->{on});
+
+    $self->{joining} = fork() // croak "fork: $!";
+
+    return if $self->{joining};
+
+    POSIX::_exit(eval {
+        $tunnel->up(control  => $self->{tailnet}{control},
+                    auth_key => $self->{tailnet}{auth_key});
+    } ? 0 : 1);
 }
 
 
@@ -106,6 +131,7 @@ sub start_nginx {
     upstream peer {
         $upstream
         keepalive 64;
+        keepalive_timeout 2s;
     }
 
     server {
@@ -194,10 +220,10 @@ sub path {
 
     return unless $self->tunnelled;
 
-    eval { $self->{client}->wait_path($self->{address}, $wanted // qr/direct/,
-                                      $seconds) };
-
-    my $pong = $self->{client}->ping($self->{address});
+    my $pong = eval {
+        $self->{client}->wait_path($self->{address}, $wanted // qr/direct/,
+                                   $seconds);
+    } // $self->{client}->ping($self->{address});
 
     return $pong ? $pong->{path} : 'none';
 }
