@@ -12,7 +12,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Test::More;
-use Time::HiRes qw(time);
+use Time::HiRes qw(time sleep);
 
 use Tailnet::Lab;
 
@@ -106,6 +106,7 @@ sub path_of {
             if $direct || $after >= $seconds;
 
         $peer->get($url, timeout => 3);
+        sleep(0.1);
     }
 }
 

@@ -42,7 +42,9 @@ sub run_program {
 
     while (my $result = $parser->next) {
         if ($result->is_test) {
-            ok($result->is_ok, $result->description =~ s/^- //r)
+            my $name = $result->description =~ s/^- //r;
+
+            ok($result->is_ok, $name =~ /^\d*$/ ? "'$name'" : $name)
                 or diag(@heard);
             @heard = ();
 
