@@ -55,10 +55,19 @@ SKIP: {
     ok(accepts($front), 'a proxy before it is up');
     live('by WebSocket', $front);
 
-    open my $log, '<', "$dir/access" or die "$dir/access: $!";
-    my @seen = <$log>;
+    # a connection is logged when the proxy has seen its end
+
+    my @seen;
+
+    for (1 .. 100) {
+        open my $log, '<', "$dir/access" or die "$dir/access: $!";
+        @seen = <$log>;
+        last if grep { /^101 websocket/ } @seen;
+        sleep 0.1;
+    }
+
     ok((grep { /^426 DERP/ } @seen), "DERP's own upgrade did not pass");
-    ok((grep { /^101 websocket/ } @seen), "WebSocket did");
+    ok((grep { /^101 websocket/ } @seen), "WebSocket did") or diag(@seen);
 }
 
 done_testing();

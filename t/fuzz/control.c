@@ -43,18 +43,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     conf.auth_key = "key";
     conf.hostname = "fuzz";
 
-    tn_random_seed_for_tests(1);
-    tn_timers_init(&w.timers);
-    tn_curve_keypair(&w.key);
+    world_begin(1, "{\"Node\":{\"ID\":1,\"Key\":\"nodekey:22222222222222222222"
+                   "22222222222222222222222222222222222222222222\"}}");
     world_log.level = TN_LOG_WARN;
-    w.now = 1000;
-    w.wall = 1800000000;
     w.piece = 1 + size % 251;
-    w.register_answer = "{\"MachineAuthorized\":true}";
-    w.register_status = 200;
-    w.map_status = 200;
-    w.map = "{\"Node\":{\"ID\":1,\"Key\":\"nodekey:2222222222222222222222222"
-            "222222222222222222222222222222222222222\"}}";
 
     if (place == 0) {
         w.key_answer = text;

@@ -10,8 +10,6 @@
 #include "tap.h"
 
 
-#define WALL  1800000000
-
 #define NODE_KEY  "nodekey:2222222222222222222222222222222222222222222222222" \
                   "222222222222222"
 
@@ -33,19 +31,7 @@ begin(const char *url)
 {
     static uint64_t  seed;
 
-    memset(&w, 0, sizeof(w));
-
-    tn_random_seed_for_tests(++seed);
-    tn_timers_init(&w.timers);
-    tn_curve_keypair(&w.key);
-
-    w.now = 1000000;
-    w.wall = WALL;
-    w.piece = 100000;
-    w.register_answer = "{\"MachineAuthorized\":true}";
-    w.register_status = 200;
-    w.map_status = 200;
-    w.map = MAP;
+    world_begin(++seed, MAP);
 
     memset(&conf, 0, sizeof(conf));
     conf.url = url;

@@ -13,8 +13,6 @@
 #include <malloc.h>
 
 
-#define WALL  1800000000
-
 #define SIXTEEN(d)  d d d d d d d d d d d d d d d d
 #define KEY(d)  "nodekey:" SIXTEEN(d d d d)
 
@@ -37,19 +35,7 @@ start(void)
 {
     static uint64_t  seed = 5000;
 
-    memset(&w, 0, sizeof(w));
-
-    tn_random_seed_for_tests(++seed);
-    tn_timers_init(&w.timers);
-    tn_curve_keypair(&w.key);
-
-    w.now = 1000000;
-    w.wall = WALL;
-    w.piece = 100000;
-    w.register_answer = "{\"MachineAuthorized\":true}";
-    w.register_status = 200;
-    w.map_status = 200;
-    w.map = MAP;
+    world_begin(++seed, MAP);
 
     memset(&conf, 0, sizeof(conf));
     conf.url = "http://127.0.0.1:8080";

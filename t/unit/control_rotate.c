@@ -10,8 +10,6 @@
 #include "tap.h"
 
 
-#define WALL  1800000000
-
 #define NODE  "{\"ID\":1,\"Name\":\"web.tail.test.\",\"Key\":\"nodekey:"      \
     "2222222222222222222222222222222222222222222222222222222222222222\","     \
     "\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true"
@@ -27,19 +25,7 @@ begin(void)
 {
     static uint64_t  seed = 1000;
 
-    memset(&w, 0, sizeof(w));
-
-    tn_random_seed_for_tests(++seed);
-    tn_timers_init(&w.timers);
-    tn_curve_keypair(&w.key);
-
-    w.now = 1000000;
-    w.wall = WALL;
-    w.piece = 100000;
-    w.register_answer = "{\"MachineAuthorized\":true}";
-    w.register_status = 200;
-    w.map_status = 200;
-    w.map = MAP;
+    world_begin(++seed, MAP);
     w.strict = true;
 
     memset(&conf, 0, sizeof(conf));

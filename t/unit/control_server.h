@@ -1126,6 +1126,26 @@ open_conns(void)
 }
 
 
+/* a server that lets everybody in and has this map, and no client yet */
+static void
+world_begin(uint64_t seed, const char *map)
+{
+    memset(&w, 0, sizeof(w));
+
+    tn_random_seed_for_tests(seed);
+    tn_timers_init(&w.timers);
+    tn_curve_keypair(&w.key);
+
+    w.now = 1000000;
+    w.wall = 1800000000;
+    w.piece = 100000;
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    w.register_status = 200;
+    w.map_status = 200;
+    w.map = map;
+}
+
+
 static void
 world_end(void)
 {

@@ -17,11 +17,6 @@ typedef struct {
     unsigned           sent;
 } snapshot_t;
 
-typedef struct {
-    uint8_t            bytes[4096];
-    size_t             len;
-} packet_t;
-
 
 /* all that a message could have changed, but for the budget of its sender */
 static snapshot_t
@@ -58,26 +53,6 @@ static bool
 same(snapshot_t a, snapshot_t b)
 {
     return a.sum == b.sum && a.pings == b.pings && a.sent == b.sent;
-}
-
-
-/* what `from` would send to `to` */
-static packet_t
-seal(const tn_keypair_t *from, const tn_key_t *to, const tn_disco_msg_t *msg)
-{
-    packet_t      packet;
-    uint8_t       scratch[4096];
-    tn_box_key_t  box;
-
-    if (tn_box_key(&box, to, &from->priv) != TN_OK
-        || tn_disco_seal(&box, &from->pub, msg, scratch, packet.bytes,
-                         sizeof(packet.bytes), &packet.len)
-           != TN_OK)
-    {
-        abort();
-    }
-
-    return packet;
 }
 
 

@@ -14,11 +14,6 @@
 
 
 typedef struct {
-    uint8_t  bytes[2048];
-    size_t   len;
-} packet_t;
-
-typedef struct {
     uint64_t  sum;
     uint32_t  places;
     unsigned  sent;
@@ -424,25 +419,6 @@ static bool
 same(state_t a, state_t b)
 {
     return a.sum == b.sum && a.places == b.places && a.sent == b.sent;
-}
-
-
-static packet_t
-seal(const tn_keypair_t *from, const tn_key_t *to, const tn_disco_msg_t *msg)
-{
-    packet_t      packet;
-    uint8_t       scratch[2048];
-    tn_box_key_t  box;
-
-    if (tn_box_key(&box, to, &from->priv) != TN_OK
-        || tn_disco_seal(&box, &from->pub, msg, scratch, packet.bytes,
-                         sizeof(packet.bytes), &packet.len)
-           != TN_OK)
-    {
-        abort();
-    }
-
-    return packet;
 }
 
 

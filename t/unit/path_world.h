@@ -56,6 +56,12 @@ typedef struct {
     unsigned           nopenings;
 } mapping_t;
 
+/* a message outside of the world's own ways */
+typedef struct {
+    uint8_t            bytes[4096];
+    size_t             len;
+} packet_t;
+
 typedef struct world_s  world_t;
 typedef struct node_s   node_t;
 
@@ -1067,6 +1073,26 @@ world_free(world_t *world)
     tn_timers_done(&world->timers);
     tn_derpmap_free(world->map);
     free(world);
+}
+
+
+/* what `from` would send to `to` */
+static inline packet_t
+seal(const tn_keypair_t *from, const tn_key_t *to, const tn_disco_msg_t *msg)
+{
+    packet_t      packet;
+    uint8_t       scratch[sizeof(packet.bytes)];
+    tn_box_key_t  box;
+
+    if (tn_box_key(&box, to, &from->priv) != TN_OK
+        || tn_disco_seal(&box, &from->pub, msg, scratch, packet.bytes,
+                         sizeof(packet.bytes), &packet.len)
+           != TN_OK)
+    {
+        abort();
+    }
+
+    return packet;
 }
 
 
