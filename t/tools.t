@@ -173,7 +173,8 @@ subtest 'as text' => sub {
 
     eval { $lab->wait_for(10, 'an endpoint', sub {
         ($status, $output) = tool('netcheck');
-        $output =~ /^  endpoint +\Q@{[$tailnet->{web}->ip4]}\E:\d+ /m;
+        $output =~ /^  UDP +yes$/m
+            && $output =~ /^  endpoint +\Q@{[$tailnet->{web}->ip4]}\E:\d+ /m;
     }) };
 
     is($status, 0, 'netcheck');
