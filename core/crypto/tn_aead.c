@@ -7,13 +7,16 @@
 
 #include <pthread.h>
 #include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
 
 struct tn_aead_s {
-    const tn_aead_lib_t  *lib;
-    void                 *ctx;
+    const tn_aead_lib_t   *lib;
+    void                  *ctx;
+    const tn_aead_many_t  *many;        /* or NULL */
+    tn_key_t               key;         /* for it */
 };
 
 
@@ -29,8 +32,10 @@ static const tn_aead_lib_t  *const tn_aead_libs[] = {
     &tn_aead_openssl
 };
 
-static const tn_aead_lib_t  *tn_aead_lib;
-static pthread_once_t        tn_aead_once = PTHREAD_ONCE_INIT;
+static const tn_aead_lib_t   *tn_aead_lib;
+static const tn_aead_many_t  *tn_aead_many;
+static char                   tn_aead_name[32];
+static pthread_once_t         tn_aead_once = PTHREAD_ONCE_INIT;
 
 
 tn_aead_t *
@@ -38,12 +43,13 @@ tn_aead_create(const tn_key_t *key)
 {
     (void) pthread_once(&tn_aead_once, tn_aead_choose);
 
-    return tn_aead_create_by(tn_aead_lib, key);
+    return tn_aead_create_by(tn_aead_lib, tn_aead_many, key);
 }
 
 
 tn_aead_t *
-tn_aead_create_by(const tn_aead_lib_t *lib, const tn_key_t *key)
+tn_aead_create_by(const tn_aead_lib_t *lib, const tn_aead_many_t *many,
+    const tn_key_t *key)
 {
     tn_aead_t  *aead;
 
@@ -53,9 +59,12 @@ tn_aead_create_by(const tn_aead_lib_t *lib, const tn_key_t *key)
     }
 
     aead->lib = lib;
+    aead->many = many;
+    aead->key = *key;
     aead->ctx = lib->create(key);
 
     if (aead->ctx == NULL) {
+        tn_wipe(&aead->key, sizeof(tn_key_t));
         free(aead);
         return NULL;
     }
@@ -72,6 +81,7 @@ tn_aead_destroy(tn_aead_t *aead)
     }
 
     aead->lib->destroy(aead->ctx);
+    tn_wipe(&aead->key, sizeof(tn_key_t));
     free(aead);
 }
 
@@ -105,6 +115,11 @@ tn_aead_seal_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n)
     size_t          i;
     tn_aead_job_t  *job;
 
+    if (aead->many != NULL && n >= aead->many->least) {
+        aead->many->seal(&aead->key, jobs, n);
+        return;
+    }
+
     for (i = 0; i < n; i++) {
         job = &jobs[i];
         job->rc = tn_aead_seal(aead, job->nonce, NULL, 0, job->src, job->len,
@@ -118,6 +133,11 @@ tn_aead_open_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n)
 {
     size_t          i;
     tn_aead_job_t  *job;
+
+    if (aead->many != NULL && n >= aead->many->least) {
+        aead->many->open(&aead->key, jobs, n);
+        return;
+    }
 
     for (i = 0; i < n; i++) {
         job = &jobs[i];
@@ -186,7 +206,7 @@ tn_aead_backend(void)
 {
     (void) pthread_once(&tn_aead_once, tn_aead_choose);
 
-    return tn_aead_lib->name;
+    return tn_aead_name;
 }
 
 
@@ -207,4 +227,14 @@ tn_aead_choose(void)
     }
 
     tn_aead_lib = tn_aead_libs[i];
+
+#ifdef TN_HAVE_AVX512
+    if (tn_aead_avx512.usable()) {
+        tn_aead_many = &tn_aead_avx512;
+    }
+#endif
+
+    (void) snprintf(tn_aead_name, sizeof(tn_aead_name), "%s%s%s",
+                    tn_aead_many ? tn_aead_many->name : "",
+                    tn_aead_many ? " + " : "", tn_aead_lib->name);
 }

@@ -15,6 +15,10 @@
 #define TN_HAVE_IPSEC_MB  1
 #endif
 
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define TN_HAVE_AVX512  1
+#endif
+
 
 typedef struct {
     const char  *name;
@@ -37,14 +41,33 @@ typedef struct {
                        uint8_t *dst);
 } tn_aead_lib_t;
 
+/* code that takes many messages at once, beside a library for the others */
+typedef struct {
+    const char  *name;
+    size_t       least;         /* fewer are the library's */
 
-/* as tn_aead_create(), by one library; it must be usable */
-tn_aead_t *tn_aead_create_by(const tn_aead_lib_t *lib, const tn_key_t *key);
+    /* as that of a library */
+    bool       (*usable)(void);
+
+    /* as tn_aead_seal_many() and tn_aead_open_many(), at least one job */
+    void       (*seal)(const tn_key_t *key, tn_aead_job_t *jobs, size_t n);
+    void       (*open)(const tn_key_t *key, tn_aead_job_t *jobs, size_t n);
+} tn_aead_many_t;
+
+
+/* as tn_aead_create(), by one library, and by code for many messages or
+ * NULL; both must be usable */
+tn_aead_t *tn_aead_create_by(const tn_aead_lib_t *lib,
+    const tn_aead_many_t *many, const tn_key_t *key);
 
 extern const tn_aead_lib_t  tn_aead_openssl;
 
 #ifdef TN_HAVE_IPSEC_MB
 extern const tn_aead_lib_t  tn_aead_ipsec_mb;
+#endif
+
+#ifdef TN_HAVE_AVX512
+extern const tn_aead_many_t  tn_aead_avx512;
 #endif
 
 

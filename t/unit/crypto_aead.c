@@ -62,7 +62,7 @@ test_vectors(const tn_aead_lib_t *lib)
         "3ff4def08e4b7a9de576d26586cec64b6116"
         "1ae10b594f09e26a7e902ecbd0600691");
 
-    aead = tn_aead_create_by(lib, &key);
+    aead = tn_aead_create_by(lib, NULL, &key);
     ok(aead != NULL, "%s: context", lib->name);
 
     is_int(tn_aead_seal(aead, nonce, ad, 12, (const uint8_t *) sunscreen,
@@ -91,7 +91,7 @@ test_vectors(const tn_aead_lib_t *lib)
         "a6ad5cb4022b02709b"
         "eead9d67890cbb22392336fea1851f38");
 
-    aead = tn_aead_create_by(lib, &key);
+    aead = tn_aead_create_by(lib, NULL, &key);
     is_int((long long) len, 281, "RFC 8439, A.5: length");
     is_int(tn_aead_open(aead, nonce, ad, 12, got, len, plain), TN_OK,
            "RFC 8439, A.5: open");
@@ -113,7 +113,7 @@ test_lengths(const tn_aead_lib_t *lib)
     tn_random(key.b, sizeof(key.b));
     tn_random(src, sizeof(src));
     tn_random(ad, sizeof(ad));
-    aead = tn_aead_create_by(lib, &key);
+    aead = tn_aead_create_by(lib, NULL, &key);
 
     wrong = 0;
     placed = 0;
@@ -161,7 +161,7 @@ test_damage(const tn_aead_lib_t *lib)
 
     key = key_from(1);
     memset(src, 7, sizeof(src));
-    aead = tn_aead_create_by(lib, &key);
+    aead = tn_aead_create_by(lib, NULL, &key);
     (void) tn_aead_seal(aead, nonce, ad, 5, src, sizeof(src), msg);
 
     for (i = 0, accepted = 0; i < sizeof(msg) * 8; i++) {
@@ -208,7 +208,7 @@ worker(void *data)
 
     wrong = 0;
     key = key_from((uint8_t) (uintptr_t) &nonce);
-    aead = tn_aead_create_by(data, &key);
+    aead = tn_aead_create_by(data, NULL, &key);
 
     for (i = 0; i < 2000; i++) {
         memset(buf, i & 0xff, 1280);
