@@ -25,6 +25,9 @@
  * not that they were whole when the peer got them, so the checksums of both
  * packets are verified before they are joined (so does wireguard-go).  What
  * is wrong goes alone, and the kernel drops it.
+ *
+ * A pure ACK has a slot of its own, open while a later packet of its flow may
+ * take its place: core/stack/tn_thin.c says when.
  */
 
 #include "stack/tn_coalesce.h"
@@ -32,6 +35,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
+#include "stack/tn_thin.h"
 #include "wire/tn_checksum.h"
 
 
@@ -46,6 +50,8 @@
 typedef struct {
     tn_vnet_t          vnet;
     bool               verified;    /* the first packet's checksums */
+    bool               ack;         /* may be left out, see tn_thin.h */
+    uint32_t           base;        /* what was acknowledged before it */
     uint8_t            last_flags;  /* TCP flags of the last packet */
     uint16_t           segments;
     uint16_t           gso_size;
@@ -65,6 +71,7 @@ struct tn_coalesce_s {
     uint32_t              open[TN_COALESCE_SLOTS];  /* the flow's hash, or 0
                                                        for a closed slot */
     tn_coalesce_slot_t    slots[TN_COALESCE_SLOTS];
+    tn_thin_t             thin;
 };
 
 
@@ -72,8 +79,10 @@ static uint32_t tn_coalesce_find(const tn_coalesce_t *c,
     const tn_packet_t *p, uint32_t hash);
 static bool tn_coalesce_is_joinable(const tn_coalesce_t *c,
     const uint8_t *ip, const tn_packet_t *p);
-static void tn_coalesce_begin(tn_coalesce_t *c, uint8_t *ip,
-    const tn_packet_t *p, uint32_t hash);
+static bool tn_coalesce_replaces(const tn_coalesce_slot_t *slot,
+    const uint8_t *ip, const tn_packet_t *p);
+static void tn_coalesce_begin(tn_coalesce_slot_t *slot, uint8_t *ip,
+    const tn_packet_t *p);
 static bool tn_coalesce_append(tn_coalesce_slot_t *slot, uint8_t *ip,
     const tn_packet_t *p);
 static bool tn_coalesce_ip_fits(const tn_coalesce_slot_t *slot,
@@ -133,9 +142,15 @@ tn_coalesce_set_udp(tn_coalesce_t *c, bool on)
 void
 tn_coalesce_add(tn_coalesce_t *c, uint8_t *packet, const tn_packet_t *p)
 {
-    uint32_t  i, hash;
+    bool                 joinable, ack;
+    uint32_t             i, flow, base;
+    tn_coalesce_slot_t  *slot;
 
-    hash = 0;
+    slot = NULL;
+    joinable = false;
+    ack = false;
+    flow = 0;
+    base = 0;
 
     if (p->frag != TN_PACKET_WHOLE) {
 
@@ -144,20 +159,18 @@ tn_coalesce_add(tn_coalesce_t *c, uint8_t *packet, const tn_packet_t *p)
         memset(c->open, 0, c->n * sizeof(uint32_t));
 
     } else if (p->proto == TN_PROTO_TCP || p->proto == TN_PROTO_UDP) {
-        hash = tn_packet_flow(p) | 1;
-        i = tn_coalesce_find(c, p, hash);
-
-        if (!tn_coalesce_is_joinable(c, packet, p)) {
-            hash = 0;
-        }
+        flow = tn_packet_flow(p) | 1;
+        i = tn_coalesce_find(c, p, flow);
+        joinable = tn_coalesce_is_joinable(c, packet, p);
 
         if (i < c->n) {
+            slot = &c->slots[i];
 
-            if (hash != 0 && tn_coalesce_append(&c->slots[i], packet, p)) {
+            if (joinable && tn_coalesce_append(slot, packet, p)) {
 
-                if (p->total_len - p->data_offset < c->slots[i].gso_size
+                if (p->total_len - p->data_offset < slot->gso_size
                     || p->tcp_flags & (TN_TCP_FIN | TN_TCP_PSH)
-                    || c->slots[i].segments == TN_COALESCE_SEGMENTS)
+                    || slot->segments == TN_COALESCE_SEGMENTS)
                 {
                     c->open[i] = 0;
                 }
@@ -166,14 +179,38 @@ tn_coalesce_add(tn_coalesce_t *c, uint8_t *packet, const tn_packet_t *p)
             }
 
             c->open[i] = 0;
+
+            if (!slot->ack || !tn_coalesce_replaces(slot, packet, p)) {
+                slot = NULL;
+            }
+        }
+
+        if (p->proto == TN_PROTO_TCP) {
+            ack = tn_thin_note(&c->thin, packet, p, flow, &base);
         }
     }
 
-    if (c->n == TN_COALESCE_SLOTS) {
-        tn_coalesce_flush(c);
+    if (slot != NULL) {
+        base = slot->base;
+        tn_coalesce_begin(slot, packet, p);
+        slot->verified = true;
+
+    } else {
+
+        if (c->n == TN_COALESCE_SLOTS) {
+            tn_coalesce_flush(c);
+        }
+
+        slot = &c->slots[c->n++];
+        tn_coalesce_begin(slot, packet, p);
     }
 
-    tn_coalesce_begin(c, packet, p, hash);
+    slot->ack = ack;
+    slot->base = base;
+
+    c->open[slot - c->slots] =
+        ack || (joinable && !(p->tcp_flags & (TN_TCP_FIN | TN_TCP_PSH)))
+        ? flow : 0;
 }
 
 
@@ -253,15 +290,19 @@ tn_coalesce_is_joinable(const tn_coalesce_t *c, const uint8_t *ip,
 }
 
 
-/* hash 0 begins a slot that stays alone */
-static void
-tn_coalesce_begin(tn_coalesce_t *c, uint8_t *ip, const tn_packet_t *p,
-    uint32_t hash)
+/* whether the slot's ACK need not be written when this packet is */
+static bool
+tn_coalesce_replaces(const tn_coalesce_slot_t *slot, const uint8_t *ip,
+    const tn_packet_t *p)
 {
-    tn_coalesce_slot_t  *slot;
+    return tn_thin_replaces(slot->ip, &slot->p, slot->base, ip, p)
+           && tn_coalesce_is_intact(ip, p);
+}
 
-    slot = &c->slots[c->n];
 
+static void
+tn_coalesce_begin(tn_coalesce_slot_t *slot, uint8_t *ip, const tn_packet_t *p)
+{
     memset(&slot->vnet, 0, sizeof(tn_vnet_t));
 
     slot->iov[0].iov_base = &slot->vnet;
@@ -270,26 +311,22 @@ tn_coalesce_begin(tn_coalesce_t *c, uint8_t *ip, const tn_packet_t *p,
     slot->iov[1].iov_len = p->total_len;
 
     slot->segments = 1;
+    slot->gso_size = (uint16_t) (p->total_len - p->data_offset);
     slot->total = p->total_len;
     slot->ip = ip;
     slot->p = *p;
     slot->verified = false;
+    slot->last_flags = p->tcp_flags;
 
-    if (p->tcp_flags & (TN_TCP_FIN | TN_TCP_PSH)) {
-        hash = 0;
+    if (slot->gso_size == 0) {
+        return;
     }
 
-    c->open[c->n++] = hash;
+    slot->next_id = (uint16_t) (tn_coalesce_u16(ip + 4) + 1);
 
-    if (hash != 0) {
-        slot->gso_size = (uint16_t) (p->total_len - p->data_offset);
-        slot->next_id = (uint16_t) (tn_coalesce_u16(ip + 4) + 1);
-        slot->last_flags = p->tcp_flags;
-
-        if (p->proto == TN_PROTO_TCP) {
-            slot->next_seq = tn_coalesce_u32(ip + p->header_len + 4)
-                             + slot->gso_size;
-        }
+    if (p->proto == TN_PROTO_TCP) {
+        slot->next_seq = tn_coalesce_u32(ip + p->header_len + 4)
+                         + slot->gso_size;
     }
 }
 
@@ -373,6 +410,7 @@ tn_coalesce_tcp_fits(const tn_coalesce_slot_t *slot, const uint8_t *ip,
 
     return tn_coalesce_u32(tcp + 4) == slot->next_seq
            && memcmp(first + 8, tcp + 8, 4) == 0
+           && first[12] == tcp[12]
            && memcmp(first + 14, tcp + 14, 2) == 0
            && memcmp(first + 18, tcp + 18, 2 + options) == 0
            && (slot->p.tcp_flags & ~TN_TCP_CWR)

@@ -5,6 +5,9 @@
  *
  *   cost bulk N    N super-packets of a TCP stream, and their ACKs
  *   cost small N   N requests and answers of 1 KB
+ *   cost acks N    N batches of ACKs of one stream, without data
+ *   cost mixed N   N batches of what 32 streams send in turn: an ACK, two
+ *                  segments and the end of a request
  */
 
 #include "crypto/tn_curve.h"
@@ -19,6 +22,7 @@
 #define COST_SEGMENTS  48       /* of a super-packet */
 #define COST_ACKS      24       /* one for two segments */
 #define COST_OPTIONS   12
+#define COST_STREAMS   32
 
 
 typedef struct {
@@ -28,6 +32,7 @@ typedef struct {
 
 static uint64_t       packets, expected[2];
 static cost_stream_t  streams[2] = { { 1000, 5000 }, { 5000, 1000 } };
+static uint16_t       port = 40000;     /* the stream's, at side 1 */
 
 
 /* what is under way arrives, as one batch at each side */
@@ -65,6 +70,7 @@ cost_send(unsigned from, size_t payload, uint8_t flags)
     tn_vnet_t   vnet;
 
     static uint8_t  frame[sizeof(tn_vnet_t) + 65535];
+    static uint8_t  stamps[COST_OPTIONS] = { 1, 1, 8, 10 };
 
     memset(&k, 0, sizeof(k));
     k.version = 4;
@@ -72,8 +78,8 @@ cost_send(unsigned from, size_t payload, uint8_t flags)
     k.tcp_options = COST_OPTIONS;
     k.ttl = 64;
     k.df = 1;
-    k.src_port = from == 0 ? 443 : 40000;
-    k.dst_port = from == 0 ? 40000 : 443;
+    k.src_port = from == 0 ? 443 : port;
+    k.dst_port = from == 0 ? port : 443;
     k.seq = streams[from].seq;
     k.ack = streams[from].ack;
     k.window = 500;
@@ -83,6 +89,7 @@ cost_send(unsigned from, size_t payload, uint8_t flags)
 
     len = pkt_build(&k, frame + sizeof(vnet)) + payload;
     k.payload = payload;
+    memcpy(frame + sizeof(vnet) + 20 + 20, stamps, COST_OPTIONS);
     pkt_u16(frame + sizeof(vnet) + 2, (unsigned) len);
     memcpy(frame + sizeof(vnet) + 12, sides[from].own.ip.b + 12, 4);
     memcpy(frame + sizeof(vnet) + 16, sides[1 - from].own.ip.b + 12, 4);
@@ -133,6 +140,51 @@ cost_bulk(void)
 
 
 static void
+cost_acks(void)
+{
+    unsigned  i;
+
+    for (i = 0; i < COST_ACKS; i++) {
+        streams[1].ack += COST_SEGMENT;
+        cost_send(1, 0, 0x10);
+    }
+
+    cost_carry();
+}
+
+
+/* all streams have the same numbers: each sends what the others do */
+
+static void
+cost_mixed(void)
+{
+    unsigned       i, j;
+    cost_stream_t  was[2];
+
+    streams[1].ack += COST_SEGMENT;
+
+    for (i = 0; i < 4; i++) {
+        memcpy(was, streams, sizeof(was));
+
+        for (j = 0; j < COST_STREAMS; j++) {
+            memcpy(streams, was, sizeof(was));
+            port = (uint16_t) (40000 + 2 * j);
+
+            if (i == 0) {
+                cost_send(1, 0, 0x10);
+
+            } else {
+                cost_send(1, i < 3 ? COST_SEGMENT : 120, i < 3 ? 0x10 : 0x18);
+            }
+        }
+    }
+
+    port = 40000;
+    cost_carry();
+}
+
+
+static void
 cost_small(void)
 {
     cost_send(1, 120, 0x18);
@@ -146,15 +198,30 @@ int
 main(int argc, char **argv)
 {
     long      i, n;
-    bool      bulk;
+    size_t    trace;
     uint64_t  before[2], least[2];
 
-    if (argc != 3) {
-        fputs("usage: cost bulk|small N\n", stderr);
+    static const struct {
+        const char  *name;
+        void       (*run)(void);
+    } traces[] = {
+        { "bulk", cost_bulk },
+        { "small", cost_small },
+        { "acks", cost_acks },
+        { "mixed", cost_mixed }
+    };
+
+    for (trace = 0; trace < tn_nelems(traces); trace++) {
+        if (argc == 3 && strcmp(argv[1], traces[trace].name) == 0) {
+            break;
+        }
+    }
+
+    if (trace == tn_nelems(traces)) {
+        fputs("usage: cost bulk|small|acks|mixed N\n", stderr);
         return 2;
     }
 
-    bulk = strcmp(argv[1], "bulk") == 0;
     n = atol(argv[2]);
 
     (void) tn_crypto_init();
@@ -177,12 +244,7 @@ main(int argc, char **argv)
     before[1] = sides[1].got;
 
     for (i = 0; i < n; i++) {
-        if (bulk) {
-            cost_bulk();
-
-        } else {
-            cost_small();
-        }
+        traces[trace].run();
     }
 
     least[0] = before[0] + expected[0];

@@ -5,7 +5,8 @@
  * Fuzzes joining: the input is a row of packets, each behind its length in
  * two bytes, whose highest bit leaves the checksums as they are; otherwise
  * they are made right, or nothing would ever be joined.  Frames that come out
- * can be cut again into as many packets as went in.
+ * can be cut again into as many packets as went in, but for pure ACKs, whose
+ * fuzzer is thin.c.
  */
 
 #include <arpa/inet.h>
@@ -105,7 +106,7 @@ repair(uint8_t *packet, const tn_packet_t *p)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    int             nin;
+    int             nin, nack;
     size_t          len;
     uint8_t        *packets, *pos, *end;
     tn_packet_t     p;
@@ -119,6 +120,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     pos = packets;
     end = packets + size;
     nin = 0;
+    nack = 0;
     ncut = 0;
 
     if (size > 0) {
@@ -138,6 +140,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
             tn_coalesce_add(c, pos, &p);
             nin++;
+            nack += p.tcp_flags == TN_TCP_ACK
+                    && p.total_len == p.data_offset;
         }
 
         pos += len;
@@ -145,7 +149,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     tn_coalesce_flush(c);
 
-    if (nin != ncut) {
+    if (ncut > nin || nin - ncut > nack) {
         abort();
     }
 
