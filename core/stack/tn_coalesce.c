@@ -42,6 +42,8 @@
 #define TN_COALESCE_TCP_CSUM  16
 #define TN_COALESCE_UDP_CSUM  6
 
+#define TN_COALESCE_HASH      64
+
 /* flags that leave a TCP packet an ordinary piece of a stream */
 #define TN_COALESCE_TCP_FLAGS                                                 \
     (TN_TCP_FIN | TN_TCP_PSH | TN_TCP_ACK | TN_TCP_ECE | TN_TCP_CWR)
@@ -70,6 +72,9 @@ struct tn_coalesce_s {
     uint32_t              n;
     uint32_t              open[TN_COALESCE_SLOTS];  /* the flow's hash, or 0
                                                        for a closed slot */
+    uint8_t               first[TN_COALESCE_HASH];  /* slot + 1 by the hash's
+                                                       upper bits, or 0 */
+    uint8_t               next[TN_COALESCE_SLOTS];  /* the same, of a slot */
     tn_coalesce_slot_t    slots[TN_COALESCE_SLOTS];
     tn_thin_t             thin;
 };
@@ -143,7 +148,7 @@ void
 tn_coalesce_add(tn_coalesce_t *c, uint8_t *packet, const tn_packet_t *p)
 {
     bool                 joinable, ack;
-    uint32_t             i, flow, base;
+    uint32_t             i, flow, base, bucket;
     tn_coalesce_slot_t  *slot;
 
     slot = NULL;
@@ -201,6 +206,10 @@ tn_coalesce_add(tn_coalesce_t *c, uint8_t *packet, const tn_packet_t *p)
             tn_coalesce_flush(c);
         }
 
+        bucket = flow / (UINT32_MAX / TN_COALESCE_HASH + 1);
+        c->next[c->n] = c->first[bucket];
+        c->first[bucket] = (uint8_t) (c->n + 1);
+
         slot = &c->slots[c->n++];
         tn_coalesce_begin(slot, packet, p);
     }
@@ -226,7 +235,10 @@ tn_coalesce_flush(tn_coalesce_t *c)
         c->write(c->data, slot->iov, 1 + slot->segments);
     }
 
-    c->n = 0;
+    if (c->n != 0) {
+        memset(c->first, 0, sizeof(c->first));
+        c->n = 0;
+    }
 }
 
 
@@ -234,10 +246,14 @@ tn_coalesce_flush(tn_coalesce_t *c)
 static uint32_t
 tn_coalesce_find(const tn_coalesce_t *c, const tn_packet_t *p, uint32_t hash)
 {
-    uint32_t            i;
+    uint32_t            i, slot;
     const tn_packet_t  *q;
 
-    for (i = 0; i < c->n; i++) {
+    for (slot = c->first[hash / (UINT32_MAX / TN_COALESCE_HASH + 1)];
+         slot != 0;
+         slot = c->next[i])
+    {
+        i = slot - 1;
 
         if (c->open[i] != hash) {
             continue;
@@ -251,11 +267,11 @@ tn_coalesce_find(const tn_coalesce_t *c, const tn_packet_t *p, uint32_t hash)
             && tn_ip_equal(&q->src, &p->src)
             && tn_ip_equal(&q->dst, &p->dst))
         {
-            break;
+            return i;
         }
     }
 
-    return i;
+    return c->n;
 }
 
 

@@ -14,6 +14,8 @@
 #include "node/tn_plane.h"
 #include "stack/tn_vnet.h"
 
+#define QUEUE  160
+
 #include "../unit/packets.h"
 #include "../unit/plane_world.h"
 

@@ -304,7 +304,7 @@ typedef enum {
     URG, CWR, ECE, PORT, HOST, OPTIONS, OPTION_BYTES, NO_OPTIONS, DF,
     BAD_CHECKSUM, BAD_IP_CHECKSUM, FIRST_BAD, PSH_BEFORE, FIN_BEFORE,
     SHORT_BEFORE, IP_OPTIONS, ID_GAP, URGENT_POINTER, PSH_AFTER, FIN_AFTER,
-    CWR_BEFORE, ID_GAP_DF, SYN_BEFORE, NO_ACK, HOW_MANY
+    CWR_BEFORE, ID_GAP_DF, SYN_BEFORE, NO_ACK, AE, HOW_MANY
 } change_t;
 
 static const struct {
@@ -347,7 +347,8 @@ static const struct {
     { CWR_BEFORE, 1, 1, "CWR on the first is" },
     { ID_GAP_DF, 1, -1, "a gap in the identification with DF is" },
     { SYN_BEFORE, 2, 2, "SYN on the first" },
-    { NO_ACK, 2, 2, "no ACK at all" }
+    { NO_ACK, 2, 2, "no ACK at all" },
+    { AE, 2, 2, "AE on the second" }
 };
 
 
@@ -480,6 +481,11 @@ add_changed(int version, change_t change)
 
     case URGENT_POINTER:
         packets[1][pkt_ip_len(&k) + 19] ^= 1;
+        pkt_checksums(&k, packets[1]);
+        break;
+
+    case AE:
+        packets[1][pkt_ip_len(&k) + 12] ^= 1;
         pkt_checksums(&k, packets[1]);
         break;
 

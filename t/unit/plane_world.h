@@ -16,7 +16,9 @@
 #include <stdlib.h>
 
 
+#ifndef QUEUE
 #define QUEUE  64
+#endif
 #define ROOMS  50           /* of a batch: about 64 KB of full packets */
 
 typedef struct {
