@@ -13,7 +13,7 @@
 
 
 #define TN_THIN_PAIRS      512              /* a power of two */
-#define TN_THIN_MAX_BYTES  (512 * 1024)     /* one ACK tells at most */
+#define TN_THIN_MAX_BYTES  (256 * 1024)     /* one ACK tells at most */
 
 
 typedef struct {
