@@ -20,10 +20,14 @@
  *               tells of (RFC 6937)
  *   growth      doubles each round trip until a queue shows (the round trip
  *               is an eighth above the shortest of the last 10 s) or a cut;
- *               then by a 16th of itself, with a queue by one segment
- *   cut         to 7/10, once in a round trip: after a loss while there is a
- *               queue, or when more than 2% of a round trip's bytes were lost.
- *               Less, without a queue, is the line's fault and no congestion
+ *               then by 32 KB, with a queue by one segment
+ *   rate        what arrived in a round trip, the best of the last 8; times the
+ *               shortest round trip it is what fills the path without a queue
+ *   cut         once in a round trip: after a loss while there is a queue to
+ *               what fills the path, at most to 7/10 (as Westwood does: on a
+ *               line that loses, each queue meets a loss); when more than 4%
+ *               of a round trip's bytes were lost to 7/10.  Less, without a
+ *               queue, is the line's fault and no congestion
  *   time        of round trips is taken of several segments in each, and
  *               lwIP's timer is set by it, not by lwIP's own measurement,
  *               which counts the mending of a loss as a round trip
@@ -51,12 +55,15 @@
 #define LOSS_FLOOR         4
 #define LOSS_CUT_NUM       7
 #define LOSS_CUT_DEN       10
-#define LOSS_STEP          16
-#define LOSS_TOLERATED     50       /* one in so many bytes */
+#define LOSS_STEP          4        /* a part of the window at most, */
+#define LOSS_STEP_BYTES    (32 * 1024)  /* alike for all, so that they meet */
+#define LOSS_TOLERATED     25       /* one in so many bytes */
 #define LOSS_RTT_LIFE_MS   10000
 #define LOSS_QUEUE_MS      4        /* below it is noise */
 #define LOSS_SAMPLES       8        /* of time, in a round trip */
 #define LOSS_RTO_TICKS     3        /* at least, of 100 ms */
+#define LOSS_RATES         8        /* round trips */
+#define LOSS_AHEAD         (256 * 1024)
 
 
 struct lwip_loss_s {
@@ -64,11 +71,13 @@ struct lwip_loss_s {
     uint32_t         cwnd;          /* bytes that may be on their way */
     uint32_t         high;          /* the end of what is marked */
     uint32_t         acked;         /* lastack when we looked before */
-    uint32_t         marked;        /* bytes */
-    uint32_t         fresh;         /* marked since then */
+    uint32_t         marked;        /* bytes, of those not acknowledged */
     uint32_t         round;         /* ends when this is acknowledged */
     uint32_t         round_lost;
     uint32_t         round_done;
+    tn_ms_t          round_at;      /* when it began */
+    uint32_t         rates[LOSS_RATES];     /* bytes in a ms, of the latest */
+    unsigned         n_rates;
     uint32_t         generation_end;
     tn_ms_t          generation_at;
     uint32_t         threshold;     /* where doubling ends */
@@ -93,17 +102,20 @@ static lwip_loss_t *lwip_loss(tn_lwip_t *lwip, struct tcp_pcb *pcb);
 static void loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left,
     uint32_t right);
 static void loss_forget(struct tcp_seg *seg);
+static uint32_t loss_done(lwip_loss_t *loss);
+static void loss_ask(struct tcp_pcb *pcb);
 static bool loss_timer(lwip_loss_t *loss);
 static void loss_sample(lwip_loss_t *loss, tn_ms_t now);
 static void loss_time(lwip_loss_t *loss, tn_ms_t now);
 static bool loss_is_queue(const lwip_loss_t *loss);
 static void loss_grow(lwip_loss_t *loss, uint32_t done);
-static void loss_round(lwip_loss_t *loss, uint32_t done);
+static void loss_round(lwip_loss_t *loss, tn_ms_t now, uint32_t done);
 static bool loss_generation(lwip_loss_t *loss, tn_ms_t now);
 static void loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done);
 static uint32_t loss_resend(lwip_loss_t *loss, uint32_t *budget);
 static void loss_return(struct tcp_pcb *pcb);
-static void loss_cut(lwip_loss_t *loss);
+static uint32_t loss_path(const lwip_loss_t *loss);
+static void loss_cut(lwip_loss_t *loss, uint32_t floor);
 
 
 static inline uint32_t
@@ -218,6 +230,7 @@ lwip_loss(tn_lwip_t *lwip, struct tcp_pcb *pcb)
     loss->generation_end = pcb->snd_nxt;
     loss->rtt_min = TN_NEVER_MS;
     loss->rtt_min_at = lwip->now;
+    loss->round_at = lwip->now;
     loss->slow_start = true;
     loss->threshold = TCP_SND_BUF;
 
@@ -249,10 +262,7 @@ loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left, uint32_t right)
             break;
         }
 
-        if (!(seg->flags & LOSS_MARK)) {
-            seg->flags |= LOSS_MARK;
-            loss->fresh += seg->len;
-        }
+        seg->flags |= LOSS_MARK;
     }
 
     if (TCP_SEQ_GT(right, loss->high)) {
@@ -281,15 +291,12 @@ lwip_loss_after(tn_lwip_t *lwip)
         return;
     }
 
-    done = pcb->lastack - loss->acked + loss->fresh;
-    loss->acked = pcb->lastack;
-    loss->fresh = 0;
-
     if (TCP_SEQ_LT(loss->high, pcb->lastack)) {
         loss->high = pcb->lastack;
     }
 
     if (loss_timer(loss)) {
+        done = loss_done(loss);
         loss->cwnd += tn_min(done, 2U * pcb->mss);
         pcb->cwnd = loss->cwnd;
         (void) tcp_output(pcb);
@@ -298,7 +305,54 @@ lwip_loss_after(tn_lwip_t *lwip)
 
     loss_sample(loss, lwip->now);
     (void) loss_generation(loss, lwip->now);
-    loss_send(loss, lwip->now, done);
+    loss_send(loss, lwip->now, loss_done(loss));
+    loss_ask(pcb);
+}
+
+
+/* bytes that the latest ACK tells of, each of them once */
+static uint32_t
+loss_done(lwip_loss_t *loss)
+{
+    uint32_t         former, acked;
+    struct tcp_seg  *seg;
+
+    former = loss->marked;
+    acked = loss->pcb->lastack - loss->acked;
+    loss->acked = loss->pcb->lastack;
+    loss->marked = 0;
+
+    if (loss->high != loss->pcb->lastack) {
+        for (seg = loss->pcb->unacked; seg != NULL; seg = seg->next) {
+            if (seg->flags & LOSS_MARK) {
+                loss->marked += seg->len;
+            }
+        }
+    }
+
+    /* with a segment in two parts, one could be counted that is gone */
+
+    return acked + loss->marked > former ? acked + loss->marked - former : 0;
+}
+
+
+/*
+ * lwIP asks for more when the oldest bytes are acknowledged.  Behind a gap
+ * none are for a round trip, in which what was written ahead would run out.
+ */
+static void
+loss_ask(struct tcp_pcb *pcb)
+{
+    uint32_t  queued;
+
+    queued = (uint32_t) TCP_SND_BUF - tn_min((uint32_t) pcb->snd_buf,
+                                             (uint32_t) TCP_SND_BUF);
+
+    if (pcb->sent != NULL
+        && queued - (pcb->snd_nxt - pcb->lastack) < LOSS_AHEAD)
+    {
+        (void) pcb->sent(pcb->callback_arg, pcb, 0);
+    }
 }
 
 
@@ -333,7 +387,7 @@ loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done)
     budget = done + 2U * pcb->mss;
     pipe = loss_resend(loss, &budget);
     loss_grow(loss, done);
-    loss_round(loss, done);
+    loss_round(loss, now, done);
 
     if (loss->marked != 0) {
         span = pcb->snd_nxt - pcb->lastack;
@@ -498,7 +552,8 @@ loss_grow(lwip_loss_t *loss, uint32_t done)
     step = pcb->mss;
 
     if (!loss_is_queue(loss)) {
-        step = tn_max(step, loss->cwnd / LOSS_STEP);
+        step = tn_max(step, tn_min(loss->cwnd / LOSS_STEP,
+                                   (uint32_t) LOSS_STEP_BYTES));
     }
 
     loss->cwnd += (uint32_t) ((uint64_t) done * step / loss->cwnd);
@@ -506,7 +561,7 @@ loss_grow(lwip_loss_t *loss, uint32_t done)
 
 
 static void
-loss_round(lwip_loss_t *loss, uint32_t done)
+loss_round(lwip_loss_t *loss, tn_ms_t now, uint32_t done)
 {
     loss->round_done += done;
 
@@ -517,19 +572,47 @@ loss_round(lwip_loss_t *loss, uint32_t done)
     if (loss->round_lost > loss->round_done / LOSS_TOLERATED
         && loss->round_lost > (uint32_t) LOSS_THRESHOLD * loss->pcb->mss)
     {
-        loss_cut(loss);
+        loss_cut(loss, 0);
     }
 
+    loss->rates[loss->n_rates++ % LOSS_RATES] =
+        (uint32_t) (loss->round_done
+                    / tn_max(now - loss->round_at, (tn_ms_t) 1));
+
     loss->round = loss->pcb->snd_nxt;
+    loss->round_at = now;
     loss->round_lost = 0;
     loss->round_done = 0;
     loss->cut = false;
 }
 
 
-static void
-loss_cut(lwip_loss_t *loss)
+/* what the path holds without a queue, 0 while nothing is known */
+static uint32_t
+loss_path(const lwip_loss_t *loss)
 {
+    unsigned  i;
+    uint64_t  rate;
+
+    if (loss->rtt == 0) {
+        return 0;
+    }
+
+    rate = 0;
+
+    for (i = 0; i < LOSS_RATES; i++) {
+        rate = tn_max(rate, (uint64_t) loss->rates[i]);
+    }
+
+    return (uint32_t) tn_min(rate * loss->rtt_min, (uint64_t) TCP_SND_BUF);
+}
+
+
+static void
+loss_cut(lwip_loss_t *loss, uint32_t floor)
+{
+    uint32_t  cwnd;
+
     if (loss->cut) {
         return;
     }
@@ -537,8 +620,9 @@ loss_cut(lwip_loss_t *loss)
     loss->cut = true;
     loss->slow_start = false;
     loss->round = loss->pcb->snd_nxt;
-    loss->cwnd = tn_max(loss->cwnd / LOSS_CUT_DEN * LOSS_CUT_NUM,
-                        (uint32_t) LOSS_FLOOR * loss->pcb->mss);
+    cwnd = tn_max(loss->cwnd / LOSS_CUT_DEN * LOSS_CUT_NUM,
+                  (uint32_t) LOSS_FLOOR * loss->pcb->mss);
+    loss->cwnd = tn_max(cwnd, tn_min(loss->cwnd, floor));
 }
 
 
@@ -583,20 +667,12 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
 
     pcb = loss->pcb;
     pipe = pcb->snd_nxt - pcb->lastack;
-    loss->marked = 0;
 
     if (loss->high == pcb->lastack) {
         return pipe;
     }
 
     lost = 0;
-
-    for (seg = pcb->unacked; seg != NULL; seg = seg->next) {
-        if (seg->flags & LOSS_MARK) {
-            loss->marked += seg->len;
-        }
-    }
-
     behind = loss->marked;
 
     for (seg = pcb->unacked; seg != NULL; seg = seg->next) {
@@ -617,7 +693,7 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
     }
 
     if (loss_is_queue(loss)) {
-        loss_cut(loss);
+        loss_cut(loss, loss_path(loss));
     }
 
     behind = loss->marked;

@@ -19,6 +19,8 @@
 #define IDLE      10000
 #define BUSY      1000
 #define LIMIT_MS  600000    /* for one transfer, virtual */
+#define RATE      12500     /* bytes in a ms of a narrow line, 100 Mbit/s */
+#define QUEUE_MS  20        /* of it */
 
 
 typedef struct {
@@ -46,6 +48,9 @@ static unsigned    loss_permille;
 static unsigned    reorder_permille;
 static tn_ms_t     delay_ms;
 static unsigned    lost;
+static bool        narrow;          /* the way there has a rate */
+static tn_ms_t     narrow_at;       /* until when what waits for it takes */
+static size_t      narrow_bytes;    /* of the last of these ms */
 static uint32_t    seed;
 static uint32_t    entropy;
 
@@ -72,6 +77,7 @@ static void run_for(tn_ms_t ms);
 static void set_up(tn_ms_t delay, unsigned loss, unsigned reorder);
 static void transfer(const char *to, const char *what);
 static void test_line(void);
+static void test_rate(unsigned loss, const char *what);
 static void test_backpressure(void);
 static void test_ends(void);
 static void test_captured(void);
@@ -85,6 +91,10 @@ int
 main(void)
 {
     test_line();
+    test_rate(0, "a narrow line is filled");
+    test_rate(1, "with 0.1% loss");
+    test_rate(5, "with 0.5% loss");
+    test_rate(20, "with 2% loss");
     test_backpressure();
     test_ends();
     test_captured();
@@ -142,6 +152,27 @@ on_packet(void *data, uint8_t *packet, size_t len)
     }
 
     line[line_n].at = now + delay_ms;
+
+    if (narrow && len > 200) {
+
+        if (narrow_at < now) {
+            narrow_at = now;
+            narrow_bytes = 0;
+        }
+
+        if (narrow_at - now >= QUEUE_MS) {
+            return;
+        }
+
+        narrow_bytes += len;
+
+        if (narrow_bytes >= RATE) {
+            narrow_bytes -= RATE;
+            narrow_at++;
+        }
+
+        line[line_n].at = narrow_at + delay_ms;
+    }
 
     if (draw() < reorder_permille) {
         line[line_n].at += 3;
@@ -418,6 +449,33 @@ test_line(void)
 
     set_up(20, 50, 50);
     transfer("[fd7a:115c:a1e0::1]:80", "5% loss, reordered");
+}
+
+
+/* long enough for gaps whose mending takes a round trip, in each of them */
+static void
+test_rate(unsigned loss, const char *what)
+{
+    size_t     before, most, came;
+    tn_addr_t  addr;
+
+    set_up(20, loss, 0);
+    narrow = true;
+    sides[0].want = SIZE_MAX;
+
+    (void) tn_addr_parse(&addr, "100.64.0.1:80", 13);
+    sides[0].conn = tn_lwip_connect(lwip, &addr, &sides[0]);
+
+    run_for(1000);
+    before = server.got;
+    run_for(3000);
+    came = server.got - before;
+    most = (size_t) 3000 * RATE / TN_LWIP_MTU * (TN_LWIP_MTU - 40);
+
+    ok(!server.bad && came > most / 100 * 96, "%s: %zu%%", what,
+       came * 100 / most);
+
+    narrow = false;
 }
 
 
