@@ -229,7 +229,9 @@ tn_aead_choose(void)
     tn_aead_lib = tn_aead_libs[i];
 
 #ifdef TN_HAVE_AVX512
-    if (tn_aead_avx512.usable()) {
+    if ((name == NULL || strcasecmp(name, tn_aead_avx512.name) == 0)
+        && tn_aead_avx512.usable())
+    {
         tn_aead_many = &tn_aead_avx512;
     }
 #endif

@@ -102,8 +102,8 @@ tn_rc_t tn_xaead_open(const tn_key_t *key, const uint8_t nonce[24],
     uint8_t *dst);
 
 /*
- * In the environment: the name of the one library to use, for tests and
- * measurements; OpenSSL where it does not run.
+ * In the environment: the name of the one implementation to use, for tests and
+ * measurements; OpenSSL for what it does not do, and where it does not run.
  */
 #define TN_AEAD_ENV  "TAILNET_AEAD"
 
