@@ -441,7 +441,8 @@ test_rows(void)
     }
 
     flush();
-    is_int(nframes, (100 + each - 1) / each, "ACKs of a great deal are several");
+    is_int(nframes, (100 + each - 1) / each,
+           "ACKs of a great deal are several");
     ok(acks[nframes - 1] == s.k.ack, "up to the last");
 
     for (i = 0; i < 32; i++) {
