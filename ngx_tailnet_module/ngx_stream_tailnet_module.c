@@ -14,6 +14,8 @@
 static ngx_int_t ngx_stream_tailnet_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_stream_tailnet_log_handler(ngx_stream_session_t *s);
+static ngx_int_t ngx_stream_tailnet_filter(ngx_stream_session_t *s,
+    ngx_chain_t *in, ngx_uint_t from_upstream);
 static void *ngx_stream_tailnet_create_srv_conf(ngx_conf_t *cf);
 static char *ngx_stream_tailnet_merge_srv_conf(ngx_conf_t *cf, void *parent,
     void *child);
@@ -42,6 +44,8 @@ static ngx_int_t ngx_stream_tailnet_init_peer(ngx_stream_session_t *s,
 static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_listen;
 static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_server;
 static ngx_tailnet_set_pt  ngx_stream_tailnet_stock_hash;
+
+static ngx_stream_filter_pt  ngx_stream_tailnet_next_filter;
 
 
 static ngx_command_t  ngx_stream_tailnet_commands[] = {
@@ -414,6 +418,9 @@ ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf)
 
     *h = ngx_stream_tailnet_log_handler;
 
+    ngx_stream_tailnet_next_filter = ngx_stream_top_filter;
+    ngx_stream_top_filter = ngx_stream_tailnet_filter;
+
     umcf = ngx_stream_conf_get_module_main_conf(cf,
                                                 ngx_stream_upstream_module);
 
@@ -438,7 +445,8 @@ ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf)
 
 /*
  * A captured connection that came to nothing ends by a reset, like one that
- * its destination refused; the session is closed behind this.
+ * its destination refused, and a flow of UDP by an ICMP message; the session
+ * is closed behind this.
  */
 
 static ngx_int_t
@@ -449,7 +457,7 @@ ngx_stream_tailnet_log_handler(ngx_stream_session_t *s)
 
     c = s->connection;
 
-    if (s->status < NGX_STREAM_BAD_REQUEST || c->type != SOCK_STREAM
+    if (s->status < NGX_STREAM_BAD_REQUEST
         || !ngx_tailnet_listen_captured(c))
     {
         return NGX_OK;
@@ -465,6 +473,12 @@ ngx_stream_tailnet_log_handler(ngx_stream_session_t *s)
 
 #endif
 
+    /* a session of UDP that the kernel has is at the listener's socket */
+
+    if (ngx_tailnet_lwip_refuse(c) || c->type != SOCK_STREAM) {
+        return NGX_OK;
+    }
+
     linger.l_onoff = 1;
     linger.l_linger = 0;
 
@@ -477,6 +491,31 @@ ngx_stream_tailnet_log_handler(ngx_stream_session_t *s)
     }
 
     return NGX_OK;
+}
+
+
+/*
+ * Of a destination that refuses datagrams nginx makes an empty one for the
+ * client, and goes on: a captured flow is refused instead, and ends.
+ */
+
+static ngx_int_t
+ngx_stream_tailnet_filter(ngx_stream_session_t *s, ngx_chain_t *in,
+    ngx_uint_t from_upstream)
+{
+    ngx_connection_t  *c, *pc;
+
+    c = s->connection;
+    pc = s->upstream ? s->upstream->peer.connection : NULL;
+
+    if (from_upstream && c->type == SOCK_DGRAM && pc && pc->read->error
+        && ngx_tailnet_listen_captured(c))
+    {
+        (void) ngx_tailnet_lwip_refuse(c);
+        return NGX_ERROR;
+    }
+
+    return ngx_stream_tailnet_next_filter(s, in, from_upstream);
 }
 
 

@@ -391,6 +391,12 @@ void ngx_tailnet_funnel_accepted(ngx_connection_t *c,
 /* whether a socket of the core or the supervisor is of the stack lwip */
 ngx_uint_t ngx_tailnet_lwip_is(ngx_socket_t s);
 
+/*
+ * Has the core refuse a connection or flow that is closed next; 0: it is the
+ * kernel's
+ */
+ngx_uint_t ngx_tailnet_lwip_refuse(ngx_connection_t *c);
+
 /* a listener that got such a socket; before nginx looks at its options */
 void ngx_tailnet_lwip_listen(ngx_listening_t *ls);
 

@@ -18,6 +18,8 @@
 
 #include "ngx_tailnet.h"
 
+#include "proc/tn_hangup.h"
+
 #include <ngx_http.h>
 #include <poll.h>
 
@@ -161,6 +163,21 @@ ngx_tailnet_lwip_names(ngx_connection_t *c)
                                      0);
 
     return c->addr_text.len ? NGX_OK : NGX_ERROR;
+}
+
+
+ngx_uint_t
+ngx_tailnet_lwip_refuse(ngx_connection_t *c)
+{
+    if (!ngx_tailnet_lwip_is(c->fd)) {
+        return 0;
+    }
+
+    /* without room for it, the end is an ordinary one */
+
+    (void) tn_hangup_send(c->fd);
+
+    return 1;
 }
 
 

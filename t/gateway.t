@@ -24,6 +24,7 @@ my $LWIP = ($ENV{TAILNET_STACK} // '') eq 'lwip';
 my $DOC = Tailnet::Lab->read_file("$FindBin::Bin/../docs/gateway.md");
 
 my ($NET, $NET6) = ('192.168.77', 'fd07:77:');
+my $turned;
 
 my $lab = Tailnet::Lab->new;
 my $tailnet = $lab->small_tailnet;
@@ -106,6 +107,44 @@ if (!$s) { print "$!"; exit }
 if (!IO::Select->new($s)->can_read(3)) { print 'open'; exit }
 my $n = sysread($s, my $text, 1);
 print defined $n ? 'end' : "open, $!";
+PERL
+
+# What becomes of a datagram: an answer, an error, or nothing.
+
+my $toss = $lab->write_file($lab->path('toss.pl'), <<'PERL');
+use strict;
+use IO::Select;
+use IO::Socket::IP;
+my $s = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => $ARGV[1],
+                            Proto => 'udp') or die $@;
+for my $n (1 .. 3) {
+    last unless defined $s->send("hello");
+    next unless IO::Select->new($s)->can_read(2);
+    if (defined $s->recv(my $text, 2048)) { print "answer"; exit }
+    last;
+}
+print "$!" || 'silence';
+PERL
+
+# Asks from one socket again and again, and writes a line for each answer.
+
+my $talk = $lab->write_file($lab->path('talk.pl'), <<'PERL');
+use strict;
+use IO::Select;
+use IO::Socket::IP;
+$| = 1;
+my ($port, @ips) = @ARGV;
+my %s = map { $_ => IO::Socket::IP->new(PeerHost => $_, PeerPort => $port,
+                                        Proto => 'udp') // die $@ } @ips;
+while (1) {
+    for my $ip (@ips) {
+        $s{$ip}->send("hello");
+        next unless IO::Select->new($s{$ip})->can_read(0.3);
+        $s{$ip}->recv(my $text, 2048) // next;
+        print "$ip $text\n";
+    }
+    select undef, undef, undef, 0.05;
+}
 PERL
 
 # Opens so many connections and tells how many of them have ended: at once
@@ -281,6 +320,8 @@ is(page($own), "own\n", 'an ordinary listener keeps the own addresses');
 is(page("$own:8080", 3), undef, 'and a captured port is not the own address');
 is(page("$NET.1:8081", 3), undef,
    "the machine's own address is not reached");
+like($lab->read_file($log), qr/ \Q$self\E wants \Q$NET.1\E, which is of this /,
+     'and a line says so');
 
 is(knock("$NET.2", 9), 'Connection refused', 'probe: what refuses is refused');
 is(knock("$NET6:2", 9), 'Connection refused', 'probe: by IPv6');
@@ -293,6 +334,9 @@ for my $ip ("$NET.2", "$NET.3", "$NET6:2") {
 
 is(ask("$NET.2", $_, 4000), "$_ hello", "UDP: port $_ from the same socket")
     for 5353, 5354, 5353;
+
+is(toss($_, 9), 'Connection refused', "UDP: $_ refuses")
+    for "$NET.2", "$NET6:2";
 
 is(($peer->host->capture('perl', $ping, $_))[1], 'answered', "ping: $_")
     for "$NET.2", "$NET6:2";
@@ -329,6 +373,47 @@ $beside->cli('set', '--accept-routes=false');
 $beside->cli('down');
 ok($lab->wait_for(20, 'a page', sub { page("$NET.2", 2) }),
    'the way is another again');
+
+# The same by another machine: the client's, which hides who it forwards for.
+
+circle("$NET.3");
+ok($lab->wait_for(40, 'the circle', sub {
+    page("$NET.3", 1);
+    $lab->read_file($log) =~ /flow after flow comes from \Q$self\E for \Q$NET\E/;
+}), 'a circle through another router: one line')
+    or diag($lab->read_file($log));
+like(knock("$NET.3", 80), qr/refused/, 'and it is refused');
+is(page("$NET.2"), "$NET.2:80\n", 'another host meanwhile');
+circle();
+
+# --- the core dies while flows stand
+
+my $talker = $peer->host->start('talk', ['perl', $talk, 5354, "$NET.2",
+                                         "$NET6:2"]);
+my $said = sub {
+    my $text = $talker->log;
+    return [map { my $ip = $_; scalar(() = $text =~ /^\Q$ip\E /mg) }
+            "$NET.2", "$NET6:2"];
+};
+
+ok($lab->wait_for(20, 'flows', sub { !grep { $_ < 3 } @{$said->()} }),
+   'UDP: flows stand');
+
+my @core = core();
+is(@core, 1, 'there is one core');
+kill 'KILL', @core;
+$lab->wait_for(20, 'another core', sub {
+    my @now = core();
+    return @now == 1 && $now[0] != $core[0];
+});
+
+my $before = $said->();
+ok(eval { $lab->wait_for(40, 'the flows', sub {
+    my $now = $said->();
+    return !grep { $now->[$_] < $before->[$_] + 3 } 0, 1;
+}) }, 'UDP: they go on with the next core, without a reload')
+    or diag(explain($before, $said->()), $nginx->error_log);
+$talker->stop;
 
 # --- by name of the port, in http and stream, beside those of all ports
 
@@ -383,7 +468,7 @@ ok($lab->wait_for(20, 'a page', sub { page("$NET.2", 2) }),
 my $FAR = '203.0.113';
 
 $web->ip('addr', 'add', "$FAR.1/24", 'dev', 'eth0');
-$inside->ip('addr', 'add', "$FAR.2/24", 'dev', 'eth0');
+$inside->ip('addr', 'add', "$FAR.$_/24", 'dev', 'eth0') for 2, 3;
 
 my ($cert, $key) = $lab->ca->issue($lab->dir, 'good.example', 'bad.example');
 
@@ -414,6 +499,16 @@ ok($lab->wait_for(20, 'the far page', sub {
 }), 'exit node: the name that is allowed');
 is(tls('bad.example'), undef, 'exit node: another name');
 
+# A circle again, of connections that nginx has accepted.
+
+circle("$FAR.3");
+ok($lab->wait_for(40, 'the circle', sub {
+    tls('good.example', 1, "$FAR.3");
+    $lab->read_file($log) =~ /flow after flow comes from \Q$self\E for \Q$FAR\E/;
+}), 'a circle of connections: one line')
+    or diag($lab->read_file($log));
+circle();
+
 # --- an exit node with limits
 
 configure(recipe('An exit node with limits'));
@@ -430,8 +525,10 @@ is(page('169.254.169.254', 2), undef, 'nor where clouds keep secrets');
 is(page("[64:ff9b::$_]:8081", 2), undef, 'nor by an address in an address')
     for 'cb00:7101';
 
-like(knock("$FAR.2", 9), $LWIP ? qr/^end$/ : qr/Connection reset by peer$/,
+like(knock("$FAR.2", 9), qr/Connection reset by peer$/,
      'what refuses is open and then reset');
+is(toss("$FAR.2", 5353), 'Connection refused',
+   'UDP that nothing captures is refused');
 
 ok($lab->wait_for(30, 'the limit', sub {
     ($peer->host->capture('perl', $hold, "$FAR.2", 80, 25, 5))[1] == 5;
@@ -449,6 +546,33 @@ $peer->cli('set', '--exit-node=');
 done_testing();
 
 
+# Makes the way of nginx's machine to this address lead over the client's, which
+# sends it to the tailnet; without an address not any more.
+
+
+
+sub circle {
+    my ($ip) = @_;
+    my $on = defined $ip ? 1 : 0;
+
+    $web->ip('route', $on ? 'add' : 'del', ($turned = $ip // $turned) . '/32',
+             'via', $peer->host->ip4);
+    $peer->host->run('sh', '-c', "echo $on > /proc/sys/net/ipv4/ip_forward");
+    $peer->host->nft($on ? <<'NFT' : 'delete table ip lab_circle');
+table ip lab_circle {
+    chain out { type nat hook postrouting priority 100;
+                iifname "eth0" oifname "tailscale0" masquerade; }
+}
+NFT
+}
+
+
+sub core {
+    return grep {
+        $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" } $web->pids;
+}
+
+
 sub ask {
     return ($peer->host->capture('perl', $ask, @_))[1];
 }
@@ -459,10 +583,15 @@ sub knock {
 }
 
 
+sub toss {
+    return ($peer->host->capture('perl', $toss, @_))[1];
+}
+
+
 sub tls {
-    my ($name, $seconds) = @_;
+    my ($name, $seconds, $ip) = @_;
     my $r = $peer->get("https://$name/", timeout => $seconds // 5,
-                       resolve => "$name:443:$FAR.2",
+                       resolve => "$name:443:" . ($ip // "$FAR.2"),
                        cacert => $lab->ca->cert);
 
     return $r->{ok} && $r->{status} == 200 ? $r->{body} : undef;

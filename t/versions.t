@@ -32,6 +32,10 @@ my @versions = (
     ['without stream', 'trixie', 'http'],
 );
 
+# A network behind, of which there is nothing.
+
+my ($FAR, $FAR6) = ('192.168.78', 'fd07:78:');
+
 my ($tailnet, $peer, $tagged, $crt, $key);
 
 sub tailnet {
@@ -65,12 +69,20 @@ sub config {
     my ($stream, $newer, $quic) = @opt{qw(stream newer quic)};
 
     my $h3 = $quic ? 'listen 443 quic reuseport tailnet=home;' : '';
+    my $captured = $quic ? <<'CAPTURED' : '';
+    server {
+        listen 443 quic tailnet=home capture;
+        return 200 "$server_protocol $remote_addr $tailnet_destination\n";
+    }
+CAPTURED
     my $h2 = $newer ? 'http2 on;' : '';
 
     return (
         main => "worker_processes 2;\n" . ($opt{main} // '')
             . $nginx->tailnet_block($tailnet->{control},
-                $tailnet->{auth_key}, hostname => $name)
+                $tailnet->{auth_key}, hostname => $name,
+                $quic ? (extra => "advertise_routes $FAR.0/24 $FAR6:/64;")
+                      : ())
             . $nginx->tailnet_block($tailnet->{control}, $tagged,
                 name => 'farm', hostname => "$name-farm"),
         http => ($opt{http} // '') . <<"HTTP",
@@ -103,6 +115,7 @@ sub config {
         location /none/ { proxy_pass http://none/; }
         $opt{location}
     }
+$captured
     server { listen 81 tailnet=farm; return 200 "farm \$remote_addr\\n"; }
     server { listen 80; return 200 "host\\n"; }
 HTTP
@@ -161,6 +174,10 @@ sub serves {
         is(get3($web4, 'page'), "HTTP/3.0 $peer4\n", "$when: HTTP/3");
         is(get3($web4, 'who'), "HTTP/3.0 peer\n", "$when: HTTP/3, who it is");
         is(get3($web6, 'page'), "HTTP/3.0 $peer6\n", "$when: HTTP/3, IPv6");
+        is(get3("$FAR.9", 'page'), "HTTP/3.0 $peer4 $FAR.9:443\n",
+           "$when: HTTP/3, captured");
+        is(get3("$FAR6:9", 'page'), "HTTP/3.0 $peer6 [$FAR6:9]:443\n",
+           "$when: HTTP/3, captured, IPv6");
     }
 }
 
@@ -181,6 +198,15 @@ sub exercise {
 
     my ($web4) = grep { /\./ } @{$self->{TailscaleIPs}};
     my ($web6) = grep { /:/ } @{$self->{TailscaleIPs}};
+
+    if ($opt{quic}) {
+        $peer->cli('set', '--accept-routes');
+        $tailnet->{control}->approve_routes($name,
+            @{$tailnet->{control}->wait_routes($name, 2, 20)});
+        ok($lab->wait_for(30, 'the routes at the peer', sub {
+            @{$peer->peer($name)->{PrimaryRoutes} // []} == 2 }),
+           "$version: routes are approved");
+    }
 
     $opt{nginx} = $nginx;
     serves('started', $name, $web4, $web6, %opt);

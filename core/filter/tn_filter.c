@@ -63,6 +63,7 @@ static bool tn_filter_never(const tn_packet_t *p,
 static tn_rc_t tn_filter_ranges(tn_ranges_t *ranges,
     const tn_prefix_t *prefixes, size_t n, unsigned min_bits);
 static bool tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip);
+static bool tn_filter_in_route(const tn_filter_t *filter, const tn_ip_t *ip);
 static bool tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip);
 static bool tn_filter_is_host(const tn_filter_t *filter, const tn_ip_t *ip);
 static bool tn_filter_embedded(const tn_ip_t *ip, tn_ip_t *v4);
@@ -511,10 +512,9 @@ tn_filter_is_local(const tn_filter_t *filter, const tn_ip_t *ip)
 
 
 static bool
-tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip)
+tn_filter_in_route(const tn_filter_t *filter, const tn_ip_t *ip)
 {
-    int      v4;
-    tn_ip_t  v4_ip;
+    int  v4;
 
     if (tn_likely(!filter->has_routes)) {
         return false;
@@ -522,9 +522,27 @@ tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip)
 
     v4 = tn_ip_is_v4(ip);
 
-    if (!tn_ranges_contain(&filter->routes[v4], tn_ip_number(ip))
-        && (!filter->has_exit[v4] || tn_ip_is_tailscale(ip)))
-    {
+    return tn_ranges_contain(&filter->routes[v4], tn_ip_number(ip))
+           || (filter->has_exit[v4] && !tn_ip_is_tailscale(ip));
+}
+
+
+bool
+tn_filter_withholds(const tn_filter_t *filter, const tn_ip_t *dst)
+{
+    return tn_filter_in_route(filter, dst)
+           && !tn_ip_is_multicast(dst)
+           && !tn_filter_is_local(filter, dst)
+           && !tn_filter_is_routed(filter, dst);
+}
+
+
+static bool
+tn_filter_is_routed(const tn_filter_t *filter, const tn_ip_t *ip)
+{
+    tn_ip_t  v4_ip;
+
+    if (!tn_filter_in_route(filter, ip)) {
         return false;
     }
 

@@ -113,6 +113,9 @@ tn_rc_t tn_filter_set_host(tn_filter_t *filter, const tn_ip_t *ips, size_t n);
 /* of a packet that was accepted: it is for an address of a route */
 bool tn_filter_is_behind(const tn_filter_t *filter, const tn_ip_t *dst);
 
+/* inside of a route, but among what is never behind the node */
+bool tn_filter_withholds(const tn_filter_t *filter, const tn_ip_t *dst);
+
 /* where the PeerAPI listens; n <= TN_FILTER_PEERAPI_MAX, 0 for none */
 void tn_filter_set_peerapi(tn_filter_t *filter, const tn_addr_t *addrs,
     size_t n);

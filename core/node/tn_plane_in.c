@@ -17,6 +17,9 @@
 #include "wire/tn_refuse.h"
 
 
+#define PLANE_WITHHELD_MS  60000
+
+
 static void plane_later(tn_plane_t *plane, tn_ms_t now,
     const tn_addr_t *from, uint32_t vni, uint8_t *bytes, size_t len);
 static void plane_open(tn_plane_t *plane);
@@ -30,6 +33,8 @@ static void plane_tally(tn_plane_peer_t *peer, const tn_addr_t *udp,
     const tn_path_from_t *from, size_t len);
 static void plane_packet(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, uint8_t *bytes, size_t len);
+static void plane_withheld(tn_plane_t *plane, tn_ms_t now,
+    const tn_packet_t *p);
 static bool plane_transit(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, const uint8_t *packet, const tn_packet_t *p,
     bool service);
@@ -355,6 +360,10 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
             plane_reject(plane, now, peer, &p, reason);
         }
 
+        if (plane->transit != NULL) {
+            plane_withheld(plane, now, &p);
+        }
+
         return;
     }
 
@@ -392,6 +401,27 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     }
 
     tn_coalesce_add(plane->coalesce, bytes, &p);
+}
+
+
+/* one line for all that anybody tries */
+static void
+plane_withheld(tn_plane_t *plane, tn_ms_t now, const tn_packet_t *p)
+{
+    char  text[2][TN_ADDR_TEXT];
+
+    if ((plane->withheld_at != 0
+         && now - plane->withheld_at < PLANE_WITHHELD_MS)
+        || !tn_filter_withholds(plane->filter, &p->dst))
+    {
+        return;
+    }
+
+    plane->withheld_at = now;
+
+    tn_log(plane->log, TN_LOG_NOTICE, "%s wants %s, which is of this machine, "
+           "its link or its cloud, and not behind it: refused",
+           tn_ip_text(&p->src, text[0]), tn_ip_text(&p->dst, text[1]));
 }
 
 

@@ -131,6 +131,10 @@ tn_data_lwip_frame(void *arg, uint8_t *frame, size_t len)
 {
     tn_data_t *data = arg;
 
+    if (data->transit != NULL) {
+        tn_data_transit_out(data->transit, frame, len);
+    }
+
     if (data->plane != NULL) {
         tn_plane_tun(data->plane, data->loop.now, frame, len);
     }
@@ -165,6 +169,10 @@ static void
 data_tun_packet(void *arg, uint8_t *frame, size_t len)
 {
     tn_data_t *data = arg;
+
+    if (data->transit != NULL) {
+        tn_data_transit_out(data->transit, frame, len);
+    }
 
     if (tn_likely(data->plane != NULL)) {
         tn_plane_tun(data->plane, data->loop.now, frame, len);

@@ -180,6 +180,10 @@ void tn_data_transit_machine(tn_data_transit_t *transit, const tn_ip_t *ips,
 tn_plane_transit_e tn_data_transit(void *arg, const uint8_t *packet,
     const tn_packet_t *p, bool service);
 
+/* looks at a frame of the stack, for a peer */
+void tn_data_transit_out(tn_data_transit_t *transit, const uint8_t *frame,
+    size_t len);
+
 
 /* tn_data_portmap.c */
 

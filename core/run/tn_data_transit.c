@@ -26,7 +26,10 @@
  * beside nginx that accepts routes.  nginx would open the next, without end:
  * it is refused.  It is known by its source, an address and port that a
  * socket of this machine has, connected to the same destination; only
- * addresses of the machine are looked up.
+ * addresses of the machine are looked up.  What comes back by way of other
+ * routers is found by tn_loops.h.
+ *
+ * UDP that nothing captures is refused as the destination itself would.
  *
  * Counters of sources are shared by those of one hash.
  */
@@ -35,12 +38,14 @@
 
 #include "base/tn_hash.h"
 #include "host/tn_sockdiag.h"
+#include "node/tn_loops.h"
 #include "run/tn_udpnet.h"
 #include "stack/tn_vnet.h"
 #include "wire/tn_refuse.h"
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -93,6 +98,8 @@ struct tn_data_transit_s {
     tn_ip_t             *machine;
     size_t               n_machine;
     tn_ms_t              loop_told;
+    tn_loops_t          *loops;
+    tn_ms_t              circle_told;
 
     tn_echo_t           *echo;
     transit_ping_t       pings[TRANSIT_PINGS];
@@ -107,6 +114,8 @@ struct tn_data_transit_s {
 
 static bool transit_has(const uint8_t *ports, uint16_t port);
 static bool transit_is_loop(tn_data_transit_t *transit, const tn_packet_t *p);
+static tn_plane_transit_e transit_begins(tn_data_transit_t *transit,
+    const tn_packet_t *p, bool held);
 static tn_plane_transit_e transit_udp(tn_data_transit_t *transit,
     const uint8_t *packet, const tn_packet_t *p);
 static void transit_ping(tn_data_transit_t *transit, const uint8_t *packet,
@@ -139,7 +148,12 @@ static const tn_udpnet_ops_t  transit_udp_ops = {
 tn_data_transit_t *
 tn_data_transit_create(tn_data_t *data, tn_lwnet_table_t *listeners)
 {
+    uint64_t            seed;
     tn_data_transit_t  *transit;
+
+    if (getrandom(&seed, sizeof(seed), 0) != (ssize_t) sizeof(seed)) {
+        return NULL;
+    }
 
     transit = calloc(1, sizeof(tn_data_transit_t));
 
@@ -160,7 +174,9 @@ tn_data_transit_create(tn_data_t *data, tn_lwnet_table_t *listeners)
                                         &transit_udp_ops, transit, data->log);
     }
 
-    if (transit->echo == NULL
+    transit->loops = tn_loops_create(seed);
+
+    if (transit->echo == NULL || transit->loops == NULL
         || (transit->udp == NULL && data->lwnet == NULL))
     {
         tn_data_transit_destroy(transit);
@@ -187,6 +203,7 @@ tn_data_transit_destroy(tn_data_transit_t *transit)
     tn_hash_done(&transit->probes);
     tn_udpnet_destroy(transit->udp);
     tn_echo_destroy(transit->echo);
+    tn_loops_free(transit->loops);
     free(transit->machine);
     free(transit);
 }
@@ -321,6 +338,8 @@ static tn_plane_transit_e
 transit_udp(tn_data_transit_t *transit, const uint8_t *packet,
     const tn_packet_t *p)
 {
+    tn_udpnet_t          *udp;
+    tn_plane_transit_e    rc;
     tn_lwnet_captures_t  *captures;
 
     if (p->frag != TN_PACKET_WHOLE) {
@@ -331,18 +350,117 @@ transit_udp(tn_data_transit_t *transit, const uint8_t *packet,
         return TN_PLANE_REFUSED;
     }
 
-    if (transit->udp == NULL) {
-        return TN_PLANE_PASS;
-    }
-
     tn_lwnet_table_captures(transit->listeners, &transit->version,
                             transit->captures);
 
     captures = &transit->captures[1][!tn_ip_is_v4(&p->dst)];
 
-    return captures->any && !transit_has(captures->named, p->dst_port)
+    if (transit_has(captures->named, p->dst_port)) {
+        return TN_PLANE_PASS;
+    }
+
+    if (!captures->any) {
+        return TN_PLANE_REFUSED;
+    }
+
+    udp = transit->udp;
+
+    if (udp == NULL) {
+        udp = tn_lwnet_udp(transit->data->lwnet);
+    }
+
+    if (!tn_udpnet_has(udp, p)) {
+        rc = transit_begins(transit, p, false);
+
+        if (rc != TN_PLANE_PASS) {
+            return rc;
+        }
+    }
+
+    return transit->udp != NULL
            && tn_udpnet_in(transit->udp, packet, p, TN_IPC_CAPTURE)
            ? TN_PLANE_TAKEN : TN_PLANE_PASS;
+}
+
+
+/* TN_PLANE_TAKEN: it is to be dropped */
+static tn_plane_transit_e
+transit_begins(tn_data_transit_t *transit, const tn_packet_t *p, bool held)
+{
+    char       text[2][TN_ADDR_TEXT];
+    tn_ms_t    now;
+    tn_addr_t  from, to;
+
+    now = transit->data->loop.now;
+    from.ip = p->src;
+    from.port = 0;
+    to.ip = p->dst;
+    to.port = p->dst_port;
+
+    switch (tn_loops_begin(transit->loops, now, p->proto == TN_PROTO_TCP,
+                           held, &from.ip, &to))
+    {
+    case TN_LOOPS_PASS:
+        return TN_PLANE_PASS;
+
+    case TN_LOOPS_LATER:
+        return TN_PLANE_TAKEN;
+
+    case TN_LOOPS_REFUSED:
+        return TN_PLANE_REFUSED;
+
+    case TN_LOOPS_FOUND:
+        break;
+    }
+
+    if (transit->circle_told == 0
+        || now - transit->circle_told >= TRANSIT_LOOP_LOG_MS)
+    {
+        transit->circle_told = now;
+
+        tn_log(transit->data->log, TN_LOG_ERR, "flow after flow comes from "
+               "%s for %s, and none is ever answered: the way of this machine "
+               "there may lead back to it by other routers; they are refused "
+               "for %d s", tn_ip_text(&from.ip, text[0]),
+               tn_addr_text(&to, text[1]), TN_LOOPS_QUIET_MS / 1000);
+    }
+
+    return TN_PLANE_REFUSED;
+}
+
+
+void
+tn_data_transit_out(tn_data_transit_t *transit, const uint8_t *frame,
+    size_t len)
+{
+    tn_addr_t    from;
+    tn_packet_t  p;
+
+    if (tn_likely(!tn_loops_watches(transit->loops))) {
+        return;
+    }
+
+    if (len <= sizeof(tn_vnet_t)
+        || tn_packet_parse(&p, frame + sizeof(tn_vnet_t),
+                           len - sizeof(tn_vnet_t))
+           != TN_OK
+        || (p.proto != TN_PROTO_TCP && p.proto != TN_PROTO_UDP))
+    {
+        return;
+    }
+
+    from.ip = p.src;
+    from.port = p.src_port;
+
+    if (p.tcp_flags & TN_TCP_SYN) {
+        tn_loops_opened(transit->loops, &p.dst, &from);
+
+    } else if (p.total_len > p.data_offset
+               || (p.tcp_flags & (TN_TCP_FIN | TN_TCP_RST)))
+    {
+        tn_loops_answered(transit->loops, p.proto == TN_PROTO_TCP, &p.dst,
+                          &from);
+    }
 }
 
 
@@ -472,7 +590,8 @@ transit_syn(tn_data_transit_t *transit, const uint8_t *packet,
             : captures->any_probe;
 
     return probe && p->frag == TN_PACKET_WHOLE
-           ? transit_probe(transit, packet, p) : TN_PLANE_PASS;
+           ? transit_probe(transit, packet, p)
+           : transit_begins(transit, p, false);
 }
 
 
@@ -484,6 +603,7 @@ transit_probe(tn_data_transit_t *transit, const uint8_t *packet,
     tn_data_t               *data;
     socklen_t                len;
     transit_probe_t         *probe;
+    tn_plane_transit_e       verdict;
     struct sockaddr_storage  ss;
 
     data = transit->data;
@@ -506,12 +626,19 @@ transit_probe(tn_data_transit_t *transit, const uint8_t *packet,
 
     /* a SYN that came again changes nothing */
 
-    if (tn_hash_find(&transit->probes, &probe->key) != NULL
+    if (tn_hash_find(&transit->probes, &probe->key) != NULL) {
+        free(probe);
+        return TN_PLANE_TAKEN;
+    }
+
+    verdict = transit_begins(transit, p, true);
+
+    if (verdict != TN_PLANE_PASS
         || transit->probes.count >= TRANSIT_PROBES
         || transit->probes_of[probe->source] >= TRANSIT_PROBES_EACH)
     {
         free(probe);
-        return TN_PLANE_TAKEN;
+        return verdict != TN_PLANE_PASS ? verdict : TN_PLANE_TAKEN;
     }
 
     len = (socklen_t) tn_addr_to_sockaddr(&probe->key.to, &ss);
@@ -578,6 +705,11 @@ transit_probe_event(tn_watch_t *watch, uint32_t events)
     }
 
     len = 0;
+
+    if (err != ETIMEDOUT) {
+        tn_loops_answered(transit->loops, true, &probe->key.from.ip,
+                          &probe->key.to);
+    }
 
     if (err == 0) {
         transit_deliver(transit, probe->packet, probe->len);

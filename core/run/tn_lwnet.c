@@ -9,7 +9,8 @@
  *   nginx -> peer   the socket is read only while lwIP has room
  *
  * An end of either side is passed on as the end of that direction; a reset of
- * the peer closes the socket, a socket that breaks resets the peer.  What
+ * the peer closes the socket, a socket that breaks resets the peer, and so
+ * does nginx when it refuses the connection (tn_hangup.h).  What
  * lwIP tells while it works only marks the connection as dirty: it is looked
  * at when lwIP has returned.
  *
@@ -22,6 +23,7 @@
 
 #ifdef TN_HAVE_LWIP
 
+#include "proc/tn_hangup.h"
 #include "wire/tn_icmp.h"
 
 #include <errno.h>
@@ -171,6 +173,13 @@ tn_lwnet_run(tn_lwnet_t *net)
     tn_lwip_hold(net->lwip, net->loop->now);
     lwnet_settle(net);
     tn_lwip_release(net->lwip);
+}
+
+
+struct tn_udpnet_s *
+tn_lwnet_udp(tn_lwnet_t *net)
+{
+    return net->udp;
 }
 
 
@@ -762,6 +771,7 @@ lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events)
 {
     int      i;
     size_t   room;
+    bool     refused;
     ssize_t  n;
     uint8_t  buf[LWNET_READ];
 
@@ -772,7 +782,7 @@ lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events)
             break;
         }
 
-        n = recv(conn->watch.fd, buf, room, 0);
+        n = tn_hangup_recv(conn->watch.fd, buf, room, &refused);
 
         if (n == -1 && errno == EAGAIN) {
             break;
@@ -780,7 +790,7 @@ lwnet_to_peer(lwnet_conn_t *conn, uint32_t *events)
 
         /* closed before all was read is closed too */
 
-        if (n == -1 && errno != ECONNRESET) {
+        if (n == -1 ? errno != ECONNRESET : refused) {
             return false;
         }
 
@@ -868,6 +878,15 @@ void
 tn_lwnet_run(tn_lwnet_t *net)
 {
     (void) net;
+}
+
+
+struct tn_udpnet_s *
+tn_lwnet_udp(tn_lwnet_t *net)
+{
+    (void) net;
+
+    return NULL;
 }
 
 #endif

@@ -103,5 +103,8 @@ void tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet,
     const tn_packet_t *p, bool capture);
 void tn_lwnet_run(tn_lwnet_t *net);
 
+/* its flows of UDP */
+struct tn_udpnet_s *tn_lwnet_udp(tn_lwnet_t *net);
+
 
 #endif /* TN_LWNET_H_INCLUDED_ */

@@ -17,6 +17,8 @@
  * next, and with TN_UDPNET_EACH of one remote address that one's: what costs
  * a peer one datagram costs us little, and others nothing.  An empty datagram
  * reads like the end of a SOCK_SEQPACKET, but that end comes with a hangup.
+ * A descriptor that comes with a datagram says that the destination has
+ * refused the flow (tn_hangup.h): the peer is told by ICMP.
  * A datagram that does not fit into a packet (tn_dgram.h) or into the socket's
  * queue is dropped.
  */
@@ -25,6 +27,7 @@
 #include "run/tn_lwnet_int.h"
 
 #include "base/tn_hash.h"
+#include "proc/tn_hangup.h"
 #include "stack/tn_dgram.h"
 #include "wire/tn_icmp.h"
 
@@ -83,6 +86,7 @@ static udpnet_source_t *udpnet_source(tn_udpnet_t *net, const tn_ip_t *ip);
 static void udpnet_used(udpnet_flow_t *flow);
 static void udpnet_close(udpnet_flow_t *flow);
 static void udpnet_event(tn_watch_t *watch, uint32_t events);
+static void udpnet_refuse(udpnet_flow_t *flow);
 
 
 tn_udpnet_t *
@@ -197,6 +201,20 @@ tn_udpnet_in(tn_udpnet_t *net, const uint8_t *packet, const tn_packet_t *p,
     }
 
     return true;
+}
+
+
+bool
+tn_udpnet_has(const tn_udpnet_t *net, const tn_packet_t *p)
+{
+    tn_addr_t  local, remote;
+
+    local.ip = p->dst;
+    local.port = p->dst_port;
+    remote.ip = p->src;
+    remote.port = p->src_port;
+
+    return udpnet_find(net, &local, &remote) != NULL;
 }
 
 
@@ -420,6 +438,7 @@ udpnet_event(tn_watch_t *watch, uint32_t events)
 
     int           i;
     size_t        len, room, max;
+    bool          refused;
     ssize_t       n;
     uint8_t       frame[sizeof(tn_vnet_t) + TN_UDPNET_MTU];
     uint8_t      *packet;
@@ -433,13 +452,18 @@ udpnet_event(tn_watch_t *watch, uint32_t events)
     udpnet_used(flow);
 
     for (i = 0; i < UDPNET_ROUNDS; i++) {
-        n = recv(flow->watch.fd, packet + room, max, MSG_TRUNC);
+        n = tn_hangup_recv(flow->watch.fd, packet + room, max, &refused);
 
         if (n == -1 && errno == EAGAIN) {
             break;
         }
 
-        if (n == -1 || (n == 0 && (events & TN_LOOP_ERROR))) {
+        if (n == -1 || refused || (n == 0 && (events & TN_LOOP_ERROR))) {
+
+            if (refused) {
+                udpnet_refuse(flow);
+            }
+
             udpnet_close(flow);
             break;
         }
@@ -460,4 +484,33 @@ udpnet_event(tn_watch_t *watch, uint32_t events)
     }
 
     net->ops->done(net->data);
+}
+
+
+/* as of a datagram of the peer, of which this quotes nothing but the ports */
+static void
+udpnet_refuse(udpnet_flow_t *flow)
+{
+    size_t        len;
+    uint8_t       lost[TN_IP6_HEADER_LEN + TN_UDP_HEADER_LEN];
+    uint8_t       frame[sizeof(tn_vnet_t) + TN_UDPNET_MTU];
+    tn_packet_t   p;
+    tn_udpnet_t  *net;
+
+    net = flow->net;
+
+    len = tn_dgram_build(lost, sizeof(lost), &flow->key.remote,
+                         &flow->key.local, 0);
+
+    if (len == 0 || tn_packet_parse(&p, lost, len) != TN_OK) {
+        return;
+    }
+
+    len = tn_icmp_error(frame + sizeof(tn_vnet_t), TN_UDPNET_MTU,
+                        TN_ICMP_PORT_UNREACHABLE, 0, &p.dst, lost, &p);
+
+    if (len != 0) {
+        memset(frame, 0, sizeof(tn_vnet_t));
+        net->ops->frame(net->data, frame, sizeof(tn_vnet_t) + len);
+    }
 }

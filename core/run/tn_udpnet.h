@@ -46,6 +46,9 @@ void tn_udpnet_destroy(tn_udpnet_t *net);
 bool tn_udpnet_in(tn_udpnet_t *net, const uint8_t *packet,
     const tn_packet_t *p, uint32_t kind);
 
+/* whether the packet is of a flow that stands */
+bool tn_udpnet_has(const tn_udpnet_t *net, const tn_packet_t *p);
+
 /*
  * A flow that begins here, from a free port of `own` to `to`: its other end,
  * the caller's, or -1 with errno.

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "packets.h"
+#include "base/tn_via.h"
 #include "filter/tn_filter.h"
 #include "filter/tn_flow.h"
 
@@ -369,6 +370,10 @@ test_machine(void)
                       40000, refused[i], 22, 6, TN_TCP_SYN);
         ok(!tn_filter_accepts(tn_filter_in(filter, &p, 0, false, 1)),
            refused[i]);
+        ok(tn_filter_withholds(filter, &p.dst)
+           == (!tn_ip_is_multicast(&p.dst)
+               && (!tn_ip_is_tailscale(&p.dst) || tn_via_is(&p.dst))),
+           "which is worth a line");
     }
 
     for (i = 0; i < tn_nelems(reached); i++) {
