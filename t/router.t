@@ -202,7 +202,8 @@ subtest 'DNS for users of the exit node' => sub {
     my $leaf = $lab->tailscaled(host => $lab->host('leaf'), tun => 0);
 
     $control->approve_routes('web', $route, '0.0.0.0/0', '::/0');
-    $leaf->up(control => $control, auth_key => $tailnet->{auth_key});
+    $leaf->up(control => $control,
+              auth_key => $control->auth_key(user => 'other'));
     $lab->wait_for(20, 'the exit node', sub {
         ($leaf->peer('web') // {})->{ExitNodeOption} });
 
@@ -260,6 +261,7 @@ sub becomes {
 
 sub doh {
     my ($url, $name, %opt) = @_;
+    my $from = $opt{peer} // $peer;
     my $query = pack('n6', 7, 0x0100, 1, 0, 0, 0)
         . join('', map { pack 'C/a*', $_ } split /\./, $name)
         . pack('C n n', 0, $opt{type} // 1, 1);
@@ -267,12 +269,12 @@ sub doh {
 
     if ($opt{post}) {
         my $file = $lab->write_file($lab->path('query'), $query);
-        $r = $peer->get("$url/dns-query", timeout => 9, method => 'POST',
+        $r = $from->get("$url/dns-query", timeout => 9, method => 'POST',
                         headers => ['Content-Type: application/dns-message'],
                         body => "\@$file");
 
     } else {
-        $r = $peer->get("$url/dns-query?dns=" . encode_base64url($query),
+        $r = $from->get("$url/dns-query?dns=" . encode_base64url($query),
                         timeout => $opt{timeout} // 9);
     }
 
