@@ -24,7 +24,9 @@ Tailnet::Lab::require_module();
 my ($VIP, $VIP6) = ('100.70.1.1', 'fd7a:115c:a1e0::70:1');
 my ($SSH, $MOVED) = ('100.70.1.2', '100.70.1.3');
 my ($DNS, $DNS6) = ('100.70.1.4', 'fd7a:115c:a1e0::70:4');
-my %of = ($SSH => 'svc:ssh', $DNS => 'svc:dns', $DNS6 => 'svc:dns');
+my $CHAT = '100.70.1.5';
+my %of = ($SSH => 'svc:ssh', $DNS => 'svc:dns', $DNS6 => 'svc:dns',
+          $CHAT => 'svc:chat');
 
 my $lab = Tailnet::Lab->new;
 my $tailnet = $lab->small_tailnet(testcontrol => 1);
@@ -33,14 +35,19 @@ my %host = (one => $tailnet->{web}, two => $lab->host('two'));
 my (%nginx, %key);
 my $routes = '';
 
+# The second nginx is another node besides, which reaches services.
+
 sub configure {
     my ($name, $http, $stream) = @_;
 
     $nginx{$name}->configure(
         main => $nginx{$name}->tailnet_block($control, $tailnet->{auth_key},
                                              hostname => $name,
-                                             extra => "tags tag:web; $routes"),
-        http => <<"HTTP" . ($http // ''), stream => $stream // '');
+                                             extra => "tags tag:web; $routes")
+              . ($name eq 'two' ? $nginx{two}->tailnet_block($control,
+                    $tailnet->{auth_key}, name => 'away', hostname => 'away')
+                 : ''),
+        http => <<"HTTP" . ($name eq 'two' ? <<'AWAY' : '') . ($http // ''),
     log_format whom '\$remote_addr \$tailnet_peer \$server_addr:\$server_port';
     access_log logs/whom.log whom;
 
@@ -52,6 +59,19 @@ sub configure {
 
     server { listen 127.0.0.1:8000; location / { tailnet_status; } }
 HTTP
+    upstream web  { server svc:web:80 tailnet=away; keepalive 2; }
+    upstream chat { server svc:chat:80 tailnet=away; }
+    server {
+        listen 127.0.0.1:8001;
+        proxy_connect_timeout 3s;
+        location /web/  { proxy_pass http://web/; }
+        location /chat/ { proxy_pass http://chat/; }
+    }
+AWAY
+        stream => ($stream // '') . ($name eq 'two' ? <<'AWAY' : ''));
+    upstream dns { server svc:dns:53 tailnet=away; }
+    server { listen 127.0.0.1:53 udp; proxy_pass dns; }
+AWAY
 }
 
 # Two hosts of one service, by the recipe as it stands in docs/gateway.md; what
@@ -110,6 +130,15 @@ sub announced {
     return ($said->{VIPServices} // [], $said->{ServicesHash});
 }
 
+# What the node "away" gets by its upstreams.
+
+sub away {
+    my ($name) = @_;
+    my $r = $host{two}->get("http://127.0.0.1:8001/$name/", timeout => 5);
+
+    return $r->{status} == 200 ? $r->{body} =~ s/\n\z//r : undef;
+}
+
 sub hash_of { return $control->node($_[0])->{Hostinfo}{ServicesHash} // '' }
 
 sub page {
@@ -120,8 +149,8 @@ sub page {
 }
 
 sub ask {
-    my ($ip) = @_;
-    my (undef, $text) = $peer->host->capture('timeout', 3, 'bash', '-c',
+    my ($ip, $host) = @_;
+    my (undef, $text) = ($host // $peer->host)->capture('timeout', 3, 'bash', '-c',
         "exec 3<>/dev/udp/$ip/53; echo q >&3; dd bs=512 count=1 <&3");
 
     return ($text // '') =~ /^(dns \S+ \S+)$/m ? $1 : undef;
@@ -138,6 +167,10 @@ sub becomes {
     is($got, $want, $name) or diag(map { "$_:\n" . $nginx{$_}->error_log }
                                    sort keys %nginx);
 }
+
+$control->call(POST => '/dns', [map { { Name => "$_->[0].lab.test",
+                                        Value => $_->[1] } }
+    ['web', $VIP], ['dns', $DNS], ['chat', $CHAT]]);
 
 for my $name (sort keys %host) {
     $lab->wait_for(20, "$name at control", sub { $control->node($name) });
@@ -236,6 +269,24 @@ subtest 'a new core' => sub {
        'and announces the same');
 };
 
+subtest 'as an upstream' => sub {
+    becomes('web one+again', 'one that another nginx serves',
+            sub { away('web') });
+    becomes($DNS, 'of UDP', sub {
+        (ask('127.0.0.1', $host{two}) // '') =~ / (\S+)$/ ? $1 : undef });
+
+    # a real tailscaled as host: no service without a tag
+
+    $key{peer} = $control->node('peer')->{Key};
+    give('peer', $CHAT);
+
+    my ($status, $said) = $peer->try_cli('serve', '--service=svc:chat',
+                                         '--http=80', '80');
+    is($status, 0, 'tailscaled hosts one') or diag($said);
+    becomes('Hello', 'and is reached', sub {
+        (away('chat') // '') =~ /^(Hello)/ ? $1 : undef });
+};
+
 subtest 'another address' => sub {
     give('one', $MOVED, $VIP6, $SSH, $DNS);
 
@@ -281,6 +332,7 @@ subtest 'drained' => sub {
     give('two', $VIP, $VIP6);
     becomes('web two', 'the other host takes over', sub {
         page("http://[$VIP6]/", 2) });
+    becomes('web two', 'for an upstream, too', sub { away('web') });
 };
 
 # Beside services: a route that control has not approved is one by which nobody
