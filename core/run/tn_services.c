@@ -43,7 +43,6 @@ static void services_look(tn_services_t *services);
 static void services_let_go(tn_services_t *services);
 static void services_tick(void *data, tn_ms_t now);
 static void services_drain(tn_services_t *services);
-static void services_serve(tn_services_t *services);
 static const tn_netmap_node_t *services_self(const tn_services_t *services);
 
 
@@ -505,8 +504,7 @@ services_drain(tn_services_t *services)
 }
 
 
-/* what the packet filter lets in */
-static void
+void
 services_serve(tn_services_t *services)
 {
     size_t                n;

@@ -57,6 +57,12 @@ struct tn_services_s {
 };
 
 
+/* --- tn_services.c */
+
+/* tells the packet filter what it is to let in */
+void services_serve(tn_services_t *services);
+
+
 /* --- tn_services_listen.c */
 
 /* a listener at the address that control has for it, and at no other */

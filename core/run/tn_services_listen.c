@@ -25,7 +25,8 @@ static void services_listen(services_entry_t *entry);
 static void services_unix(services_entry_t *entry);
 static int services_backlog(const services_entry_t *entry);
 static void services_failed(services_entry_t *entry, int fd);
-static void services_socket(tn_pool_waiter_t *waiter, int fd);
+static void services_waited(tn_pool_waiter_t *waiter, int fd);
+static void services_socket(services_entry_t *entry, int fd);
 static bool services_bind(services_entry_t *entry, int fd);
 
 
@@ -134,7 +135,7 @@ services_listen(services_entry_t *entry)
 
     entry->waiter.family = entry->key.family;
     entry->waiter.proto = proto;
-    entry->waiter.ready = services_socket;
+    entry->waiter.ready = services_waited;
 
     fd = tn_pool_take(services->pool, entry->key.family, proto);
 
@@ -143,7 +144,7 @@ services_listen(services_entry_t *entry)
         return;
     }
 
-    services_socket(&entry->waiter, fd);
+    services_socket(entry, fd);
 }
 
 
@@ -198,7 +199,7 @@ services_failed(services_entry_t *entry, int fd)
 
 
 static void
-services_socket(tn_pool_waiter_t *waiter, int fd)
+services_waited(tn_pool_waiter_t *waiter, int fd)
 {
     services_entry_t  *entry;
 
@@ -209,6 +210,14 @@ services_socket(tn_pool_waiter_t *waiter, int fd)
         return;
     }
 
+    services_socket(entry, fd);
+    services_serve(entry->services);
+}
+
+
+static void
+services_socket(services_entry_t *entry, int fd)
+{
     if (!services_bind(entry, fd)
         || (entry->key.proto == TN_IPC_TCP
             && listen(fd, services_backlog(entry)) == -1))
