@@ -12,6 +12,9 @@
 #include <strings.h>
 
 
+/* between the names of both */
+#define TN_AEAD_AND  " + "
+
 struct tn_aead_s {
     const tn_aead_lib_t   *lib;
     void                  *ctx;
@@ -115,7 +118,7 @@ tn_aead_seal_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n)
     size_t          i;
     tn_aead_job_t  *job;
 
-    if (aead->many != NULL && n >= aead->many->least) {
+    if (aead->many != NULL && aead->many->takes(jobs, n)) {
         aead->many->seal(&aead->key, jobs, n);
         return;
     }
@@ -134,7 +137,7 @@ tn_aead_open_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n)
     size_t          i;
     tn_aead_job_t  *job;
 
-    if (aead->many != NULL && n >= aead->many->least) {
+    if (aead->many != NULL && aead->many->takes(jobs, n)) {
         aead->many->open(&aead->key, jobs, n);
         return;
     }
@@ -213,10 +216,31 @@ tn_aead_backend(void)
 static void
 tn_aead_choose(void)
 {
-    size_t       i;
-    const char  *name;
+    size_t                 i;
+    const char            *name;
+    const tn_aead_many_t  *many;
 
     name = secure_getenv(TN_AEAD_ENV);
+    many = NULL;
+
+#ifdef TN_HAVE_AVX512
+    if (tn_aead_avx512.usable()) {
+        many = &tn_aead_avx512;
+    }
+#endif
+
+    /* a library's name alone means the library alone */
+
+    if (name != NULL && many != NULL) {
+        i = strlen(many->name);
+
+        if (strncasecmp(name, many->name, i) != 0) {
+            many = NULL;
+
+        } else if (strncmp(name + i, TN_AEAD_AND, strlen(TN_AEAD_AND)) == 0) {
+            name += i + strlen(TN_AEAD_AND);
+        }
+    }
 
     for (i = 0; i < tn_nelems(tn_aead_libs) - 1; i++) {
         if ((name == NULL || strcasecmp(name, tn_aead_libs[i]->name) == 0)
@@ -227,16 +251,9 @@ tn_aead_choose(void)
     }
 
     tn_aead_lib = tn_aead_libs[i];
-
-#ifdef TN_HAVE_AVX512
-    if ((name == NULL || strcasecmp(name, tn_aead_avx512.name) == 0)
-        && tn_aead_avx512.usable())
-    {
-        tn_aead_many = &tn_aead_avx512;
-    }
-#endif
+    tn_aead_many = many;
 
     (void) snprintf(tn_aead_name, sizeof(tn_aead_name), "%s%s%s",
-                    tn_aead_many ? tn_aead_many->name : "",
-                    tn_aead_many ? " + " : "", tn_aead_lib->name);
+                    many ? many->name : "", many ? TN_AEAD_AND : "",
+                    tn_aead_lib->name);
 }

@@ -102,12 +102,14 @@ tn_rc_t tn_xaead_open(const tn_key_t *key, const uint8_t nonce[24],
     uint8_t *dst);
 
 /*
- * In the environment: the name of the one implementation to use, for tests and
- * measurements; OpenSSL for what it does not do, and where it does not run.
+ * In the environment, for tests and measurements: the name of the one library
+ * to use, OpenSSL where it does not run; or that of our own code, "AVX-512",
+ * with OpenSSL for the rest, or with both names as tn_aead_backend() has them.
  */
 #define TN_AEAD_ENV  "TAILNET_AEAD"
 
-/* the name of the library that runs, for the log */
+/* the name of the library that runs, for the log: "OpenSSL", or
+ * "AVX-512 + OpenSSL" where our own code takes many messages at once */
 const char *tn_aead_backend(void);
 
 

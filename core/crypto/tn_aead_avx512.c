@@ -43,6 +43,7 @@
 #define TN_AEAD_LANES  32           /* of two passes */
 #define TN_AEAD_BLOCK  64
 #define TN_AEAD_GROUP  8            /* messages of one Poly1305 */
+#define TN_AEAD_PAIR   800          /* bytes of two, see docs/performance.md */
 
 #define M44  0xfffffffffff
 #define M42  0x3ffffffffff
@@ -92,6 +93,7 @@ typedef struct {
 
 
 static bool tn_aead_avx512_usable(void);
+static bool tn_aead_avx512_takes(const tn_aead_job_t *jobs, size_t n);
 static void tn_aead_avx512_seal(const tn_key_t *key, tn_aead_job_t *jobs,
     size_t n);
 static void tn_aead_avx512_open(const tn_key_t *key, tn_aead_job_t *jobs,
@@ -100,8 +102,8 @@ static void tn_aead_avx512_open(const tn_key_t *key, tn_aead_job_t *jobs,
 
 const tn_aead_many_t  tn_aead_avx512 = {
     "AVX-512",
-    3,
     tn_aead_avx512_usable,
+    tn_aead_avx512_takes,
     tn_aead_avx512_seal,
     tn_aead_avx512_open
 };
@@ -117,6 +119,14 @@ tn_aead_avx512_usable(void)
            && __builtin_cpu_supports("avx512bw")
            && __builtin_cpu_supports("avx512vl")
            && __builtin_cpu_supports("avx512ifma");
+}
+
+
+/* three are enough; of two what counts is what has to be done for any */
+static bool
+tn_aead_avx512_takes(const tn_aead_job_t *jobs, size_t n)
+{
+    return n > 2 || (n == 2 && jobs[0].len + jobs[1].len <= TN_AEAD_PAIR);
 }
 
 

@@ -44,12 +44,14 @@ typedef struct {
 /* code that takes many messages at once, beside a library for the others */
 typedef struct {
     const char  *name;
-    size_t       least;         /* fewer are the library's */
 
     /* as that of a library */
     bool       (*usable)(void);
 
-    /* as tn_aead_seal_many() and tn_aead_open_many(), at least one job */
+    /* whether it is faster with these than the library */
+    bool       (*takes)(const tn_aead_job_t *jobs, size_t n);
+
+    /* as tn_aead_seal_many() and tn_aead_open_many() */
     void       (*seal)(const tn_key_t *key, tn_aead_job_t *jobs, size_t n);
     void       (*open)(const tn_key_t *key, tn_aead_job_t *jobs, size_t n);
 } tn_aead_many_t;
