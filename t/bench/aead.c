@@ -21,7 +21,7 @@
 #define ROUNDS   9
 #define PACKETS  20000
 #define SLOTS    64         /* buffers in use, as in a batch */
-#define SLOT     2048
+#define SLOT     1312       /* as they lie in a batch: of a full packet */
 
 typedef struct {
     tn_wg_t       *wg;
