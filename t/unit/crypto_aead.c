@@ -336,7 +336,9 @@ main(void)
 #endif
 
     if (getenv(TN_AEAD_ENV) != NULL
-        && strcasecmp(getenv(TN_AEAD_ENV), tn_aead_backend()) == 0)
+        && strncasecmp(getenv(TN_AEAD_ENV), tn_aead_backend(),
+                       strlen(getenv(TN_AEAD_ENV)))
+           == 0)
     {
         (void) snprintf(name, sizeof(name), "%s", tn_aead_backend());
     }
