@@ -229,11 +229,15 @@ $(BUILD)/t/bench/%: t/bench/%.c $(LIB)
 .PHONY: bench
 bench: deps peers
 	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS) $(BENCH_PROGRAMS)
-	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/run
-	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/map
-	@TAILNET_BUILD=$(abspath $(BUILD)) t/bench/gateway
-	@TAILNET_BUILD=$(abspath $(BUILD)) PEERS=100 ACTIVE=0 LIMIT=0.1 \
-		SECONDS=$(if $(QUICK),10,60) t/bench/idle
+	@rm -f $(addprefix $(BUILD)/,bench.json map.json gateway.json idle.json)
+	@export TAILNET_BUILD=$(abspath $(BUILD)); trap 'exit 130' INT; failed=0; \
+	t/bench/run || failed=1; \
+	t/bench/map || failed=1; \
+	t/bench/gateway || failed=1; \
+	PEERS=100 ACTIVE=0 LIMIT=0.1 SECONDS=$(if $(QUICK),5,60) t/bench/idle \
+		|| failed=1; \
+	t/bench/summary || failed=1; \
+	exit $$failed
 
 # The unit tests, and lab tests with a core built so: the one process that
 # parses what the network sends.
