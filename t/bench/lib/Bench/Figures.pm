@@ -12,7 +12,6 @@ use Bench::Network;
 use Bench::Usage;
 
 my @ALL = qw(ours lwip tailscaled tsnet plain);
-my @TUNNELS = qw(ours lwip tailscaled tsnet);
 
 
 # all(%size): in the order of the table. Each is { name, network, of => [server
@@ -42,7 +41,7 @@ sub all {
               [ends_cpu  => "  server's CPU", 's/GB'],
               [pair_rate => 'the same program at both ends: rate', 'Gbit/s'],
           ] },
-        { name => 'proxy', network => 'lan', of => \@ALL,
+        { name => 'proxy', network => 'lan', of => $of,
           run  => sub { proxy(@_, 'proxy') },
           rows => [
               [proxy_cpu   => "proxy $mb MB from a peer: server's CPU",
@@ -55,19 +54,19 @@ sub all {
           rows => small_rows('small', "GET 1 KB, $n conns") },
         { name => 'small_own', network => 'lan', of => $of, own => 1,
           run  => sub { small(@_, 'small_own', %size) },
-          rows => small_rows('small_own', '  the same by our own node') },
-        { name => 'paced', network => 'lan', of => \@ALL,
+          rows => small_rows('small_own', 'GET 1 KB by our own node') },
+        { name => 'paced', network => 'lan', of => $of,
           run  => sub { paced(@_, 'paced', %size) },
           rows => paced_rows('paced', "GET 1 KB, half of a rival's peak") },
         { name => 'paced_own', network => 'lan', of => $of, own => 1,
           run  => sub { paced(@_, 'paced_own', %size) },
-          rows => paced_rows('paced_own', '  the same by our own node') },
-        { name => 'tls', network => 'lan', of => \@ALL,
+          rows => paced_rows('paced_own', 'half of its peak, our own node') },
+        { name => 'tls', network => 'lan', of => $of,
           run  => sub { tls(@_, 'tls', %size) },
           rows => tls_rows('tls', "$tls new TLS 1.3 connections") },
         { name => 'tls_own', network => 'lan', of => $of, own => 1,
           run  => sub { tls(@_, 'tls_own', %size) },
-          rows => tls_rows('tls_own', '  the same by our own node') },
+          rows => tls_rows('tls_own', "$tls by our own node") },
         { name => 'loaded', network => 'lan', of => $of, own => 1,
           run  => sub { loaded(@_, %size) },
           rows => [
@@ -93,8 +92,9 @@ sub all {
                     '%.0f']] },
         { name => 'lossy', network => 'lossy', of => $of,
           run  => sub { far(@_, 'lossy', %size) },
-          rows => [[lossy_rate => '  with 0.5% loss', 'Mbit/s', '%.0f']] },
-        { name => 'derp', network => 'derp', of => \@TUNNELS,
+          rows => [[lossy_rate => "$far s of that with 0.5% loss: rate",
+                    'Mbit/s', '%.0f']] },
+        { name => 'derp', network => 'derp', of => [grep { $_ ne 'plain' } @$of],
           run  => sub { proxy(@_, 'derp') },
           rows => [
               [derp_cpu  => "proxy $derp MB by DERP: server's CPU", 's/GB'],
