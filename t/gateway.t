@@ -379,7 +379,8 @@ ok($lab->wait_for(20, 'a page', sub { page("$NET.2", 2) }),
 circle("$NET.3");
 ok($lab->wait_for(40, 'the circle', sub {
     page("$NET.3", 1);
-    $lab->read_file($log) =~ /flow after flow comes from \Q$self\E for \Q$NET\E/;
+    $lab->read_file($log)
+        =~ /flow after flow comes from \Q$self\E for \Q$NET\E/;
 }), 'a circle through another router: one line')
     or diag($lab->read_file($log));
 like(knock("$NET.3", 80), qr/refused/, 'and it is refused');
@@ -504,7 +505,8 @@ is(tls('bad.example'), undef, 'exit node: another name');
 circle("$FAR.3");
 ok($lab->wait_for(40, 'the circle', sub {
     tls('good.example', 1, "$FAR.3");
-    $lab->read_file($log) =~ /flow after flow comes from \Q$self\E for \Q$FAR\E/;
+    $lab->read_file($log)
+        =~ /flow after flow comes from \Q$self\E for \Q$FAR\E/;
 }), 'a circle of connections: one line')
     or diag($lab->read_file($log));
 circle();

@@ -71,7 +71,7 @@ sub config {
     my $h3 = $quic ? 'listen 443 quic reuseport tailnet=home;' : '';
     my $captured = $quic ? <<'CAPTURED' : '';
     server {
-        listen 443 quic tailnet=home capture;
+        listen 443 quic reuseport tailnet=home capture;
         return 200 "$server_protocol $remote_addr $tailnet_destination\n";
     }
 CAPTURED
@@ -244,6 +244,16 @@ sub exercise {
     serves('loaded again', $name, $web4, $web6, %opt);
     $nginx->reload for 1 .. 2;
     serves('reloaded', $name, $web4, $web6, %opt);
+
+    if ($opt{quic} && !-e "$ENV{TAILNET_BUILD}/lwip.missing") {
+        local $ENV{TAILNET_STACK} = 'lwip';
+
+        $nginx->configure(config($nginx, $name, %opt));
+        $nginx->reload;
+        ok($nginx->wait_error_log(20,
+               qr/stack lwip has no QUIC, listener \S*443 is left out/),
+           'on lwip a line says that there is no QUIC');
+    }
 
     is($nginx->quit, 0, 'nginx quits');
     is(join("\n", $nginx->errors(qr/\[(?:alert|emerg|crit)\]/)), '',
