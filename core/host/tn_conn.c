@@ -589,6 +589,7 @@ tn_conn_read_some(tn_conn_t *conn)
 {
     int      n, err;
     char     text[TN_TLS_TEXT];
+    size_t   got;
     ssize_t  len;
 
     if (conn->ssl == NULL) {
@@ -611,13 +612,29 @@ tn_conn_read_some(tn_conn_t *conn)
         return 0;
     }
 
-    ERR_clear_error();
-    errno = 0;
+    /*
+     * Each call gives one record.  Those that OpenSSL has already are taken
+     * together; an error behind them is found again by the next read.
+     */
 
-    n = SSL_read(conn->ssl, conn->loop->scratch, TN_LOOP_SCRATCH);
+    got = 0;
 
-    if (n > 0) {
-        return n;
+    do {
+        ERR_clear_error();
+        errno = 0;
+
+        n = SSL_read(conn->ssl, conn->loop->scratch + got,
+                     (int) (TN_LOOP_SCRATCH - got));
+
+        if (n > 0) {
+            got += (size_t) n;
+        }
+
+    } while (n > 0 && TN_LOOP_SCRATCH - got >= SSL3_RT_MAX_PLAIN_LENGTH
+             && SSL_has_pending(conn->ssl));
+
+    if (got != 0) {
+        return (ssize_t) got;
     }
 
     err = SSL_get_error(conn->ssl, n);

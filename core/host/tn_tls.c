@@ -28,6 +28,7 @@
 
 
 #define TN_TLS_DERP_PREFIX   "derpkey"
+#define TN_TLS_READ_BYTES    (64 * 1024)
 
 /* derphttp_client.go, parseMetaCert: versions up to 255 */
 #define TN_TLS_DERP_VERSION_MAX  255
@@ -103,6 +104,10 @@ tn_tls_create(const char *ca_file, bool verify, char *text)
     (void) SSL_CTX_set_mode(tls->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE
                                       | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
                                       | SSL_MODE_RELEASE_BUFFERS);
+
+    /* a relay's records are short: many by one call, not two calls for each */
+    SSL_CTX_set_read_ahead(tls->ctx, 1);
+    SSL_CTX_set_default_read_buffer_len(tls->ctx, TN_TLS_READ_BYTES);
 
     SSL_CTX_set_cert_verify_callback(tls->ctx, tn_tls_verify, NULL);
 

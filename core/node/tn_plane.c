@@ -30,7 +30,7 @@ static tn_rc_t plane_path_derp_write(void *data, uint32_t region,
     size_t body_len);
 static void plane_path_derp_close(void *data, uint32_t region);
 static void plane_path_wireguard(void *data, tn_ms_t now,
-    const tn_path_from_t *from, uint8_t *bytes, size_t len);
+    const tn_path_from_t *from, uint8_t *bytes, size_t len, bool lasts);
 static void plane_path_resolve(void *data, uint32_t id, const char *host);
 static void plane_path_endpoints(void *data, tn_ms_t now,
     const tn_endpoint_t *endpoints, size_t n);
@@ -457,12 +457,11 @@ plane_path_derp_close(void *data, uint32_t region)
 
 static void
 plane_path_wireguard(void *data, tn_ms_t now, const tn_path_from_t *from,
-    uint8_t *bytes, size_t len)
+    uint8_t *bytes, size_t len, bool lasts)
 {
     tn_plane_t *plane = data;
 
-    tn_plane_wireguard(plane, now, NULL, from, bytes, len);
-    tn_coalesce_flush(plane->coalesce);
+    tn_plane_derp(plane, now, from, bytes, len, lasts);
 }
 
 

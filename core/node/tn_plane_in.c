@@ -117,6 +117,32 @@ plane_later(tn_plane_t *plane, tn_ms_t now, const tn_addr_t *from,
 }
 
 
+void
+tn_plane_derp(tn_plane_t *plane, tn_ms_t now, const tn_path_from_t *from,
+    uint8_t *bytes, size_t len, bool lasts)
+{
+    tn_plane_way_t  *way;
+
+    if (lasts && tn_wgmsg_is_data(bytes, len)) {
+        plane_later(plane, now, NULL, 0, bytes, len);
+
+        way = &plane->ways[plane->nopening - 1];
+        way->region = from->region;
+        way->key = from->key;
+        return;
+    }
+
+    /* what came before it, first */
+
+    plane_open(plane);
+    tn_plane_wireguard(plane, now, NULL, from, bytes, len);
+
+    if (!lasts) {
+        tn_coalesce_flush(plane->coalesce);
+    }
+}
+
+
 static void
 plane_open(tn_plane_t *plane)
 {
@@ -132,15 +158,22 @@ plane_open(tn_plane_t *plane)
     for (i = 0; i < n; i++) {
         way = &plane->ways[i];
 
-        if (tn_likely(way->vni == 0)) {
+        if (tn_likely(way->from != NULL && way->vni == 0)) {
             plane_opened(plane, plane->now, way->from, NULL,
                          &plane->opening[i]);
             continue;
         }
 
         memset(&path, 0, sizeof(path));
-        path.addr = *way->from;
-        path.vni = way->vni;
+
+        if (way->from != NULL) {
+            path.addr = *way->from;
+            path.vni = way->vni;
+
+        } else {
+            path.region = way->region;
+            path.key = way->key;
+        }
 
         plane_opened(plane, plane->now, NULL, &path, &plane->opening[i]);
     }

@@ -71,10 +71,12 @@ typedef struct {
 
 #define TN_PLANE_OPENING  64
 
-/* how one of them came: by UDP, perhaps through a peer relay */
+/* how one of them came: by UDP, perhaps through a peer relay, or by DERP */
 typedef struct {
-    const tn_addr_t  *from;
+    const tn_addr_t  *from;         /* NULL: by DERP */
     uint32_t          vni;          /* 0: directly */
+    uint32_t          region;
+    tn_key_t          key;          /* of who sent it by DERP */
 } tn_plane_way_t;
 
 
@@ -185,6 +187,10 @@ void tn_plane_near(tn_plane_peer_t *peer, bool near);
 
 
 /* --- in (tn_plane_in.c) */
+
+/* one by DERP; if it `lasts` it does so until tn_plane_udp_done() */
+void tn_plane_derp(tn_plane_t *plane, tn_ms_t now, const tn_path_from_t *from,
+    uint8_t *bytes, size_t len, bool lasts);
 
 /*
  * `udp` is NULL when it came over DERP; `from` is NULL for a data message

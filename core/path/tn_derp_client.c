@@ -127,7 +127,7 @@ static tn_rc_t tn_derp_client_upgrade(tn_derp_client_t *client, tn_ms_t now,
 static size_t tn_derp_client_gather(tn_derp_client_t *client,
     const uint8_t *bytes, size_t len, size_t want);
 static tn_rc_t tn_derp_client_frame(tn_derp_client_t *client, tn_ms_t now,
-    uint8_t *bytes, size_t len);
+    uint8_t *bytes, size_t len, bool last);
 static tn_rc_t tn_derp_client_greeting(tn_derp_client_t *client, tn_ms_t now,
     uint8_t type, const uint8_t *payload, size_t len);
 static tn_rc_t tn_derp_client_info(tn_derp_client_t *client, tn_ms_t now,
@@ -328,7 +328,7 @@ tn_derp_client_stream(tn_derp_client_t *client, tn_ms_t now, uint8_t *bytes,
             && payload <= TN_DERP_CLIENT_BUF - TN_DERP_HEAD)
         {
             n = TN_DERP_HEAD + payload;
-            rc = tn_derp_client_frame(client, now, bytes, n);
+            rc = tn_derp_client_frame(client, now, bytes, n, true);
 
             if (rc != TN_OK) {
                 return rc;
@@ -367,7 +367,7 @@ tn_derp_client_stream(tn_derp_client_t *client, tn_ms_t now, uint8_t *bytes,
 
         client->len = 0;
         rc = tn_derp_client_frame(client, now, client->buf,
-                                  TN_DERP_HEAD + payload);
+                                  TN_DERP_HEAD + payload, false);
         if (rc != TN_OK) {
             return rc;
         }
@@ -669,7 +669,7 @@ tn_derp_client_gather(tn_derp_client_t *client, const uint8_t *bytes,
 
 static tn_rc_t
 tn_derp_client_frame(tn_derp_client_t *client, tn_ms_t now, uint8_t *bytes,
-    size_t len)
+    size_t len, bool last)
 {
     uint8_t          type, *payload, pong[TN_DERP_HEAD + TN_DERP_PING];
     tn_rc_t          rc;
@@ -704,7 +704,7 @@ tn_derp_client_frame(tn_derp_client_t *client, tn_ms_t now, uint8_t *bytes,
 
     case TN_DERP_RECV_PACKET:
         client->ops->packet(client->data, now, &frame.key,
-                            payload + TN_KEY_LEN, frame.len);
+                            payload + TN_KEY_LEN, frame.len, last);
         break;
 
     case TN_DERP_SERVER_INFO:

@@ -36,9 +36,12 @@ typedef struct {
     /* the login is sent: packets may be sent from now on */
     void (*ready)(void *data, tn_ms_t now);
 
-    /* bytes may be changed in place, they live until the return */
+    /*
+     * Bytes may be changed in place.  They are of what tn_derp_client_input()
+     * was given where they `last`, else they live until the return.
+     */
     void (*packet)(void *data, tn_ms_t now, const tn_key_t *src,
-        uint8_t *bytes, size_t len);
+        uint8_t *bytes, size_t len, bool last);
 
     /* the server does not have this peer any more, or never had it */
     void (*gone)(void *data, tn_ms_t now, const tn_key_t *peer,

@@ -75,10 +75,11 @@ typedef struct {
 
     /*
      * A message that came over DERP and is not disco: WireGuard's.  May be
-     * changed in place; lives until the return.
+     * changed in place.  It is of what tn_path_derp_bytes() was given where it
+     * `lasts`, else it lives until the return.
      */
     void (*wireguard)(void *data, tn_ms_t now, const tn_path_from_t *from,
-        uint8_t *bytes, size_t len);
+        uint8_t *bytes, size_t len, bool lasts);
 
     /*
      * Addresses of a STUN host, both families: ends in tn_path_resolved()
@@ -390,7 +391,7 @@ void tn_path_unreachable(tn_path_peer_t *peer, tn_ms_t now,
 void tn_path_derp_opened(tn_path_t *path, tn_ms_t now, uint32_t region,
     const tn_key_t *meta_key);
 
-/* bytes may be changed in place */
+/* bytes may be changed in place, also later: see `wireguard` */
 void tn_path_derp_bytes(tn_path_t *path, tn_ms_t now, uint32_t region,
     uint8_t *bytes, size_t len);
 

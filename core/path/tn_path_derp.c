@@ -68,7 +68,7 @@ static tn_rc_t tn_path_region_write(void *data, const uint8_t *head,
     size_t head_len, const uint8_t *body, size_t body_len);
 static void tn_path_region_ready(void *data, tn_ms_t now);
 static void tn_path_region_packet(void *data, tn_ms_t now,
-    const tn_key_t *src, uint8_t *bytes, size_t len);
+    const tn_key_t *src, uint8_t *bytes, size_t len, bool last);
 static void tn_path_region_gone(void *data, tn_ms_t now,
     const tn_key_t *peer, bool never_here);
 static void tn_path_region_health(void *data, tn_ms_t now, const char *text,
@@ -875,7 +875,7 @@ tn_path_region_ready(void *data, tn_ms_t now)
 
 static void
 tn_path_region_packet(void *data, tn_ms_t now, const tn_key_t *src,
-    uint8_t *bytes, size_t len)
+    uint8_t *bytes, size_t len, bool last)
 {
     tn_path_t         *path;
     tn_path_from_t     from;
@@ -921,7 +921,7 @@ tn_path_region_packet(void *data, tn_ms_t now, const tn_key_t *src,
         return;
     }
 
-    path->ops->wireguard(path->data, now, &from, bytes, len);
+    path->ops->wireguard(path->data, now, &from, bytes, len, last);
 }
 
 

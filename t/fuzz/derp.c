@@ -41,9 +41,10 @@ on_ready(void *data, tn_ms_t now)
 
 static void
 on_packet(void *data, tn_ms_t now, const tn_key_t *src, uint8_t *bytes,
-    size_t len)
+    size_t len, bool last)
 {
     (void) data;
+    (void) last;
 
     /* the receiver may write there */
 

@@ -26,6 +26,9 @@ typedef struct {
     bool               never_here;
     char               packet[64];
     uint8_t            source;
+    unsigned           astray;
+    uint8_t            piece[4096];
+    size_t             n_piece;
     char               health[64];
     uint32_t           restart_in;
     uint32_t           try_for;
@@ -79,11 +82,13 @@ on_ready(void *data, tn_ms_t now)
 
 static void
 on_packet(void *data, tn_ms_t now, const tn_key_t *src, uint8_t *bytes,
-    size_t len)
+    size_t len, bool last)
 {
     world_t  *world = data;
 
     (void) now;
+    world->astray += last != (bytes >= world->piece
+                              && bytes + len <= world->piece + world->n_piece);
     world->packets++;
     world->source = src->b[0];
     snprintf(world->packet, sizeof(world->packet), "%.*s", (int) len,
@@ -174,13 +179,13 @@ static void
 feed(world_t *world, tn_ms_t now, const uint8_t *bytes, size_t len,
     size_t step)
 {
-    size_t   n;
-    uint8_t  piece[4096];
+    size_t  n;
 
     while (len != 0 && world->client != NULL) {
         n = tn_min(step, len);
-        memcpy(piece, bytes, n);
-        (void) tn_derp_client_input(world->client, now, piece, n);
+        memcpy(world->piece, bytes, n);
+        world->n_piece = n;
+        (void) tn_derp_client_input(world->client, now, world->piece, n);
         bytes += n;
         len -= n;
     }
@@ -250,6 +255,7 @@ check_stream(size_t step)
     ok(world->client != NULL && world->ready == 1, "ready, in steps of %zu",
        step);
     is_int(world->packets, 2, "two packets");
+    is_int(world->astray, 0, "what lasts is in what was given");
     is_str(world->packet, "a packet", "the packet");
     is_int(world->source, 0x33, "its source");
     ok(world->gone == 1 && world->never_here, "PeerGone");

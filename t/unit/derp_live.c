@@ -141,11 +141,12 @@ on_derp_close(void *data, uint32_t region)
 
 static void
 on_wireguard(void *data, tn_ms_t now, const tn_path_from_t *from,
-    uint8_t *bytes, size_t len)
+    uint8_t *bytes, size_t len, bool lasts)
 {
     node_t  *node = data;
 
     (void) bytes;
+    (void) lasts;
 
     tn_path_received(node->peer, now,
                      from->region == 0 ? &from->addr : NULL);
@@ -232,7 +233,8 @@ node_udp(node_t *node)
     {
         memset(&source, 0, sizeof(source));
         source.addr = from;
-        on_wireguard(node, clock_ms(), &source, bytes, (size_t) n);
+        on_wireguard(node, clock_ms(), &source, bytes, (size_t) n,
+                     false);
     }
 }
 

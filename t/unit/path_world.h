@@ -628,9 +628,10 @@ world_event(void *data, tn_ms_t now)
 
 static void
 world_wireguard(void *data, tn_ms_t now, const tn_path_from_t *from,
-    uint8_t *bytes, size_t len)
+    uint8_t *bytes, size_t len, bool lasts)
 {
     (void) now;
+    (void) lasts;
     world_payload(data, from, bytes, len);
 }
 
