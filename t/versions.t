@@ -2,8 +2,8 @@
 
 # Other nginxes than the installed one, each with our module built for it: that
 # of Debian 13, the newest of Debian or a source tree named by
-# TAILNET_NGINX_SOURCE, one without stream; HTTP/3; two nodes in one nginx; the
-# module unloaded and loaded again by reloads; and beside njs.
+# TAILNET_NGINX_SOURCE, one without stream; HTTP/3, also of a service; two nodes
+# in one nginx; the module unloaded and loaded again by reloads; and beside njs.
 
 use strict;
 use warnings;
@@ -50,13 +50,14 @@ sub tailnet {
 # A HTTP/3 client: the body.
 
 sub get3 {
-    my ($ip, $uri) = @_;
+    my ($ip, $uri, $from, $seconds) = @_;
     my $dir = $lab->path('got3');
 
     make_path($dir);
     unlink "$dir/page";
 
-    my ($status, $output) = $peer->host->capture('timeout', 20, 'gtlsclient',
+    my ($status, $output) = ($from // $peer)->host->capture('timeout',
+        $seconds // 20, 'gtlsclient',
         '-q', '--exit-on-all-streams-close', "--download=$dir",
         '--sni=web.lab.test', $ip, 443, "https://web.lab.test/$uri");
 
@@ -284,6 +285,70 @@ for my $case (@versions) {
                  quic => -x '/usr/bin/gtlsclient');
     };
 }
+
+
+# HTTP/3 at the address of a service: each worker has its own socket of it
+
+subtest 'a service' => sub {
+    my $out = $lab->path('nginx-of-Debian-13');
+    my $vip = '100.70.1.1';
+
+    plan skip_all => 'no nginx with QUIC, or no client'
+        unless -x "$out/nginx" && -x '/usr/bin/gtlsclient';
+
+    my $other = Tailnet::Lab->new;
+    my $small = $other->small_tailnet(testcontrol => 1);
+    my ($control, $from) = @$small{qw(control peer)};
+    my $nginx = $other->nginx(host => $small->{web}, module => 1,
+                              build => $out, binary => "$out/nginx");
+
+    ($crt, $key) = $other->ca->issue($nginx->prefix, 'web.lab.test');
+    $nginx->configure(main => "worker_processes 3;\n"
+        . $nginx->tailnet_block($control, $small->{auth_key},
+                                hostname => 'web', extra => 'tags tag:web;'),
+        http => <<"HTTP");
+    server {
+        listen 443 quic tailnet=home service=svc:web;
+        ssl_certificate     $crt;
+        ssl_certificate_key $key;
+        location / { return 200 "\$server_protocol \$server_addr\n"; }
+    }
+HTTP
+    $nginx->start;
+    $from->wait_peer('web', 20);
+
+    my $node = $control->node('web');
+
+    $control->call(POST => "/cap-map?node=$node->{Key}",
+                   { 'service-host' => [{ 'svc:web' => [$vip] }] });
+    $control->call(POST => "/node?node=$node->{Key}",
+                   { Tags => ['tag:web'],
+                     AllowedIPs => [@{$node->{Addresses}}, "$vip/32"] });
+
+    my $answers = sub {
+        my ($when) = @_;
+        my $want = "HTTP/3.0 $vip\n";
+        my $got;
+
+        eval { $lab->wait_for(30, 'an answer', sub {
+            $got = get3($vip, 'page', $from, 3);
+            $got eq $want }) };
+        is($got, $want, $when) or diag($nginx->error_log);
+        is(join('', map { get3($vip, 'page', $from) } 1 .. 3), $want x 3,
+           "$when: by whichever worker");
+    };
+
+    $answers->('HTTP/3');
+    $nginx->reload;
+    $answers->('reloaded');
+
+    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
+        $nginx->host->pids;
+
+    kill KILL => $core;
+    $answers->('a new core');
+    is($nginx->quit, 0, 'nginx quits');
+};
 
 
 subtest 'beside njs' => sub {

@@ -40,6 +40,7 @@ static void services_event(tn_watch_t *watch, uint32_t events);
 static void services_leave(services_worker_t *worker);
 static void services_worker_free(services_worker_t *worker);
 static void services_look(tn_services_t *services);
+static bool services_has_others(const services_entry_t *entry);
 static void services_let_go(tn_services_t *services);
 static void services_tick(void *data, tn_ms_t now);
 static void services_drain(tn_services_t *services);
@@ -381,7 +382,16 @@ services_look(tn_services_t *services)
         entry = tn_container(link, services_entry_t, link);
 
         if (entry->active == 0 && !entry->drained) {
-            idle = true;
+
+            if (services_has_others(entry)) {
+                entry->drained = true;
+                tn_pool_cancel(&entry->waiter);
+                services_close(entry);
+                services_pass(entry);
+
+            } else {
+                idle = true;
+            }
         }
 
         if (self != NULL && entry->active != 0) {
@@ -414,6 +424,34 @@ services_look(tn_services_t *services)
     services_announce(services);
     services_serve(services);
     services->changed(services->data);
+}
+
+
+/*
+ * Of QUIC: the kernel shares out what comes among all sockets that there are,
+ * so the one of a worker that leaves goes as soon as another has one.
+ */
+static bool
+services_has_others(const services_entry_t *entry)
+{
+    tn_link_t               *link;
+    const services_entry_t  *other;
+
+    if (entry->clone == 0) {
+        return false;
+    }
+
+    tn_list_each(link, &entry->services->entries) {
+        other = tn_container(link, services_entry_t, link);
+
+        if (other->active != 0 && other->fd != -1
+            && services_compare(other, &entry->key, other->clone) == 0)
+        {
+            return true;
+        }
+    }
+
+    return false;
 }
 
 
