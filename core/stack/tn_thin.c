@@ -23,8 +23,8 @@
  *
  * Linux's congestion control counts bytes, not ACKs, and ACKs of one batch
  * would release the same burst; still one ACK never tells more than
- * TN_THIN_MAX_BYTES.  The stack lwIP gets every ACK: its slow start takes two
- * segments for each at most (RFC 3465), and there is no system call to save.
+ * TN_THIN_MAX_BYTES.  The stack lwIP gets every ACK: no system call would be
+ * saved.
  *
  * Nothing waits: an ACK is left out only for what is in the same batch.
  */
