@@ -19,7 +19,9 @@ struct tn_aead_s {
     const tn_aead_lib_t   *lib;
     void                  *ctx;
     const tn_aead_many_t  *many;        /* or NULL */
-    tn_key_t               key;         /* for it */
+    tn_key_t               key;
+    tn_aead_t             *apart;       /* or NULL */
+    unsigned               shares;      /* how often it has to be destroyed */
 };
 
 
@@ -63,6 +65,8 @@ tn_aead_create_by(const tn_aead_lib_t *lib, const tn_aead_many_t *many,
 
     aead->lib = lib;
     aead->many = many;
+    aead->apart = NULL;
+    aead->shares = 1;
     aead->key = *key;
     aead->ctx = lib->create(key);
 
@@ -79,13 +83,29 @@ tn_aead_create_by(const tn_aead_lib_t *lib, const tn_aead_many_t *many,
 void
 tn_aead_destroy(tn_aead_t *aead)
 {
-    if (aead == NULL) {
+    if (aead == NULL || --aead->shares > 0) {
         return;
     }
 
+    tn_aead_destroy(aead->apart);
     aead->lib->destroy(aead->ctx);
     tn_wipe(&aead->key, sizeof(tn_key_t));
     free(aead);
+}
+
+
+tn_aead_t *
+tn_aead_apart(tn_aead_t *aead)
+{
+    if (aead->apart == NULL) {
+        aead->apart = tn_aead_create_by(aead->lib, aead->many, &aead->key);
+    }
+
+    if (aead->apart != NULL) {
+        aead->apart->shares++;
+    }
+
+    return aead->apart;
 }
 
 

@@ -35,6 +35,13 @@ tn_aead_t *tn_aead_create(const tn_key_t *key);
 void tn_aead_destroy(tn_aead_t *aead);
 
 /*
+ * Another one of the same key, for the use of another thread, but taken and
+ * given back (tn_aead_destroy(), for each time that it was taken) by this one.
+ * It may outlive the aead.  Made at the first call; NULL when out of memory.
+ */
+tn_aead_t *tn_aead_apart(tn_aead_t *aead);
+
+/*
  * dst receives len + TN_AEAD_TAG bytes; dst may equal src, and may overlap
  * it in no other way.  No allocation.  An aead is used by one thread at a
  * time.  TN_OK or TN_ERROR.

@@ -7,31 +7,30 @@
  * comes back for the rest.  The kernel merges datagrams of one source and
  * size into a message and tells the size (UDP_GRO).
  *
- * Send: datagrams stand one after the other in one buffer; a message is a list
- * of them, of one size and to one destination, the last may be shorter
- * (UDP_SEGMENT).  Datagrams of different sizes often take turns, the packets
- * of many answers that are each a full one and a rest; so a datagram may join
- * a message before the last, as long as it overtakes none of its own flow:
- * each message knows its flows by one bit of their hash.  What stays alone is
- * tried as the short end of a message when the batch is sent.  The kernel says
- * EIO when the device cannot checksum, and EINVAL when it does not know
- * UDP_SEGMENT or when the path's MTU is below the size: the first is for
- * good, the second too unless segments have worked on this socket before.
+ * Send: a batch (tn_udp_batch.c) is sealed and sent by this thread, or by its
+ * helper while that is worth it (tn_offload.c); then this thread fills another
+ * one meanwhile.  Batches leave in the order in which they were filled: as
+ * long as the helper has one, the next goes to it also.  What the kernel said
+ * is read when the batch is back, at the next flush or, at the latest, by a
+ * timer.  When no batch is left this thread waits for the oldest, which is
+ * what it would have done by sending itself.  When the helper is behind, this
+ * thread seals, and leaves only the sending to it.
  */
 
 #include "host/tn_udp.h"
 
+#include "host/tn_helper.h"
+#include "host/tn_offload.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
-
-
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT  103
-#endif
 
 #ifndef UDP_GRO
 #define UDP_GRO  104
@@ -50,23 +49,6 @@ typedef union {
     uint8_t                  bytes[CMSG_SPACE(sizeof(int))];
 } tn_udp_control_t;
 
-typedef struct {
-    uint32_t                 start;         /* in the buffer */
-    uint16_t                 len;
-    uint16_t                 next;          /* of its message */
-} tn_udp_datagram_t;
-
-typedef struct {
-    tn_addr_t                to;
-    size_t                   len;
-    size_t                   segment;       /* size of the first datagram */
-    uint64_t                 flows;         /* a bit for each */
-    unsigned int             count;         /* of datagrams */
-    uint16_t                 first;
-    uint16_t                 last;
-    bool                     v6;
-} tn_udp_message_t;
-
 struct tn_udp_s {
     tn_loop_t               *loop;
     const tn_udp_ops_t      *ops;
@@ -83,40 +65,36 @@ struct tn_udp_s {
     tn_udp_control_t         rx_controls[TN_UDP_RX_MESSAGES];
     tn_addr_t                rx_from[TN_UDP_RX_MESSAGES];
 
-    uint8_t                 *tx;
-    size_t                   tx_len;
-    tn_udp_datagram_t        tx_datagrams[TN_UDP_TX_DATAGRAMS];
-    tn_udp_message_t         tx_messages[TN_UDP_TX_MESSAGES];
-    unsigned int             tx_datagrams_n;
-    unsigned int             tx_n;
-    tn_addr_t                room_to;
-    size_t                   room_len;      /* 0: none was given */
+    tn_udp_batch_t          *batch;         /* being filled */
     bool                     flushing;
 
-    struct mmsghdr           tx_headers[TN_UDP_TX_MESSAGES];
-    struct iovec             tx_iovs[TN_UDP_TX_DATAGRAMS];
-    struct sockaddr_storage  tx_names[TN_UDP_TX_MESSAGES];
-    tn_udp_control_t         tx_controls[TN_UDP_TX_MESSAGES];
+    tn_helper_t             *helper;        /* NULL: was not needed yet */
+    tn_udp_help_e            help;
+    tn_offload_t             offload;
+    tn_timer_t               helping;       /* set while there is a helper */
+    tn_ms_t                  helped;        /* when it last was */
+    unsigned                 free_n;
+    tn_udp_batch_t          *free[TN_HELPER_SLOTS];
+    uint8_t                 *out;           /* the helper's */
+    char                     name[16];
 };
 
 
 static void tn_udp_event(tn_watch_t *watch, uint32_t events);
 static void tn_udp_deliver(tn_udp_t *udp, unsigned int i);
 static size_t tn_udp_gro_size(struct msghdr *header);
-static tn_udp_message_t *tn_udp_message(tn_udp_t *udp, uint64_t flow);
-static bool tn_udp_takes(const tn_udp_t *udp, const tn_udp_message_t *message,
-    const tn_addr_t *to, size_t len);
-static void tn_udp_ends(tn_udp_t *udp);
-static bool tn_udp_end(tn_udp_t *udp, unsigned int n,
-    const tn_udp_message_t *alone);
-static void tn_udp_send_run(tn_udp_t *udp, unsigned int first,
-    unsigned int end);
-static size_t tn_udp_header(tn_udp_t *udp, unsigned int i, size_t iov);
-static unsigned int tn_udp_refused(tn_udp_t *udp, unsigned int i,
-    unsigned int end, int err);
-static void tn_udp_send_singly(tn_udp_t *udp, tn_udp_message_t *message);
 static tn_rc_t tn_udp_failed(tn_udp_t *udp, const tn_addr_t *to, int err,
     unsigned int count);
+static void tn_udp_begin(tn_udp_t *udp, tn_udp_batch_t *batch);
+static void tn_udp_give(tn_udp_t *udp);
+static void tn_udp_collect(tn_udp_t *udp);
+static void tn_udp_settle(tn_udp_t *udp, const tn_udp_batch_t *batch);
+static void tn_udp_judge(tn_udp_t *udp);
+static bool tn_udp_may_help(void);
+static tn_rc_t tn_udp_hire(tn_udp_t *udp);
+static void tn_udp_dismiss(tn_udp_t *udp);
+static void tn_udp_work(void *item);
+static void tn_udp_helping(void *data, tn_ms_t now);
 static void tn_udp_set_fragment(int fd, bool v6, bool on);
 
 
@@ -140,12 +118,14 @@ tn_udp_create(tn_loop_t *loop, const tn_udp_ops_t *ops, void *data,
     udp->sockets[0].watch.fd = -1;
     udp->sockets[1].watch.fd = -1;
 
-    udp->tx = malloc(TN_UDP_TX_BYTES);
+    tn_timer_init(&udp->helping, tn_udp_helping, udp);
+
+    udp->batch = tn_udp_batch_create();
     udp->rx = mmap(NULL, TN_UDP_RX_MESSAGES * TN_UDP_RX_BYTES,
                    PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
                    0);
 
-    if (udp->tx == NULL || udp->rx == MAP_FAILED) {
+    if (udp->batch == NULL || udp->rx == MAP_FAILED) {
         udp->rx = udp->rx == MAP_FAILED ? NULL : udp->rx;
         tn_udp_destroy(udp);
         return NULL;
@@ -162,11 +142,6 @@ tn_udp_create(tn_loop_t *loop, const tn_udp_ops_t *ops, void *data,
         header->msg_control = &udp->rx_controls[i];
     }
 
-    for (i = 0; i < TN_UDP_TX_MESSAGES; i++) {
-        header = &udp->tx_headers[i].msg_hdr;
-        header->msg_name = &udp->tx_names[i];
-    }
-
     return udp;
 }
 
@@ -178,6 +153,7 @@ tn_udp_destroy(tn_udp_t *udp)
         return;
     }
 
+    tn_udp_dismiss(udp);
     tn_udp_drop(udp, false);
     tn_udp_drop(udp, true);
 
@@ -185,7 +161,7 @@ tn_udp_destroy(tn_udp_t *udp)
         (void) munmap(udp->rx, TN_UDP_RX_MESSAGES * TN_UDP_RX_BYTES);
     }
 
-    free(udp->tx);
+    tn_udp_batch_destroy(udp->batch);
     free(udp);
 }
 
@@ -230,6 +206,10 @@ tn_udp_adopt(tn_udp_t *udp, int fd)
     sock->segments = true;
     sock->segments_worked = false;
 
+    if (tn_udp_batch_is_empty(udp->batch)) {
+        tn_udp_begin(udp, udp->batch);
+    }
+
     if (udp->dont_fragment) {
         tn_udp_set_fragment(fd, v6, true);
     }
@@ -252,6 +232,12 @@ tn_udp_drop(tn_udp_t *udp, bool v6)
 
     if (sock->watch.fd == -1) {
         return;
+    }
+
+    /* the number of a closed one may become another's */
+
+    if (udp->helper != NULL) {
+        tn_helper_wait(udp->helper, 0);
     }
 
     tn_loop_unwatch(udp->loop, &sock->watch);
@@ -456,382 +442,6 @@ tn_udp_send(tn_udp_t *udp, const tn_addr_t *to, const void *bytes, size_t len)
 }
 
 
-uint8_t *
-tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len)
-{
-    udp->room_len = 0;
-
-    if (len == 0 || len > TN_UDP_MAX_DATAGRAM || udp->flushing
-        || udp->sockets[!tn_ip_is_v4(&to->ip)].watch.fd == -1)
-    {
-        return NULL;
-    }
-
-    if (udp->tx_len + len > TN_UDP_TX_BYTES
-        || udp->tx_datagrams_n == TN_UDP_TX_DATAGRAMS
-        || udp->tx_n == TN_UDP_TX_MESSAGES)
-    {
-        return NULL;
-    }
-
-    udp->room_to = *to;
-    udp->room_len = len;
-
-    return udp->tx + udp->tx_len;
-}
-
-
-void
-tn_udp_add(tn_udp_t *udp, uint32_t flow)
-{
-    uint16_t            i;
-    tn_udp_message_t   *message;
-    tn_udp_datagram_t  *datagram;
-
-    if (udp->room_len == 0) {
-        return;
-    }
-
-    message = tn_udp_message(udp, (uint64_t) 1 << (flow >> 26));
-
-    i = (uint16_t) udp->tx_datagrams_n++;
-    datagram = &udp->tx_datagrams[i];
-
-    datagram->start = (uint32_t) udp->tx_len;
-    datagram->len = (uint16_t) udp->room_len;
-
-    if (message->count++ == 0) {
-        message->first = i;
-
-    } else {
-        udp->tx_datagrams[message->last].next = i;
-    }
-
-    message->last = i;
-    message->len += udp->room_len;
-
-    udp->tx_len += udp->room_len;
-    udp->room_len = 0;
-}
-
-
-/* where the datagram of the last room belongs */
-
-static tn_udp_message_t *
-tn_udp_message(tn_udp_t *udp, uint64_t flow)
-{
-    unsigned int       i;
-    tn_udp_message_t  *message;
-
-    for (i = udp->tx_n; i-- > 0; /* void */ ) {
-        message = &udp->tx_messages[i];
-
-        if (udp->room_len == message->segment
-            && tn_udp_takes(udp, message, &udp->room_to, udp->room_len))
-        {
-            message->flows |= flow;
-            return message;
-        }
-
-        if (message->flows & flow || udp->tx_n - i == TN_UDP_TX_BACK) {
-            break;
-        }
-    }
-
-    message = &udp->tx_messages[udp->tx_n++];
-
-    message->to = udp->room_to;
-    message->len = 0;
-    message->segment = udp->room_len;
-    message->flows = flow;
-    message->count = 0;
-    message->v6 = !tn_ip_is_v4(&udp->room_to.ip);
-
-    return message;
-}
-
-
-static bool
-tn_udp_takes(const tn_udp_t *udp, const tn_udp_message_t *message,
-    const tn_addr_t *to, size_t len)
-{
-    return message->count < TN_UDP_TX_SEGMENTS
-           && message->len == message->count * message->segment
-           && message->len + len <= TN_UDP_MAX_DATAGRAM
-           && udp->sockets[message->v6].segments
-           && tn_addr_equal(&message->to, to);
-}
-
-
-void
-tn_udp_flush(tn_udp_t *udp)
-{
-    unsigned int  first, end;
-
-    if (udp->tx_n == 0 || udp->flushing) {
-        return;
-    }
-
-    udp->flushing = true;
-
-    if (udp->tx_n > 1) {
-        tn_udp_ends(udp);
-    }
-
-    for (first = 0; first < udp->tx_n; first = end) {
-        end = first + 1;
-
-        while (end < udp->tx_n
-               && udp->tx_messages[end].v6 == udp->tx_messages[first].v6)
-        {
-            end++;
-        }
-
-        tn_udp_send_run(udp, first, end);
-    }
-
-    udp->tx_n = 0;
-    udp->tx_datagrams_n = 0;
-    udp->tx_len = 0;
-    udp->room_len = 0;
-    udp->flushing = false;
-}
-
-
-/* datagrams that stayed alone become the ends of others */
-
-static void
-tn_udp_ends(tn_udp_t *udp)
-{
-    unsigned int  i, n;
-
-    for (i = 0, n = 0; i < udp->tx_n; i++) {
-
-        if (udp->tx_messages[i].count == 1
-            && tn_udp_end(udp, n, &udp->tx_messages[i]))
-        {
-            continue;
-        }
-
-        if (n != i) {
-            udp->tx_messages[n] = udp->tx_messages[i];
-        }
-
-        n++;
-    }
-
-    udp->tx_n = n;
-}
-
-
-/* of one of the first n messages */
-
-static bool
-tn_udp_end(tn_udp_t *udp, unsigned int n, const tn_udp_message_t *alone)
-{
-    unsigned int       i;
-    tn_udp_message_t  *message;
-
-    for (i = n; i-- > 0; /* void */ ) {
-        message = &udp->tx_messages[i];
-
-        if (alone->len < message->segment
-            && tn_udp_takes(udp, message, &alone->to, alone->len))
-        {
-            udp->tx_datagrams[message->last].next = alone->first;
-            message->last = alone->first;
-            message->len += alone->len;
-            message->flows |= alone->flows;
-            message->count++;
-
-            return true;
-        }
-
-        if (message->flows & alone->flows || n - i == TN_UDP_TX_BACK) {
-            break;
-        }
-    }
-
-    return false;
-}
-
-
-/* sends messages of one family */
-
-static void
-tn_udp_send_run(tn_udp_t *udp, unsigned int first, unsigned int end)
-{
-    int                n, fd;
-    size_t             iov;
-    unsigned int       i, sent;
-    tn_udp_socket_t   *sock;
-    tn_udp_message_t  *message;
-
-    sock = &udp->sockets[udp->tx_messages[first].v6];
-    iov = 0;
-
-    for (i = first; i < end; i++) {
-        iov = tn_udp_header(udp, i, iov);
-    }
-
-    while (first < end) {
-        fd = sock->watch.fd;    /* a callback may have dropped the socket */
-
-        n = sendmmsg(fd, udp->tx_headers + first, end - first,
-                     MSG_DONTWAIT | MSG_NOSIGNAL);
-
-        udp->stats.tx_calls++;
-
-        if (n == -1) {
-            if (errno != EINTR) {
-                first = tn_udp_refused(udp, first, end, errno);
-            }
-
-            continue;
-        }
-
-        for (sent = first + (unsigned int) n; first < sent; first++) {
-            message = &udp->tx_messages[first];
-
-            if (message->count > 1) {
-                sock->segments_worked = true;
-            }
-
-            udp->stats.tx_messages++;
-            udp->stats.tx_datagrams += message->count;
-            udp->stats.tx_bytes += message->len;
-        }
-    }
-}
-
-
-/* the first iovec that is free; returns the next such */
-
-static size_t
-tn_udp_header(tn_udp_t *udp, unsigned int i, size_t iov)
-{
-    size_t                    len;
-    uint8_t                  *p;
-    uint16_t                  segment, at;
-    unsigned int              n;
-    struct iovec             *v;
-    struct msghdr            *header;
-    struct cmsghdr           *cmsg;
-    const tn_udp_message_t   *message;
-    const tn_udp_datagram_t  *datagram;
-
-    message = &udp->tx_messages[i];
-    header = &udp->tx_headers[i].msg_hdr;
-
-    header->msg_namelen = (socklen_t)
-                          tn_addr_to_sockaddr(&message->to, &udp->tx_names[i]);
-    header->msg_iov = &udp->tx_iovs[iov];
-
-    v = NULL;
-    at = message->first;
-
-    for (n = message->count; n > 0; n--) {
-        datagram = &udp->tx_datagrams[at];
-        p = udp->tx + datagram->start;
-        len = datagram->len;
-        at = datagram->next;
-
-        if (v != NULL && (uint8_t *) v->iov_base + v->iov_len == p) {
-            v->iov_len += len;
-            continue;
-        }
-
-        v = &udp->tx_iovs[iov++];
-        v->iov_base = p;
-        v->iov_len = len;
-    }
-
-    header->msg_iovlen = (size_t) (v - header->msg_iov) + 1;
-
-    if (message->count == 1) {
-        header->msg_control = NULL;
-        header->msg_controllen = 0;
-        return iov;
-    }
-
-    segment = (uint16_t) message->segment;
-
-    header->msg_control = &udp->tx_controls[i];
-    header->msg_controllen = CMSG_SPACE(sizeof(segment));
-
-    cmsg = CMSG_FIRSTHDR(header);
-    cmsg->cmsg_level = IPPROTO_UDP;
-    cmsg->cmsg_type = UDP_SEGMENT;
-    cmsg->cmsg_len = CMSG_LEN(sizeof(segment));
-    memcpy(CMSG_DATA(cmsg), &segment, sizeof(segment));
-
-    return iov;
-}
-
-
-/* message i was not taken; returns the message to go on with */
-
-static unsigned int
-tn_udp_refused(tn_udp_t *udp, unsigned int i, unsigned int end, int err)
-{
-    tn_udp_socket_t   *sock;
-    tn_udp_message_t  *message;
-
-    message = &udp->tx_messages[i];
-    sock = &udp->sockets[message->v6];
-
-    if (err == EAGAIN) {
-
-        /* the socket's buffer is full: the others would fare no better */
-        for ( /* void */ ; i < end; i++) {
-            udp->stats.tx_dropped += udp->tx_messages[i].count;
-        }
-
-        return end;
-    }
-
-    if (message->count > 1 && (err == EIO || err == EINVAL
-                               || err == EMSGSIZE))
-    {
-        if (sock->segments
-            && (err == EIO || (err == EINVAL && !sock->segments_worked)))
-        {
-            sock->segments = false;
-            tn_log(udp->log, TN_LOG_INFO,
-                   "UDP_SEGMENT does not work on the IPv%d socket (%s), "
-                   "datagrams are sent one by one", message->v6 ? 6 : 4,
-                   strerror(err));
-        }
-
-        tn_udp_send_singly(udp, message);
-
-    } else {
-        (void) tn_udp_failed(udp, &message->to, err, message->count);
-    }
-
-    return i + 1;
-}
-
-
-static void
-tn_udp_send_singly(tn_udp_t *udp, tn_udp_message_t *message)
-{
-    uint16_t                  at;
-    unsigned int              n;
-    const tn_udp_datagram_t  *datagram;
-
-    at = message->first;
-
-    for (n = message->count; n > 0; n--) {
-        datagram = &udp->tx_datagrams[at];
-        at = datagram->next;
-
-        (void) tn_udp_send(udp, &message->to, udp->tx + datagram->start,
-                           datagram->len);
-    }
-}
-
-
 static tn_rc_t
 tn_udp_failed(tn_udp_t *udp, const tn_addr_t *to, int err,
     unsigned int count)
@@ -843,24 +453,353 @@ tn_udp_failed(tn_udp_t *udp, const tn_addr_t *to, int err,
 
     udp->stats.tx_failed += count;
 
-    switch (err) {
-
-    case ECONNREFUSED:
-    case EHOSTUNREACH:
-    case ENETUNREACH:
-    case ENETDOWN:
-    case EADDRNOTAVAIL:     /* no source address: the family has no network */
-    case EPERM:             /* a packet filter of this host */
-
-        if (udp->ops->unreachable != NULL) {
-            udp->ops->unreachable(udp->data, to, err);
-        }
-
-        break;
-
-    default:
-        break;
+    if (tn_udp_err_is_unreachable(err) && udp->ops->unreachable != NULL) {
+        udp->ops->unreachable(udp->data, to, err);
     }
 
     return TN_ERROR;
+}
+
+
+uint8_t *
+tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len)
+{
+    if (len == 0 || len > TN_UDP_MAX_DATAGRAM || udp->flushing
+        || udp->sockets[!tn_ip_is_v4(&to->ip)].watch.fd == -1)
+    {
+        return NULL;
+    }
+
+    return tn_udp_batch_room(udp->batch, to, len);
+}
+
+
+void
+tn_udp_add(tn_udp_t *udp, uint32_t flow)
+{
+    tn_udp_batch_add(udp->batch, flow);
+}
+
+
+bool
+tn_udp_seal(tn_udp_t *udp, tn_aead_t *aead, const tn_aead_job_t *jobs,
+    size_t n)
+{
+    return tn_udp_is_helped(udp)
+           && tn_helper_waiting(udp->helper) < TN_UDP_AHEAD
+           && tn_udp_batch_seal(udp->batch, aead, jobs, n);
+}
+
+
+bool
+tn_udp_is_helped(const tn_udp_t *udp)
+{
+    return udp->helper != NULL
+           && (udp->help == TN_UDP_HELP_ALWAYS || udp->offload.on);
+}
+
+
+void
+tn_udp_flush(tn_udp_t *udp)
+{
+    int   fds[2];
+    bool  open;
+
+    if (tn_udp_batch_is_empty(udp->batch) || udp->flushing) {
+        return;
+    }
+
+    udp->flushing = true;
+
+    fds[0] = udp->sockets[0].watch.fd;
+    fds[1] = udp->sockets[1].watch.fd;
+
+    open = tn_udp_batch_is_open(udp->batch);
+
+    if (udp->help != TN_UDP_HELP_NEVER) {
+        tn_udp_judge(udp);
+    }
+
+    if (udp->helper != NULL) {
+        tn_udp_collect(udp);
+    }
+
+    if (tn_udp_is_helped(udp)
+        || (udp->helper != NULL
+            && (open || tn_helper_waiting(udp->helper) > 0)))
+    {
+        tn_udp_batch_set(udp->batch, fds, udp->out);
+        tn_udp_give(udp);
+
+    } else {
+        tn_udp_batch_set(udp->batch, fds, NULL);
+        tn_udp_batch_send(udp->batch);
+        tn_udp_settle(udp, udp->batch);
+        tn_udp_begin(udp, udp->batch);
+    }
+
+    udp->flushing = false;
+}
+
+
+static void
+tn_udp_begin(tn_udp_t *udp, tn_udp_batch_t *batch)
+{
+    bool  segments[2];
+
+    segments[0] = udp->sockets[0].segments;
+    segments[1] = udp->sockets[1].segments;
+    tn_udp_batch_begin(batch, segments);
+}
+
+
+/* the batch, to the helper; there are no more than it has slots */
+
+static void
+tn_udp_give(tn_udp_t *udp)
+{
+    if (udp->free_n == 0) {
+        tn_helper_wait(udp->helper, TN_HELPER_SLOTS - 2);
+        tn_udp_collect(udp);
+    }
+
+    (void) tn_helper_give(udp->helper, udp->batch);
+
+    udp->helped = udp->loop->now;
+    udp->batch = udp->free[--udp->free_n];
+    tn_udp_begin(udp, udp->batch);
+}
+
+
+/* what the helper is done with */
+
+static void
+tn_udp_collect(tn_udp_t *udp)
+{
+    tn_udp_batch_t  *batch;
+
+    while ((batch = tn_helper_take(udp->helper)) != NULL) {
+        tn_udp_settle(udp, batch);
+        tn_udp_begin(udp, batch);
+        udp->free[udp->free_n++] = batch;
+    }
+}
+
+
+static void
+tn_udp_settle(tn_udp_t *udp, const tn_udp_batch_t *batch)
+{
+    int                   i, err;
+    unsigned              n;
+    tn_udp_socket_t      *sock;
+    const tn_udp_sent_t  *sent;
+
+    sent = tn_udp_batch_sent(batch);
+
+    udp->stats.tx_calls += sent->calls;
+    udp->stats.tx_messages += sent->messages;
+    udp->stats.tx_datagrams += sent->datagrams;
+    udp->stats.tx_bytes += sent->bytes;
+    udp->stats.tx_dropped += sent->dropped;
+    udp->stats.tx_failed += sent->failed;
+
+    for (i = 0; i < 2; i++) {
+        sock = &udp->sockets[i];
+        sock->segments_worked |= sent->worked[i];
+        err = sent->refused[i];
+
+        if (err == 0 || !sock->segments
+            || (err == EINVAL && sock->segments_worked))
+        {
+            continue;
+        }
+
+        sock->segments = false;
+        tn_log(udp->log, TN_LOG_INFO,
+               "UDP_SEGMENT does not work on the IPv%d socket (%s), "
+               "datagrams are sent one by one", i == 1 ? 6 : 4,
+               strerror(err));
+    }
+
+    if (udp->ops->unreachable == NULL) {
+        return;
+    }
+
+    for (n = 0; n < sent->nfaults; n++) {
+        udp->ops->unreachable(udp->data, &sent->faults[n].to,
+                              sent->faults[n].err);
+    }
+}
+
+
+/* --- the helper */
+
+void
+tn_udp_help(tn_udp_t *udp, tn_udp_help_e help, const char *name)
+{
+    udp->help = help;
+    memset(&udp->offload, 0, sizeof(tn_offload_t));
+
+    if (name != NULL) {
+        (void) snprintf(udp->name, sizeof(udp->name), "tx-%.12s", name);
+    }
+
+    if (help == TN_UDP_HELP_ALWAYS) {
+        (void) tn_udp_hire(udp);
+    }
+}
+
+
+static void
+tn_udp_judge(tn_udp_t *udp)
+{
+    bool               was;
+    uint64_t           now;
+    struct timespec    ts;
+    tn_helper_times_t  times;
+    tn_offload_use_t   use;
+
+    now = tn_loop_mono_us();
+
+    if (udp->help != TN_UDP_HELP_BUSY || !tn_offload_is_due(&udp->offload, now))
+    {
+        return;
+    }
+
+    (void) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+
+    memset(&use, 0, sizeof(use));
+    use.own = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+
+    if (udp->helper != NULL) {
+        tn_helper_times(udp->helper, &times);
+        use.helper = times.cpu;
+        use.awake = times.awake;
+    }
+
+    was = udp->offload.on;
+
+    if (!tn_offload_judge(&udp->offload, now, &use) || was) {
+        return;
+    }
+
+    if (!tn_udp_may_help() || tn_udp_hire(udp) != TN_OK) {
+        tn_offload_refuse(&udp->offload, now);
+    }
+}
+
+
+/* affinity may change, so it is asked each time */
+
+static bool
+tn_udp_may_help(void)
+{
+    cpu_set_t  set;
+
+    return sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) > 1;
+}
+
+
+static tn_rc_t
+tn_udp_hire(tn_udp_t *udp)
+{
+    tn_udp_batch_t  *batch;
+
+    if (udp->helper != NULL) {
+        return TN_OK;
+    }
+
+    while (udp->free_n < TN_HELPER_SLOTS - 1) {
+        batch = tn_udp_batch_create();
+        if (batch == NULL) {
+            goto failed;
+        }
+
+        tn_udp_begin(udp, batch);
+        udp->free[udp->free_n++] = batch;
+    }
+
+    udp->out = malloc(TN_UDP_TX_BYTES);
+    udp->helper = tn_helper_create(udp->name, tn_udp_work);
+
+    if (udp->out == NULL || udp->helper == NULL
+        || tn_timer_set(&udp->loop->timers, &udp->helping,
+                        udp->loop->now + TN_UDP_HELPING_MS)
+           != TN_OK)
+    {
+        goto failed;
+    }
+
+    udp->helped = udp->loop->now;
+
+    return TN_OK;
+
+failed:
+
+    tn_udp_dismiss(udp);
+
+    return TN_NOMEM;
+}
+
+
+/* what it has yet to send, it sends; nobody is told of errors */
+
+static void
+tn_udp_dismiss(tn_udp_t *udp)
+{
+    tn_timer_cancel(&udp->loop->timers, &udp->helping);
+
+    if (udp->helper != NULL) {
+        tn_helper_wait(udp->helper, 0);
+
+        for ( ;; ) {
+            udp->free[udp->free_n] = tn_helper_take(udp->helper);
+
+            if (udp->free[udp->free_n] == NULL) {
+                break;
+            }
+
+            udp->free_n++;
+        }
+
+        tn_helper_destroy(udp->helper);
+        udp->helper = NULL;
+    }
+
+    while (udp->free_n > 0) {
+        tn_udp_batch_destroy(udp->free[--udp->free_n]);
+    }
+
+    free(udp->out);
+    udp->out = NULL;
+}
+
+
+static void
+tn_udp_work(void *item)
+{
+    tn_udp_batch_send(item);
+}
+
+
+static void
+tn_udp_helping(void *data, tn_ms_t now)
+{
+    tn_udp_t *udp = data;
+
+    udp->flushing = true;
+    tn_udp_judge(udp);
+    tn_udp_collect(udp);
+    udp->flushing = false;
+
+    if (!tn_udp_is_helped(udp) && tn_helper_waiting(udp->helper) == 0
+        && !tn_udp_batch_is_open(udp->batch)
+        && now - udp->helped >= TN_UDP_DISMISS_MS)
+    {
+        tn_udp_dismiss(udp);
+        return;
+    }
+
+    (void) tn_timer_set(&udp->loop->timers, &udp->helping,
+                        now + TN_UDP_HELPING_MS);
 }

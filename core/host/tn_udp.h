@@ -13,6 +13,7 @@
 #include "base/tn_addr.h"
 #include "base/tn_log.h"
 #include "host/tn_loop.h"
+#include "host/tn_udp_batch.h"
 #include "host/tn_udp_socket.h"
 
 #include <sys/socket.h>
@@ -21,14 +22,18 @@
 #define TN_UDP_RX_MESSAGES   8          /* of one recvmmsg() */
 #define TN_UDP_RX_BYTES      (64 * 1024)
 
-#define TN_UDP_TX_MESSAGES   64         /* of one flush */
-#define TN_UDP_TX_BYTES      (64 * 1024)
-#define TN_UDP_TX_SEGMENTS   64         /* UDP_MAX_SEGMENTS of Linux */
-#define TN_UDP_TX_DATAGRAMS  1024       /* of one flush */
-#define TN_UDP_TX_BACK       16         /* messages that are looked at */
-#define TN_UDP_MAX_DATAGRAM  65487      /* fits IPv6 without options too */
+#define TN_UDP_HELPING_MS    50         /* between looks at the helper */
+#define TN_UDP_DISMISS_MS    10000      /* not needed so long: it goes */
+#define TN_UDP_AHEAD         2          /* batches that it has to seal */
 
 typedef struct tn_udp_s  tn_udp_t;
+
+/* when another thread seals and sends */
+typedef enum {
+    TN_UDP_HELP_NEVER = 0,
+    TN_UDP_HELP_BUSY,           /* while one is not enough, tn_offload.h */
+    TN_UDP_HELP_ALWAYS          /* for tests */
+} tn_udp_help_e;
 
 typedef struct {
     /*
@@ -105,11 +110,29 @@ uint8_t *tn_udp_room(tn_udp_t *udp, const tn_addr_t *to, size_t len);
 
 /*
  * Adds the datagram of the last tn_udp_room(), of its full length, whose bytes
- * may be written until the flush.  Those of
- * one flow (a hash whose upper bits are good) leave in the order in which they
- * are added; those of others may overtake them.
+ * may be written until the flush.  Those of one flow (a hash whose upper bits
+ * are good) leave in the order in which they are added; those of others may
+ * overtake them.
  */
 void tn_udp_add(tn_udp_t *udp, uint32_t flow);
+
+/*
+ * Leaves it to the flush to seal datagrams of this batch; see
+ * tn_udp_batch_seal().  False: the caller has to, because nobody helps or the
+ * helper has enough to do.
+ */
+bool tn_udp_seal(tn_udp_t *udp, tn_aead_t *aead, const tn_aead_job_t *jobs,
+    size_t n);
+
+/*
+ * Whether there may be a thread that helps, of a node of that name, NULL for
+ * that of before; TN_UDP_HELP_NEVER until then.  It is made when it is first
+ * needed, and unreachable() may then be told TN_UDP_HELPING_MS later.
+ */
+void tn_udp_help(tn_udp_t *udp, tn_udp_help_e help, const char *name);
+
+/* what is sent now goes by it */
+bool tn_udp_is_helped(const tn_udp_t *udp);
 
 /* sends what was added; call it at the end of every batch */
 void tn_udp_flush(tn_udp_t *udp);

@@ -20,6 +20,8 @@ static void plane_wg_reply(void *data, const tn_wg_from_t *from,
     const uint8_t *msg, size_t len);
 static void plane_wg_session(void *data, tn_wg_peer_t *peer, tn_ms_t now);
 static uint64_t plane_wg_wall(void *data);
+static bool plane_wg_seal(void *data, tn_aead_t *aead,
+    const tn_aead_job_t *jobs, size_t n);
 
 static tn_rc_t plane_path_send(void *data, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
@@ -55,7 +57,8 @@ static const tn_wg_ops_t  plane_wg_ops = {
     plane_wg_reply,
     plane_wg_session,
     plane_wg_wall,
-    tn_plane_peer_absent
+    tn_plane_peer_absent,
+    plane_wg_seal
 };
 
 static const tn_path_ops_t  plane_path_ops = {
@@ -410,6 +413,18 @@ plane_wg_wall(void *data)
     tn_plane_t *plane = data;
 
     return plane->ops->wall_ns(plane->data);
+}
+
+
+/* these are all in the batch: nothing else is sealed later */
+static bool
+plane_wg_seal(void *data, tn_aead_t *aead, const tn_aead_job_t *jobs,
+    size_t n)
+{
+    tn_plane_t *plane = data;
+
+    return plane->ops->udp_seal != NULL
+           && plane->ops->udp_seal(plane->data, aead, jobs, n);
 }
 
 

@@ -78,6 +78,11 @@ typedef struct {
 
     /* NULL: nobody asks; see tn_data_ops_t */
     void (*near_changed)(void *data, const tn_ip_t ips[2], bool near);
+
+    /* seals datagrams of the batch before it is sent; false, or NULL: it does
+     * not, see tn_wg_ops_t */
+    bool (*udp_seal)(void *data, tn_aead_t *aead, const tn_aead_job_t *jobs,
+        size_t n);
 } tn_plane_ops_t;
 
 

@@ -286,7 +286,8 @@ typedef enum {
     TN_IPC_TOOL_RENEW,          /* a new node key */
     TN_IPC_TOOL_PING_ICMP,      /* argument: as of whois */
     TN_IPC_TOOL_CONNS,          /* counted since the first time it is asked */
-    TN_IPC_TOOL_REPORT          /* argument: json, html or prometheus */
+    TN_IPC_TOOL_REPORT,         /* argument: json, html or prometheus */
+    TN_IPC_TOOL_HELPER          /* argument: busy, always or never */
 } tn_ipc_tool_e;
 
 typedef struct {

@@ -93,6 +93,8 @@ tn_data_start(const tn_data_conf_t *conf)
         goto failed;
     }
 
+    tn_udp_help(data->udp, TN_UDP_HELP_BUSY, conf->name);
+
     data->gate->owner = data;
     atomic_init(&data->gate->refs, 1);
 

@@ -139,7 +139,8 @@ typedef enum {
     TN_DATA_RESTUN,         /* a full network report and own endpoints anew */
     TN_DATA_REBIND,         /* other UDP sockets */
     TN_DATA_POKE,           /* as when the host's network changes */
-    TN_DATA_TALLY           /* see tn_plane_tally() */
+    TN_DATA_TALLY,          /* see tn_plane_tally() */
+    TN_DATA_HELPER          /* `region` is a tn_udp_help_e */
 } tn_data_act_e;
 
 typedef struct {

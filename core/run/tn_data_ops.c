@@ -24,6 +24,8 @@ static void data_tun_gone(void *arg, int err);
 static uint8_t *data_udp_room(void *arg, const tn_addr_t *to, size_t len);
 static void data_udp_add(void *arg, uint32_t flow);
 static void data_udp_flush(void *arg);
+static bool data_udp_seal(void *arg, tn_aead_t *aead,
+    const tn_aead_job_t *jobs, size_t n);
 static tn_rc_t data_udp_send(void *arg, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
 static void data_tun_write(void *arg, const struct iovec *iov, int n);
@@ -68,7 +70,8 @@ const tn_plane_ops_t  tn_data_plane_ops = {
     data_icmp_echo,
     data_capture,
     tn_data_say_path,
-    tn_data_say_near
+    tn_data_say_near,
+    data_udp_seal
 };
 
 const tn_udp_ops_t  tn_data_udp_ops = {
@@ -260,6 +263,16 @@ data_udp_flush(void *arg)
     tn_data_t *data = arg;
 
     tn_udp_flush(data->udp);
+}
+
+
+static bool
+data_udp_seal(void *arg, tn_aead_t *aead, const tn_aead_job_t *jobs,
+    size_t n)
+{
+    tn_data_t *data = arg;
+
+    return tn_udp_seal(data->udp, aead, jobs, n);
 }
 
 

@@ -664,6 +664,10 @@ data_do(tn_data_t *data, data_act_t *act)
         tn_data_net_changed(data, true);
         return TN_OK;
 
+    case TN_DATA_HELPER:
+        tn_udp_help(data->udp, (tn_udp_help_e) act->region, NULL);
+        return TN_OK;
+
     case TN_DATA_TALLY:
         act->done.counts = tn_plane_tally(data->plane, data->loop.now,
                                           &act->done.ncounts,

@@ -21,6 +21,7 @@
 
 #include "run/tn_tool.h"
 
+#include "host/tn_udp.h"
 #include "run/tn_page.h"
 #include "run/tn_toolcap.h"
 #include "run/tn_toolconns.h"
@@ -93,6 +94,7 @@ static void tool_ask_peers(tool_request_t *req, json_t *shown,
 static void tool_ask_report(tool_request_t *req, const tn_ipc_tool_t *request);
 static void tool_ask_pong(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *shown, tn_node_t *node);
+static bool tool_helper(const char *argument, uint32_t *help);
 static void tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *shown, tn_node_t *node);
 static void tool_ask_membership(tool_request_t *req,
@@ -247,7 +249,7 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
     tools = req->tools;
 
     if (request->command < TN_IPC_TOOL_STATUS
-        || request->command > TN_IPC_TOOL_REPORT)
+        || request->command > TN_IPC_TOOL_HELPER)
     {
         tool_answer(req, TN_MALFORMED, strdup("no such command"));
         return;
@@ -355,6 +357,7 @@ tool_ask_node(tool_request_t *req, const tn_ipc_tool_t *request,
     case TN_IPC_TOOL_REBIND:
     case TN_IPC_TOOL_POKE:
     case TN_IPC_TOOL_CONNS:
+    case TN_IPC_TOOL_HELPER:
         shown = json_pack("{s:s}", "node", name);
 
         if (shown != NULL) {
@@ -524,6 +527,28 @@ tool_ponged(void *data, const tn_path_pong_t *pong)
 }
 
 
+static bool
+tool_helper(const char *argument, uint32_t *help)
+{
+    uint32_t  i;
+
+    static const char  *const names[] = {
+        [TN_UDP_HELP_NEVER] = "never",
+        [TN_UDP_HELP_BUSY] = "busy",
+        [TN_UDP_HELP_ALWAYS] = "always"
+    };
+
+    for (i = 0; i < tn_nelems(names); i++) {
+        if (strcmp(argument, names[i]) == 0) {
+            *help = i;
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
 static void
 tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
     json_t *shown, tn_node_t *node)
@@ -542,7 +567,8 @@ tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
         [TN_IPC_TOOL_RESTUN] = TN_DATA_RESTUN,
         [TN_IPC_TOOL_REBIND] = TN_DATA_REBIND,
         [TN_IPC_TOOL_POKE] = TN_DATA_POKE,
-        [TN_IPC_TOOL_CONNS] = TN_DATA_TALLY
+        [TN_IPC_TOOL_CONNS] = TN_DATA_TALLY,
+        [TN_IPC_TOOL_HELPER] = TN_DATA_HELPER
     };
 
     memset(&none, 0, sizeof(none));
@@ -566,6 +592,11 @@ tool_ask_act(tool_request_t *req, const tn_ipc_tool_t *request,
     } else if ((request->command == TN_IPC_TOOL_HOME
                 || request->command == TN_IPC_TOOL_BREAK)
                && !tn_toolshow_region(node, request->argument, &region))
+    {
+        goto failed;
+
+    } else if (request->command == TN_IPC_TOOL_HELPER
+               && !tool_helper(request->argument, &region))
     {
         goto failed;
     }

@@ -74,6 +74,7 @@ static const toolcmd_t  toolcmds[] = {
     { "restun", TN_IPC_TOOL_RESTUN, NULL, toolcmd_done },
     { "rebind", TN_IPC_TOOL_REBIND, NULL, toolcmd_done },
     { "poke", TN_IPC_TOOL_POKE, NULL, toolcmd_done },
+    { "helper", TN_IPC_TOOL_HELPER, "WHEN", toolcmd_done },
     { "conns", TN_IPC_TOOL_CONNS, NULL, toolcmd_conns },
     { "capture", TN_IPC_TOOL_CAPTURE, "FILE", NULL },
     { "logout", TN_IPC_TOOL_LOGOUT, NULL, toolcmd_done },
@@ -246,6 +247,7 @@ toolcmd_usage(void)
         "       ngx_tailnet_core home [OPTIONS] REGION|auto\n"
         "       ngx_tailnet_core break [OPTIONS] REGION\n"
         "       ngx_tailnet_core restun|rebind|poke [OPTIONS]\n"
+        "       ngx_tailnet_core helper [OPTIONS] busy|always|never\n"
         "       ngx_tailnet_core conns [OPTIONS]\n"
         "       ngx_tailnet_core capture [OPTIONS] FILE|-\n"
         "       ngx_tailnet_core logout|login|renew [OPTIONS]\n"

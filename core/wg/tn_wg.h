@@ -15,6 +15,7 @@
 #include "base/tn_key.h"
 #include "base/tn_log.h"
 #include "base/tn_timer.h"
+#include "crypto/tn_aead.h"
 #include "wire/tn_wgmsg.h"
 
 
@@ -77,6 +78,14 @@ typedef struct {
      * returns it.  NULL: there is none.  May be NULL.
      */
     tn_wg_peer_t *(*absent)(void *data, const tn_key_t *key, tn_ms_t now);
+
+    /*
+     * Takes over what tn_wg_seal_finish() is about to do, of one session, and
+     * sees to it that a message that fails becomes zeros.  False, or NULL:
+     * it does not.
+     */
+    bool      (*seal)(void *data, tn_aead_t *aead, const tn_aead_job_t *jobs,
+                      size_t n);
 } tn_wg_ops_t;
 
 

@@ -92,16 +92,29 @@ tn_wg_seal_later(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
 void
 tn_wg_seal_finish(tn_wg_t *wg)
 {
-    size_t          i;
+    size_t          i, n;
+    tn_aead_t      *aead;
     tn_aead_job_t  *job;
 
     if (wg->nsealing == 0) {
         return;
     }
 
-    tn_aead_seal_many(wg->sealing->seal, wg->seal_jobs, wg->nsealing);
+    n = wg->nsealing;
+    aead = wg->sealing->seal;
 
-    for (i = 0; i < wg->nsealing; i++) {
+    wg->nsealing = 0;
+    wg->sealing = NULL;
+
+    if (wg->ops->seal != NULL
+        && wg->ops->seal(wg->data, aead, wg->seal_jobs, n))
+    {
+        return;
+    }
+
+    tn_aead_seal_many(aead, wg->seal_jobs, n);
+
+    for (i = 0; i < n; i++) {
         job = &wg->seal_jobs[i];
 
         if (tn_unlikely(job->rc != TN_OK)) {
@@ -109,9 +122,6 @@ tn_wg_seal_finish(tn_wg_t *wg)
                     job->len + TN_WGMSG_DATA_OVERHEAD);
         }
     }
-
-    wg->nsealing = 0;
-    wg->sealing = NULL;
 }
 
 

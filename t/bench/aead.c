@@ -188,7 +188,7 @@ op_wall(void *data)
 
 
 static const tn_wg_ops_t  ops = {
-    op_send, op_reply, NULL, op_wall, NULL
+    op_send, op_reply, NULL, op_wall, NULL, NULL
 };
 
 

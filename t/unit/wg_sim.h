@@ -194,7 +194,7 @@ sim_op_wall(void *data)
 
 
 static const tn_wg_ops_t  sim_ops = {
-    sim_op_send, sim_op_reply, sim_op_session, sim_op_wall, NULL
+    sim_op_send, sim_op_reply, sim_op_session, sim_op_wall, NULL, NULL
 };
 
 
