@@ -234,6 +234,7 @@ bench: deps peers
 	t/bench/run || failed=1; \
 	t/bench/map || failed=1; \
 	t/bench/gateway || failed=1; \
+	t/bench/scaling || failed=1; \
 	PEERS=100 ACTIVE=0 LIMIT=0.1 SECONDS=$(if $(QUICK),5,60) t/bench/idle \
 		|| failed=1; \
 	t/bench/summary || failed=1; \

@@ -124,6 +124,41 @@ note(sprintf('download: %.2f s', $r->{time} // 0));
 like($peer->wait_path('web', qr/direct/, 10)->{path}, qr/direct/,
      'the path is direct');
 
+# The same with a second thread that seals and sends, which also comes and goes
+# in the middle of a download, as does the socket.
+
+sub tool {
+    my ($status, $output) = Tailnet::Lab::capture(
+        Tailnet::Lab->build('ngx_tailnet_core'), @_, '--run',
+        $nginx->prefix . '/logs/nginx.pid.tailnet');
+
+    return $status == 0 || diag("@_: $output") && 0;
+}
+
+sub helpers {
+    return scalar grep { (eval { $lab->read_file($_) } // '') =~ /^tx-home/ }
+        map { glob "/proc/$_/task/*/comm" } $web->pids;
+}
+
+is(helpers(), 0, 'no second thread so far');
+ok(tool('helper', 'always'), 'now there is to be one');
+is($peer->get('http://web/')->{body}, "Hello from nginx.\n", 'a page by it');
+is(helpers(), 1, 'it is there');
+
+$r = $peer->get('http://web/big', out => $copy, timeout => 60);
+is($r->{size}, $size, 'a download by it is complete') or diag($r->{error});
+is(system('cmp', '-s', $big, $copy), 0, 'and byte-exact');
+
+my $download = $peer->host->start('download',
+    ['curl', '-sS', '--limit-rate', '40M', '-o', $copy, 'http://web/big']);
+
+ok(tool(@$_), "@$_ meanwhile")
+    for ['helper', 'never'], ['helper', 'always'], ['rebind'],
+        ['helper', 'never'], ['helper', 'busy'];
+
+is($download->reap(60), 0, 'it ends well');
+is(system('cmp', '-s', $big, $copy), 0, 'byte-exact again');
+
 # nginx to the peer.
 
 my $proxy = 'http://' . $web->ip4 . ':8000';
