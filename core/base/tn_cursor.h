@@ -162,14 +162,26 @@ tn_writer_len(const tn_writer_t *w)
 }
 
 
+/* whether `len` bytes more fit; what once did not fit ends the writing */
+static inline bool
+tn_write_fits(tn_writer_t *w, size_t len)
+{
+    if (w->bad || (size_t) (w->end - w->pos) < len) {
+        w->bad = true;
+        return false;
+    }
+
+    return true;
+}
+
+
 /* room for `len` bytes to be filled by the caller, or NULL */
 static inline uint8_t *
 tn_write_room(tn_writer_t *w, size_t len)
 {
     uint8_t  *p;
 
-    if (w->bad || (size_t) (w->end - w->pos) < len) {
-        w->bad = true;
+    if (!tn_write_fits(w, len)) {
         return NULL;
     }
 
@@ -183,12 +195,9 @@ tn_write_room(tn_writer_t *w, size_t len)
 static inline void
 tn_write_bytes(tn_writer_t *w, const void *src, size_t len)
 {
-    uint8_t  *p;
-
-    p = tn_write_room(w, len);
-
-    if (p != NULL && len != 0) {
-        memcpy(p, src, len);
+    if (len != 0 && tn_write_fits(w, len)) {
+        memcpy(w->pos, src, len);
+        w->pos += len;
     }
 }
 
@@ -196,12 +205,9 @@ tn_write_bytes(tn_writer_t *w, const void *src, size_t len)
 static inline void
 tn_write_zeros(tn_writer_t *w, size_t len)
 {
-    uint8_t  *p;
-
-    p = tn_write_room(w, len);
-
-    if (p != NULL) {
-        memset(p, 0, len);
+    if (len != 0 && tn_write_fits(w, len)) {
+        memset(w->pos, 0, len);
+        w->pos += len;
     }
 }
 
