@@ -12,6 +12,9 @@
 
 #include "base/tn_list.h"
 
+/* ares_send_dnsrec(), which comes after ares_send(), is not in Debian 12 */
+#define CARES_NO_DEPRECATED
+
 #include <ares.h>
 #include <time.h>
 
