@@ -94,7 +94,8 @@ sub all {
           run  => sub { far(@_, 'lossy', %size) },
           rows => [[lossy_rate => "$far s of that with 0.5% loss: rate",
                     'Mbit/s', '%.0f']] },
-        { name => 'derp', network => 'derp', of => [grep { $_ ne 'plain' } @$of],
+        { name => 'derp', network => 'derp',
+          of   => [grep { $_ ne 'plain' } @$of],
           run  => sub { proxy(@_, 'derp') },
           rows => [
               [derp_cpu  => "proxy $derp MB by DERP: server's CPU", 's/GB'],
