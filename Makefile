@@ -229,7 +229,8 @@ $(BUILD)/t/bench/%: t/bench/%.c $(LIB)
 .PHONY: bench
 bench: deps peers
 	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS) $(BENCH_PROGRAMS)
-	@rm -f $(addprefix $(BUILD)/,bench.json map.json gateway.json idle.json)
+	@rm -f $(addprefix $(BUILD)/,bench.json map.json gateway.json \
+		scaling.json idle.json)
 	@export TAILNET_BUILD=$(abspath $(BUILD)); trap 'exit 130' INT; failed=0; \
 	t/bench/run || failed=1; \
 	t/bench/map || failed=1; \

@@ -24,7 +24,7 @@
 
 #define TN_UDP_HELPING_MS    50         /* between looks at the helper */
 #define TN_UDP_DISMISS_MS    10000      /* not needed so long: it goes */
-#define TN_UDP_AHEAD         2          /* batches that it has to seal */
+#define TN_UDP_AHEAD         4          /* batches that it has to seal */
 
 typedef struct tn_udp_s  tn_udp_t;
 
