@@ -99,7 +99,8 @@ SKIP: {
         unless $have =~ /\bbbr\b/ && $have =~ /\bcubic\b/
             && $default =~ /^(?:bbr|cubic)$/m;
 
-    like(routes('default'), qr/congctl bbr/, 'far peers get bbr');
+    like(routes('default'), qr/initcwnd 32.*congctl bbr/,
+         'far peers get bbr and a longer start');
 
     my ($peer4, $seen, $latency) = ($peer->ip4, '', 0);
 

@@ -10,6 +10,10 @@
  *     default routes              bbr, where the kernel has it
  *     a route of each near peer   cubic
  *
+ * A far connection begins with TN_NEAR_FAR_SEGMENTS, 39 KB and nearly two round
+ * trips less.  RFC 6928 has 10, of a window that is sent in one burst; BBR
+ * spreads it over a third of a round trip.
+ *
  * A route's choice (RTAX_CC_ALGO, ip-route(8): congctl) is taken over by each
  * connection as it begins, accepted or dialled, of whatever program, and
  * costs nothing then.

@@ -12,7 +12,8 @@
 #include "base/tn_addr.h"
 
 
-#define TN_NEAR_MAX  1024       /* addresses with a route of their own */
+#define TN_NEAR_MAX           1024  /* addresses with a route of their own */
+#define TN_NEAR_FAR_SEGMENTS  32    /* of a far one's first round trip */
 
 typedef struct {
     const char  *far;           /* NULL: what the host has */

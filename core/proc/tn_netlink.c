@@ -43,7 +43,8 @@ typedef struct {
 
 static tn_rc_t tn_netlink_route(int fd, int ifindex, uint32_t table,
     uint8_t type, uint8_t scope, int family, const tn_ip_t *ip,
-    const char *cc, bool add);
+    const char *cc,
+    uint32_t segments, bool add);
 static void *tn_netlink_begin(tn_netlink_request_t *req, uint16_t type,
     uint16_t flags, size_t body);
 static struct rtattr *tn_netlink_put(tn_netlink_request_t *req,
@@ -197,11 +198,12 @@ tn_netlink_addresses(int fd, int ifindex, tn_ip_t *ips, size_t *count)
 
 
 tn_rc_t
-tn_netlink_default_route(int fd, int ifindex, int family, const char *cc)
+tn_netlink_default_route(int fd, int ifindex, int family, const char *cc,
+    uint32_t segments)
 {
     return tn_netlink_route(fd, ifindex, RT_TABLE_MAIN, RTN_UNICAST,
                             family == 4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
-                            family, NULL, cc, true);
+                            family, NULL, cc, segments, true);
 }
 
 
@@ -215,7 +217,7 @@ tn_netlink_host_route(int fd, int ifindex, const tn_ip_t *ip, const char *cc)
 
     rc = tn_netlink_route(fd, ifindex, RT_TABLE_MAIN, RTN_UNICAST,
                           v4 ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE, v4 ? 4 : 6,
-                          ip, cc, cc != NULL);
+                          ip, cc, 0, cc != NULL);
 
     return rc == TN_OK || (!cc && errno == ESRCH) ? TN_OK : TN_ERROR;
 }
@@ -225,14 +227,15 @@ tn_rc_t
 tn_netlink_local_route(int fd, int ifindex, uint32_t table, int family)
 {
     return tn_netlink_route(fd, ifindex, table, RTN_LOCAL, RT_SCOPE_HOST,
-                            family, NULL, NULL, true);
+                            family, NULL, NULL, 0, true);
 }
 
 
 /* to one address, or, NULL, the default route of a table */
 static tn_rc_t
 tn_netlink_route(int fd, int ifindex, uint32_t table, uint8_t type,
-    uint8_t scope, int family, const tn_ip_t *ip, const char *cc, bool add)
+    uint8_t scope, int family, const tn_ip_t *ip, const char *cc,
+    uint32_t segments, bool add)
 {
     uint32_t               oif;
     struct rtmsg          *rtm;
@@ -259,6 +262,11 @@ tn_netlink_route(int fd, int ifindex, uint32_t table, uint8_t type,
     if (cc != NULL) {
         metrics = tn_netlink_put(&req, RTA_METRICS, NULL, 0);
         tn_netlink_put(&req, RTAX_CC_ALGO, cc, strlen(cc) + 1);
+
+        if (segments != 0) {
+            tn_netlink_put(&req, RTAX_INITCWND, &segments, 4);
+        }
+
         tn_netlink_end(&req, metrics);
     }
 

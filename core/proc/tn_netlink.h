@@ -45,10 +45,12 @@ tn_rc_t tn_netlink_addresses(int fd, int ifindex, tn_ip_t *ips,
 
 /*
  * The default route of a family (4 or 6) over the link.  cc: the congestion
- * control of connections by it (RTAX_CC_ALGO), NULL: the namespace's own.
+ * control of connections by it (RTAX_CC_ALGO), NULL: the namespace's own; with
+ * one, how many segments a connection begins with, 0: as many as the kernel
+ * likes.
  */
 tn_rc_t tn_netlink_default_route(int fd, int ifindex, int family,
-    const char *cc);
+    const char *cc, uint32_t segments);
 
 /*
  * Adds or replaces the route to one address over the link, with its

@@ -401,12 +401,14 @@ tn_netns_default_route(tn_netns_t *ns, int fd, int family)
     far = tn_near_far(&ns->near);
 
     if (far != NULL
-        && tn_netlink_default_route(fd, ns->ifindex, family, far) == TN_OK)
+        && tn_netlink_default_route(fd, ns->ifindex, family, far,
+                                    TN_NEAR_FAR_SEGMENTS)
+           == TN_OK)
     {
         return TN_OK;
     }
 
-    return tn_netlink_default_route(fd, ns->ifindex, family, NULL);
+    return tn_netlink_default_route(fd, ns->ifindex, family, NULL, 0);
 }
 
 
