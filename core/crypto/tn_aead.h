@@ -12,6 +12,8 @@
 
 #include "base/tn_key.h"
 
+#include <endian.h>
+
 
 #define TN_AEAD_TAG    16
 #define TN_AEAD_NONCE  12
@@ -79,25 +81,19 @@ tn_rc_t tn_aead_open_once(const tn_key_t *key,
 static inline void
 tn_aead_nonce_le(uint8_t nonce[TN_AEAD_NONCE], uint64_t counter)
 {
-    int  i;
+    counter = htole64(counter);
 
     memset(nonce, 0, 4);
-
-    for (i = 0; i < 8; i++) {
-        nonce[4 + i] = (uint8_t) (counter >> (8 * i));
-    }
+    memcpy(nonce + 4, &counter, 8);
 }
 
 static inline void
 tn_aead_nonce_be(uint8_t nonce[TN_AEAD_NONCE], uint64_t counter)
 {
-    int  i;
+    counter = htobe64(counter);
 
     memset(nonce, 0, 4);
-
-    for (i = 0; i < 8; i++) {
-        nonce[4 + i] = (uint8_t) (counter >> (56 - 8 * i));
-    }
+    memcpy(nonce + 4, &counter, 8);
 }
 
 /* XChaCha20-Poly1305, 24-byte nonce, for WireGuard's cookie replies */

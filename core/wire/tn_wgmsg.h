@@ -11,6 +11,8 @@
 
 #include "base/tn_key.h"
 
+#include <endian.h>
+
 
 #define TN_WGMSG_INITIATION  1
 #define TN_WGMSG_RESPONSE    2
@@ -93,35 +95,27 @@ tn_wgmsg_is_data(const uint8_t *msg, size_t len)
 static inline void
 tn_wgmsg_read_data(tn_wgmsg_data_t *m, const uint8_t *msg)
 {
-    int  i;
+    memcpy(&m->receiver, msg + 4, 4);
+    memcpy(&m->counter, msg + 8, 8);
 
-    m->receiver = (uint32_t) msg[4] | (uint32_t) msg[5] << 8
-                  | (uint32_t) msg[6] << 16 | (uint32_t) msg[7] << 24;
-    m->counter = 0;
-
-    for (i = 7; i >= 0; i--) {
-        m->counter = m->counter << 8 | msg[8 + i];
-    }
+    m->receiver = le32toh(m->receiver);
+    m->counter = le64toh(m->counter);
 }
 
 
 static inline void
 tn_wgmsg_write_data(uint8_t *msg, const tn_wgmsg_data_t *m)
 {
-    int  i;
+    uint32_t  type, receiver;
+    uint64_t  counter;
 
-    msg[0] = TN_WGMSG_DATA;
-    msg[1] = 0;
-    msg[2] = 0;
-    msg[3] = 0;
+    type = htole32(TN_WGMSG_DATA);
+    receiver = htole32(m->receiver);
+    counter = htole64(m->counter);
 
-    for (i = 0; i < 4; i++) {
-        msg[4 + i] = (uint8_t) (m->receiver >> (8 * i));
-    }
-
-    for (i = 0; i < 8; i++) {
-        msg[8 + i] = (uint8_t) (m->counter >> (8 * i));
-    }
+    memcpy(msg, &type, 4);
+    memcpy(msg + 4, &receiver, 4);
+    memcpy(msg + 8, &counter, 8);
 }
 
 
