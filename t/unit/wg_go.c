@@ -443,8 +443,8 @@ test_both_begin(void)
     we_send(10, 100);
     is_int(go.initiations, 1, "and so have we");
 
-    work(2000, &go.here[9]);
-    work(2000, &go.there[10]);
+    work(4000, &go.here[9]);
+    work(4000, &go.there[10]);
     is_int(go.here[9], 100, "its packet comes");
     is_int(go.there[10], 100, "ours arrives");
     is_int(go.initiations, 1, "without another try");
