@@ -244,7 +244,8 @@ bench: deps peers
 # The unit tests, and lab tests with a core built so: the one process that
 # parses what the network sends.
 ASAN = $(BUILD)/asan
-ASAN_LAB ?= t/first_node.t t/core_kill.t t/paths.t t/trouble.t
+ASAN_LAB ?= t/first_node.t t/core_kill.t t/paths.t t/trouble.t \
+       t/relay_client.t t/peerapi.t t/lwip_http.t
 
 .PHONY: asan
 asan: all $(LAB_PROGRAMS)
