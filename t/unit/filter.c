@@ -369,7 +369,7 @@ test_machine(void)
                                               : "100.64.0.9",
                       40000, refused[i], 22, 6, TN_TCP_SYN);
         ok(!tn_filter_accepts(tn_filter_in(filter, &p, 0, false, 1)),
-           refused[i]);
+           "%s", refused[i]);
         ok(tn_filter_withholds(filter, &p.dst)
            == (!tn_ip_is_multicast(&p.dst)
                && (!tn_ip_is_tailscale(&p.dst) || tn_via_is(&p.dst))),
@@ -381,7 +381,7 @@ test_machine(void)
                                               : "100.64.0.9",
                       40000, reached[i], 22, 6, TN_TCP_SYN);
         ok(tn_filter_accepts(tn_filter_in(filter, &p, 0, false, 1)),
-           reached[i]);
+           "%s", reached[i]);
         ok(tn_filter_is_behind(filter, &p.dst), "which is behind it");
     }
 
