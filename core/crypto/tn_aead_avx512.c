@@ -550,7 +550,7 @@ tn_aead_avx512_limbs(__m512i b[3], __m512i lo, __m512i hi)
 {
     b[0] = AND(lo, M44);
     b[1] = AND(_mm512_or_si512(RIGHT(lo, 44), LEFT(hi, 20)), M44);
-    b[2] = _mm512_or_si512(RIGHT(hi, 24), _mm512_set1_epi64(1ll << 40));
+    b[2] = _mm512_or_si512(RIGHT(hi, 24), _mm512_set1_epi64(1LL << 40));
 }
 
 
@@ -861,18 +861,16 @@ tn_aead_avx512_tags(tn_aead_tile_t *t, const uint8_t *const *text, bool two)
 TN_AVX512 static void
 tn_aead_avx512_authenticate(tn_aead_tile_t *t, bool sealed)
 {
-    size_t          i;
+    size_t          i, n;
     const uint8_t  *text[TN_AEAD_TILE];
 
-    for (i = 0; i < t->n; i++) {
-        text[i] = sealed ? t->dst[i] : t->src[i];
-    }
+    for (i = 0; i < TN_AEAD_TILE; i++) {
 
-    /* lanes without a message do as the first */
+        /* lanes without a message do as the first */
 
-    for ( /* void */ ; i < TN_AEAD_TILE; i++) {
-        text[i] = text[0];
-        t->len[i] = t->len[0];
+        n = i < t->n ? i : 0;
+        text[i] = sealed ? t->dst[n] : t->src[n];
+        t->len[i] = t->len[n];
     }
 
     if (t->n > TN_AEAD_GROUP) {

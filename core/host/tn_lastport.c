@@ -16,7 +16,7 @@ uint16_t
 tn_lastport_read(const char *path)
 {
     int          fd;
-    char         name[PATH_MAX], text[8];
+    char         name[PATH_MAX], text[8] = "";
     ssize_t      i, n;
     unsigned     port;
     struct stat  st;

@@ -554,7 +554,7 @@ tn_udp_batch_header(tn_udp_batch_t *batch, unsigned int i, size_t iov)
         v->iov_len = len;
     }
 
-    header->msg_iovlen = (size_t) (v - header->msg_iov) + 1;
+    header->msg_iovlen = (size_t) (&batch->iovs[iov] - header->msg_iov);
 
     if (message->count == 1) {
         header->msg_control = NULL;

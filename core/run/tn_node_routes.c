@@ -130,7 +130,10 @@ tn_node_routes_look(tn_node_t *node, const tn_netmap_t *netmap)
                             node->loop->now + TN_NODE_ROUTES_MS);
     }
 
-    memcpy(node->approved, approved, n * sizeof(tn_prefix_t));
+    if (n != 0) {
+        memcpy(node->approved, approved, n * sizeof(tn_prefix_t));
+    }
+
     node->napproved = n;
 
     if (node->path != NULL) {
