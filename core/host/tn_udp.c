@@ -2,10 +2,11 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * Receive: one recvmmsg() of TN_UDP_RX_MESSAGES buffers per turn and socket,
- * so that timers and the other descriptors get theirs; level-triggered epoll
- * comes back for the rest.  The kernel merges datagrams of one source and
- * size into a message and tells the size (UDP_GRO).
+ * Receive: one recvmmsg() per turn and socket, so that timers and the other
+ * descriptors get theirs; level-triggered epoll comes back for the rest.  The
+ * kernel merges datagrams of one source and size into a message and tells the
+ * size (UDP_GRO).  A turn takes about TN_UDP_RX_TURN bytes, as much as stays
+ * in the cache: many messages where the last were small, few of full ones.
  *
  * Send: a batch (tn_udp_batch.c) is sealed and sent by this thread, or by its
  * helper while that is worth it (tn_offload.c); then this thread fills another
@@ -57,6 +58,7 @@ struct tn_udp_s {
     tn_udp_socket_t          sockets[2];    /* by "is IPv6" */
     tn_udp_stats_t           stats;
     bool                     dont_fragment;
+    unsigned int             rx_messages;   /* of the next recvmmsg() */
 
     uint8_t                 *rx;            /* mapped: pages come with use */
     struct mmsghdr           rx_headers[TN_UDP_RX_MESSAGES];
@@ -114,6 +116,7 @@ tn_udp_create(tn_loop_t *loop, const tn_udp_ops_t *ops, void *data,
     udp->loop = loop;
     udp->ops = ops;
     udp->data = data;
+    udp->rx_messages = TN_UDP_RX_LEAST;
     udp->log = log;
     udp->sockets[0].watch.fd = -1;
     udp->sockets[1].watch.fd = -1;
@@ -303,7 +306,8 @@ static void
 tn_udp_event(tn_watch_t *watch, uint32_t events)
 {
     int        n;
-    uint64_t   before;
+    size_t     size;
+    uint64_t   before, bytes;
     unsigned   i;
     tn_udp_t  *udp;
 
@@ -311,14 +315,14 @@ tn_udp_event(tn_watch_t *watch, uint32_t events)
 
     udp = watch->data;
 
-    for (i = 0; i < TN_UDP_RX_MESSAGES; i++) {
+    for (i = 0; i < udp->rx_messages; i++) {
         udp->rx_headers[i].msg_hdr.msg_namelen = sizeof(udp->rx_names[0]);
         udp->rx_headers[i].msg_hdr.msg_controllen =
             sizeof(udp->rx_controls[0]);
     }
 
-    n = recvmmsg(watch->fd, udp->rx_headers, TN_UDP_RX_MESSAGES,
-                 MSG_DONTWAIT, NULL);
+    n = recvmmsg(watch->fd, udp->rx_headers, udp->rx_messages, MSG_DONTWAIT,
+                 NULL);
 
     udp->stats.rx_calls++;
 
@@ -328,13 +332,19 @@ tn_udp_event(tn_watch_t *watch, uint32_t events)
     }
 
     before = udp->stats.rx_datagrams;
+    bytes = udp->stats.rx_bytes;
 
     for (i = 0; i < (unsigned int) n; i++) {
         tn_udp_deliver(udp, i);
     }
 
     udp->loop->packets += (unsigned int) (udp->stats.rx_datagrams - before);
-    udp->loop->more |= n == TN_UDP_RX_MESSAGES;
+    udp->loop->more |= (unsigned int) n == udp->rx_messages;
+
+    size = (size_t) (udp->stats.rx_bytes - bytes) / (unsigned int) n + 1;
+    udp->rx_messages = (unsigned int)
+        tn_max(TN_UDP_RX_LEAST,
+               tn_min(TN_UDP_RX_MESSAGES, TN_UDP_RX_TURN / size));
 
     if (udp->ops->batch != NULL) {
         udp->ops->batch(udp->data);

@@ -19,7 +19,9 @@
 #include <sys/socket.h>
 
 
-#define TN_UDP_RX_MESSAGES   8          /* of one recvmmsg() */
+#define TN_UDP_RX_MESSAGES   32         /* of one recvmmsg(), at most */
+#define TN_UDP_RX_LEAST      8          /* as many whatever their size */
+#define TN_UDP_RX_TURN       (256 * 1024)
 #define TN_UDP_RX_BYTES      (64 * 1024)
 
 #define TN_UDP_HELPING_MS    50         /* between looks at the helper */
