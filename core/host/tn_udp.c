@@ -339,7 +339,7 @@ tn_udp_event(tn_watch_t *watch, uint32_t events)
     }
 
     udp->loop->packets += (unsigned int) (udp->stats.rx_datagrams - before);
-    udp->loop->more |= (unsigned int) n == udp->rx_messages;
+    udp->loop->more |= n >= TN_UDP_RX_LEAST;
 
     size = (size_t) (udp->stats.rx_bytes - bytes) / (unsigned int) n + 1;
     udp->rx_messages = (unsigned int)
