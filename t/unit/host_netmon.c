@@ -60,6 +60,21 @@ turn_for(tn_ms_t ms)
 }
 
 
+/* until something is told, or much too long */
+
+static void
+turn_told(const word_t *word)
+{
+    tn_ms_t  end;
+
+    end = tn_loop_clock_ms() + 10000;
+
+    while (word->told == 0 && tn_loop_clock_ms() < end) {
+        (void) tn_loop_turn(&loop, 10);
+    }
+}
+
+
 static bool
 run(const char *command)
 {
@@ -148,10 +163,7 @@ test_word(void)
         return;
     }
 
-    while (word.told == 0 && tn_loop_clock_ms() < begin + 5000) {
-        (void) tn_loop_turn(&loop, 10);
-    }
-
+    turn_told(&word);
     ok(tn_loop_clock_ms() - begin >= TN_NETMON_QUIET_MS,
        "word comes when it is quiet");
     turn_for(400);
@@ -162,19 +174,21 @@ test_word(void)
 
     word.told = 0;
     ok(run("ip route add 192.0.2.0/24 via 10.9.8.9"), "a route");
-    turn_for(600);
+    turn_told(&word);
     ok(word.told >= 1, "is told");
     is_int(word.addrs, 1, "the addresses are the same");
 
     word.told = 0;
     ok(run("printf 'addr %s 10.9.7.1/24 dev tnA\\n' add del | ip -batch -"),
        "there and back");
-    turn_for(600);
+    turn_told(&word);
     ok(word.told >= 1, "is told");
     is_int(word.addrs, 1, "the addresses are the same");
 
+    turn_for(400);
+    word.told = 0;
     ok(run("ip link set tnA down"), "an interface goes");
-    turn_for(600);
+    turn_told(&word);
     ok(word.addrs > 1, "and its addresses with it");
 
     /* a change that does not end is told all the same */
@@ -236,7 +250,7 @@ test_sleep(void)
     tn_netmon_clocks(netmon, wall + 7200000, mono + 7200000);
     is_int(word.woke, 1, "an hour that one knows of alone is");
     is_int(word.slept, 3600, "an hour");
-    turn_for(400);
+    turn_told(&word);
     ok(word.told >= 1, "and told as a change of the network");
 
     tn_netmon_clocks(netmon, wall + 7201000, mono + 7201000);
