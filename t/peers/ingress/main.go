@@ -75,8 +75,14 @@ func bring(client *net.TCPConn, api, target, from string) error {
 	if resp.StatusCode != http.StatusSwitchingProtocols {
 		return fmt.Errorf("the node answers %s", resp.Status)
 	}
-	if r.Buffered() > 0 {
-		return fmt.Errorf("the node spoke first")
+
+	// a server that speaks first may do so at once
+
+	if n := r.Buffered(); n > 0 {
+		first, _ := r.Peek(n)
+		if _, err := client.Write(first); err != nil {
+			return err
+		}
 	}
 
 	var wg sync.WaitGroup
