@@ -14,11 +14,12 @@
 
 #include "host/tn_helper.h"
 
+#include "host/tn_loop.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 
 #define TN_HELPER_LINE  64          /* of the cache */
@@ -53,7 +54,6 @@ struct tn_helper_s {
 static void *tn_helper_thread(void *arg);
 static bool tn_helper_sleep(tn_helper_t *helper, unsigned done);
 static void tn_helper_wake(tn_helper_t *helper, pthread_cond_t *cond);
-static uint64_t tn_helper_clock(clockid_t clock);
 
 
 tn_helper_t *
@@ -68,7 +68,7 @@ tn_helper_create(const char *name, void (*work)(void *item))
 
     memset(helper, 0, sizeof(tn_helper_t));
     helper->work = work;
-    helper->born = tn_helper_clock(CLOCK_MONOTONIC);
+    helper->born = tn_loop_mono_us();
     (void) snprintf(helper->name, sizeof(helper->name), "%s", name);
 
     if (pthread_mutex_init(&helper->lock, NULL) != 0) {
@@ -173,7 +173,7 @@ tn_helper_sleep(tn_helper_t *helper, unsigned done)
     bool      stopping;
     uint64_t  since, now;
 
-    since = tn_helper_clock(CLOCK_MONOTONIC);
+    since = tn_loop_mono_us();
     atomic_store_explicit(&helper->since, since, memory_order_relaxed);
 
     (void) pthread_mutex_lock(&helper->lock);
@@ -192,7 +192,7 @@ tn_helper_sleep(tn_helper_t *helper, unsigned done)
     atomic_store(&helper->asleep, false);
     (void) pthread_mutex_unlock(&helper->lock);
 
-    now = tn_helper_clock(CLOCK_MONOTONIC);
+    now = tn_loop_mono_us();
     atomic_fetch_add_explicit(&helper->slept, now - since,
                               memory_order_relaxed);
     atomic_store_explicit(&helper->since, 0, memory_order_relaxed);
@@ -282,10 +282,10 @@ tn_helper_times(tn_helper_t *helper, tn_helper_times_t *times)
 {
     uint64_t  now, since;
 
-    now = tn_helper_clock(CLOCK_MONOTONIC);
+    now = tn_loop_mono_us();
     since = atomic_load_explicit(&helper->since, memory_order_relaxed);
 
-    times->cpu = tn_helper_clock(helper->cpu);
+    times->cpu = tn_loop_clock_us(helper->cpu);
     times->awake = now - helper->born
                    - atomic_load_explicit(&helper->slept,
                                           memory_order_relaxed);
@@ -293,15 +293,4 @@ tn_helper_times(tn_helper_t *helper, tn_helper_times_t *times)
     if (since != 0 && now > since) {
         times->awake -= tn_min(times->awake, now - since);
     }
-}
-
-
-static uint64_t
-tn_helper_clock(clockid_t clock)
-{
-    struct timespec  ts;
-
-    (void) clock_gettime(clock, &ts);
-
-    return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
 }

@@ -448,11 +448,18 @@ tn_loop_wall_ns(void)
 
 
 uint64_t
-tn_loop_mono_us(void)
+tn_loop_clock_us(clockid_t clock)
 {
     struct timespec  ts;
 
-    (void) clock_gettime(CLOCK_MONOTONIC, &ts);
+    (void) clock_gettime(clock, &ts);
 
     return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+
+uint64_t
+tn_loop_mono_us(void)
+{
+    return tn_loop_clock_us(CLOCK_MONOTONIC);
 }

@@ -18,6 +18,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
+#include <time.h>
 
 
 /* what a watch waits for, and what its handler is told */
@@ -186,7 +187,8 @@ tn_ms_t tn_loop_clock_ms(void);
 /* CLOCK_REALTIME since 1970; nanoseconds */
 uint64_t tn_loop_wall_ns(void);
 
-/* microseconds of the clock that never goes back */
+/* microseconds of a clock; of the one that never goes back */
+uint64_t tn_loop_clock_us(clockid_t clock);
 uint64_t tn_loop_mono_us(void);
 
 

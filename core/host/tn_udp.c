@@ -30,7 +30,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef UDP_GRO
@@ -526,9 +525,7 @@ tn_udp_flush(tn_udp_t *udp)
 
     open = tn_udp_batch_is_open(udp->batch);
 
-    if (udp->help != TN_UDP_HELP_NEVER) {
-        tn_udp_judge(udp);
-    }
+    tn_udp_judge(udp);
 
     if (udp->helper != NULL) {
         tn_udp_collect(udp);
@@ -665,21 +662,21 @@ tn_udp_judge(tn_udp_t *udp)
 {
     bool               was;
     uint64_t           now;
-    struct timespec    ts;
     tn_helper_times_t  times;
     tn_offload_use_t   use;
 
-    now = tn_loop_mono_us();
-
-    if (udp->help != TN_UDP_HELP_BUSY || !tn_offload_is_due(&udp->offload, now))
-    {
+    if (udp->help != TN_UDP_HELP_BUSY) {
         return;
     }
 
-    (void) clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    now = tn_loop_mono_us();
+
+    if (!tn_offload_is_due(&udp->offload, now)) {
+        return;
+    }
 
     memset(&use, 0, sizeof(use));
-    use.own = (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+    use.own = tn_loop_clock_us(CLOCK_THREAD_CPUTIME_ID);
 
     if (udp->helper != NULL) {
         tn_helper_times(udp->helper, &times);

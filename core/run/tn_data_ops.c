@@ -18,7 +18,6 @@
 static void data_udp_received(void *arg, const tn_addr_t *from,
     uint8_t *bytes, size_t len);
 static void data_udp_unreachable(void *arg, const tn_addr_t *to, int err);
-static void data_tun_packet(void *arg, uint8_t *frame, size_t len);
 static void data_tun_batch(void *arg);
 static void data_tun_gone(void *arg, int err);
 static uint8_t *data_udp_room(void *arg, const tn_addr_t *to, size_t len);
@@ -81,7 +80,7 @@ const tn_udp_ops_t  tn_data_udp_ops = {
 };
 
 const tn_tun_ops_t  tn_data_tun_ops = {
-    data_tun_packet,
+    tn_data_frame,
     data_tun_batch,
     data_tun_gone
 };
@@ -130,7 +129,7 @@ tn_data_lwip_in(void *arg, const uint8_t *packet, const tn_packet_t *p)
 
 
 void
-tn_data_lwip_frame(void *arg, uint8_t *frame, size_t len)
+tn_data_frame(void *arg, uint8_t *frame, size_t len)
 {
     tn_data_t *data = arg;
 
@@ -138,7 +137,7 @@ tn_data_lwip_frame(void *arg, uint8_t *frame, size_t len)
         tn_data_transit_out(data->transit, frame, len);
     }
 
-    if (data->plane != NULL) {
+    if (tn_likely(data->plane != NULL)) {
         tn_plane_tun(data->plane, data->loop.now, frame, len);
     }
 }
@@ -164,21 +163,6 @@ data_udp_unreachable(void *arg, const tn_addr_t *to, int err)
 
     if (data->plane != NULL) {
         tn_plane_unreachable(data->plane, data->loop.now, to);
-    }
-}
-
-
-static void
-data_tun_packet(void *arg, uint8_t *frame, size_t len)
-{
-    tn_data_t *data = arg;
-
-    if (data->transit != NULL) {
-        tn_data_transit_out(data->transit, frame, len);
-    }
-
-    if (tn_likely(data->plane != NULL)) {
-        tn_plane_tun(data->plane, data->loop.now, frame, len);
     }
 }
 

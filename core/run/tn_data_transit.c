@@ -830,7 +830,7 @@ transit_frame(void *data, uint8_t *frame, size_t len)
 {
     tn_data_transit_t *transit = data;
 
-    tn_data_lwip_frame(transit->data, frame, len);
+    tn_data_frame(transit->data, frame, len);
 }
 
 

@@ -22,6 +22,8 @@ static void lwnet_table_remove(tn_lwnet_table_t *table,
     const lwnet_port_t *key);
 static void lwnet_table_service(lwnet_port_t *key, uint16_t proto,
     const tn_addr_t *addr);
+static void lwnet_table_key(lwnet_port_t *key, uint16_t proto, uint16_t port,
+    uint16_t family, uint32_t flags);
 static void lwnet_table_changed(tn_lwnet_table_t *table);
 
 
@@ -114,11 +116,7 @@ tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto, uint16_t port,
 {
     lwnet_port_t  entry;
 
-    memset(&entry, 0, sizeof(entry));
-    entry.proto = proto;
-    entry.port = port;
-    entry.family = family;
-    entry.flags = flags;
+    lwnet_table_key(&entry, proto, port, family, flags);
 
     return lwnet_table_add(table, &entry, fd);
 }
@@ -130,12 +128,7 @@ tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
 {
     lwnet_port_t  key;
 
-    memset(&key, 0, sizeof(key));
-    key.proto = proto;
-    key.port = port;
-    key.family = family;
-    key.flags = flags;
-
+    lwnet_table_key(&key, proto, port, family, flags);
     lwnet_table_remove(table, &key);
 }
 
@@ -166,12 +159,21 @@ tn_lwnet_table_unserve(tn_lwnet_table_t *table, uint16_t proto,
 static void
 lwnet_table_service(lwnet_port_t *key, uint16_t proto, const tn_addr_t *addr)
 {
+    lwnet_table_key(key, proto, addr->port, tn_ip_is_v4(&addr->ip) ? 4 : 6,
+                    TN_LWNET_SERVICE);
+    key->ip = addr->ip;
+}
+
+
+static void
+lwnet_table_key(lwnet_port_t *key, uint16_t proto, uint16_t port,
+    uint16_t family, uint32_t flags)
+{
     memset(key, 0, sizeof(lwnet_port_t));
     key->proto = proto;
-    key->port = addr->port;
-    key->family = tn_ip_is_v4(&addr->ip) ? 4 : 6;
-    key->flags = TN_LWNET_SERVICE;
-    key->ip = addr->ip;
+    key->port = port;
+    key->family = family;
+    key->flags = flags;
 }
 
 

@@ -98,21 +98,6 @@ static bool tn_coalesce_is_intact(const uint8_t *ip, const tn_packet_t *p);
 static void tn_coalesce_finish(tn_coalesce_slot_t *slot);
 
 
-static inline uint16_t
-tn_coalesce_u16(const uint8_t *p)
-{
-    return (uint16_t) (p[0] << 8 | p[1]);
-}
-
-
-static inline uint32_t
-tn_coalesce_u32(const uint8_t *p)
-{
-    return (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16
-           | (uint32_t) p[2] << 8 | p[3];
-}
-
-
 tn_coalesce_t *
 tn_coalesce_create(tn_coalesce_write_pt write, void *data)
 {
@@ -301,8 +286,8 @@ tn_coalesce_is_joinable(const tn_coalesce_t *c, const uint8_t *ip,
     t = ip + p->header_len;
 
     return c->udp
-           && tn_coalesce_u16(t + 4) == p->total_len - p->header_len
-           && tn_coalesce_u16(t + TN_COALESCE_UDP_CSUM) != 0;
+           && tn_packet_u16(t + 4) == p->total_len - p->header_len
+           && tn_packet_u16(t + TN_COALESCE_UDP_CSUM) != 0;
 }
 
 
@@ -338,10 +323,10 @@ tn_coalesce_begin(tn_coalesce_slot_t *slot, uint8_t *ip, const tn_packet_t *p)
         return;
     }
 
-    slot->next_id = (uint16_t) (tn_coalesce_u16(ip + 4) + 1);
+    slot->next_id = (uint16_t) (tn_packet_u16(ip + 4) + 1);
 
     if (p->proto == TN_PROTO_TCP) {
-        slot->next_seq = tn_coalesce_u32(ip + p->header_len + 4)
+        slot->next_seq = tn_packet_u32(ip + p->header_len + 4)
                          + slot->gso_size;
     }
 }
@@ -405,7 +390,7 @@ tn_coalesce_ip_fits(const tn_coalesce_slot_t *slot, const uint8_t *ip,
     return first[1] == ip[1]
            && first[6] == ip[6]
            && first[8] == ip[8]
-           && (ip[6] & 0x40 || tn_coalesce_u16(ip + 4) == slot->next_id);
+           && (ip[6] & 0x40 || tn_packet_u16(ip + 4) == slot->next_id);
 }
 
 
@@ -424,7 +409,7 @@ tn_coalesce_tcp_fits(const tn_coalesce_slot_t *slot, const uint8_t *ip,
     tcp = ip + p->header_len;
     options = (size_t) (p->data_offset - p->header_len - TN_TCP_HEADER_LEN);
 
-    return tn_coalesce_u32(tcp + 4) == slot->next_seq
+    return tn_packet_u32(tcp + 4) == slot->next_seq
            && memcmp(first + 8, tcp + 8, 4) == 0
            && first[12] == tcp[12]
            && memcmp(first + 14, tcp + 14, 2) == 0

@@ -40,21 +40,6 @@ static tn_thin_flow_t *thin_flow(tn_thin_t *thin, uint32_t hash);
 static bool thin_is_plain(const uint8_t *packet, const tn_packet_t *p);
 
 
-static inline uint32_t
-thin_u32(const uint8_t *p)
-{
-    return (uint32_t) p[0] << 24 | (uint32_t) p[1] << 16
-           | (uint32_t) p[2] << 8 | p[3];
-}
-
-
-static inline uint16_t
-thin_u16(const uint8_t *p)
-{
-    return (uint16_t) (p[0] << 8 | p[1]);
-}
-
-
 bool
 tn_thin_note(tn_thin_t *thin, const uint8_t *packet, const tn_packet_t *p,
     uint32_t hash, uint32_t *base)
@@ -76,7 +61,7 @@ tn_thin_note(tn_thin_t *thin, const uint8_t *packet, const tn_packet_t *p,
     }
 
     known = flow->flow != 0;
-    ack = thin_u32(packet + p->header_len + 8);
+    ack = tn_packet_u32(packet + p->header_len + 8);
 
     if (known && !(flow->flow & 1)) {
         news = true;
@@ -120,14 +105,14 @@ tn_thin_replaces(const uint8_t *ack, const tn_packet_t *p, uint32_t base,
         return false;
     }
 
-    more = thin_u32(b + 8) - thin_u32(a + 8);
+    more = tn_packet_u32(b + 8) - tn_packet_u32(a + 8);
 
     if ((int32_t) more < 0
         || (more == 0 && q->total_len == q->data_offset
             && !(q->tcp_flags & TN_TCP_FIN))
-        || thin_u32(b + 8) - base > TN_THIN_MAX_BYTES
-        || thin_u32(a + 4) != thin_u32(b + 4)
-        || thin_u16(a + 14) > thin_u16(b + 14))
+        || tn_packet_u32(b + 8) - base > TN_THIN_MAX_BYTES
+        || tn_packet_u32(a + 4) != tn_packet_u32(b + 4)
+        || tn_packet_u16(a + 14) > tn_packet_u16(b + 14))
     {
         return false;
     }
@@ -136,7 +121,7 @@ tn_thin_replaces(const uint8_t *ack, const tn_packet_t *p, uint32_t base,
         return true;
     }
 
-    stamp = thin_u32(b + 24) - thin_u32(a + 24);
+    stamp = tn_packet_u32(b + 24) - tn_packet_u32(a + 24);
 
     return (int32_t) stamp >= 0 && memcmp(a + 28, b + 28, 4) == 0;
 }
@@ -184,7 +169,7 @@ thin_is_plain(const uint8_t *packet, const tn_packet_t *p)
         || p->header_len != (p->version == 4 ? TN_IP4_HEADER_LEN
                                              : TN_IP6_HEADER_LEN)
         || tcp[12] & 0x0f
-        || thin_u16(tcp + 18) != 0)
+        || tn_packet_u16(tcp + 18) != 0)
     {
         return false;
     }

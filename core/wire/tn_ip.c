@@ -35,13 +35,6 @@ static tn_rc_t tn_packet_parse6(tn_packet_t *p, const uint8_t *data,
 static tn_rc_t tn_packet_transport(tn_packet_t *p, const uint8_t *data);
 
 
-static inline uint16_t
-tn_packet_u16(const uint8_t *b)
-{
-    return (uint16_t) (b[0] << 8 | b[1]);
-}
-
-
 tn_rc_t
 tn_packet_parse(tn_packet_t *p, const uint8_t *data, size_t len)
 {

@@ -68,6 +68,22 @@ typedef struct {
 } tn_packet_t;
 
 
+/* numbers of a header, in the network's order */
+static inline uint16_t
+tn_packet_u16(const uint8_t *b)
+{
+    return (uint16_t) (b[0] << 8 | b[1]);
+}
+
+
+static inline uint32_t
+tn_packet_u32(const uint8_t *b)
+{
+    return (uint32_t) b[0] << 24 | (uint32_t) b[1] << 16
+           | (uint32_t) b[2] << 8 | b[3];
+}
+
+
 /* a hash of what makes a flow; its upper bits are the better ones */
 static inline uint32_t
 tn_packet_flow(const tn_packet_t *p)
