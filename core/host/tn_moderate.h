@@ -16,7 +16,8 @@
 #define TN_MODERATE_PAUSE_US     150
 #define TN_MODERATE_WINDOW_US    5000
 #define TN_MODERATE_TURNS        40         /* of a window, to begin */
-#define TN_MODERATE_PACKETS      6          /* of a turn, to go on */
+#define TN_MODERATE_PACKETS      10         /* of a turn, to go on */
+#define TN_MODERATE_POOR         3          /* windows with less, to end */
 #define TN_MODERATE_BACKOFF_US   100000     /* first; doubled up to the next */
 #define TN_MODERATE_BACKOFF_MAX  3200000
 
@@ -27,6 +28,7 @@ typedef struct {
     uint64_t  backoff;      /* us */
     unsigned  turns;        /* of this window */
     unsigned  packets;
+    unsigned  poor;         /* windows in a row, while pausing */
     bool      pausing;
 } tn_moderate_t;
 
