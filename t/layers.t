@@ -42,7 +42,8 @@ my %may = (
 
 my $small = 'core/proc/tn_super_main.c';
 my %small = map { $_ => 1 } qw(host/tn_lastport host/tn_logfile host/tn_state
-                               host/tn_trim host/tn_udp_socket);
+                               host/tn_sockname host/tn_trim
+                               host/tn_udp_socket);
 
 # What owns no socket, clock, thread or file does not need these.  (A library
 # is initialised by pthread_once(), which starts no thread.)

@@ -23,6 +23,7 @@
 #include "host/tn_conn.h"
 
 #include "host/tn_race.h"
+#include "host/tn_sockname.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -1004,7 +1005,6 @@ tn_conn_remote(const tn_conn_t *conn)
 
 
 /*
- * connect() of a datagram socket asks the routing table and sends nothing.
  * Without any way there the connection may yet live on, unless its address is
  * gone too.
  */
@@ -1012,12 +1012,8 @@ tn_conn_remote(const tn_conn_t *conn)
 bool
 tn_conn_is_rerouted(const tn_conn_t *conn)
 {
-    int                      fd;
-    bool                     other;
-    size_t                   len;
-    socklen_t                n;
-    tn_addr_t                had, has;
-    struct sockaddr_storage  ss;
+    tn_ip_t    has;
+    tn_addr_t  had;
 
     if (conn->state == TN_CONN_CLOSED) {
         return false;
@@ -1027,35 +1023,21 @@ tn_conn_is_rerouted(const tn_conn_t *conn)
         return true;
     }
 
-    n = sizeof(ss);
-
-    if (getsockname(conn->watch.fd, (struct sockaddr *) &ss, &n) == -1
-        || tn_addr_from_sockaddr(&had, &ss) != TN_OK)
-    {
+    if (tn_sockname(conn->watch.fd, &had) != TN_OK) {
         return false;
     }
 
-    len = tn_addr_to_sockaddr(&conn->remote, &ss);
-    fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    switch (tn_sockname_towards(&conn->remote, &has)) {
 
-    if (fd == -1) {
+    case TN_OK:
+        return !tn_ip_equal(&had.ip, &has);
+
+    case TN_NOTFOUND:
+        return !tn_conn_is_own(&had);
+
+    default:
         return false;
     }
-
-    n = sizeof(struct sockaddr_storage);
-
-    if (connect(fd, (struct sockaddr *) &ss, (socklen_t) len) == 0) {
-        other = getsockname(fd, (struct sockaddr *) &ss, &n) == 0
-                && tn_addr_from_sockaddr(&has, &ss) == TN_OK
-                && !tn_ip_equal(&had.ip, &has.ip);
-
-    } else {
-        other = !tn_conn_is_own(&had);
-    }
-
-    (void) close(fd);
-
-    return other;
 }
 
 

@@ -8,12 +8,13 @@
 
 #include "host/tn_gateway.h"
 
+#include "host/tn_sockname.h"
+
 #include <linux/route.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 
 #define TN_GATEWAY_ROUTES  1000     /* lines read of a long table */
+#define TN_GATEWAY_PORT    9        /* any: nothing is sent there */
 
 
 tn_rc_t
@@ -84,34 +85,10 @@ tn_gateway_read(FILE *routes, tn_ip_t *gateway)
 tn_rc_t
 tn_gateway_self(const tn_ip_t *gateway, tn_ip_t *self)
 {
-    int                      s;
-    tn_rc_t                  rc;
-    size_t                   len;
-    tn_addr_t                addr;
-    socklen_t                n;
-    struct sockaddr_storage  ss;
+    tn_addr_t  addr;
 
     addr.ip = *gateway;
-    addr.port = 9;
-    len = tn_addr_to_sockaddr(&addr, &ss);
+    addr.port = TN_GATEWAY_PORT;
 
-    s = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (s == -1) {
-        return TN_NOTFOUND;
-    }
-
-    rc = TN_NOTFOUND;
-    n = sizeof(ss);
-
-    if (connect(s, (struct sockaddr *) &ss, (socklen_t) len) == 0
-        && getsockname(s, (struct sockaddr *) &ss, &n) == 0
-        && tn_addr_from_sockaddr(&addr, &ss) == TN_OK)
-    {
-        *self = addr.ip;
-        rc = TN_OK;
-    }
-
-    (void) close(s);
-
-    return rc;
+    return tn_sockname_towards(&addr, self) == TN_OK ? TN_OK : TN_NOTFOUND;
 }

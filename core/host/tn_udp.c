@@ -22,6 +22,7 @@
 
 #include "host/tn_helper.h"
 #include "host/tn_offload.h"
+#include "host/tn_sockname.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -171,31 +172,22 @@ tn_udp_destroy(tn_udp_t *udp)
 tn_rc_t
 tn_udp_adopt(tn_udp_t *udp, int fd)
 {
-    int                      type;
-    bool                     v6;
-    socklen_t                len;
-    tn_addr_t                addr;
-    tn_udp_socket_t         *sock;
-    struct sockaddr_storage  ss;
+    int               type;
+    bool              v6;
+    socklen_t         len;
+    tn_addr_t         addr;
+    tn_udp_socket_t  *sock;
 
     len = sizeof(type);
 
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == -1
-        || type != SOCK_DGRAM)
+        || type != SOCK_DGRAM
+        || tn_sockname(fd, &addr) != TN_OK)
     {
         return TN_ERROR;
     }
 
-    memset(&ss, 0, sizeof(struct sockaddr_storage));
-    len = sizeof(ss);
-
-    if (getsockname(fd, (struct sockaddr *) &ss, &len) == -1
-        || tn_addr_from_sockaddr(&addr, &ss) != TN_OK)
-    {
-        return TN_ERROR;
-    }
-
-    v6 = ss.ss_family == AF_INET6;
+    v6 = !tn_ip_is_v4(&addr.ip);
     sock = &udp->sockets[v6];
 
     tn_udp_drop(udp, v6);

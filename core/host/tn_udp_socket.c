@@ -5,6 +5,8 @@
 
 #include "host/tn_udp_socket.h"
 
+#include "host/tn_sockname.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -85,19 +87,9 @@ failed:
 uint16_t
 tn_udp_socket_port(int fd)
 {
-    tn_addr_t                addr;
-    socklen_t                len;
-    struct sockaddr_storage  ss;
+    tn_addr_t  addr;
 
-    len = sizeof(ss);
-
-    if (fd == -1 || getsockname(fd, (struct sockaddr *) &ss, &len) == -1
-        || tn_addr_from_sockaddr(&addr, &ss) != TN_OK)
-    {
-        return 0;
-    }
-
-    return addr.port;
+    return tn_sockname(fd, &addr) == TN_OK ? addr.port : 0;
 }
 
 

@@ -14,6 +14,8 @@
 
 #include "run/tn_nodeapi_int.h"
 
+#include "host/tn_sockname.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -256,10 +258,7 @@ nodeapi_bind(nodeapi_listener_t *l, int fd)
         len = (socklen_t) tn_addr_to_sockaddr(&l->addr, &ss);
 
         if (bind(fd, (struct sockaddr *) &ss, len) == 0) {
-            len = sizeof(ss);
-
-            return getsockname(fd, (struct sockaddr *) &ss, &len) == 0
-                   && tn_addr_from_sockaddr(&l->addr, &ss) == TN_OK;
+            return tn_sockname(fd, &l->addr) == TN_OK;
         }
     }
 
@@ -487,10 +486,7 @@ nodeapi_names(tn_nodeapi_t *api, int fd, tn_addr_t *remote, tn_addr_t *local)
         return false;
     }
 
-    len = sizeof(ss);
-
-    return getsockname(fd, (struct sockaddr *) &ss, &len) == 0
-           && tn_addr_from_sockaddr(local, &ss) == TN_OK;
+    return tn_sockname(fd, local) == TN_OK;
 }
 
 
