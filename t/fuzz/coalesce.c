@@ -12,16 +12,11 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 
-#include "stack/tn_coalesce.h"
-#include "stack/tn_split.h"
+#include "frames.h"
 #include "wire/tn_checksum.h"
 
 
-#define FRAME_MAX  65536
-
-
-static uint8_t  frame[FRAME_MAX];
-static int      ncut;
+static int  ncut;
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -45,32 +40,9 @@ emit(void *data, uint8_t *packet, size_t len)
 static void
 write_frame(void *data, const struct iovec *iov, int n)
 {
-    int        i;
-    size_t     len;
-    tn_vnet_t  vnet;
-
     (void) data;
 
-    memcpy(&vnet, iov[0].iov_base, sizeof(vnet));
-    len = 0;
-
-    for (i = 1; i < n; i++) {
-
-        if (len + iov[i].iov_len > FRAME_MAX) {
-            abort();
-        }
-
-        memcpy(frame + len, iov[i].iov_base, iov[i].iov_len);
-        len += iov[i].iov_len;
-    }
-
-    if (n > 2 && vnet.gso_type == TN_VNET_GSO_NONE) {
-        abort();
-    }
-
-    if (tn_split(&vnet, frame, len, emit, NULL) != n - 1) {
-        abort();
-    }
+    frame_cut(iov, n, emit);
 }
 
 

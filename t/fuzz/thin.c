@@ -13,8 +13,7 @@
 #include <stdlib.h>
 
 #include "../unit/packets.h"
-#include "stack/tn_coalesce.h"
-#include "stack/tn_split.h"
+#include "frames.h"
 #include "stack/tn_thin.h"
 
 
@@ -22,7 +21,6 @@
 #define BATCH_MAX   200
 #define PACKET_MAX  256
 #define INPUT       8
-#define FRAME_MAX   65536
 
 
 typedef struct {
@@ -49,7 +47,6 @@ static in_t            batch[BATCH_MAX];
 static uint8_t         copies[BATCH_MAX][PACKET_MAX];
 static unsigned        nbatch;
 static flow_t          flows[FLOWS];
-static uint8_t         frame[FRAME_MAX];
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -110,23 +107,9 @@ emit(void *data, uint8_t *packet, size_t len)
 static void
 write_frame(void *data, const struct iovec *iov, int n)
 {
-    int        i;
-    size_t     len;
-    tn_vnet_t  vnet;
-
     (void) data;
 
-    memcpy(&vnet, iov[0].iov_base, sizeof(vnet));
-    len = 0;
-
-    for (i = 1; i < n; i++) {
-        memcpy(frame + len, iov[i].iov_base, iov[i].iov_len);
-        len += iov[i].iov_len;
-    }
-
-    if (tn_split(&vnet, frame, len, emit, NULL) != n - 1) {
-        abort();
-    }
+    frame_cut(iov, n, emit);
 }
 
 
