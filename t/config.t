@@ -53,6 +53,27 @@ sub upstream {
 }
 
 
+# One case for each value, which stands for %s.
+
+sub each_of {
+    my ($name, $text, $message, $line, @values) = @_;
+
+    return map { my $value = $_;
+                 ["$name: $value", (map { s/%s/$value/gr } $text, $message),
+                  $line] } @values;
+}
+
+# Directives that may stand once only, each twice with these arguments.
+
+sub once {
+    my (%arguments) = @_;
+
+    return map { ["$_: twice", node("$_ $arguments{$_};\n $_ "
+                                    . "$arguments{$_};"),
+                  "\"$_\" directive is duplicate", 5] } sort keys %arguments;
+}
+
+
 my $pair = '"ssl_certificate $tailnet_certificate" and '
     . '"ssl_certificate_key $tailnet_certificate_key" have to be a pair, '
     . 'and the only one of the server';
@@ -94,28 +115,20 @@ my @bad = (
     ['proxy: scheme', node('proxy socks5://u:secret@h:1;'),
      'invalid URL in "proxy": only proxies of the scheme "http" are supported',
      4],
-    ['proxy: no scheme', node('proxy h:1;'),
-     'invalid URL in "proxy": "http://[user:password@]host[:port]" expected',
-     4],
-    ['proxy: port', node('proxy http://u:secret@h:0;'),
-     'invalid URL in "proxy": "http://[user:password@]host[:port]" expected',
-     4],
+    each_of('proxy', node('proxy %s;'), 'invalid URL in "proxy": '
+            . '"http://[user:password@]host[:port]" expected', 4,
+            'h:1', 'http://u:secret@h:0'),
     ['proxy: percent', node('proxy http://u:%0x@h:1;'),
      'invalid URL in "proxy": its user and password are too long, or hold a '
      . 'wrong %xx', 4],
     ['proxy: too long', node('proxy http://' . 'h' x 600 . ';'),
      'invalid URL in "proxy": too long', 4],
-    ['proxy: twice', node("proxy off;\n proxy http://b;"),
-     '"proxy" directive is duplicate', 5],
 
     # certificates
 
     ['acme_directory: http', node('acme_directory http://ca.test/dir;'),
      'invalid "acme_directory" "http://ca.test/dir", "https://..." or '
      . '"staging" expected', 4],
-    ['acme_directory: twice',
-     node("acme_directory staging;\n acme_directory staging;"),
-     '"acme_directory" directive is duplicate', 5],
     ['tailnet_certificate_fallback: a word',
      http('tailnet_certificate_fallback please;'),
      'invalid value "please"', 5],
@@ -137,17 +150,9 @@ my @bad = (
 
     # funnel
 
-    ['funnel_domains: no name', node('funnel_domains www.example.com a_b;'),
-     'invalid name "a_b" in "funnel_domains", "www.example.com" expected', 4],
-    ['funnel_domains: an empty label', node('funnel_domains a..example;'),
-     'invalid name "a..example" in "funnel_domains", "www.example.com" '
-         . 'expected', 4],
-    ['funnel_domains: a wildcard', node('funnel_domains *.example.com;'),
-     'invalid name "*.example.com" in "funnel_domains", "www.example.com" '
-         . 'expected', 4],
-    ['funnel_domains: twice',
-     node("funnel_domains a.test;\n funnel_domains b.test;"),
-     '"funnel_domains" directive is duplicate', 5],
+    each_of('funnel_domains', node('funnel_domains www.example.com %s;'),
+            'invalid name "%s" in "funnel_domains", "www.example.com" '
+            . 'expected', 4, 'a_b', 'a..example', '*.example.com'),
     ['funnel_domains: too many', node('funnel_domains '
                                       . 'a.example.com ' x 74 . ';'),
      '"funnel_domains" directive is too long', 4],
@@ -156,12 +161,10 @@ my @bad = (
      . 'expected', 5],
     ['funnel: twice', server('listen 443 tailnet funnel funnel=only;'),
      'duplicate parameter "funnel=only" of "listen"', 5],
-    ['service: no name', server('listen 443 tailnet service=web;'),
-     'invalid "service=web" of "listen", "service=svc:" and a name of '
-     . 'lower-case letters, digits and hyphens expected', 5],
-    ['service: a bad name', server('listen 443 tailnet service=svc:a.b;'),
-     'invalid "service=svc:a.b" of "listen", "service=svc:" and a name of '
-     . 'lower-case letters, digits and hyphens expected', 5],
+    each_of('service', server('listen 443 tailnet %s;'), 'invalid "%s" of '
+            . '"listen", "service=svc:" and a name of lower-case letters, '
+            . 'digits and hyphens expected', 5, 'service=web',
+            'service=svc:a.b'),
     ['service: twice',
      server('listen 443 tailnet service=svc:a service=svc:b;'),
      'duplicate parameter "service=svc:b" of "listen"', 5],
@@ -189,27 +192,10 @@ my @bad = (
 
     # control_url
 
-    ['control_url: scheme', node('control_url ftp://example.com;'),
-     'invalid "control_url" "ftp://example.com", "https://host[:port]" '
-     . 'expected', 4],
-    ['control_url: no host', node('control_url https://;'),
-     'invalid "control_url" "https://", "https://host[:port]" expected', 4],
-    ['control_url: slash only', node('control_url https:///;'),
-     'invalid "control_url" "https:///", "https://host[:port]" expected', 4],
-    ['control_url: port', node('control_url https://a:70000;'),
-     'invalid "control_url" "https://a:70000", "https://host[:port]" expected',
-     4],
-    ['control_url: path', node('control_url https://a/b;'),
-     'invalid "control_url" "https://a/b", "https://host[:port]" expected', 4],
-    ['control_url: user', node('control_url https://me@a;'),
-     'invalid "control_url" "https://me@a", "https://host[:port]" expected',
-     4],
-    ['control_url: IPv6', node('control_url http://[fd7a::g]:80;'),
-     'invalid "control_url" "http://[fd7a::g]:80", "https://host[:port]" '
-     . 'expected', 4],
-    ['control_url: twice',
-     node("control_url http://a;\n control_url http://b;"),
-     '"control_url" directive is duplicate', 5],
+    each_of('control_url', node('control_url %s;'), 'invalid "control_url" '
+            . '"%s", "https://host[:port]" expected', 4, 'ftp://example.com',
+            'https://', 'https:///', 'https://a:70000', 'https://a/b',
+            'https://me@a', 'http://[fd7a::g]:80'),
     ['control_url: nothing', node('control_url;'),
      'invalid number of arguments in "control_url" directive', 4],
 
@@ -220,12 +206,9 @@ my @bad = (
      . '(2: No such file or directory)', 4],
     ['auth_key: a directory', node('auth_key file:%%DIR%%/conf;'),
      "cannot read \"auth_key\" file \"$dir/conf\" (21: Is a directory)", 4],
-    ['auth_key: empty file', node('auth_key file:empty.key;'),
-     "there is no key in \"auth_key\" file \"$dir/conf/empty.key\"", 4],
-    ['auth_key: two words', node('auth_key file:two.key;'),
-     "there is no key in \"auth_key\" file \"$dir/conf/two.key\"", 4],
-    ['auth_key: a long file', node('auth_key file:long.key;'),
-     "there is no key in \"auth_key\" file \"$dir/conf/long.key\"", 4],
+    each_of('auth_key', node('auth_key file:%s;'), 'there is no key in '
+            . "\"auth_key\" file \"$dir/conf/%s\"", 4,
+            'empty.key', 'two.key', 'long.key'),
     ['auth_key: empty path', node('auth_key file:;'),
      '"auth_key" directive has an empty path', 4],
     ['auth_key: empty variable name', node('auth_key env:;'),
@@ -240,23 +223,14 @@ my @bad = (
     ['auth_key: a long token', node("auth_key '" . 'x' x 4090
                                     . "' client_id=kId1;"),
      '"auth_key" directive is too long', 4],
-    ['auth_key: a key with a blank', node("auth_key '$key 2';"),
-     '"auth_key" directive is not a key, "file:PATH" or "env:NAME"', 4],
-    ['auth_key: empty', node("auth_key '';"),
-     '"auth_key" directive is not a key, "file:PATH" or "env:NAME"', 4],
-    ['auth_key: twice', node("auth_key $key;\n auth_key $key;"),
-     '"auth_key" directive is duplicate', 5],
+    each_of('auth_key', node("auth_key '%s';"), '"auth_key" directive is not '
+            . 'a key, "file:PATH" or "env:NAME"', 4, "$key 2", ''),
 
     # hostname
 
-    ['hostname: dot', node('hostname web.example.com;'),
-     'invalid "hostname" "web.example.com", one DNS label expected', 4],
-    ['hostname: hyphen', node('hostname web-;'),
-     'invalid "hostname" "web-", one DNS label expected', 4],
-    ['hostname: long', node('hostname ' . 'a' x 64 . ';'),
-     'invalid "hostname" "' . 'a' x 64 . '", one DNS label expected', 4],
-    ['hostname: empty', node("hostname '';"),
-     'invalid "hostname" "", one DNS label expected', 4],
+    each_of('hostname', node("hostname '%s';"), 'invalid "hostname" "%s", '
+            . 'one DNS label expected', 4,
+            'web.example.com', 'web-', 'a' x 64, ''),
 
     # state
 
@@ -276,42 +250,19 @@ my @bad = (
 
     # the rest
 
-    ['tags: form', node('tags tag:web web;'),
-     'invalid tag "web" in "tags", "tag:name" expected', 4],
-    ['tags: digit', node('tags tag:1st;'),
-     'invalid tag "tag:1st" in "tags", "tag:name" expected', 4],
-    ['tags: empty', node('tags tag:;'),
-     'invalid tag "tag:" in "tags", "tag:name" expected', 4],
-    ['ephemeral', node('ephemeral yes;'),
-     'invalid value "yes" in "ephemeral" directive, it must be "on" or "off"',
-     4],
-    ['shields_up', node('shields_up 1;'),
-     'invalid value "1" in "shields_up" directive, it must be "on" or '
-     . '"off"', 4],
-    ['accept_routes', node('accept_routes 1;'),
-     'invalid value "1" in "accept_routes" directive, it must be "on" or '
-     . '"off"', 4],
-    ['port_mapping', node('port_mapping upnp;'),
-     'invalid value "upnp" in "port_mapping" directive, it must be "on" or '
-     . '"off"', 4],
-    ['port: number', node('port any;'),
-     'invalid "port" "any", 0 to 65535 expected', 4],
-    ['port: range', node('port 65536;'),
-     'invalid "port" "65536", 0 to 65535 expected', 4],
-    ['peer_relay_port: zero', node('peer_relay_port 0;'),
-     'invalid "peer_relay_port" "0", 1 to 65535 expected', 4],
-    ['peer_relay_port: range', node('peer_relay_port 65536;'),
-     'invalid "peer_relay_port" "65536", 1 to 65535 expected', 4],
-    ['peer_relay_port: twice',
-     node("peer_relay_port 7777;\n    peer_relay_port 7778;"),
-     '"peer_relay_port" directive is duplicate', 5],
-    ['static_endpoints: no port', node('static_endpoints 192.0.2.1;'),
-     'invalid address "192.0.2.1" in "static_endpoints", "ip:port" of this '
-     . 'machine or its router expected', 4],
-    ['static_endpoints: of a tailnet',
-     node('static_endpoints 192.0.2.1:1 100.64.0.1:41641;'),
-     'invalid address "100.64.0.1:41641" in "static_endpoints", "ip:port" of '
-     . 'this machine or its router expected', 4],
+    each_of('tags', node('tags tag:web %s;'), 'invalid tag "%s" in "tags", '
+            . '"tag:name" expected', 4, 'web', 'tag:1st', 'tag:'),
+    (map { each_of($_, node("$_ %s;"), "invalid value \"%s\" in \"$_\" "
+                   . 'directive, it must be "on" or "off"', 4, 'yes', '1') }
+     qw(ephemeral shields_up accept_routes port_mapping)),
+    each_of('port', node('port %s;'), 'invalid "port" "%s", 0 to 65535 '
+            . 'expected', 4, 'any', '65536'),
+    each_of('peer_relay_port', node('peer_relay_port %s;'), 'invalid '
+            . '"peer_relay_port" "%s", 1 to 65535 expected', 4, '0', '65536'),
+    each_of('static_endpoints', node('static_endpoints 192.0.2.1:1 %s;'),
+            'invalid address "%s" in "static_endpoints", "ip:port" of this '
+            . 'machine or its router expected', 4,
+            '192.0.2.1', '100.64.0.1:41641'),
     ['static_endpoints: too many',
      node('static_endpoints' . ' [2001:db8::1]:1' x 9 . ';'),
      'more than 8 addresses in "static_endpoints"', 4],
@@ -320,16 +271,12 @@ my @bad = (
      . 'host bits like "10.0.0.0/8" expected', 4],
     ['advertise_routes: all', node('advertise_routes 10.0.0.0/8 0.0.0.0/0;'),
      'route "0.0.0.0/0" is that of an exit node: "advertise_exit_node on"', 4],
-    ['advertise_routes: of a tailnet', node('advertise_routes 100.64.0.0/16;'),
-     'route "100.64.0.0/16" in "advertise_routes" cannot be behind a node', 4],
-    ['advertise_routes: around a tailnet', node('advertise_routes fd00::/8;'),
-     'route "fd00::/8" in "advertise_routes" cannot be behind a node', 4],
-    ['advertise_routes: all sites',
-     node('advertise_routes fd7a:115c:a1e0:b1a::/64;'), 'route '
-     . '"fd7a:115c:a1e0:b1a::/64" in "advertise_routes" cannot be behind a '
-     . 'node', 4],
-    ['advertise_routes: loopback', node('advertise_routes 127.0.0.0/8;'),
-     'route "127.0.0.0/8" in "advertise_routes" cannot be behind a node', 4],
+    each_of('advertise_routes', node('advertise_routes %s;'),
+            'route "%s" in "advertise_routes" cannot be behind a node', 4,
+            '100.64.0.0/16',                    # of a tailnet
+            'fd00::/8',                         # around a tailnet
+            'fd7a:115c:a1e0:b1a::/64',          # all sites
+            '127.0.0.0/8'),
     ['advertise_routes: twice the same',
      node('advertise_routes 10.0.0.0/8 fd01::/16 10.0.0.0/8;'),
      'duplicate route "10.0.0.0/8" in "advertise_routes"', 4],
@@ -349,6 +296,9 @@ my @bad = (
      node('tls_trusted_certificate not.pem;'),
      'there is no PEM certificate in "tls_trusted_certificate" '
      . "\"$dir/conf/not.pem\"", 4],
+    once(proxy => 'off', acme_directory => 'staging', auth_key => $key,
+         funnel_domains => 'a.test', control_url => 'http://a',
+         peer_relay_port => '7777'),
     ['tailnet_core: twice', "tailnet_core a;\ntailnet_core b;\n",
      '"tailnet_core" directive is duplicate', 3],
 
@@ -365,18 +315,10 @@ my @bad = (
                                   'tailnet a { } tailnet b { }'),
      '"listen" with parameter "tailnet" needs a name: there are several '
      . '"tailnet" blocks and none is the default one', 5],
-    ['listen: address', server('listen 100.64.0.1:80 tailnet;'),
-     'invalid "100.64.0.1:80" of "listen" with "tailnet", a port, "*:port", '
-     . '"0.0.0.0:port" or "[::]:port" expected', 5],
-    ['listen: port 0', server('listen 0 tailnet;'),
-     'invalid "0" of "listen" with "tailnet", a port, "*:port", '
-     . '"0.0.0.0:port" or "[::]:port" expected', 5],
-    ['listen: large port', server('listen *:65536 tailnet;'),
-     'invalid "*:65536" of "listen" with "tailnet", a port, "*:port", '
-     . '"0.0.0.0:port" or "[::]:port" expected', 5],
-    ['listen: unix', server('listen unix:/tmp/x tailnet;'),
-     'invalid "unix:/tmp/x" of "listen" with "tailnet", a port, "*:port", '
-     . '"0.0.0.0:port" or "[::]:port" expected', 5],
+    each_of('listen', server('listen %s tailnet;'), 'invalid "%s" of "listen" '
+            . 'with "tailnet", a port, "*:port", "0.0.0.0:port" or '
+            . '"[::]:port" expected', 5, '100.64.0.1:80', '0', '*:65536',
+            'unix:/tmp/x'),
     ['listen: twice the parameter',
      server('listen 80 tailnet=home tailnet=home;'),
      'duplicate parameter "tailnet=home" of "listen"', 5],
@@ -440,12 +382,6 @@ my @bad = (
     ['server: no block', upstream('server web tailnet;', ''),
      'there is no "tailnet" block before "server" with parameter "tailnet"',
      5],
-    ['server: an empty tag', upstream('server tag::80 tailnet;'),
-     'invalid host in "tag::80" of "server" with "tailnet"', 5],
-    ['server: a tag with a slash', upstream('server tag:a/b:80 tailnet;'),
-     'invalid host in "tag:a/b:80" of "server" with "tailnet"', 5],
-    ['server: a tag with a wrong port', upstream('server tag:a:x tailnet;'),
-     'invalid port in "tag:a:x" of "server" with "tailnet"', 5],
     ['server: unknown node', upstream('server web tailnet=away;'),
      'unknown tailnet "away" in "server"', 5],
     ['server: resolve', upstream('server web tailnet resolve;'),
@@ -453,18 +389,12 @@ my @bad = (
     ['server: service', upstream('server web tailnet service=http;'),
      'parameter "service=http" of "server" is not supported with "tailnet"',
      5],
-    ['server: port', upstream('server web:0 tailnet;'),
-     'invalid port in "web:0" of "server" with "tailnet"', 5],
-    ['server: empty port', upstream('server web: tailnet;'),
-     'invalid port in "web:" of "server" with "tailnet"', 5],
-    ['server: no host', upstream('server :80 tailnet;'),
-     'invalid host in ":80" of "server" with "tailnet"', 5],
-    ['server: bare IPv6', upstream('server fd7a::1 tailnet;'),
-     'invalid port in "fd7a::1" of "server" with "tailnet"', 5],
-    ['server: bad IPv6', upstream('server [fd7a::g]:80 tailnet;'),
-     'invalid host in "[fd7a::g]:80" of "server" with "tailnet"', 5],
-    ['server: characters', upstream('server we/b:80 tailnet;'),
-     'invalid host in "we/b:80" of "server" with "tailnet"', 5],
+    each_of('server', upstream('server %s tailnet;'), 'invalid port in "%s" '
+            . 'of "server" with "tailnet"', 5, 'web:0', 'web:', 'fd7a::1',
+            'tag:a:x'),
+    each_of('server', upstream('server %s tailnet;'), 'invalid host in "%s" '
+            . 'of "server" with "tailnet"', 5, ':80', '[fd7a::g]:80',
+            'we/b:80', 'tag::80', 'tag:a/b:80'),
     ['server: long', upstream('server ' . 'a' x 200 . ':80 tailnet;'),
      'too long host in "' . 'a' x 200 . ':80" of "server" with "tailnet"', 5],
     ['server: a stock check', upstream('server web tailnet weight=0;'),
