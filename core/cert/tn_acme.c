@@ -22,11 +22,11 @@
  * What is sent again, each with a limit: a request whose nonce was refused,
  * at once; one that had no answer or one of the 500s, after a pause; an order
  * whose account the server has forgotten, after a new account; one whose
- * `replaces` it does not like, without.  A request that is repeated is
- * signed anew, its meaning does not change by that: another order of the same
- * name costs nothing, and a finalize that arrived before is seen by the
- * order's state.  Everything the server sends is checked for its type, its
- * size and, where it is a URL, for https.
+ * `replaces` it does not like, or twice fails over, without.  A request that
+ * is repeated is signed anew, its meaning does not change by that: another
+ * order of the same name costs nothing, and a finalize that arrived before is
+ * seen by the order's state.  Everything the server sends is checked for its
+ * type, its size and, where it is a URL, for https.
  */
 
 #include "cert/tn_acme_int.h"

@@ -506,6 +506,11 @@ tn_acme_problem(tn_acme_t *acme, const tn_acme_answer_t *answer,
         if (answer->status / 100 == 5 && acme->losses < TN_ACME_LOSSES) {
             acme->losses++;
 
+            if (acme->state == TN_ACME_ORDER && acme->losses > 1) {
+                /* a server that looks for that order may stumble over it */
+                acme->replaces = false;
+            }
+
             if (retry == 0) {
                 retry = (uint64_t) TN_ACME_PAUSE_MS << (acme->losses - 1);
             }

@@ -34,6 +34,7 @@ typedef struct {
     int          losses;                /* 500 */
     int          forget;                /* the account */
     int          dislike_replaces;
+    int          stumble_replaces;      /* 500 */
     int          not_ready;
     int          pending;               /* polls of the authorization */
     int          processing;            /* polls of the order */
@@ -282,6 +283,12 @@ acme_signed(acme_server_t *s, EVP_PKEY *account, const char *url,
         if (text != NULL && s->dislike_replaces > 0) {
             s->dislike_replaces--;
             status = acme_problem(s, 409, "alreadyReplaced", "no");
+            goto done;
+        }
+
+        if (text != NULL && s->stumble_replaces > 0) {
+            s->stumble_replaces--;
+            status = acme_problem(s, 500, "serverInternal", "what order?");
             goto done;
         }
 

@@ -544,10 +544,11 @@ test_orders(EVP_PKEY *ca)
     server.window_end = end + 86400;
     run(&node, 1, now + 9ull * 86400 * 1000);
     is_int(server.orders, 2, "before the window nothing");
+    server.stumble_replaces = 1;
     run(&node, 1, now + 3ull * 86400 * 1000);
     is_int(server.orders, 3, "in the window it is renewed");
     is_str(server.replaces, "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE",
-           "and says what it replaces");
+           "and says what it replaces, also after one failure");
     ok(packed(node, 0, &named)
        && named.chain.not_before >= end
        && named.chain.not_before <= end + 86400 + 5,
@@ -585,9 +586,13 @@ test_orders(EVP_PKEY *ca)
 
     server.invalid = NULL;
     server.window_start = 0;
+    server.stumble_replaces = 1000;
     run(&node, 1, now + 86400000);
     ok(packed(node, 0, &named) && named.chain.not_after > end,
        "and then the next one");
+    is_int(server.stumble_replaces, 998, "with two failures for");
+    is_str(server.replaces, "", "a \"replaces\" the server stumbles over");
+    server.stumble_replaces = 0;
 
     /* another life of the core */
 
