@@ -231,7 +231,8 @@ bench: deps peers
 	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS) $(BENCH_PROGRAMS)
 	@rm -f $(addprefix $(BUILD)/,bench.json map.json gateway.json \
 		scaling.json idle.json)
-	@export TAILNET_BUILD=$(abspath $(BUILD)); trap 'exit 130' INT; failed=0; \
+	@export TAILNET_BUILD=$(abspath $(BUILD)) BENCH_BEGIN=$$(date +%s); \
+	trap 'exit 130' INT; failed=0; \
 	t/bench/run || failed=1; \
 	t/bench/map || failed=1; \
 	t/bench/gateway || failed=1; \

@@ -24,16 +24,27 @@ sub peer {
 }
 
 
-# own($lab, $tailnet, $name): begins to start one; ready() waits for it.
+# own($lab, $tailnet, $name, $root): begins to start one, which serves the
+# files of that directory on the tailnet; ready() waits for it.
 
 sub own {
-    my ($class, $lab, $tailnet, $name) = @_;
+    my ($class, $lab, $tailnet, $name, $root) = @_;
     my $host = $lab->host($name);
     my $nginx = $lab->nginx(host => $host, module => 1, level => 'notice');
 
     $nginx->configure(main => $nginx->tailnet_block($tailnet->{control},
         $tailnet->{auth_key}, hostname => $name, extra => 'stack kernel;'),
-        http => 'server { listen 80 tailnet=home; return 200; }');
+        http => <<"HTTP");
+    sendfile        on;
+    tcp_nopush      on;
+    open_file_cache max=16;
+    access_log      off;
+
+    server {
+        listen 80 tailnet=home;
+        root   $root;
+    }
+HTTP
     $nginx->start;
 
     return bless { lab => $lab, peer => $tailnet->{peer}, host => $host,
@@ -47,7 +58,10 @@ sub ready {
     return if !$self->{nginx} || $self->{holder};
 
     my $peer = $self->{peer}->wait_peer($self->{name}, 30);
-    my $r = $self->{peer}->wait_get("http://$peer->{TailscaleIPs}[0]/",
+
+    $self->{address} = (grep { !/:/ } @{$peer->{TailscaleIPs}})[0];
+
+    my $r = $self->{peer}->wait_get("http://$self->{address}/1k",
                                     seconds => 30);
 
     croak "no page from our client $self->{name}: $r->{error}" unless $r->{ok};
@@ -61,6 +75,18 @@ sub ready {
 
 
 sub host { return $_[0]{host} }
+sub name { return $_[0]{name} }
+sub address { return $_[0]{address} }
+
+
+# Processes of its web server, where it has one.
+
+sub nginx_pids {
+    my ($self) = @_;
+    my $nginx = $self->{nginx} // return;
+
+    return ($nginx->pid, $nginx->workers);
+}
 
 
 # The command line of a load generator against a server; what has no tunnel is

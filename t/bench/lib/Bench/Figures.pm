@@ -101,6 +101,16 @@ sub all {
               [derp_cpu  => "proxy $derp MB by DERP: server's CPU", 's/GB'],
               [derp_rate => '  rate', 'Gbit/s', '%.3f'],
           ] },
+        { name => 'derp_own', network => 'derp', own => 1,
+          of   => [grep { !/^(?:tsnet|plain)$/ } @$of],
+          run  => sub { proxy(@_, 'derp_own') },
+          rows => [
+              [derp_own_cpu  => "$derp MB of our own node by DERP: server's "
+               . 'CPU', 's/GB'],
+              [derp_own_rate => '  rate', 'Gbit/s', '%.3f'],
+              [derp_pair_rate => 'the same program at both ends: rate',
+               'Gbit/s', '%.3f'],
+          ] },
     );
 }
 
@@ -178,14 +188,17 @@ sub bulk {
 }
 
 
-# A user of the host asks the server, which asks the peer on the tailnet.
+# A user of the host asks the server, which asks the peer on the tailnet, or a
+# node of ours. By DERP both are the same program, too: ours, or tailscaled.
 
 sub proxy {
     my ($network, $server, $as) = @_;
     my $web = $network->tailnet->{peer_web};
+    my ($own) = $as =~ /_own$/ ? $network->own : ();
     my $r = $network->measure($server, ['load', '-t', 120, $server->host->ip4,
-        $server->proxy_port, '/big'], at => $network->{user},
-        aside => [$web->pid, $web->workers]);
+        $own ? $server->proxy_own_port : $server->proxy_port, '/big'],
+        at => $network->{user}, aside => [$own
+            ? ($own->pids, $own->nginx_pids) : ($web->pid, $web->workers)]);
     my $gb = $r->{bytes} / 1e9;
     my %row = (
         "${as}_cpu"  => $r->{server_cpu} / $gb,
@@ -193,6 +206,9 @@ sub proxy {
     );
 
     $row{proxy_nginx} = $r->{nginx_cpu} / $gb if $as eq 'proxy';
+    $row{derp_pair_rate} = $row{"${as}_rate"}
+        if $as eq ($server->is_module ? 'derp_own' : 'derp')
+        && $server->kind ne 'tsnet';
 
     return %row;
 }

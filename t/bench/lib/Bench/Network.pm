@@ -6,7 +6,8 @@ package Bench::Network;
 #   lan     one switch
 #   wan     the peer is behind a link of 40 ms, 200 Mbit/s, 400 packets
 #   lossy   the same, which loses 0.5% of the packets
-#   derp    no UDP between the peer and the others: only DERP carries
+#   derp    no UDP between the clients, the peer and nodes of ours, and the
+#           others: only DERP carries
 
 use strict;
 use warnings;
@@ -31,8 +32,24 @@ my %LINK = (
 
 sub new {
     my ($class, $kind, %opt) = @_;
-    my $self = bless { kind => $kind, %opt }, $class;
-    my $lab = $self->{lab} = Tailnet::Lab->new;
+    my $self = bless { kind => $kind, %opt, lab => Tailnet::Lab->new }, $class;
+
+    # One that does not come up is taken down, for the next try.
+
+    if (!eval { $self->start; 1 }) {
+        my $error = $@;
+
+        $self->end;
+        die $error;
+    }
+
+    return $self;
+}
+
+
+sub start {
+    my ($self) = @_;
+    my ($lab, $kind, %opt) = ($self->{lab}, $self->{kind}, %$self);
     my $tailnet = $self->{tailnet} = $lab->small_tailnet(headscale => 29,
         tls => 1, progress => sub { $opt{say}->("$kind: ", @_) },
         $LINK{$kind} ? (peer => { wire => $LINK{$kind} }) : ());
@@ -54,22 +71,30 @@ sub new {
     $self->{user} = $lab->host('user');
     $self->{peer} = Bench::Client->peer($lab, $tailnet);
 
+    for my $i (1 .. $opt{own} // 0) {
+        $opt{say}->("$kind: starting our own client $i");
+        push @{$self->{nodes}}, Bench::Client->own($lab, $tailnet, "end$i",
+                                                   $root);
+    }
+
+    # By DERP the servers ask one of them, whose address must be known, and
+    # never have another path to forget.
+
+    my ($upstream) = $kind eq 'derp' ? $self->own : ();
+    $upstream->ready if $upstream;
+
+    if ($kind eq 'derp') {
+        $_->host->block_udp for $self->{peer}, $self->own;
+    }
+
     for my $server (@{$opt{servers}}) {
         $opt{say}->("$kind: starting $server");
         push @{$self->{up}}, Bench::Server->start($server, lab => $lab,
-            tailnet => $tailnet, root => $root);
-    }
-
-    for my $i (1 .. $opt{own} // 0) {
-        $opt{say}->("$kind: starting our own client $i");
-        push @{$self->{nodes}}, Bench::Client->own($lab, $tailnet, "end$i");
+            tailnet => $tailnet, root => $root, upstream => $upstream);
     }
 
     $_->ready for @{$self->{up}}, $self->own;
-    $tailnet->{peer}->host->block_udp if $kind eq 'derp';
     $self->paths;
-
-    return $self;
 }
 
 

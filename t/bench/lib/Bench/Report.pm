@@ -50,8 +50,18 @@ sub add {
 }
 
 
+# The same in a round of that number; what failed in one has no value there.
+
+sub add_at {
+    my ($self, $round, $server, %values) = @_;
+
+    $self->{known}{$_}{values}{$server}[$round] = $values{$_}
+        for grep { defined $values{$_} } keys %values;
+}
+
+
 sub summary {
-    my (@values) = @_;
+    my (@values) = grep { defined } @_;
     my @sorted = sort { $a <=> $b } @values;
     my $middle = int(@sorted / 2);
 
@@ -75,10 +85,11 @@ sub ratio {
     my $theirs = $figure->{values}{$rival} // [];
     my @ratios;
 
-    return if !$figure->{ratio} || @$ours != @$theirs;
+    return unless $figure->{ratio};
 
     for my $i (0 .. $#$ours) {
-        push @ratios, $ours->[$i] / $theirs->[$i] if $theirs->[$i];
+        push @ratios, $ours->[$i] / $theirs->[$i]
+            if defined $ours->[$i] && $theirs->[$i];
     }
 
     return summary(@ratios);

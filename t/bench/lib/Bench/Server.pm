@@ -22,7 +22,10 @@ my %KINDS = (
     plain      => { host => 'plain', title => 'nginx, no tunnel' },
 );
 
-my $PROXY_PORT = 8080;      # on the host: leads to the peer's web server
+# On the host: lead to the peer's web server, and to that of a node of ours.
+
+my $PROXY_PORT = 8080;
+my $PROXY_OWN_PORT = 8081;
 
 
 sub kinds { return qw(ours lwip tailscaled tsnet plain) }
@@ -35,7 +38,7 @@ sub title_of {
 
 
 # start($kind, lab => $lab, tailnet => what small_tailnet() returned,
-#       root => the directory to serve)
+#       root => the directory to serve, upstream => a node of ours, or none)
 # Begins to start one; ready() returns when the client has got a page.
 
 sub start {
@@ -117,6 +120,13 @@ sub start_nginx {
     my $upstream = $self->is_module ? 'server peer:80 tailnet=home;'
         : 'server ' . ($kind eq 'plain' ? $peer->host->ip4 : $peer->ip4)
           . ':80;';
+    my $proxies = proxy('peer', $PROXY_PORT, $upstream);
+
+    if (my $own = $self->{upstream}) {
+        $proxies .= proxy('own', $PROXY_OWN_PORT, $self->is_module
+            ? 'server ' . $own->name . ':80 tailnet=home;'
+            : 'server ' . $own->address . ':80;');
+    }
 
     $nginx->configure(main => $main, http => <<"HTTP");
     sendfile            on;
@@ -128,12 +138,6 @@ sub start_nginx {
     ssl_protocols       TLSv1.3;
     ssl_session_tickets off;
 
-    upstream peer {
-        $upstream
-        keepalive 64;
-        keepalive_timeout 2s;
-    }
-
     server {
         listen              80 $listen;
         listen              443 ssl $listen;
@@ -142,11 +146,27 @@ sub start_nginx {
         root                $self->{root};
     }
 
+$proxies
+HTTP
+    $nginx->start;
+}
+
+
+sub proxy {
+    my ($name, $port, $upstream) = @_;
+
+    return <<"HTTP";
+    upstream $name {
+        $upstream
+        keepalive 64;
+        keepalive_timeout 2s;
+    }
+
     server {
-        listen              $PROXY_PORT;
+        listen              $port;
 
         location / {
-            proxy_pass               http://peer;
+            proxy_pass               http://$name;
             proxy_http_version       1.1;
             proxy_set_header         Connection "";
             proxy_max_temp_file_size 0;
@@ -156,7 +176,6 @@ sub start_nginx {
         }
     }
 HTTP
-    $nginx->start;
 }
 
 
@@ -188,6 +207,7 @@ sub title { return $_[0]{title} }
 sub address { return $_[0]{address} }
 sub host { return $_[0]{on} }
 sub proxy_port { return $PROXY_PORT }
+sub proxy_own_port { return $PROXY_OWN_PORT }
 sub tunnelled { return $_[0]{kind} ne 'plain' }
 
 
