@@ -147,6 +147,10 @@ tn_aead_seal_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n)
         job = &jobs[i];
         job->rc = tn_aead_seal(aead, job->nonce, NULL, 0, job->src, job->len,
                                job->dst);
+
+        if (tn_unlikely(job->rc != TN_OK)) {
+            tn_wipe(job->dst, job->len + TN_AEAD_TAG);
+        }
     }
 }
 

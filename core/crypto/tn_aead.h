@@ -64,7 +64,8 @@ tn_rc_t tn_aead_open(tn_aead_t *aead, const uint8_t nonce[TN_AEAD_NONCE],
 /*
  * As the two above, for each job by itself: one that fails harms no other.
  * The memory of one overlaps that of no other.  Faster by far than one call
- * each where vector code takes messages side by side.
+ * each where vector code takes messages side by side.  What the library fails
+ * to seal becomes zeros, so that sending it tells nothing.
  */
 void tn_aead_seal_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n);
 void tn_aead_open_many(tn_aead_t *aead, tn_aead_job_t *jobs, size_t n);

@@ -436,15 +436,11 @@ tn_udp_batch_move(tn_udp_batch_t *batch)
 }
 
 
-/*
- * Seals what was left over.  What the library fails to seal leaves as zeros,
- * never as it is.
- */
+/* seals what was left over */
 
 static void
 tn_udp_batch_close(tn_udp_batch_t *batch)
 {
-    size_t          i;
     unsigned int    k;
     tn_aead_job_t  *jobs;
 
@@ -452,13 +448,6 @@ tn_udp_batch_close(tn_udp_batch_t *batch)
 
     for (k = 0; k < batch->keys_n; k++) {
         tn_aead_seal_many(batch->keys[k].aead, jobs, batch->keys[k].n);
-
-        for (i = 0; i < batch->keys[k].n; i++) {
-            if (tn_unlikely(jobs[i].rc != TN_OK)) {
-                tn_wipe(jobs[i].dst, jobs[i].len + TN_AEAD_TAG);
-            }
-        }
-
         jobs += batch->keys[k].n;
     }
 

@@ -251,8 +251,7 @@ tn_rc_t tn_wg_seal(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
 tn_rc_t tn_wg_seal_later(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
     size_t len, uint8_t *dst);
 
-/* seals what waits; a message that the crypto library fails to seal becomes
- * zeros, so that sending it tells nothing */
+/* seals what waits, as tn_aead_seal_many() does */
 void tn_wg_seal_finish(tn_wg_t *wg);
 
 /*

@@ -92,9 +92,8 @@ tn_wg_seal_later(tn_wg_peer_t *peer, tn_ms_t now, const uint8_t *src,
 void
 tn_wg_seal_finish(tn_wg_t *wg)
 {
-    size_t          i, n;
-    tn_aead_t      *aead;
-    tn_aead_job_t  *job;
+    size_t      n;
+    tn_aead_t  *aead;
 
     if (wg->nsealing == 0) {
         return;
@@ -113,15 +112,6 @@ tn_wg_seal_finish(tn_wg_t *wg)
     }
 
     tn_aead_seal_many(aead, wg->seal_jobs, n);
-
-    for (i = 0; i < n; i++) {
-        job = &wg->seal_jobs[i];
-
-        if (tn_unlikely(job->rc != TN_OK)) {
-            tn_wipe(job->dst - TN_WGMSG_DATA_HEADER,
-                    job->len + TN_WGMSG_DATA_OVERHEAD);
-        }
-    }
 }
 
 

@@ -435,6 +435,63 @@ test_poly(void)
 #endif
 
 
+static tn_rc_t
+seal_some(void *ctx, const uint8_t *nonce, const uint8_t *ad, size_t ad_len,
+    const uint8_t *src, size_t len, uint8_t *dst)
+{
+    return len % 3 == 0 ? TN_ERROR
+                        : tn_aead_openssl.seal(ctx, nonce, ad, ad_len, src,
+                                               len, dst);
+}
+
+
+/* in place, so that nothing but the zeros hides what it was */
+static void
+test_failing(void)
+{
+    size_t         i, k, wrong;
+    tn_aead_t     *aead, *good;
+    tn_aead_lib_t  lib;
+
+    lib = tn_aead_openssl;
+    lib.seal = seal_some;
+    aead = tn_aead_create_by(&lib, NULL, &key);
+    good = tn_aead_create_by(&tn_aead_openssl, NULL, &key);
+    wrong = 0;
+
+    for (i = 0; i < BATCH; i++) {
+        memset(got[i], 0x55, ROOM);
+        job(i, got[i], got[i], 100 + i, i);
+    }
+
+    tn_aead_seal_many(aead, jobs, BATCH);
+
+    for (i = 0; i < BATCH; i++) {
+
+        if (jobs[i].len % 3 != 0) {
+            wrong += jobs[i].rc != TN_OK
+                     || tn_aead_open(good, jobs[i].nonce, NULL, 0, got[i],
+                                     jobs[i].len + TN_AEAD_TAG, want[i])
+                        != TN_OK;
+
+        } else {
+            wrong += jobs[i].rc == TN_OK;
+
+            for (k = 0; k < jobs[i].len + TN_AEAD_TAG; k++) {
+                wrong += got[i][k] != 0;
+            }
+        }
+
+        wrong += got[i][jobs[i].len + TN_AEAD_TAG] != 0x55;
+    }
+
+    is_int((long long) wrong, 0, "what is not sealed becomes zeros");
+
+    tn_aead_destroy(aead);
+    tn_aead_destroy(good);
+}
+
+
 int
 main(void)
 {
@@ -479,6 +536,8 @@ main(void)
         }
 #endif
     }
+
+    test_failing();
 
     return tap_done();
 }
