@@ -82,6 +82,8 @@ typedef struct {
     unsigned                        capture:1;  /* for advertised routes */
     ngx_str_t                       service;    /* "svc:name", or empty */
     unsigned                        probe:1;    /* TN_IPC_PROBE */
+    unsigned                        ssl:1;      /* by some "listen" */
+    unsigned                        proxy:1;    /* PROXY protocol, likewise */
     ngx_tailnet_set_pt              set[2];     /* who uses TCP, UDP */
 } ngx_tailnet_listen_t;
 

@@ -40,6 +40,8 @@ typedef struct {
     ngx_str_t    service;
     ngx_uint_t   probe;         /* unsigned probe:1 */
     ngx_uint_t   quic;          /* unsigned quic:1 */
+    ngx_uint_t   ssl;           /* unsigned ssl:1 */
+    ngx_uint_t   proxy;         /* unsigned proxy:1; "proxy_protocol" */
 } ngx_tailnet_listen_opt_t;
 
 
@@ -66,6 +68,8 @@ static ngx_tailnet_listen_t *ngx_tailnet_listen_of(ngx_tailnet_conf_t *tcf,
     struct sockaddr *sockaddr);
 static ngx_int_t ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_listen_t *tl, ngx_listening_t *ls);
+static void ngx_tailnet_listen_acks(ngx_tailnet_conf_t *tcf,
+    ngx_tailnet_listen_t *tl, int fd);
 #if (nginx_version >= 1025000)
 static void ngx_tailnet_listen_quic(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_listen_t *tl, int fd);
@@ -186,6 +190,8 @@ ngx_tailnet_listen_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
         }
 
         tl->probe |= opt->probe;
+        tl->ssl |= opt->ssl;
+        tl->proxy |= opt->proxy;
 
         if (family != NGX_TAILNET_IPV6
             || !(opt->families & NGX_TAILNET_IPV4))
@@ -238,6 +244,8 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
     opt->capture = NULL;
     opt->probe = 0;
     opt->quic = 0;
+    opt->ssl = 0;
+    opt->proxy = 0;
 
     if (s.len == 3 && ngx_strncmp(s.data, "any", 3) == 0) {
         opt->any = 1;
@@ -294,6 +302,14 @@ ngx_tailnet_listen_address(ngx_conf_t *cf, ngx_tailnet_listen_opt_t *opt)
 
         if (ngx_strcmp(value[i].data, "quic") == 0) {
             opt->quic = 1;
+        }
+
+        if (ngx_strcmp(value[i].data, "ssl") == 0) {
+            opt->ssl = 1;
+        }
+
+        if (ngx_strcmp(value[i].data, "proxy_protocol") == 0) {
+            opt->proxy = 1;
         }
 
         if (ngx_strcmp(value[i].data, "capture") == 0) {
@@ -465,6 +481,8 @@ ngx_tailnet_listen_add(ngx_conf_t *cf, ngx_tailnet_node_t *node,
     tl->capture = opt->capture ? 1 : 0;
     tl->service = opt->service;
     tl->probe = 0;
+    tl->ssl = 0;
+    tl->proxy = 0;
     tl->set[0] = NULL;
     tl->set[1] = NULL;
 
@@ -668,7 +686,40 @@ ngx_tailnet_listen_fetch(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
 
 #endif
 
+    ngx_tailnet_listen_acks(tcf, tl, fd);
+
     return NGX_OK;
+}
+
+
+/*
+ * Linux acknowledges the first segments of a connection at once, for a client
+ * whose Nagle algorithm holds back the second part of what it says (RFC 1122,
+ * 4.2.3.2, allows 500 ms).  A ClientHello is one part, and its answer, which
+ * acknowledges it too, takes less than a millisecond: the segment before that
+ * would be one to encrypt and send for nothing.  A delayed one follows if
+ * there is no answer.  Connections have the option from their listener.  A
+ * line of the PROXY protocol may come alone.
+ */
+
+static void
+ngx_tailnet_listen_acks(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
+    int fd)
+{
+    int  quick;
+
+    /* always, as the stored socket may have been used with "ssl" before */
+
+    quick = !tl->ssl || tl->proxy;
+
+    if (setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, (const void *) &quick,
+                   sizeof(int))
+        == -1)
+    {
+        ngx_log_error(NGX_LOG_ALERT, tcf->cycle->log, ngx_socket_errno,
+                      "setsockopt(TCP_QUICKACK) for %V failed, ignored",
+                      &tl->path);
+    }
 }
 
 

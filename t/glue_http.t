@@ -205,6 +205,61 @@ subtest 'listen' => sub {
 };
 
 
+# The first bytes of a connection: over TLS the answer acknowledges them, so
+# the kernel waits for it, which its counter of delayed ACKs shows when no
+# answer comes.
+
+sub delayed_acks {
+    my ($holder) = grep {
+        $lab->read_file("/proc/$_/comm") eq "tailnet-netns\n"
+    } map {
+        split ' ', $lab->read_file("/proc/$_/task/$_/children")
+    } $web->pids;
+    my ($names, $values) = $lab->read_file("/proc/$holder/net/netstat")
+        =~ /^TcpExt: (\D.*)\nTcpExt: (.*)/m;
+    my %count;
+
+    @count{split ' ', $names} = split ' ', $values;
+
+    return $count{DelayedACKs};
+}
+
+sub delayed_by {
+    my ($port) = @_;
+    my $before = delayed_acks();
+    my ($status, $out) = $peer->host->capture('perl', '-MIO::Socket::INET',
+        '-e', <<'CLIENT', (grep { !/:/ } @{$self->{TailscaleIPs}})[0], $port);
+        my $s = IO::Socket::INET->new(PeerAddr => $ARGV[0],
+                                      PeerPort => $ARGV[1], Timeout => 10)
+            or die "connect: $!\n";
+
+        syswrite $s, "\x16\x03\x01";
+
+        for (1 .. 1000) {
+            ioctl $s, 0x5411, my $unacked = pack 'i', 1 or die "SIOCOUTQ: $!";
+            exit 0 if unpack('i', $unacked) == 0;
+            select undef, undef, undef, 0.01;
+        }
+
+        die "not acknowledged\n";
+CLIENT
+
+    diag($out) if $status != 0;
+
+    return $status == 0 ? delayed_acks() - $before : undef;
+}
+
+subtest 'acknowledgements' => sub {
+    cmp_ok(delayed_by(443), '>=', 1, 'TLS: with the answer, or late');
+
+    # another connection may have one that is late
+
+    my @seen = grep { defined && $_ == 0 } map { delayed_by(80) } 1 .. 3;
+
+    ok(@seen > 0, 'without TLS: at once');
+};
+
+
 subtest 'balancers' => sub {
     is(tally(8, 'two/'), '81:4 82:4', 'round robin');
     is(tally(8, 'weight/'), '81:6 82:2', 'weight');
