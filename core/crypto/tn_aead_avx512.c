@@ -19,8 +19,8 @@
  * Poly1305: eight messages, each in a 64-bit lane with its own r.  The number
  * is kept in limbs of 44, 44 and 42 bits, so that VPMADD52 multiplies them
  * and 2^130 = 5 folds the upper half back: what is over 2^132, the weight of a
- * fourth limb, counts 20 times.  Two blocks at a time, by r^2 and by r, share
- * the carrying; and two groups of eight run at once.
+ * fourth limb, counts 20 times.  Four blocks at a time, by r^4 to r, share the
+ * carrying; and two groups of eight run at once.
  *
  * Messages are taken in tiles of up to 16, whose bytes stay in the nearest
  * cache between the two.  Neither branches nor addresses depend on anything
@@ -68,8 +68,8 @@ typedef struct {
     uint64_t         mask[TN_AEAD_LANES];       /* of its bytes */
     bool             partial;
 
-    /* what the rounds leave */
-    __m512i          state[2][16];
+    /* what the rounds leave of the second pass */
+    __m512i          state[16];
 
     /* of the first passes: a key of each message, then for blocks of text;
      * and of those with idle lanes or cut blocks */
@@ -83,11 +83,13 @@ typedef struct {
 
 /* of one group */
 typedef struct {
+    __m512i          r[3];
+    __m512i          s1, s2;        /* 20 times r[1] and r[2] */
+} tn_aead_power_t;
+
+typedef struct {
     __m512i          h0, h1, h2;
-    __m512i          r0, r1, r2;
-    __m512i          s1, s2;        /* 20 times r1 and r2 */
-    __m512i          q0, q1, q2;    /* r^2 */
-    __m512i          v1, v2;        /* 20 times q1 and q2 */
+    tn_aead_power_t  power[4];      /* r to r^4 */
     __m512i          end[2];        /* the other half of the key */
 } tn_aead_poly_t;
 
@@ -232,64 +234,14 @@ tn_aead_avx512_start(const tn_aead_tile_t *t, int half, __m512i x[16])
 }
 
 
-#define KEEP(i)  t->state[half][i] = x[i]
+#define ADD(i, v)  x[i] = _mm512_add_epi32(x[i], v)
 
 
+/* what the rounds leave becomes the blocks of 16 lanes, one in each register */
 TN_AVX512_INLINE void
-tn_aead_avx512_keep(tn_aead_tile_t *t, int half, const __m512i x[16])
+tn_aead_avx512_blocks(const tn_aead_tile_t *t, int half, __m512i x[16],
+    __m512i o[16])
 {
-    KEEP(0); KEEP(1); KEEP(2); KEEP(3);
-    KEEP(4); KEEP(5); KEEP(6); KEEP(7);
-    KEEP(8); KEEP(9); KEEP(10); KEEP(11);
-    KEEP(12); KEEP(13); KEEP(14); KEEP(15);
-}
-
-
-/* functions of their own, in which nothing else wants a register */
-
-TN_AVX512 static __attribute__((noinline)) void
-tn_aead_avx512_one(tn_aead_tile_t *t)
-{
-    int      i;
-    __m512i  x[16];
-
-    tn_aead_avx512_start(t, 0, x);
-
-    for (i = 0; i < 10; i++) {
-        ROUNDS(STEPS1, x);
-    }
-
-    tn_aead_avx512_keep(t, 0, x);
-}
-
-
-TN_AVX512 static __attribute__((noinline)) void
-tn_aead_avx512_two(tn_aead_tile_t *t)
-{
-    int      i;
-    __m512i  x[16], y[16];
-
-    tn_aead_avx512_start(t, 0, x);
-    tn_aead_avx512_start(t, 1, y);
-
-    for (i = 0; i < 10; i++) {
-        ROUNDS(STEPS2, x, y);
-    }
-
-    tn_aead_avx512_keep(t, 0, x);
-    tn_aead_avx512_keep(t, 1, y);
-}
-
-
-#define ADD(i, v)  x[i] = _mm512_add_epi32(t->state[half][i], v)
-
-
-/* the blocks of 16 lanes, one in each register */
-TN_AVX512_INLINE void
-tn_aead_avx512_blocks(const tn_aead_tile_t *t, int half, __m512i o[16])
-{
-    __m512i  x[16];
-
     ADD(0, CONST(0));
     ADD(1, CONST(1));
     ADD(2, CONST(2));
@@ -346,24 +298,79 @@ tn_aead_avx512_put(const tn_aead_tile_t *t, int half, const __m512i o[16],
 }
 
 
+#define KEEP(i)   t->state[i] = y[i]
+#define FETCH(i)  y[i] = t->state[i]
+
+/* over this no compiler moves what is kept */
+#define FENCE()   __asm__ volatile("" ::: "memory")
+
+
+/* functions of their own, in whose rounds nothing else wants a register */
+
+TN_AVX512 static __attribute__((noinline)) void
+tn_aead_avx512_one(tn_aead_tile_t *t, uint8_t (*stream)[TN_AEAD_BLOCK])
+{
+    int      i;
+    __m512i  x[16], o[16];
+
+    tn_aead_avx512_start(t, 0, x);
+
+    for (i = 0; i < 10; i++) {
+        ROUNDS(STEPS1, x);
+    }
+
+    tn_aead_avx512_blocks(t, 0, x, o);
+    tn_aead_avx512_put(t, 0, o, stream);
+}
+
+
+TN_AVX512 static __attribute__((noinline)) void
+tn_aead_avx512_two(tn_aead_tile_t *t, uint8_t (*stream)[TN_AEAD_BLOCK])
+{
+    int      i;
+    __m512i  x[16], y[16], o[16];
+
+    tn_aead_avx512_start(t, 0, x);
+    tn_aead_avx512_start(t, 1, y);
+
+    for (i = 0; i < 10; i++) {
+        ROUNDS(STEPS2, x, y);
+    }
+
+    /* the second makes room for the first, whole: left to choose, a compiler
+     * keeps parts of both, and many of them more than once */
+
+    KEEP(0); KEEP(1); KEEP(2); KEEP(3);
+    KEEP(4); KEEP(5); KEEP(6); KEEP(7);
+    KEEP(8); KEEP(9); KEEP(10); KEEP(11);
+    KEEP(12); KEEP(13); KEEP(14); KEEP(15);
+    FENCE();
+
+    tn_aead_avx512_blocks(t, 0, x, o);
+    tn_aead_avx512_put(t, 0, o, stream);
+
+    FENCE();
+    FETCH(0); FETCH(1); FETCH(2); FETCH(3);
+    FETCH(4); FETCH(5); FETCH(6); FETCH(7);
+    FETCH(8); FETCH(9); FETCH(10); FETCH(11);
+    FETCH(12); FETCH(13); FETCH(14); FETCH(15);
+
+    tn_aead_avx512_blocks(t, 1, y, o);
+    tn_aead_avx512_put(t, 1, o, stream);
+}
+
+
 /* one pass or two, as the lanes up to `end` need */
-TN_AVX512 static void
+static void
 tn_aead_avx512_pass(tn_aead_tile_t *t, size_t end,
     uint8_t (*stream)[TN_AEAD_BLOCK])
 {
-    __m512i  o[16];
-
     if (end <= 16) {
-        tn_aead_avx512_one(t);
+        tn_aead_avx512_one(t, stream);
 
     } else {
-        tn_aead_avx512_two(t);
-        tn_aead_avx512_blocks(t, 1, o);
-        tn_aead_avx512_put(t, 1, o, stream);
+        tn_aead_avx512_two(t, stream);
     }
-
-    tn_aead_avx512_blocks(t, 0, o);
-    tn_aead_avx512_put(t, 0, o, stream);
 }
 
 
@@ -554,16 +561,18 @@ tn_aead_avx512_limbs(__m512i b[3], __m512i lo, __m512i hi)
 }
 
 
-/* adds b * r to the lower and upper halves, s1 and s2 being 20 times r's */
-#define TIMES(l, u, b, r0, r1, r2, s1, s2)                                    \
-    do {                                                                      \
-        l[0] = LO(LO(LO(l[0], b[2], s1), b[1], s2), b[0], r0);                \
-        u[0] = HI(HI(HI(u[0], b[2], s1), b[1], s2), b[0], r0);                \
-        l[1] = LO(LO(LO(l[1], b[2], s2), b[1], r0), b[0], r1);                \
-        u[1] = HI(HI(HI(u[1], b[2], s2), b[1], r0), b[0], r1);                \
-        l[2] = LO(LO(LO(l[2], b[2], r0), b[1], r1), b[0], r2);                \
-        u[2] = HI(HI(HI(u[2], b[2], r0), b[1], r1), b[0], r2);                \
-    } while (0)
+/* adds b times a power of r to the lower and upper halves */
+TN_AVX512_INLINE void
+tn_aead_avx512_times(__m512i l[3], __m512i u[3], const __m512i b[3],
+    const tn_aead_power_t *p)
+{
+    l[0] = LO(LO(LO(l[0], b[2], p->s1), b[1], p->s2), b[0], p->r[0]);
+    u[0] = HI(HI(HI(u[0], b[2], p->s1), b[1], p->s2), b[0], p->r[0]);
+    l[1] = LO(LO(LO(l[1], b[2], p->s2), b[1], p->r[0]), b[0], p->r[1]);
+    u[1] = HI(HI(HI(u[1], b[2], p->s2), b[1], p->r[0]), b[0], p->r[1]);
+    l[2] = LO(LO(LO(l[2], b[2], p->r[0]), b[1], p->r[1]), b[0], p->r[2]);
+    u[2] = HI(HI(HI(u[2], b[2], p->r[0]), b[1], p->r[1]), b[0], p->r[2]);
+}
 
 
 /* an upper half weighs 2^52 of its limb, thus 2^8 of the next, or 2^10 */
@@ -585,43 +594,64 @@ tn_aead_avx512_carry(tn_aead_poly_t *p, __m512i l[3], const __m512i u[3])
 }
 
 
+/* h becomes b times a power of r */
+TN_AVX512_INLINE void
+tn_aead_avx512_multiply(tn_aead_poly_t *p, const __m512i b[3],
+    const tn_aead_power_t *power)
+{
+    __m512i  l[3], u[3];
+
+    l[0] = l[1] = l[2] = _mm512_setzero_si512();
+    u[0] = u[1] = u[2] = _mm512_setzero_si512();
+
+    tn_aead_avx512_times(l, u, b, power);
+    tn_aead_avx512_carry(p, l, u);
+}
+
+
 /* a block of each message: (h + block) * r */
 TN_AVX512_INLINE void
 tn_aead_avx512_step(tn_aead_poly_t *p, __m512i lo, __m512i hi)
 {
-    __m512i  b[3], l[3], u[3];
-
-    l[0] = l[1] = l[2] = _mm512_setzero_si512();
-    u[0] = u[1] = u[2] = _mm512_setzero_si512();
+    __m512i  b[3];
 
     tn_aead_avx512_limbs(b, lo, hi);
     b[0] = PLUS(b[0], p->h0);
     b[1] = PLUS(b[1], p->h1);
     b[2] = PLUS(b[2], p->h2);
 
-    TIMES(l, u, b, p->r0, p->r1, p->r2, p->s1, p->s2);
-    tn_aead_avx512_carry(p, l, u);
+    tn_aead_avx512_multiply(p, b, &p->power[0]);
 }
 
 
-/* two of them: (h + block) * r^2 + block * r */
+/*
+ * Four of them: (h + block) * r^4 + block * r^3 and so on.  Twelve products
+ * meet in each limb, of 52 bits and less: far from 64.
+ */
+
 TN_AVX512_INLINE void
-tn_aead_avx512_steps(tn_aead_poly_t *p, const __m512i o[4])
+tn_aead_avx512_steps(tn_aead_poly_t *p, const __m512i o[8])
 {
     __m512i  b[3], l[3], u[3];
 
     l[0] = l[1] = l[2] = _mm512_setzero_si512();
     u[0] = u[1] = u[2] = _mm512_setzero_si512();
 
+    tn_aead_avx512_limbs(b, o[6], o[7]);
+    tn_aead_avx512_times(l, u, b, &p->power[0]);
+
+    tn_aead_avx512_limbs(b, o[4], o[5]);
+    tn_aead_avx512_times(l, u, b, &p->power[1]);
+
     tn_aead_avx512_limbs(b, o[2], o[3]);
-    TIMES(l, u, b, p->r0, p->r1, p->r2, p->s1, p->s2);
+    tn_aead_avx512_times(l, u, b, &p->power[2]);
 
     tn_aead_avx512_limbs(b, o[0], o[1]);
     b[0] = PLUS(b[0], p->h0);
     b[1] = PLUS(b[1], p->h1);
     b[2] = PLUS(b[2], p->h2);
 
-    TIMES(l, u, b, p->q0, p->q1, p->q2, p->v1, p->v2);
+    tn_aead_avx512_times(l, u, b, &p->power[3]);
     tn_aead_avx512_carry(p, l, u);
 }
 
@@ -645,12 +675,24 @@ tn_aead_avx512_step_of(tn_aead_poly_t *p, __mmask8 active, __m512i lo,
 #define TWENTY(a)  PLUS(LEFT(a, 4), LEFT(a, 2))
 
 
+/* h as what will be multiplied by */
+TN_AVX512_INLINE void
+tn_aead_avx512_power(const tn_aead_poly_t *p, tn_aead_power_t *power)
+{
+    power->r[0] = p->h0;
+    power->r[1] = p->h1;
+    power->r[2] = p->h2;
+    power->s1 = TWENTY(p->h1);
+    power->s2 = TWENTY(p->h2);
+}
+
+
 /* RFC 8439, 2.5: r is clamped; the other half of the key comes last */
 TN_AVX512_INLINE void
 tn_aead_avx512_begin(tn_aead_poly_t *p, uint8_t (*key)[TN_AEAD_BLOCK])
 {
     int      i;
-    __m512i  in[8], k[8], b[3], l[3], u[3], lo, hi;
+    __m512i  in[8], k[8], lo, hi;
 
     for (i = 0; i < 8; i++) {
         in[i] = _mm512_load_si512(key[i]);
@@ -663,26 +705,19 @@ tn_aead_avx512_begin(tn_aead_poly_t *p, uint8_t (*key)[TN_AEAD_BLOCK])
     p->end[0] = k[2];
     p->end[1] = k[3];
 
-    p->r0 = AND(lo, M44);
-    p->r1 = AND(_mm512_or_si512(RIGHT(lo, 44), LEFT(hi, 20)), M44);
-    p->r2 = RIGHT(hi, 24);
-    p->s1 = TWENTY(p->r1);
-    p->s2 = TWENTY(p->r2);
+    p->h0 = AND(lo, M44);
+    p->h1 = AND(_mm512_or_si512(RIGHT(lo, 44), LEFT(hi, 20)), M44);
+    p->h2 = RIGHT(hi, 24);
+    tn_aead_avx512_power(p, &p->power[0]);
 
-    b[0] = p->r0;
-    b[1] = p->r1;
-    b[2] = p->r2;
-    l[0] = l[1] = l[2] = _mm512_setzero_si512();
-    u[0] = u[1] = u[2] = _mm512_setzero_si512();
+    tn_aead_avx512_multiply(p, p->power[0].r, &p->power[0]);
+    tn_aead_avx512_power(p, &p->power[1]);
 
-    TIMES(l, u, b, p->r0, p->r1, p->r2, p->s1, p->s2);
-    tn_aead_avx512_carry(p, l, u);
+    tn_aead_avx512_multiply(p, p->power[1].r, &p->power[0]);
+    tn_aead_avx512_power(p, &p->power[2]);
 
-    p->q0 = p->h0;
-    p->q1 = p->h1;
-    p->q2 = p->h2;
-    p->v1 = TWENTY(p->q1);
-    p->v2 = TWENTY(p->q2);
+    tn_aead_avx512_multiply(p, p->power[1].r, &p->power[1]);
+    tn_aead_avx512_power(p, &p->power[3]);
 
     p->h0 = _mm512_setzero_si512();
     p->h1 = p->h0;
@@ -829,12 +864,6 @@ tn_aead_avx512_tags(tn_aead_tile_t *t, const uint8_t *const *text, bool two)
 
         if (two) {
             tn_aead_avx512_steps(&q, b);
-        }
-
-        tn_aead_avx512_steps(&p, a + 4);
-
-        if (two) {
-            tn_aead_avx512_steps(&q, b + 4);
         }
     }
 

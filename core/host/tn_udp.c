@@ -447,14 +447,18 @@ static tn_rc_t
 tn_udp_failed(tn_udp_t *udp, const tn_addr_t *to, int err,
     unsigned int count)
 {
-    if (err == EAGAIN || err == ENOBUFS) {
+    tn_rc_t  rc;
+
+    rc = tn_udp_err_sort(err);
+
+    if (rc == TN_AGAIN) {
         udp->stats.tx_dropped += count;
         return TN_AGAIN;
     }
 
     udp->stats.tx_failed += count;
 
-    if (tn_udp_err_is_unreachable(err) && udp->ops->unreachable != NULL) {
+    if (rc == TN_NOTFOUND && udp->ops->unreachable != NULL) {
         udp->ops->unreachable(udp->data, to, err);
     }
 

@@ -647,19 +647,22 @@ static void
 tn_udp_batch_failed(tn_udp_batch_t *batch, const tn_addr_t *to, int err,
     unsigned int count)
 {
-    unsigned int     i;
-    tn_udp_sent_t   *sent;
+    tn_rc_t         rc;
+    unsigned int    i;
+    tn_udp_sent_t  *sent;
 
     sent = &batch->sent;
 
-    if (err == EAGAIN || err == ENOBUFS) {
+    rc = tn_udp_err_sort(err);
+
+    if (rc == TN_AGAIN) {
         sent->dropped += count;
         return;
     }
 
     sent->failed += count;
 
-    if (!tn_udp_err_is_unreachable(err)) {
+    if (rc != TN_NOTFOUND) {
         return;
     }
 
@@ -683,10 +686,14 @@ tn_udp_batch_sent(const tn_udp_batch_t *batch)
 }
 
 
-bool
-tn_udp_err_is_unreachable(int err)
+tn_rc_t
+tn_udp_err_sort(int err)
 {
     switch (err) {
+
+    case EAGAIN:
+    case ENOBUFS:
+        return TN_AGAIN;
 
     case ECONNREFUSED:
     case EHOSTUNREACH:
@@ -694,9 +701,9 @@ tn_udp_err_is_unreachable(int err)
     case ENETDOWN:
     case EADDRNOTAVAIL:     /* no source address: the family has no network */
     case EPERM:             /* a packet filter of this host */
-        return true;
+        return TN_NOTFOUND;
 
     default:
-        return false;
+        return TN_ERROR;
     }
 }

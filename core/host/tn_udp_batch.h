@@ -95,8 +95,9 @@ void tn_udp_batch_send(tn_udp_batch_t *batch);
 /* after that, until it begins anew */
 const tn_udp_sent_t *tn_udp_batch_sent(const tn_udp_batch_t *batch);
 
-/* errors by which the kernel says that a destination cannot be reached now */
-bool tn_udp_err_is_unreachable(int err);
+/* what an errno of sending means: TN_AGAIN, the socket is full; TN_NOTFOUND,
+ * the destination cannot be reached now; TN_ERROR, anything else */
+tn_rc_t tn_udp_err_sort(int err);
 
 
 #endif /* TN_UDP_BATCH_H_INCLUDED_ */
