@@ -990,6 +990,16 @@ tn_conn_pause(tn_conn_t *conn, bool pause)
 }
 
 
+void
+tn_conn_gather(tn_conn_t *conn, int bytes)
+{
+    if (conn->state == TN_CONN_OPEN) {
+        (void) setsockopt(conn->watch.fd, SOL_SOCKET, SO_RCVLOWAT, &bytes,
+                          sizeof(bytes));
+    }
+}
+
+
 size_t
 tn_conn_queued(const tn_conn_t *conn)
 {

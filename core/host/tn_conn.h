@@ -107,6 +107,12 @@ void tn_conn_shutdown(tn_conn_t *conn);
 /* back-pressure: while paused nothing is read from the socket */
 void tn_conn_pause(tn_conn_t *conn, bool pause);
 
+/*
+ * Nothing is told of what has come before there are so many bytes of the
+ * stream, with TLS or without, or its end; 1 again for whatever there is.
+ */
+void tn_conn_gather(tn_conn_t *conn, int bytes);
+
 /* bytes queued for sending */
 size_t tn_conn_queued(const tn_conn_t *conn);
 

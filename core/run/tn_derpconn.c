@@ -22,6 +22,17 @@
 #define TN_DERPCONN_QUEUE   (96 * 1024)
 #define TN_DERPCONN_UNSENT  (16 * 1024)
 
+/*
+ * derper writes packet by packet, and we would wake for each few of them.  A
+ * read of TN_DERPCONN_BULK is a bulk transfer's: then the next one waits for
+ * TN_DERPCONN_GATHER, or for a millisecond or two.  That is little beside the
+ * way to a relay and back, and whoever has less under way is not delayed.
+ * More would not fit into a socket's first window, which it would change.
+ */
+#define TN_DERPCONN_BULK     (8 * 1024)
+#define TN_DERPCONN_GATHER   (48 * 1024)
+#define TN_DERPCONN_WAIT_MS  1
+
 /* upstream's: a relay that does not take a connection is soon left */
 #define TN_DERPCONN_TCP_MS  1500
 
@@ -34,6 +45,7 @@ typedef struct {
     uint32_t              probe;        /* its id, 0: a DERP connection */
     char                  host[TN_DERPMAP_STRING_MAX + 1];
     uint64_t              asked_us;     /* when the probe's request went */
+    tn_timer_t            gather;       /* set: more is waited for */
 } derpconn_t;
 
 
@@ -57,6 +69,7 @@ static void derpconn_done(derpconn_t *derp);
 static void derpconn_connected(void *data, tn_conn_t *conn);
 static void derpconn_received(void *data, tn_conn_t *conn, uint8_t *bytes,
     size_t len);
+static void derpconn_gathered(void *data, tn_ms_t now);
 static void derpconn_closed(void *data, tn_conn_t *conn, tn_conn_why_e why,
     const char *text);
 
@@ -271,6 +284,7 @@ derpconn_dial(tn_derpconn_t *set, uint32_t region,
     derp->set = set;
     derp->region = region;
     derp->probe = probe;
+    tn_timer_init(&derp->gather, derpconn_gathered, derp);
     (void) snprintf(derp->host, sizeof(derp->host), "%s", node->hostname);
     derp->conn = tn_conn_open(set->loop, set->resolver, &params,
                               probe ? &derpconn_probe_ops : &derpconn_ops,
@@ -339,6 +353,7 @@ static void
 derpconn_done(derpconn_t *derp)
 {
     tn_list_remove(&derp->link);
+    tn_timer_cancel(&derp->set->loop->timers, &derp->gather);
     tn_conn_close(derp->conn);
     free(derp);
 }
@@ -367,16 +382,40 @@ derpconn_received(void *data, tn_conn_t *conn, uint8_t *bytes, size_t len)
 {
     derpconn_t *derp = data;
 
+    bool            waits;
     tn_derpconn_t  *set;
 
-    (void) conn;
-
     set = derp->set;
+
+    if (len >= TN_DERPCONN_BULK) {
+        waits = tn_timer_is_set(&derp->gather);
+
+        if (tn_timer_set(&set->loop->timers, &derp->gather,
+                         set->loop->now + TN_DERPCONN_WAIT_MS)
+            == TN_OK
+            && !waits)
+        {
+            tn_conn_gather(conn, TN_DERPCONN_GATHER);
+        }
+    }
+
     set->loop->packets += (unsigned) (len / TN_DERPCONN_PACKET) + 1;
 
     tn_path_derp_bytes(set->path, set->loop->now,
                        derp->region, bytes, len);
     set->done(set->data);
+}
+
+
+static void
+derpconn_gathered(void *data, tn_ms_t now)
+{
+    derpconn_t  *derp;
+
+    (void) now;
+
+    derp = data;
+    tn_conn_gather(derp->conn, 1);
 }
 
 

@@ -387,6 +387,17 @@ test_big(tn_tls_t *tls)
     (void) until(&client, connected);
     ok(tn_conn_send(client.conn, chunk, 101) == TN_NOMEM,
        "more than the limit is refused for good");
+
+    /* less than is gathered */
+
+    tn_conn_gather(client.conn, 16 * 1024);
+    ok(tn_conn_send(client.conn, chunk, 10) == TN_OK, "%s: 10 bytes", kind);
+    turn_for(100);
+    is_int((long long) client.received, 0, "less than wanted is not told of");
+
+    tn_conn_gather(client.conn, 1);
+    ok(until(&client, received), "%s: told when any is wanted", kind);
+    is_int((long long) client.received, 10, "all of it");
     finish(&client, true);
 
     /* receive, with a pause */
