@@ -5,44 +5,44 @@
 
 #include "wire/tn_checksum.h"
 
-
-#define TN_CHECKSUM_VECTOR  16
-
-/* two 64-bit lanes, which every compiler turns into SIMD or plain words */
-typedef uint64_t tn_checksum_lanes_t
-    __attribute__((vector_size(TN_CHECKSUM_VECTOR)));
-
-
 #ifdef __x86_64__
-
-#define TN_CHECKSUM_WIDE  32
-
-typedef uint64_t tn_checksum_wide_t
-    __attribute__((vector_size(TN_CHECKSUM_WIDE)));
+#include <immintrin.h>
+#endif
 
 
-/* whole blocks of 64 bytes, at least one, for a CPU with AVX2 */
-__attribute__((target("avx2")))
-static uint64_t
-tn_checksum_avx2(uint64_t sum, const uint8_t *p, size_t len)
+#define TN_CHECKSUM_BLOCK  64
+#define TN_CHECKSUM_SHORT  24       /* as fast without vectors */
+
+/* four 64-bit lanes, which every compiler turns into what the target has */
+typedef uint64_t tn_checksum_lanes_t __attribute__((vector_size(32)));
+
+
+/*
+ * Ones' complement addition does not care how the 16-bit words are grouped
+ * (RFC 1071, 2), so 32-bit words are added into 64-bit lanes, which cannot
+ * overflow before 16 GB.  Whole blocks, at least one.
+ */
+
+static inline __attribute__((always_inline)) uint64_t
+tn_checksum_blocks(uint64_t sum, const uint8_t *p, size_t len)
 {
-    int                 i;
-    tn_checksum_wide_t  a, b, x, y;
+    int                  i;
+    tn_checksum_lanes_t  a, b, x, y;
 
-    a = (tn_checksum_wide_t) { 0, 0, 0, 0 };
+    a = (tn_checksum_lanes_t) { 0, 0, 0, 0 };
     b = a;
 
     do {
-        memcpy(&x, p, TN_CHECKSUM_WIDE);
-        memcpy(&y, p + TN_CHECKSUM_WIDE, TN_CHECKSUM_WIDE);
+        memcpy(&x, p, sizeof(x));
+        memcpy(&y, p + sizeof(x), sizeof(y));
 
         a += (x & 0xffffffff) + (y & 0xffffffff);
         b += (x >> 32) + (y >> 32);
 
-        p += 2 * TN_CHECKSUM_WIDE;
-        len -= 2 * TN_CHECKSUM_WIDE;
+        p += TN_CHECKSUM_BLOCK;
+        len -= TN_CHECKSUM_BLOCK;
 
-    } while (len >= 2 * TN_CHECKSUM_WIDE);
+    } while (len >= TN_CHECKSUM_BLOCK);
 
     a += b;
 
@@ -53,55 +53,99 @@ tn_checksum_avx2(uint64_t sum, const uint8_t *p, size_t len)
     return sum;
 }
 
+
+#ifdef __x86_64__
+
+__attribute__((target("avx2")))
+static uint64_t
+tn_checksum_avx2(uint64_t sum, const uint8_t *p, size_t len)
+{
+    return tn_checksum_blocks(sum, p, len);
+}
+
+
+#define ADD(a, x)                                                             \
+    a[0] = _mm512_add_epi64(a[0], _mm512_and_si512(x, low));                  \
+    a[1] = _mm512_add_epi64(a[1], _mm512_srli_epi64(x, 32))
+
+
+/* any length, also that which is no whole block */
+__attribute__((target("avx512f,avx512bw")))
+static uint64_t
+tn_checksum_avx512(uint64_t sum, const uint8_t *p, size_t len)
+{
+    __m512i  a[2], b[2], x, y, low;
+
+    low = _mm512_set1_epi64(0xffffffff);
+    a[0] = a[1] = b[0] = b[1] = _mm512_setzero_si512();
+
+    while (len >= 2 * TN_CHECKSUM_BLOCK) {
+        x = _mm512_loadu_si512(p);
+        y = _mm512_loadu_si512(p + TN_CHECKSUM_BLOCK);
+        ADD(a, x);
+        ADD(b, y);
+
+        p += 2 * TN_CHECKSUM_BLOCK;
+        len -= 2 * TN_CHECKSUM_BLOCK;
+    }
+
+    if (len >= TN_CHECKSUM_BLOCK) {
+        x = _mm512_loadu_si512(p);
+        ADD(a, x);
+
+        p += TN_CHECKSUM_BLOCK;
+        len -= TN_CHECKSUM_BLOCK;
+    }
+
+    y = _mm512_maskz_loadu_epi8(((uint64_t) 1 << len) - 1, p);
+    ADD(b, y);
+
+    a[0] = _mm512_add_epi64(_mm512_add_epi64(a[0], b[0]),
+                            _mm512_add_epi64(a[1], b[1]));
+
+    return tn_checksum_join(sum, (uint64_t) _mm512_reduce_add_epi64(a[0]));
+}
+
 #endif
 
 
-/*
- * Ones' complement addition does not care how the 16-bit words are grouped
- * (RFC 1071, 2), so 32-bit words are added into 64-bit lanes, which cannot
- * overflow before 16 GB.
- */
-
-uint64_t
-tn_checksum_add(uint64_t sum, const void *data, size_t len)
+static inline __attribute__((always_inline)) uint64_t
+tn_checksum_any(size_t width, uint64_t sum, const void *data, size_t len)
 {
-    uint16_t             w2;
-    uint32_t             w4;
-    uint64_t             w8;
-    const uint8_t       *p;
-    tn_checksum_lanes_t  a, b, x, y;
+    uint16_t        w2;
+    uint32_t        w4;
+    uint64_t        w8;
+    const uint8_t  *p;
 
     p = data;
 
 #ifdef __x86_64__
 
-    if (len >= 4 * TN_CHECKSUM_WIDE && __builtin_cpu_supports("avx2")) {
-        sum = tn_checksum_avx2(sum, p, len);
-        p += len & ~(size_t) (2 * TN_CHECKSUM_WIDE - 1);
-        len &= 2 * TN_CHECKSUM_WIDE - 1;
+    if (len >= TN_CHECKSUM_SHORT && width >= 64
+        && __builtin_cpu_supports("avx512bw"))
+    {
+        return tn_checksum_avx512(sum, p, len);
     }
 
 #endif
 
-    if (len >= 2 * TN_CHECKSUM_VECTOR) {
-        a = (tn_checksum_lanes_t) { 0, 0 };
-        b = a;
+    if (len >= TN_CHECKSUM_BLOCK) {
 
-        do {
-            memcpy(&x, p, TN_CHECKSUM_VECTOR);
-            memcpy(&y, p + TN_CHECKSUM_VECTOR, TN_CHECKSUM_VECTOR);
+#ifdef __x86_64__
 
-            a += (x & 0xffffffff) + (y & 0xffffffff);
-            b += (x >> 32) + (y >> 32);
+        if (width >= 32 && __builtin_cpu_supports("avx2")) {
+            sum = tn_checksum_avx2(sum, p, len);
 
-            p += 2 * TN_CHECKSUM_VECTOR;
-            len -= 2 * TN_CHECKSUM_VECTOR;
+        } else
 
-        } while (len >= 2 * TN_CHECKSUM_VECTOR);
+#endif
 
-        a += b;
-        sum = tn_checksum_join(sum, a[0]);
-        sum = tn_checksum_join(sum, a[1]);
+        {
+            sum = tn_checksum_blocks(sum, p, len);
+        }
+
+        p += len & ~(size_t) (TN_CHECKSUM_BLOCK - 1);
+        len &= TN_CHECKSUM_BLOCK - 1;
     }
 
     while (len >= 8) {
@@ -130,6 +174,20 @@ tn_checksum_add(uint64_t sum, const void *data, size_t len)
     }
 
     return sum;
+}
+
+
+uint64_t
+tn_checksum_add(uint64_t sum, const void *data, size_t len)
+{
+    return tn_checksum_any(SIZE_MAX, sum, data, len);
+}
+
+
+uint64_t
+tn_checksum_add_by(size_t width, uint64_t sum, const void *data, size_t len)
+{
+    return tn_checksum_any(width, sum, data, len);
 }
 
 

@@ -21,6 +21,11 @@
  */
 uint64_t tn_checksum_add(uint64_t sum, const void *data, size_t len);
 
+/* for tests: the same by registers of at most so many bytes, 64, 32 or 16,
+ * as a CPU does that has no wider ones */
+uint64_t tn_checksum_add_by(size_t width, uint64_t sum, const void *data,
+    size_t len);
+
 
 /* adds two sums without losing the carry */
 static inline uint64_t
