@@ -97,7 +97,6 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->data = conf->data;
     plane->log = conf->log;
     plane->timers = conf->timers;
-    plane->packet_in = conf->packet_in;
     plane->transit = conf->transit;
     tn_hash_init(&plane->peers, sizeof(int64_t));
     tn_hash_init(&plane->keys, TN_KEY_LEN);

@@ -108,10 +108,6 @@ typedef struct {
     const tn_prefix_t     *routes;          /* that the node advertises */
     size_t                 nroutes;         /* up to TN_PLANE_ROUTES */
 
-    /* instead of ops->tun_write: each packet by itself, or NULL */
-    void                 (*packet_in)(void *data, const uint8_t *packet,
-                                      const tn_packet_t *p);
-
     /*
      * Asked about each packet for an address of a route, and of UDP for one
      * of a service; or NULL

@@ -428,11 +428,6 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
         }
     }
 
-    if (plane->packet_in != NULL) {
-        plane->packet_in(plane->data, bytes, &p);
-        return;
-    }
-
     tn_coalesce_add(plane->coalesce, bytes, &p);
 }
 

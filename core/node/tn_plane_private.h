@@ -103,8 +103,6 @@ struct tn_plane_s {
     tn_path_t             *path;
     tn_filter_t           *filter;
     tn_coalesce_t         *coalesce;
-    void                 (*packet_in)(void *data, const uint8_t *packet,
-                                      const tn_packet_t *p);
     tn_ms_t                withheld_at;     /* the last line about it */
     tn_plane_transit_e   (*transit)(void *data, const uint8_t *packet,
                                     const tn_packet_t *p, bool service);

@@ -28,7 +28,6 @@ static bool data_udp_seal(void *arg, tn_aead_t *aead,
 static tn_rc_t data_udp_send(void *arg, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
 static void data_tun_write(void *arg, const struct iovec *iov, int n);
-static void data_lwip_write(tn_data_t *data, const struct iovec *iov, int n);
 static void data_derp_open(void *arg, uint32_t region,
     const tn_derpmap_node_t *node);
 static tn_rc_t data_derp_write(void *arg, uint32_t region,
@@ -116,17 +115,6 @@ tn_data_udp_batch(void *arg)
 
 
 /* --- the lwIP stack */
-
-void
-tn_data_lwip_in(void *arg, const uint8_t *packet, const tn_packet_t *p)
-{
-    tn_data_t *data = arg;
-
-    if (data->lwnet != NULL) {
-        tn_lwnet_in(data->lwnet, packet, p, false);
-    }
-}
-
 
 void
 tn_data_frame(void *arg, uint8_t *frame, size_t len)
@@ -275,46 +263,11 @@ data_tun_write(void *arg, const struct iovec *iov, int n)
 {
     tn_data_t *data = arg;
 
-    if (data->tun != NULL) {
+    if (data->lwnet != NULL) {
+        tn_lwnet_write(data->lwnet, iov, n);
+
+    } else if (data->tun != NULL) {
         (void) tn_tun_write(data->tun, iov, n);
-
-    } else if (data->lwnet != NULL) {
-        data_lwip_write(data, iov, n);
-    }
-}
-
-
-/* what the plane itself says to the stack: short answers, never coalesced */
-static void
-data_lwip_write(tn_data_t *data, const struct iovec *iov, int n)
-{
-    int          i;
-    size_t       len, skip;
-    uint8_t      packet[TN_ICMP6_ERROR_MAX];
-    tn_packet_t  p;
-
-    len = 0;
-    skip = sizeof(tn_vnet_t);
-
-    for (i = 0; i < n; i++) {
-
-        if (iov[i].iov_len <= skip) {
-            skip -= iov[i].iov_len;
-            continue;
-        }
-
-        if (iov[i].iov_len - skip > sizeof(packet) - len) {
-            return;
-        }
-
-        memcpy(packet + len, (uint8_t *) iov[i].iov_base + skip,
-               iov[i].iov_len - skip);
-        len += iov[i].iov_len - skip;
-        skip = 0;
-    }
-
-    if (tn_packet_parse(&p, packet, len) == TN_OK) {
-        tn_lwnet_in(data->lwnet, packet, &p, false);
     }
 }
 

@@ -201,7 +201,6 @@ void tn_data_portmap_say(tn_data_t *data);
 void tn_data_echoed(void *arg, const tn_ip_t *ip, uint32_t latency_us);
 
 void tn_data_udp_batch(void *arg);
-void tn_data_lwip_in(void *arg, const uint8_t *packet, const tn_packet_t *p);
 void tn_data_frame(void *arg, uint8_t *frame, size_t len);
 void tn_data_lwip_done(void *arg);
 void tn_data_net_changed(void *arg, bool addrs_changed);

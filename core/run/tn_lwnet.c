@@ -39,8 +39,10 @@
 
 
 static void lwnet_tick(void *data, tn_ms_t now);
+static void lwnet_add(tn_lwnet_t *net, const tn_packet_t *p, bool capture,
+    bool joined);
 static void lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet,
-    const tn_packet_t *p, bool capture);
+    const tn_packet_t *p, bool capture, bool joined);
 static void lwnet_udp_in(tn_lwnet_t *net, const uint8_t *packet,
     const tn_packet_t *p, uint32_t kind);
 static void lwnet_echo(tn_lwnet_t *net, const uint8_t *packet,
@@ -153,13 +155,64 @@ void
 tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
     bool capture)
 {
-    if (net->queued == TN_LWNET_QUEUE || p->total_len > TN_LWIP_MTU) {
+    if (p->total_len > TN_LWIP_MTU
+        || p->total_len > TN_LWNET_BYTES - net->used)
+    {
+        return;
+    }
+
+    memcpy(net->bytes + net->used, packet, p->total_len);
+    lwnet_add(net, p, capture, false);
+}
+
+
+void
+tn_lwnet_write(tn_lwnet_t *net, const struct iovec *iov, int n)
+{
+    int          i;
+    bool         joined;
+    size_t       len;
+    uint8_t     *bytes;
+    tn_vnet_t    vnet;
+    tn_packet_t  p;
+
+    memcpy(&vnet, iov[0].iov_base, sizeof(vnet));
+    joined = vnet.flags & TN_VNET_F_NEEDS_CSUM;
+
+    bytes = net->bytes + net->used;
+    len = 0;
+
+    for (i = 1; i < n; i++) {
+
+        if (iov[i].iov_len > TN_LWNET_BYTES - net->used - len) {
+            return;
+        }
+
+        memcpy(bytes + len, iov[i].iov_base, iov[i].iov_len);
+        len += iov[i].iov_len;
+    }
+
+    if ((joined || len <= TN_LWIP_MTU)
+        && tn_packet_parse(&p, bytes, len) == TN_OK)
+    {
+        lwnet_add(net, &p, false, joined);
+    }
+}
+
+
+/* whose bytes stand behind those that are queued */
+static void
+lwnet_add(tn_lwnet_t *net, const tn_packet_t *p, bool capture, bool joined)
+{
+    if (net->queued == TN_LWNET_QUEUE) {
         return;
     }
 
     net->queue[net->queued].p = *p;
     net->queue[net->queued].capture = capture;
-    memcpy(net->queue[net->queued++].bytes, packet, p->total_len);
+    net->queue[net->queued].joined = joined;
+    net->queue[net->queued++].bytes = net->bytes + net->used;
+    net->used += p->total_len;
 }
 
 
@@ -244,10 +297,11 @@ lwnet_settle(tn_lwnet_t *net)
     do {
         for (i = 0; i < net->queued; i++) {
             lwnet_packet_in(net, net->queue[i].bytes, &net->queue[i].p,
-                            net->queue[i].capture);
+                            net->queue[i].capture, net->queue[i].joined);
         }
 
         net->queued = 0;
+        net->used = 0;
 
         while ((link = tn_list_shift(&net->dirty)) != NULL) {
             conn = tn_container(link, lwnet_conn_t, dirty);
@@ -281,7 +335,7 @@ lwnet_settle(tn_lwnet_t *net)
 
 static void
 lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
-    bool capture)
+    bool capture, bool joined)
 {
     bool          listens;
     uint8_t       proto;
@@ -296,6 +350,8 @@ lwnet_packet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
     }
 
     if (tn_likely(p->proto == TN_PROTO_TCP)) {
+
+        tn_lwip_joined(net->lwip, joined);
 
         if (tn_likely(kind == 0)) {
             tn_lwip_in(net->lwip, net->loop->now, packet, p);
@@ -871,6 +927,15 @@ tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
     (void) packet;
     (void) p;
     (void) capture;
+}
+
+
+void
+tn_lwnet_write(tn_lwnet_t *net, const struct iovec *iov, int n)
+{
+    (void) net;
+    (void) iov;
+    (void) n;
 }
 
 

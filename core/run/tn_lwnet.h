@@ -11,6 +11,8 @@
 #ifndef TN_LWNET_H_INCLUDED_
 #define TN_LWNET_H_INCLUDED_
 
+#include <sys/uio.h>
+
 #include "base/tn_log.h"
 #include "proc/tn_ipc.h"
 #include "host/tn_loop.h"
@@ -101,6 +103,10 @@ void tn_lwnet_destroy(tn_lwnet_t *net);
  */
 void tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet,
     const tn_packet_t *p, bool capture);
+
+/* the same of a frame as tn_coalesce_write_pt has it, for an own address */
+void tn_lwnet_write(tn_lwnet_t *net, const struct iovec *iov, int n);
+
 void tn_lwnet_run(tn_lwnet_t *net);
 
 /* its flows of UDP */

@@ -22,6 +22,7 @@
 
 
 #define TN_LWNET_QUEUE  512         /* packets between two runs */
+#define TN_LWNET_BYTES  (2 * 1024 * 1024)   /* and of all of them */
 
 
 typedef struct {
@@ -118,11 +119,14 @@ struct tn_lwnet_s {
     tn_udpnet_t        *udp;
 
     size_t              queued;
+    size_t              used;
     struct {
         tn_packet_t     p;
         bool            capture;
-        uint8_t         bytes[TN_LWIP_MTU];
+        bool            joined;
+        const uint8_t  *bytes;
     } queue[TN_LWNET_QUEUE];
+    uint8_t             bytes[TN_LWNET_BYTES];
 };
 
 

@@ -342,7 +342,7 @@ tn_coalesce_append(tn_coalesce_slot_t *slot, uint8_t *ip,
     payload = (size_t) (p->total_len - p->data_offset);
 
     if (payload > slot->gso_size
-        || slot->total + payload > TN_IP_PACKET_MAX
+        || slot->total + payload > TN_COALESCE_BYTES
         || !tn_coalesce_ip_fits(slot, ip, p)
         || (p->proto == TN_PROTO_TCP && !tn_coalesce_tcp_fits(slot, ip, p)))
     {

@@ -408,6 +408,13 @@ lwip_output(struct pbuf *p)
 
 
 void
+tn_lwip_joined(tn_lwip_t *lwip, bool joined)
+{
+    lwip->joined = joined;
+}
+
+
+void
 tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     const tn_packet_t *p)
 {
@@ -418,6 +425,7 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     lwip->now = now;
 
     if (!lwip_wanted(p)) {
+        lwip->joined = false;
         return;
     }
 
@@ -443,12 +451,22 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
             lwip_reopen(lwip, &remote, packet, p);
         }
 
+        if (lwip->joined) {
+            NETIF_SET_CHECKSUM_CTRL(&lwip->netif,
+                                    NETIF_CHECKSUM_ENABLE_ALL
+                                    & ~NETIF_CHECKSUM_CHECK_TCP);
+        }
+
         if (ip_input(buf, &lwip->netif) != ERR_OK) {
             pbuf_free(buf);
         }
 
+        NETIF_SET_CHECKSUM_CTRL(&lwip->netif, NETIF_CHECKSUM_ENABLE_ALL);
+
         lwip_loss_after(lwip);
     }
+
+    lwip->joined = false;
 
     lwip_leave(lwip, former);
 }

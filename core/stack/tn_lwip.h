@@ -77,6 +77,13 @@ void tn_lwip_release(tn_lwip_t *lwip);
 /* own addresses from now on: the first of IPv4, up to three of IPv6 */
 void tn_lwip_addresses(tn_lwip_t *lwip, const tn_ip_t *ips, size_t n);
 
+/*
+ * The next packet that comes in is several of TCP in one, as tn_coalesce.h
+ * makes them: their checksums were verified, the field has none.  At most
+ * TN_COALESCE_BYTES.
+ */
+void tn_lwip_joined(tn_lwip_t *lwip, bool joined);
+
 /* a packet that the filter let through; it is copied */
 void tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     const tn_packet_t *p);

@@ -481,7 +481,7 @@ tn_lwip_take(tn_lwip_conn_t *conn, size_t len)
     }
 
     for (left = conn->pcb != NULL ? len : 0; left != 0; left -= n) {
-        n = tn_min(left, TN_LWIP_CHUNK);
+        n = tn_min(left, UINT16_MAX);
         tcp_recved(conn->pcb, (u16_t) n);
     }
 

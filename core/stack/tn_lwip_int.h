@@ -21,7 +21,7 @@
 #define TN_LWIP_BUCKETS     8192
 #define TN_LWIP_NONE        TN_LWIP_BUCKETS     /* no bucket's */
 
-#define TN_LWIP_CHUNK       (16 * 1024)
+#define TN_LWIP_CHUNK       (16 * 1024 - 64)    /* what comes before it */
 #define TN_LWIP_SOURCES     256     /* counters of half-open connections */
 
 
@@ -86,6 +86,7 @@ struct tn_lwip_s {
     bool                  odd;          /* the slow timer is left out */
     uint64_t              seed;
     uint32_t              secret[4];    /* of sequence numbers */
+    bool                  joined;       /* it is several in one */
     bool                  reopens;      /* the segment that came in does */
     uint32_t              reopens_at;   /* our first sequence number then */
     uint32_t              current;

@@ -143,13 +143,22 @@ tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
     lwip_loss_t    *loss;
     const uint8_t  *option;
 
-    if (pcb->state < ESTABLISHED || pcb->state == TIME_WAIT
-        || !(pcb->flags & TF_SACK) || !(TCPH_FLAGS(header) & TCP_ACK))
-    {
+    if (pcb->state < ESTABLISHED || pcb->state == TIME_WAIT) {
         return ERR_OK;
     }
 
     lwip = lwip_holder();
+
+    /* each second full segment is acknowledged (RFC 5681, 4.2) */
+
+    if (lwip->joined) {
+        tcp_set_flags(pcb, TF_ACK_DELAY);
+    }
+
+    if (!(pcb->flags & TF_SACK) || !(TCPH_FLAGS(header) & TCP_ACK)) {
+        return ERR_OK;
+    }
+
     loss = lwip_loss(lwip, pcb);
 
     if (loss == NULL) {

@@ -7,7 +7,12 @@
  * quarters are used (tn_lwip_room(), lwip_keep()), so that there is always
  * something left for what frees memory: acknowledgements, ends, resets.
  *
- * Called with lwIP held, so the count needs no lock of its own.
+ * Each segment is a few pieces that live for a round trip, which malloc()
+ * keeps neither in order nor in the cache.  So a size is rounded up to one of
+ * LWIP_CLASSES, and what was freed of each is taken again, the last first:
+ * LWIP_SPARE bytes of each are kept, the rest goes back.
+ *
+ * Called with lwIP held, so nothing here needs a lock of its own.
  */
 
 #include "tn_lwip_int.h"
@@ -16,16 +21,67 @@
 #include <stdlib.h>
 
 
+#define LWIP_STEP     64            /* between sizes, up to */
+#define LWIP_SMALL    2048          /* this; then each is twice the other */
+#define LWIP_LARGEST  (64 * 1024)
+#define LWIP_CLASSES  (1 + LWIP_SMALL / LWIP_STEP + 5)
+
+/* checkers of memory are to see each piece come and go */
+#if defined(__SANITIZE_ADDRESS__)
+#define LWIP_SPARE    0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define LWIP_SPARE    0
+#endif
+#endif
+
+#ifndef LWIP_SPARE
+#define LWIP_SPARE    ((size_t) 1024 * 1024)
+#endif
+
+
+typedef struct lwip_piece_s  lwip_piece_t;
+
+struct lwip_piece_s {
+    lwip_piece_t  *next;
+};
+
+
 static size_t  lwip_used;
+
+static struct {
+    lwip_piece_t  *first;
+    size_t         bytes;
+} lwip_spares[LWIP_CLASSES];
+
+
+static unsigned lwip_class(size_t *size);
 
 
 void *
 tn_lwip_malloc(size_t size)
 {
-    void  *p;
+    void          *p;
+    unsigned       class;
+    lwip_piece_t  *piece;
 
-    if (size == 0 || lwip_used + size > TN_LWIP_MEMORY) {
+    if (size == 0 || size > TN_LWIP_MEMORY) {
         return NULL;
+    }
+
+    class = lwip_class(&size);
+
+    if (lwip_used + size > TN_LWIP_MEMORY) {
+        return NULL;
+    }
+
+    piece = lwip_spares[class].first;
+
+    if (piece != NULL) {
+        lwip_spares[class].first = piece->next;
+        lwip_spares[class].bytes -= size;
+        lwip_used += malloc_usable_size(piece);
+        return piece;
     }
 
     p = malloc(size);
@@ -57,13 +113,66 @@ tn_lwip_calloc(size_t n, size_t size)
 }
 
 
+/* the class whose pieces have at least `size` bytes, *size then; 0: none */
+static unsigned
+lwip_class(size_t *size)
+{
+    unsigned  class;
+
+    if (*size <= LWIP_SMALL) {
+        class = (unsigned) ((*size + LWIP_STEP - 1) / LWIP_STEP);
+        *size = class * LWIP_STEP;
+        return class;
+    }
+
+    if (*size > LWIP_LARGEST) {
+        return 0;
+    }
+
+    class = 1 + LWIP_SMALL / LWIP_STEP;
+
+    while ((size_t) LWIP_SMALL << (class - LWIP_SMALL / LWIP_STEP) < *size) {
+        class++;
+    }
+
+    *size = (size_t) LWIP_SMALL << (class - LWIP_SMALL / LWIP_STEP);
+
+    return class;
+}
+
+
 void
 tn_lwip_free(void *p)
 {
-    if (p != NULL) {
-        lwip_used -= malloc_usable_size(p);
-        free(p);
+    size_t         size, least;
+    unsigned       class;
+    lwip_piece_t  *piece;
+
+    if (p == NULL) {
+        return;
     }
+
+    size = malloc_usable_size(p);
+    lwip_used -= size;
+
+    /* malloc() may give a little more than it was asked for */
+
+    least = size < LWIP_SMALL + LWIP_STEP ? size / LWIP_STEP * LWIP_STEP
+                                          : size / LWIP_SMALL * LWIP_SMALL;
+    size = least;
+    class = lwip_class(&size);
+
+    if (class == 0 || size != least
+        || lwip_spares[class].bytes + size > LWIP_SPARE)
+    {
+        free(p);
+        return;
+    }
+
+    piece = p;
+    piece->next = lwip_spares[class].first;
+    lwip_spares[class].first = piece;
+    lwip_spares[class].bytes += size;
 }
 
 

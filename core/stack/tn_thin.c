@@ -23,8 +23,8 @@
  *
  * Linux's congestion control counts bytes, not ACKs, and ACKs of one batch
  * would release the same burst; still one ACK never tells more than
- * TN_THIN_MAX_BYTES.  The stack lwIP gets every ACK: no system call would be
- * saved.
+ * TN_THIN_MAX_BYTES.  So does that of the stack lwIP, which walks what is on
+ * its way when it sends.
  *
  * Nothing waits: an ACK is left out only for what is in the same batch.
  */

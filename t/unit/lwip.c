@@ -3,12 +3,13 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * lwIP behind tn_lwip.h, talking to itself over a line with delay, loss and
- * reordering, on a virtual clock.
+ * reordering, on a virtual clock; packets come in one by one, or joined.
  */
 
 #include <errno.h>
 #include <sys/random.h>
 
+#include "stack/tn_coalesce.h"
 #include "stack/tn_lwip.h"
 #include "tap.h"
 
@@ -51,6 +52,8 @@ static unsigned    lost;
 static bool        narrow;          /* the way there has a rate */
 static tn_ms_t     narrow_at;       /* until when what waits for it takes */
 static size_t      narrow_bytes;    /* of the last of these ms */
+static tn_coalesce_t  *joining;     /* what is due in a ms, or NULL */
+static unsigned    joined;          /* frames of several packets */
 static uint32_t    seed;
 static uint32_t    entropy;
 
@@ -71,12 +74,14 @@ static void on_ready(void *data, tn_lwip_conn_t *conn);
 static void feed(side_t *side);
 static void drain(side_t *side);
 static bool step(void);
+static void on_frame(void *data, const struct iovec *iov, int n);
 static unsigned draw(void);
 static uint8_t byte_at(size_t i);
 static void run_for(tn_ms_t ms);
 static void set_up(tn_ms_t delay, unsigned loss, unsigned reorder);
 static void transfer(const char *to, const char *what);
 static void test_line(void);
+static void test_joined(void);
 static void test_rate(unsigned loss, const char *what);
 static void test_backpressure(void);
 static void test_ends(void);
@@ -91,6 +96,7 @@ int
 main(void)
 {
     test_line();
+    test_joined();
     test_rate(0, "a narrow line is filled");
     test_rate(1, "with 0.1% loss");
     test_rate(5, "with 0.5% loss");
@@ -325,7 +331,10 @@ step(void)
             continue;
         }
 
-        if (tn_ip_is_tailscale(&p.dst)) {
+        if (joining != NULL) {
+            tn_coalesce_add(joining, due[i].bytes, &p);
+
+        } else if (tn_ip_is_tailscale(&p.dst)) {
             tn_lwip_in(lwip, now, due[i].bytes, &p);
 
         } else {
@@ -333,11 +342,43 @@ step(void)
         }
     }
 
+    if (joining != NULL) {
+        tn_coalesce_flush(joining);
+    }
+
     if (tn_lwip_deadline(lwip) <= now) {
         tn_lwip_tick(lwip, now);
     }
 
     return line_n != 0;
+}
+
+
+static void
+on_frame(void *data, const struct iovec *iov, int n)
+{
+    int             i;
+    size_t          len;
+    tn_vnet_t       vnet;
+    tn_packet_t     p;
+    static uint8_t  frame[TN_COALESCE_BYTES];
+
+    (void) data;
+
+    len = 0;
+
+    for (i = 1; i < n; i++) {
+        memcpy(frame + len, iov[i].iov_base, iov[i].iov_len);
+        len += iov[i].iov_len;
+    }
+
+    memcpy(&vnet, iov[0].iov_base, sizeof(vnet));
+
+    if (tn_packet_parse(&p, frame, len) == TN_OK) {
+        joined += vnet.flags & TN_VNET_F_NEEDS_CSUM;
+        tn_lwip_joined(lwip, vnet.flags & TN_VNET_F_NEEDS_CSUM);
+        tn_lwip_in(lwip, now, frame, &p);
+    }
 }
 
 
@@ -449,6 +490,29 @@ test_line(void)
 
     set_up(20, 50, 50);
     transfer("[fd7a:115c:a1e0::1]:80", "5% loss, reordered");
+}
+
+
+static void
+test_joined(void)
+{
+    joining = tn_coalesce_create(on_frame, NULL);
+
+    set_up(1, 0, 0);
+    transfer("100.64.0.1:80", "joined");
+    ok(joined > 50, "packets were joined: %u frames", joined);
+
+    set_up(1, 0, 0);
+    transfer("[fd7a:115c:a1e0::1]:80", "joined, IPv6");
+
+    set_up(20, 20, 20);
+    transfer("[fd7a:115c:a1e0::1]:80", "joined, 2% loss, reordered");
+
+    test_rate(0, "a narrow line, packets joined");
+    test_rate(5, "with 0.5% loss, packets joined");
+
+    tn_coalesce_destroy(joining);
+    joining = NULL;
 }
 
 

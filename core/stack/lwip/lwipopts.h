@@ -104,7 +104,11 @@ uint32_t tn_lwip_sequence(const struct ip_addr *local, uint16_t local_port,
 
 #define LWIP_HOOK_TCP_ISN           tn_lwip_sequence
 
-/* a packet may have been broken behind a subnet router: all are checked */
+/*
+ * A packet may have been broken behind a subnet router: all are checked, by
+ * lwIP or before they are joined.
+ */
+#define LWIP_CHECKSUM_CTRL_PER_NETIF  1
 uint16_t tn_lwip_checksum(const void *data, int len);
 #define LWIP_CHKSUM                 tn_lwip_checksum
 
