@@ -644,7 +644,7 @@ test_captured(void)
         feed(&sides[0]);
         run_for(300);
 
-        ok(server.conn != NULL && accepted_port == 0, to[i]);
+        ok(server.conn != NULL && accepted_port == 0, "%s", to[i]);
 
         if (server.conn == NULL) {
             continue;
