@@ -201,7 +201,9 @@ tn_control_session_self(tn_control_t *c)
 
     self = c->netmap->self;
 
-    if (self == NULL || c->failed) {
+    /* a logout expires the key, which the map may tell before the answer */
+
+    if (self == NULL || c->failed || c->phase == TN_CONTROL_LEAVING) {
         return;
     }
 
@@ -814,7 +816,7 @@ tn_control_polled(tn_control_t *c, tn_control_call_t *call, const char *error)
 
     c->polling = NULL;
 
-    if (c->failed) {
+    if (c->failed || c->phase == TN_CONTROL_LEAVING) {
         return;
     }
 

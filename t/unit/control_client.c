@@ -13,6 +13,11 @@
 #define NODE_KEY  "nodekey:2222222222222222222222222222222222222222222222222" \
                   "222222222222222"
 
+#define EXPIRED                                                               \
+    "{\"Node\":{\"ID\":1,\"Name\":\"web.tail.test.\",\"Key\":\"" NODE_KEY     \
+    "\",\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true,"        \
+    "\"Expired\":true}}"
+
 #define MAP                                                                   \
     "{\"Node\":{\"ID\":1,\"Name\":\"web.tail.test.\",\"Key\":\"" NODE_KEY     \
     "\",\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true},"       \
@@ -698,7 +703,12 @@ registers(void)
 
     w.register_answer = NULL;
     (void) tn_control_stop(w.control, true);
-    run(4900);
+    run(10);
+    i = w.registers;
+    server_map(EXPIRED);
+    run(4890);
+    is_int(w.registers, i, "the end of its key, told by the map, is no reason "
+           "for a new one");
     ok(w.state != TN_CONTROL_STOPPED, "a logout without answer");
     run(200);
     is_int(w.state, TN_CONTROL_STOPPED, "ends after 5 s");
