@@ -177,12 +177,16 @@ is($r->{body}, 8 << 20, 'and up') or diag $r->{error};
 
 my (undef, $many) = $infra->capture('bash', '-c', <<"SH");
 for i in \$(seq 300); do
-    curl -s -m 20 --cacert @{[$lab->ca->cert]} \\
-        --resolve web.lab.test:4443:$relay_ip https://web.lab.test:4443/all &
+    { curl -s -m 60 --cacert @{[$lab->ca->cert]} \\
+        --resolve web.lab.test:4443:$relay_ip \\
+        https://web.lab.test:4443/all || printf ' (curl: %d)' \$?; } &
 done
 wait
 SH
-is($many, 'a page' x 300, 'three hundred at a time');
+my $pages = () = $many =~ /a page/g;
+is($pages, 300, 'three hundred at a time')
+    or diag $many =~ s/(a page)+/.../gr, "\n",
+            join "\n", $nginx->errors(qr/funnel|PeerAPI|refused/i);
 
 # Refused.
 

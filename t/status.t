@@ -63,7 +63,7 @@ my ($web4) = map { grep { !/:/ } @{$_->{TailscaleIPs}} } $peer->peer('web');
 $peer->wait_get("http://$web4/tailnet", seconds => 20);
 $db->get("http://$web4/");
 
-ok(eval { $lab->wait_for(20, 'a whole report', sub {
+ok(eval { $lab->wait_for(60, 'a whole report', sub {
     my $r = $infra->get("$url?format=json");
     $report = eval { JSON::PP->new->decode($r->{body}) } or return;
     my $node = $report->{nodes}[0];
