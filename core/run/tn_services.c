@@ -181,19 +181,19 @@ tn_services_take(tn_services_t *services, int fd, const tn_ipc_serve_t *msg)
                                msg->service[i].flags & TN_IPC_QUIC ? clone
                                                                    : 0);
 
-        for (k = 0; k < worker->count && worker->entry[k] != entry; k++) {
-            /* void */
-        }
-
-        if (k < worker->count) {
-            continue;
-        }
-
         if (entry == NULL) {
             tn_log(services->log, TN_LOG_ERR, "\"%s\": no more than %d ports "
                    "of services, %s port %u is left out", services->name,
                    TN_SERVICES_MAX, msg->service[i].name,
                    msg->service[i].port);
+            continue;
+        }
+
+        for (k = 0; k < worker->count && worker->entry[k] != entry; k++) {
+            /* void */
+        }
+
+        if (k < worker->count) {
             continue;
         }
 
