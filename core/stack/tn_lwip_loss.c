@@ -20,7 +20,10 @@
  *               tells of (RFC 6937)
  *   growth      doubles each round trip until a queue shows (the round trip
  *               is an eighth above the shortest of the last 10 s) or a cut;
- *               then by 32 KB, with a queue by one segment
+ *               then by 32 KB, with a queue by one segment, and with one
+ *               never beyond twice what fills the path: a queue that loses
+ *               nothing would get as long as the window can be, and all that
+ *               shares it would wait
  *   rate        what arrived in a round trip, the best of the last 8; times the
  *               shortest round trip it is what fills the path without a queue
  *   cut         once in a round trip: after a loss while there is a queue to
@@ -59,7 +62,8 @@
 #define LOSS_STEP_BYTES    (32 * 1024)  /* alike for all, so that they meet */
 #define LOSS_TOLERATED     25       /* one in so many bytes */
 #define LOSS_RTT_LIFE_MS   10000
-#define LOSS_QUEUE_MS      4        /* below it is noise */
+#define LOSS_QUEUE_MS      2        /* below it is noise */
+#define LOSS_LEAST         (64 * 1024)  /* of a window, for a queue alone */
 #define LOSS_SAMPLES       8        /* of time, in a round trip */
 #define LOSS_RTO_TICKS     3        /* at least, of 100 ms */
 #define LOSS_RATES         8        /* round trips */
@@ -537,20 +541,19 @@ loss_is_queue(const lwip_loss_t *loss)
 static void
 loss_grow(lwip_loss_t *loss, uint32_t done)
 {
-    uint32_t         step;
+    uint32_t         step, most;
     struct tcp_pcb  *pcb;
 
     pcb = loss->pcb;
 
     /* a window that is not used is not known to be too small */
 
-    if (loss->cut || pcb->unsent == NULL
-        || loss->cwnd >= (uint32_t) TCP_SND_BUF)
-    {
+    if (loss->cut || pcb->unsent == NULL) {
         return;
     }
 
-    if (loss->slow_start && loss->cwnd < loss->threshold
+    if (loss->slow_start
+        && loss->cwnd < tn_min(loss->threshold, (uint32_t) TCP_SND_BUF)
         && !loss_is_queue(loss))
     {
         loss->cwnd += done;
@@ -560,12 +563,22 @@ loss_grow(lwip_loss_t *loss, uint32_t done)
     loss->slow_start = false;
     step = pcb->mss;
 
-    if (!loss_is_queue(loss)) {
+    if (loss_is_queue(loss)) {
+        most = tn_max(2 * loss_path(loss), (uint32_t) LOSS_LEAST);
+
+        if (loss->cwnd > most) {
+            loss->cwnd = most;
+            return;
+        }
+
+    } else {
         step = tn_max(step, tn_min(loss->cwnd / LOSS_STEP,
                                    (uint32_t) LOSS_STEP_BYTES));
     }
 
-    loss->cwnd += (uint32_t) ((uint64_t) done * step / loss->cwnd);
+    if (loss->cwnd < (uint32_t) TCP_SND_BUF) {
+        loss->cwnd += (uint32_t) ((uint64_t) done * step / loss->cwnd);
+    }
 }
 
 
