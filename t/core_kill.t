@@ -56,6 +56,18 @@ sub routes {
 }
 
 
+# The queues of its TUN that are in use, none when this kernel has but one.
+
+sub queues {
+    my ($holder) = find('tailnet-netns');
+    my $link = (Tailnet::Lab::capture('nsenter', "--net=/proc/$holder/ns/net",
+        'ip', '-d', 'link', 'show', 'tailnet0'))[1];
+
+    return $link =~ /multi_queue/
+        ? $link =~ /numqueues (\d+) numdisabled 0 / ? $1 : $link : 0;
+}
+
+
 # Processes of this nginx by the name that the kernel shows. Holders live in
 # namespaces of their own: they are children of the supervisor.
 
@@ -116,6 +128,15 @@ SKIP: {
     like($seen, qr/congctl cubic/, 'a near one gets cubic') or diag($latency);
     note("$seen\n$latency");
 }
+
+# The second takes what has much to send: what it did not give back a download
+# would miss.
+
+my $queues = queues();
+
+ok($queues eq '0' || $queues eq '2', 'both queues of the TUN are in use')
+    or diag($queues);
+diag('this kernel has no second queue for a TUN') if $queues eq '0';
 
 my $got = $lab->path('got');
 my $begin = time();
@@ -191,6 +212,8 @@ cmp_ok(moves(), '<', 5, 'the download goes on');
     cmp_ok($seconds, '<', 1, 'and sees to a supervisor');
     cmp_ok(moves(), '<', 10, 'with all that it had');
 }
+
+is(queues(), $queues, 'the queues of the TUN are what they were');
 
 $nginx->reload;
 cmp_ok(moves(), '<', 5, 'and after a reload');

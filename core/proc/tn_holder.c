@@ -128,7 +128,7 @@ tn_holder_main(int argc, char **argv)
 static tn_rc_t
 tn_holder_start(tn_holder_t *holder, const char *how)
 {
-    int             err, fds[3];
+    int             err, fds[4];
     size_t          n;
     tn_rc_t         rc;
     tn_netns_t     *ns;
@@ -154,10 +154,16 @@ tn_holder_start(tn_holder_t *holder, const char *how)
                 ready.mask |= TN_IPC_FD_USERNS;
                 fds[n++] = ns->user_fd;
             }
+
+            if (ns->bulk_fd != -1) {
+                ready.mask |= TN_IPC_FD_BULK;
+                fds[n++] = ns->bulk_fd;
+            }
         }
 
     } else {
         ns->tun_fd = -1;
+        ns->bulk_fd = -1;
         ns->net_fd = TN_HOLDER_NET_FD;
         ns->user_fd = strcmp(how, TN_HOLDER_USER) == 0 ? TN_HOLDER_USER_FD
                                                        : -1;
@@ -176,6 +182,7 @@ tn_holder_start(tn_holder_t *holder, const char *how)
     /* the TUN lives as long as the supervisor holds it, not as long as we */
 
     tn_ipc_close(&ns->tun_fd, 1);
+    tn_ipc_close(&ns->bulk_fd, 1);
     tn_ipc_close(&ns->net_fd, 1);
     tn_ipc_close(&ns->user_fd, 1);
 

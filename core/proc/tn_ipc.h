@@ -326,6 +326,7 @@ typedef struct {
 #define TN_IPC_FD_SHARE   0x200   /* see proc/tn_share.h */
 #define TN_IPC_FD_CORE    0x400   /* our end of the core's channel */
 #define TN_IPC_FD_PROCESS 0x800   /* pidfd of the core */
+#define TN_IPC_FD_BULK    0x1000  /* the TUN's second queue, if it has one */
 
 /* how the stack came out; `features` of a node */
 #define TN_IPC_TUN_USO       0x01   /* the TUN splits UDP too */

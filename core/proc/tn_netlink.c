@@ -10,6 +10,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -129,6 +130,23 @@ tn_netlink_link(int fd, int ifindex, const tn_netlink_link_t *change, bool up)
         tn_netlink_end(&req, inet6);
         tn_netlink_end(&req, spec);
     }
+
+    return tn_netlink_call(fd, &req, NULL);
+}
+
+
+tn_rc_t
+tn_netlink_no_qdisc(int fd, int ifindex)
+{
+    struct tcmsg          *tcm;
+    tn_netlink_request_t   req;
+
+    tcm = tn_netlink_begin(&req, RTM_NEWQDISC, NLM_F_CREATE|NLM_F_REPLACE,
+                           sizeof(*tcm));
+    tcm->tcm_family = AF_UNSPEC;
+    tcm->tcm_ifindex = ifindex;
+    tcm->tcm_parent = TC_H_ROOT;
+    tn_netlink_put(&req, TCA_KIND, "noqueue", sizeof("noqueue"));
 
     return tn_netlink_call(fd, &req, NULL);
 }

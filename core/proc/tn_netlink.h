@@ -33,6 +33,9 @@ int tn_netlink_open(void);
 tn_rc_t tn_netlink_link(int fd, int ifindex, const tn_netlink_link_t *change,
     bool up);
 
+/* packets go to the device at once; the link has to be down */
+tn_rc_t tn_netlink_no_qdisc(int fd, int ifindex);
+
 /* adds or removes a full-length address; one that exists is not an error */
 tn_rc_t tn_netlink_address(int fd, int ifindex, const tn_ip_t *ip, bool add);
 

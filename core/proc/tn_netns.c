@@ -86,6 +86,8 @@ static tn_rc_t tn_netns_map(const char *file, unsigned id, char *text);
 static tn_rc_t tn_netns_write(const char *path, const char *value);
 static void tn_netns_set(const char *path, const char *value);
 static tn_rc_t tn_netns_open_tun(tn_netns_t *ns, char *text);
+static tn_rc_t tn_netns_set_tun(int fd, short flags);
+static int tn_netns_open_bulk(void);
 static tn_rc_t tn_netns_links(tn_netns_t *ns, char *text);
 static tn_rc_t tn_netns_set_addresses(tn_netns_t *ns, int fd, int ifindex,
     const tn_ip_t *ips, size_t count, char *text);
@@ -103,6 +105,7 @@ tn_netns_create(tn_netns_t *ns, char *text)
     ns->net_fd = -1;
     ns->user_fd = -1;
     ns->tun_fd = -1;
+    ns->bulk_fd = -1;
     ns->ifindex = 0;
     ns->features = 0;
 
@@ -148,6 +151,7 @@ failed:
     tn_ipc_close(&ns->net_fd, 1);
     tn_ipc_close(&ns->user_fd, 1);
     tn_ipc_close(&ns->tun_fd, 1);
+    tn_ipc_close(&ns->bulk_fd, 1);
     errno = err;
 
     return TN_ERROR;
@@ -246,9 +250,8 @@ tn_netns_set(const char *path, const char *value)
 static tn_rc_t
 tn_netns_open_tun(tn_netns_t *ns, char *text)
 {
-    int           size;
-    unsigned      offload;
-    struct ifreq  ifr;
+    int       size;
+    unsigned  offload;
 
     ns->tun_fd = open("/dev/net/tun", O_RDWR|O_CLOEXEC|O_NONBLOCK);
 
@@ -262,11 +265,10 @@ tn_netns_open_tun(tn_netns_t *ns, char *text)
                                  "container: --device /dev/net/tun)");
     }
 
-    memset(&ifr, 0, sizeof(ifr));
-    memcpy(ifr.ifr_name, TN_NETNS_TUN, sizeof(TN_NETNS_TUN));
-    ifr.ifr_flags = IFF_TUN|IFF_NO_PI|IFF_VNET_HDR;
+    if (tn_netns_set_tun(ns->tun_fd, IFF_MULTI_QUEUE) == TN_OK) {
+        ns->bulk_fd = tn_netns_open_bulk();
 
-    if (ioctl(ns->tun_fd, TUNSETIFF, &ifr) == -1) {
+    } else if (tn_netns_set_tun(ns->tun_fd, 0) != TN_OK) {
         return tn_netns_failed(text, "ioctl(TUNSETIFF)", TN_NETNS_REMEDY);
     }
 
@@ -294,6 +296,48 @@ tn_netns_open_tun(tn_netns_t *ns, char *text)
     }
 
     return TN_OK;
+}
+
+
+static tn_rc_t
+tn_netns_set_tun(int fd, short flags)
+{
+    struct ifreq  ifr;
+
+    memset(&ifr, 0, sizeof(ifr));
+    memcpy(ifr.ifr_name, TN_NETNS_TUN, sizeof(TN_NETNS_TUN));
+    ifr.ifr_flags = (short) (IFF_TUN|IFF_NO_PI|IFF_VNET_HDR|flags);
+
+    return ioctl(fd, TUNSETIFF, &ifr) == -1 ? TN_ERROR : TN_OK;
+}
+
+
+/*
+ * The second queue of the TUN, or -1.  Detached it takes nothing: who reads
+ * it attaches it first, so nothing is lost to a core that knows only one.
+ */
+static int
+tn_netns_open_bulk(void)
+{
+    int           fd;
+    struct ifreq  ifr;
+
+    fd = open("/dev/net/tun", O_RDWR|O_CLOEXEC|O_NONBLOCK);
+
+    if (fd == -1) {
+        return -1;
+    }
+
+    memset(&ifr, 0, sizeof(ifr));
+    ifr.ifr_flags = IFF_DETACH_QUEUE;
+
+    if (tn_netns_set_tun(fd, IFF_MULTI_QUEUE) != TN_OK
+        || ioctl(fd, TUNSETQUEUE, &ifr) == -1)
+    {
+        tn_ipc_close(&fd, 1);
+    }
+
+    return fd;
 }
 
 
@@ -356,6 +400,15 @@ tn_netns_links(tn_netns_t *ns, char *text)
         memset(&link, 0, sizeof(link));
         link.no_link_local = true;
         (void) tn_netlink_link(fd, ns->ifindex, &link, false);
+    }
+
+    /*
+     * A TUN takes or drops, it never asks to wait.  And the kernel would make
+     * a qdisc for each of the 256 queues that there might be, 24 KB and more.
+     */
+
+    if (ns->bulk_fd != -1) {
+        (void) tn_netlink_no_qdisc(fd, ns->ifindex);
     }
 
     what = "bringing up " TN_NETNS_TUN;

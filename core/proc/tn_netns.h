@@ -26,6 +26,7 @@ typedef struct {
     int       net_fd;           /* the namespace, to join it again */
     int       user_fd;          /* the user namespace that owns it, or -1 */
     int       tun_fd;
+    int       bulk_fd;          /* its second queue, detached, or -1 */
     int       ifindex;
     uint32_t  features;         /* TN_IPC_TUN_USO and the like */
     tn_near_t near;

@@ -48,6 +48,7 @@ tn_snode_create(const char *name)
     memcpy(node->name, name, strnlen(name, sizeof(node->name) - 1));
     node->holder_fd = -1;
     node->tun_fd = -1;
+    node->bulk_fd = -1;
     node->net_fd = -1;
     node->user_fd = -1;
     node->udp_fd[0] = -1;
@@ -94,6 +95,7 @@ tn_snode_destroy(tn_snode_t *node)
 
     tn_ipc_close(&node->holder_fd, 1);
     tn_ipc_close(&node->tun_fd, 1);
+    tn_ipc_close(&node->bulk_fd, 1);
     tn_ipc_close(&node->net_fd, 1);
     tn_ipc_close(&node->user_fd, 1);
     tn_ipc_close(node->udp_fd, 2);
@@ -205,6 +207,7 @@ tn_snode_ready(tn_snode_t *node, const tn_ipc_ready_t *ready, int *fds,
     node->tun_fd = tn_ipc_fd(fds, n, ready->mask, TN_IPC_FD_TUN);
     node->net_fd = tn_ipc_fd(fds, n, ready->mask, TN_IPC_FD_NETNS);
     node->user_fd = tn_ipc_fd(fds, n, ready->mask, TN_IPC_FD_USERNS);
+    node->bulk_fd = tn_ipc_fd(fds, n, ready->mask, TN_IPC_FD_BULK);
     node->features = ready->features;
 
     return TN_OK;

@@ -43,6 +43,7 @@ typedef struct {
     pid_t          holder_pid;  /* 0: none, or not our child */
     int            holder_fd;   /* -1: no holder */
     int            tun_fd;
+    int            bulk_fd;     /* its second queue, or -1 */
     int            net_fd;
     int            user_fd;
     uint32_t       features;

@@ -876,7 +876,7 @@ tn_super_core_setup(tn_super_t *super, bool dial)
 static void
 tn_super_core_node(tn_super_t *super, tn_snode_t *node)
 {
-    int                 channel, fds[5];
+    int                 channel, fds[6];
     size_t              n;
     tn_link_t          *link;
     tn_ipc_core_node_t  msg;
@@ -929,6 +929,11 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
     if (node->share_fd != -1) {
         msg.mask |= TN_IPC_FD_SHARE;
         fds[n++] = node->share_fd;
+    }
+
+    if (node->bulk_fd != -1 && (msg.mask & TN_IPC_FD_TUN)) {
+        msg.mask |= TN_IPC_FD_BULK;
+        fds[n++] = node->bulk_fd;
     }
 
     tn_super_core_send(super, &msg, fds, n);

@@ -141,7 +141,7 @@ tn_super_save_mark(int fd, tn_ipc_type_e type)
 static tn_rc_t
 tn_super_save_node(int fd, tn_snode_t *node)
 {
-    int                   fds[6];
+    int                   fds[7];
     size_t                n;
     tn_rc_t               rc;
     tn_link_t            *link;
@@ -165,6 +165,7 @@ tn_super_save_node(int fd, tn_snode_t *node)
     tn_super_keep_fd(node->udp_fd[0], TN_IPC_FD_UDP4, &msg.mask, fds, &n);
     tn_super_keep_fd(node->udp_fd[1], TN_IPC_FD_UDP6, &msg.mask, fds, &n);
     tn_super_keep_fd(node->share_fd, TN_IPC_FD_SHARE, &msg.mask, fds, &n);
+    tn_super_keep_fd(node->bulk_fd, TN_IPC_FD_BULK, &msg.mask, fds, &n);
 
     rc = tn_super_put(fd, &msg, fds, n);
 
@@ -402,6 +403,7 @@ tn_super_take_node(tn_super_t *super, const tn_ipc_keep_node_t *msg, int *fds,
     node->udp_fd[1] = tn_super_take_fd(fds, count, msg->mask,
                                        TN_IPC_FD_UDP6);
     share = tn_super_take_fd(fds, count, msg->mask, TN_IPC_FD_SHARE);
+    node->bulk_fd = tn_super_take_fd(fds, count, msg->mask, TN_IPC_FD_BULK);
 
     if (share != -1) {
         tn_snode_share(node, share);

@@ -48,6 +48,7 @@
 typedef struct {
     tn_ipc_core_node_t  msg;
     int                 tun;
+    int                 bulk;
     int                 holder;
     int                 udp4;
     int                 udp6;
@@ -484,6 +485,7 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
     order->udp4 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP4);
     order->udp6 = core_take(fds, count, msg->mask, TN_IPC_FD_UDP6);
     order->share = core_take(fds, count, msg->mask, TN_IPC_FD_SHARE);
+    order->bulk = core_take(fds, count, msg->mask, TN_IPC_FD_BULK);
 
     if (slot != NULL && core_slot_keep(slot, order)) {
         memcpy(slot->told, told, sizeof(told));
@@ -687,6 +689,7 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
     conf.conf = &order->msg.node;
     conf.disco = order->msg.disco;
     conf.tun = order->tun;
+    conf.bulk = order->bulk;
     conf.listeners = slot->lwip;
     conf.by_lwip = slot->by_lwip;
     conf.udp4 = order->udp4;
@@ -705,6 +708,7 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
 
     if (slot->node != NULL) {
         order->tun = -1;
+        order->bulk = -1;
         order->udp4 = -1;
         order->udp6 = -1;
         order->share = -1;
@@ -796,7 +800,7 @@ core_slot_free(core_slot_t *slot)
 static void
 core_order_free(core_order_t *order)
 {
-    int  fds[5];
+    int  fds[6];
 
     if (order == NULL) {
         return;
@@ -807,8 +811,9 @@ core_order_free(core_order_t *order)
     fds[2] = order->udp4;
     fds[3] = order->udp6;
     fds[4] = order->share;
+    fds[5] = order->bulk;
 
-    tn_ipc_close(fds, 5);
+    tn_ipc_close(fds, 6);
     tn_wipe(order, sizeof(core_order_t));
     free(order);
 }

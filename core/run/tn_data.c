@@ -17,24 +17,26 @@
 
 
 static void *data_thread(void *arg);
-static void data_close(int *fds);
+static void data_close(int *fds, int n);
 static void data_free(tn_data_t *data);
 
 
 tn_data_t *
 tn_data_start(const tn_data_conf_t *conf)
 {
-    int         fd, i, given[3];
+    int         fd, i, given[4];
+    uint64_t    seed;
     tn_data_t  *data;
 
     given[0] = conf->udp4;
     given[1] = conf->udp6;
     given[2] = conf->tun;
+    given[3] = conf->bulk;
 
     data = calloc(1, sizeof(tn_data_t));
     if (data == NULL) {
         tn_log(conf->log, TN_LOG_ERR, "no memory for the data path");
-        data_close(given);
+        data_close(given, 4);
         return NULL;
     }
 
@@ -42,7 +44,7 @@ tn_data_start(const tn_data_conf_t *conf)
 
     if (tn_loop_init(&data->loop) != TN_OK) {
         tn_log(conf->log, TN_LOG_ERR, "no event loop: %s", strerror(errno));
-        data_close(given);
+        data_close(given, 4);
         free(data);
         return NULL;
     }
@@ -133,16 +135,25 @@ tn_data_start(const tn_data_conf_t *conf)
     }
 
     if (conf->tun != -1) {
-        data->tun = tn_tun_create(&data->loop, conf->tun, &tn_data_tun_ops,
-                                  data);
+        tn_random(&seed, sizeof(seed));
+        tn_bulk_init(&data->bulk, seed);
+
+        if (given[3] != -1 && tn_tun_attach(given[3]) != TN_OK) {
+            (void) close(given[3]);
+            given[3] = -1;
+        }
+
+        data->tun = tn_tun_create(&data->loop, given[2], given[3],
+                                  &tn_data_tun_ops, data);
 
         if (data->tun == NULL) {
             tn_log(conf->log, TN_LOG_ERR, "the TUN cannot be used: %s",
                    strerror(errno));
-            (void) close(conf->tun);
+            data_close(given + 2, 2);
         }
 
         given[2] = -1;
+        given[3] = -1;
     }
 
     if (conf->by_lwip && conf->listeners != NULL) {
@@ -190,7 +201,7 @@ tn_data_start(const tn_data_conf_t *conf)
 
 failed:
 
-    data_close(given);
+    data_close(given, 4);
     data_free(data);
 
     return NULL;
@@ -231,11 +242,11 @@ data_thread(void *arg)
 
 
 static void
-data_close(int *fds)
+data_close(int *fds, int n)
 {
     int  i;
 
-    for (i = 0; i < 3; i++) {
+    for (i = 0; i < n; i++) {
         if (fds[i] != -1) {
             (void) close(fds[i]);
         }

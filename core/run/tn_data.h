@@ -56,6 +56,7 @@ typedef struct {
 
     /* taken over, -1 for none: without a TUN nothing reaches a stack */
     int                   tun;
+    int                   bulk;         /* its second queue */
     tn_lwnet_table_t     *listeners;    /* that are served here, or NULL */
     bool                  by_lwip;      /* so are all: the stack is lwIP */
     int                   udp4;

@@ -18,6 +18,7 @@
 static void data_udp_received(void *arg, const tn_addr_t *from,
     uint8_t *bytes, size_t len);
 static void data_udp_unreachable(void *arg, const tn_addr_t *to, int err);
+static void data_tun_packet(void *arg, uint8_t *frame, size_t len);
 static void data_tun_batch(void *arg);
 static void data_tun_gone(void *arg, int err);
 static uint8_t *data_udp_room(void *arg, const tn_addr_t *to, size_t len);
@@ -79,7 +80,7 @@ const tn_udp_ops_t  tn_data_udp_ops = {
 };
 
 const tn_tun_ops_t  tn_data_tun_ops = {
-    tn_data_frame,
+    data_tun_packet,
     data_tun_batch,
     data_tun_gone
 };
@@ -152,6 +153,20 @@ data_udp_unreachable(void *arg, const tn_addr_t *to, int err)
     if (data->plane != NULL) {
         tn_plane_unreachable(data->plane, data->loop.now, to);
     }
+}
+
+
+static void
+data_tun_packet(void *arg, uint8_t *frame, size_t len)
+{
+    tn_data_t *data = arg;
+
+    if (len > TN_BULK_BIG_BYTES && tn_tun_has_bulk(data->tun)) {
+        tn_bulk_sent(&data->bulk, data->loop.now, frame + sizeof(tn_vnet_t),
+                     len - sizeof(tn_vnet_t));
+    }
+
+    tn_data_frame(data, frame, len);
 }
 
 
@@ -267,8 +282,24 @@ data_tun_write(void *arg, const struct iovec *iov, int n)
         tn_lwnet_write(data->lwnet, iov, n);
 
     } else if (data->tun != NULL) {
-        (void) tn_tun_write(data->tun, iov, n);
+        tn_data_tun_write(data, iov, n);
     }
+}
+
+
+void
+tn_data_tun_write(tn_data_t *data, const struct iovec *iov, int n)
+{
+    tn_bulk_e  is;
+
+    is = tn_bulk_of(&data->bulk, data->loop.now, iov[1].iov_base,
+                    iov[1].iov_len);
+
+    if (tn_unlikely(is == TN_BULK_MOVED)) {
+        tn_tun_moved(data->tun);
+    }
+
+    (void) tn_tun_write(data->tun, is != TN_BULK_NO, iov, n);
 }
 
 

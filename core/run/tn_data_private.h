@@ -17,6 +17,7 @@
 #include "host/tn_resolve.h"
 #include "host/tn_tun.h"
 #include "host/tn_udp.h"
+#include "stack/tn_bulk.h"
 
 #include <stdatomic.h>
 #include <pthread.h>
@@ -72,6 +73,7 @@ struct tn_data_s {
     uint16_t               port;            /* configured, or 0 */
     bool                   random_port;     /* control wants any other */
     tn_tun_t              *tun;
+    tn_bulk_t              bulk;            /* of a TUN with two queues */
     tn_lwnet_t            *lwnet;
     tn_netmon_t           *netmon;
     tn_resolver_t         *resolver;
@@ -197,6 +199,9 @@ void tn_data_portmap_say(tn_data_t *data);
 
 
 /* tn_data_ops.c */
+
+/* a virtio header and the packet, whose headers stand in iov[1] */
+void tn_data_tun_write(tn_data_t *data, const struct iovec *iov, int n);
 
 void tn_data_echoed(void *arg, const tn_ip_t *ip, uint32_t latency_us);
 

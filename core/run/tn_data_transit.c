@@ -781,7 +781,7 @@ transit_deliver(tn_data_transit_t *transit, const uint8_t *packet,
         iov[1].iov_base = (void *) (uintptr_t) packet;
         iov[1].iov_len = len;
 
-        (void) tn_tun_write(data->tun, iov, 2);
+        tn_data_tun_write(data, iov, 2);
 
     } else if (data->lwnet != NULL
                && tn_packet_parse(&p, packet, len) == TN_OK)

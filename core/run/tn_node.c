@@ -134,6 +134,7 @@ tn_node_create(const tn_node_conf_t *conf)
     node->log.write = node_log_write;
     node->log.data = node;
     node->tun = conf->tun;
+    node->bulk = conf->bulk;
     node->listeners = conf->listeners;
     node->by_lwip = conf->by_lwip;
     node->udp4 = conf->udp4;
@@ -261,6 +262,10 @@ tn_node_free(tn_node_t *node)
 
     if (node->tun != -1) {
         (void) close(node->tun);
+    }
+
+    if (node->bulk != -1) {
+        (void) close(node->bulk);
     }
 
     if (node->udp4 != -1) {
@@ -625,6 +630,7 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.node = *pair;
     conf.disco = node->disco;
     conf.tun = node->tun;
+    conf.bulk = node->bulk;
     conf.listeners = node->listeners;
     conf.by_lwip = node->by_lwip;
     conf.udp4 = node->udp4;
@@ -640,6 +646,7 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.nroutes = node->napproved;
 
     node->tun = -1;
+    node->bulk = -1;
     node->udp4 = -1;
     node->udp6 = -1;
 

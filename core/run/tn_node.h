@@ -57,6 +57,7 @@ typedef struct {
 
     /* taken over, -1 for none */
     int                   tun;
+    int                   bulk;         /* the second queue of that */
     tn_lwnet_table_t     *listeners;    /* that are served here */
     bool                  by_lwip;      /* so are all */
     int                   udp4;

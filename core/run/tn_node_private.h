@@ -26,6 +26,7 @@ struct tn_node_s {
     tn_log_t              log;
     tn_log_t             *sink;
     int                   tun;
+    int                   bulk;
     tn_lwnet_table_t     *listeners;
     bool                       by_lwip;
     int                   udp4;
