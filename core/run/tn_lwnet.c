@@ -559,6 +559,8 @@ lwnet_packet(void *data, uint8_t *packet, size_t len)
 void
 lwnet_emit(tn_lwnet_t *net, uint8_t *frame, size_t len)
 {
+    net->loop->packets++;
+
     memset(frame, 0, sizeof(tn_vnet_t));
     net->frame(net->data, frame, sizeof(tn_vnet_t) + len);
 }

@@ -67,6 +67,7 @@ static err_t lwip_output(struct pbuf *p);
 static bool lwip_wanted(const tn_packet_t *p);
 static bool lwip_capture_start(tn_lwip_t *lwip);
 static void lwip_capture_end(tn_lwip_t *lwip);
+static void lwip_tick(tn_lwip_t *lwip);
 static void lwip_catch_up(tn_lwip_t *lwip, unsigned left);
 static void lwip_timers(tn_lwip_t *lwip, bool slow);
 static bool lwip_is_quiet(const tn_lwip_t *lwip, const lwip_bucket_t *bucket);
@@ -606,12 +607,18 @@ tn_lwip_count(const tn_lwip_t *lwip)
 tn_ms_t
 tn_lwip_deadline(const tn_lwip_t *lwip)
 {
+    tn_ms_t  at;
+
+    at = lwip_memory_reaps();
+
     if (lwip->n_busy != 0) {
-        return lwip->tick;
+        at = tn_min(at, lwip->tick);
+
+    } else if (lwip->n_pcbs != 0) {
+        at = tn_min(at, lwip->swept + TN_LWIP_IDLE_TICK_MS);
     }
 
-    return lwip->n_pcbs != 0 ? lwip->swept + TN_LWIP_IDLE_TICK_MS
-                             : TN_NEVER_MS;
+    return at;
 }
 
 
@@ -619,15 +626,24 @@ void
 tn_lwip_tick(tn_lwip_t *lwip, tn_ms_t now)
 {
     lwip->now = now;
+    lwip_hold(lwip);
 
-    if (now < lwip->tick) {
-        return;
+    lwip_memory_reap(now);
+
+    if (now >= lwip->tick) {
+        lwip_tick(lwip);
     }
 
-    lwip_hold(lwip);
+    lwip_release(lwip);
+}
+
+
+static void
+lwip_tick(tn_lwip_t *lwip)
+{
     lwip_catch_up(lwip, TN_LWIP_CATCH_UP);
 
-    while (lwip->tick <= now) {
+    while (lwip->tick <= lwip->now) {
         lwip->tick += TN_LWIP_TICK_MS;
         lwip->odd = !lwip->odd;
 
@@ -639,7 +655,6 @@ tn_lwip_tick(tn_lwip_t *lwip, tn_ms_t now)
     }
 
     lwip_sweep(lwip);
-    lwip_release(lwip);
 }
 
 

@@ -162,5 +162,11 @@ void lwip_reopen(tn_lwip_t *lwip, const ip_addr_t *remote,
 /* what bulk data may have is used up: only what ends things gets more */
 bool lwip_memory_is_short(void);
 
+/* gives back spare memory that nobody took for a while, if it is time */
+void lwip_memory_reap(tn_ms_t now);
+
+/* when it is time; TN_NEVER_MS: nothing is spare */
+tn_ms_t lwip_memory_reaps(void);
+
 
 #endif /* TN_LWIP_INT_H_INCLUDED_ */

@@ -10,7 +10,8 @@
  * Each segment is a few pieces that live for a round trip, which malloc()
  * keeps neither in order nor in the cache.  So a size is rounded up to one of
  * LWIP_CLASSES, and what was freed of each is taken again, the last first:
- * LWIP_SPARE bytes of each are kept, the rest goes back.
+ * LWIP_SPARE bytes of each are kept, the rest goes back.  So does, every
+ * LWIP_REAP_MS, what nobody took since the last time.
  *
  * Called with lwIP held, so nothing here needs a lock of its own.
  */
@@ -25,6 +26,9 @@
 #define LWIP_SMALL    2048          /* this; then each is twice the other */
 #define LWIP_LARGEST  (64 * 1024)
 #define LWIP_CLASSES  (1 + LWIP_SMALL / LWIP_STEP + 5)
+
+#define LWIP_REAP_MS  2000
+#define LWIP_TRIM     ((size_t) 1024 * 1024)    /* malloc() is asked to */
 
 /* checkers of memory are to see each piece come and go */
 #if defined(__SANITIZE_ADDRESS__)
@@ -52,18 +56,23 @@ static size_t  lwip_used;
 static struct {
     lwip_piece_t  *first;
     size_t         bytes;
+    size_t         least;           /* bytes there were since the last reap */
 } lwip_spares[LWIP_CLASSES];
+
+static size_t   lwip_spare;         /* bytes of all classes */
+static tn_ms_t  lwip_reaped;
 
 
 static unsigned lwip_class(size_t *size);
+static size_t lwip_class_size(unsigned class);
+static lwip_piece_t *lwip_take(unsigned class, size_t size);
 
 
 void *
 tn_lwip_malloc(size_t size)
 {
-    void          *p;
-    unsigned       class;
-    lwip_piece_t  *piece;
+    void      *p;
+    unsigned   class;
 
     if (size == 0 || size > TN_LWIP_MEMORY) {
         return NULL;
@@ -75,16 +84,11 @@ tn_lwip_malloc(size_t size)
         return NULL;
     }
 
-    piece = lwip_spares[class].first;
+    p = lwip_take(class, size);
 
-    if (piece != NULL) {
-        lwip_spares[class].first = piece->next;
-        lwip_spares[class].bytes -= size;
-        lwip_used += malloc_usable_size(piece);
-        return piece;
+    if (p == NULL) {
+        p = malloc(size);
     }
-
-    p = malloc(size);
 
     if (p != NULL) {
         lwip_used += malloc_usable_size(p);
@@ -131,13 +135,22 @@ lwip_class(size_t *size)
 
     class = 1 + LWIP_SMALL / LWIP_STEP;
 
-    while ((size_t) LWIP_SMALL << (class - LWIP_SMALL / LWIP_STEP) < *size) {
+    while (lwip_class_size(class) < *size) {
         class++;
     }
 
-    *size = (size_t) LWIP_SMALL << (class - LWIP_SMALL / LWIP_STEP);
+    *size = lwip_class_size(class);
 
     return class;
+}
+
+
+static size_t
+lwip_class_size(unsigned class)
+{
+    return class <= LWIP_SMALL / LWIP_STEP
+           ? (size_t) class * LWIP_STEP
+           : (size_t) LWIP_SMALL << (class - LWIP_SMALL / LWIP_STEP);
 }
 
 
@@ -173,6 +186,65 @@ tn_lwip_free(void *p)
     piece->next = lwip_spares[class].first;
     lwip_spares[class].first = piece;
     lwip_spares[class].bytes += size;
+    lwip_spare += size;
+}
+
+
+/* one that is spare, or NULL; none are of class 0 */
+static lwip_piece_t *
+lwip_take(unsigned class, size_t size)
+{
+    lwip_piece_t  *piece;
+
+    piece = lwip_spares[class].first;
+
+    if (piece != NULL) {
+        lwip_spares[class].first = piece->next;
+        lwip_spares[class].bytes -= size;
+        lwip_spares[class].least = tn_min(lwip_spares[class].least,
+                                          lwip_spares[class].bytes);
+        lwip_spare -= size;
+    }
+
+    return piece;
+}
+
+
+void
+lwip_memory_reap(tn_ms_t now)
+{
+    size_t    size, before, extra;
+    unsigned  class;
+
+    if (now < lwip_memory_reaps()) {
+        return;
+    }
+
+    before = lwip_spare;
+
+    for (class = 1; class < LWIP_CLASSES; class++) {
+
+        size = lwip_class_size(class);
+
+        for (extra = lwip_spares[class].least; extra != 0; extra -= size) {
+            free(lwip_take(class, size));
+        }
+
+        lwip_spares[class].least = lwip_spares[class].bytes;
+    }
+
+    lwip_reaped = now;
+
+    if (before - lwip_spare >= LWIP_TRIM) {
+        (void) malloc_trim(0);
+    }
+}
+
+
+tn_ms_t
+lwip_memory_reaps(void)
+{
+    return lwip_spare != 0 ? lwip_reaped + LWIP_REAP_MS : TN_NEVER_MS;
 }
 
 

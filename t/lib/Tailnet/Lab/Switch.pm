@@ -28,6 +28,14 @@ sub new {
     $self->ip('link', 'add', 'br0', 'type', 'bridge', 'forward_delay', 0);
     $self->sysctl('net/ipv6/conf/all/disable_ipv6', 1);
     $self->sysctl('net/ipv6/conf/default/disable_ipv6', 1);
+
+    # a switch has no firewall; some kernels ask theirs for each frame
+    for my $call (grep { -e "/proc/sys/net/bridge/$_" }
+                  'bridge-nf-call-iptables', 'bridge-nf-call-ip6tables')
+    {
+        $self->sysctl("net/bridge/$call", 0);
+    }
+
     $self->ip('link', 'set', 'br0', 'up');
 
     return $self;
