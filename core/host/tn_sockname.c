@@ -48,6 +48,9 @@ tn_sockname_towards(const tn_addr_t *to, tn_ip_t *from)
 
     if (connect(fd, (struct sockaddr *) &ss, (socklen_t) len) == 0) {
         rc = tn_sockname(fd, &addr);
+    }
+
+    if (rc == TN_OK) {
         *from = addr.ip;
     }
 

@@ -371,6 +371,27 @@ real_tun(const char *name, short flags)
 }
 
 
+/* a UDP socket at an address and port 4000; *peer is another with that port */
+
+static int
+udp_between(uint32_t own, uint32_t other, struct sockaddr_in *peer)
+{
+    int  fd;
+
+    memset(peer, 0, sizeof(struct sockaddr_in));
+    peer->sin_family = AF_INET;
+    peer->sin_port = htons(4000);
+    peer->sin_addr.s_addr = htonl(own);
+
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    (void) bind(fd, (struct sockaddr *) peer, sizeof(struct sockaddr_in));
+
+    peer->sin_addr.s_addr = htonl(other);
+
+    return fd;
+}
+
+
 static void
 test_real(void)
 {
@@ -398,15 +419,7 @@ test_real(void)
     turn_for(30);       /* what IPv6 says of itself */
     side.packets = 0;
 
-    memset(&sin, 0, sizeof(sin));
-    sin.sin_family = AF_INET;
-    sin.sin_port = htons(4000);
-    sin.sin_addr.s_addr = htonl(0x0a090901);
-
-    udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    (void) bind(udp, (struct sockaddr *) &sin, sizeof(sin));
-
-    sin.sin_addr.s_addr = htonl(0x0a090902);
+    udp = udp_between(0x0a090901, 0x0a090902, &sin);
     (void) sendto(udp, "from the stack", 14, 0, (struct sockaddr *) &sin,
                   sizeof(sin));
 
@@ -508,13 +521,7 @@ test_real_two(void)
     tun = tn_tun_create(l, fds[0], fds[1], &ops, &side);
     ok(tun != NULL, "both read");
 
-    memset(&sin, 0, sizeof(sin));
-    sin.sin_family = AF_INET;
-    sin.sin_port = htons(4000);
-    sin.sin_addr.s_addr = htonl(0x0a090801);
-    udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    (void) bind(udp, (struct sockaddr *) &sin, sizeof(sin));
-    sin.sin_addr.s_addr = htonl(0x0a090802);
+    udp = udp_between(0x0a090801, 0x0a090802, &sin);
 
     /* a packet from there to here, 4 bytes of UDP without checksum */
 
