@@ -610,6 +610,10 @@ test_ends(void)
     run_for(300000);
     is_int(tn_lwip_conn_error(sides[0].conn), ETIMEDOUT, "nobody there");
     tn_lwip_close(sides[0].conn, false);
+
+    run_for(5000);
+    ok(tn_lwip_deadline(lwip) == TN_NEVER_MS,
+       "then no spare memory is left, and nothing to wait for");
 }
 
 
