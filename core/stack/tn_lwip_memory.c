@@ -123,20 +123,19 @@ lwip_class(size_t *size)
 {
     unsigned  class;
 
-    if (*size <= LWIP_SMALL) {
-        class = (unsigned) ((*size + LWIP_STEP - 1) / LWIP_STEP);
-        *size = class * LWIP_STEP;
-        return class;
-    }
-
     if (*size > LWIP_LARGEST) {
         return 0;
     }
 
-    class = 1 + LWIP_SMALL / LWIP_STEP;
+    if (*size <= LWIP_SMALL) {
+        class = (unsigned) ((*size + LWIP_STEP - 1) / LWIP_STEP);
 
-    while (lwip_class_size(class) < *size) {
-        class++;
+    } else {
+        class = 1 + LWIP_SMALL / LWIP_STEP;
+
+        while (lwip_class_size(class) < *size) {
+            class++;
+        }
     }
 
     *size = lwip_class_size(class);
