@@ -85,6 +85,10 @@ tn_loop_done(tn_loop_t *loop)
         }
     }
 
+    if (loop->moderated) {
+        tn_spare_close(&loop->spare);
+    }
+
     if (loop->wake.fd != -1) {
         (void) close(loop->wake.fd);
     }
@@ -179,9 +183,17 @@ void
 tn_loop_moderate(tn_loop_t *loop)
 {
     loop->moderated = true;
+    tn_spare_open(&loop->spare);
 
     /* else Linux adds up to 50 us to each pause */
     (void) prctl(PR_SET_TIMERSLACK, TN_LOOP_TIMER_SLACK_NS);
+}
+
+
+void
+tn_loop_brief(tn_loop_t *loop)
+{
+    loop->moderate.brief = true;
 }
 
 
@@ -189,9 +201,16 @@ static void
 tn_loop_pause(tn_loop_t *loop)
 {
     unsigned         us;
+    uint64_t         now;
     struct timespec  ts;
 
-    us = tn_moderate(&loop->moderate, tn_loop_mono_us(), loop->packets);
+    now = tn_loop_mono_us();
+
+    if (tn_moderate_is_due(&loop->moderate, now)) {
+        tn_moderate_spare(&loop->moderate, now, tn_spare_look(&loop->spare));
+    }
+
+    us = tn_moderate(&loop->moderate, now, loop->packets);
 
     if (us > 0 && !loop->more) {
         ts.tv_sec = 0;

@@ -14,6 +14,7 @@
 #include "base/tn_list.h"
 #include "base/tn_timer.h"
 #include "host/tn_moderate.h"
+#include "host/tn_spare.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -89,6 +90,7 @@ struct tn_loop_s {
     /* the rest is private */
 
     tn_moderate_t        moderate;
+    tn_spare_t           spare;
     bool                 moderated;
 
     int                  epoll;
@@ -124,10 +126,13 @@ tn_rc_t tn_loop_run(tn_loop_t *loop);
 tn_rc_t tn_loop_turn(tn_loop_t *loop, tn_ms_t max_ms);
 
 /*
- * From now on a busy loop pauses up to TN_MODERATE_PAUSE_US between turns, so
- * that packets gather (tn_moderate.h).  Called by the thread that runs it.
+ * From now on a busy loop pauses between turns, so that packets gather, as
+ * tn_moderate.h says.  Called by the thread that runs it.
  */
 void tn_loop_moderate(tn_loop_t *loop);
+
+/* there is little room where packets gather: pauses stay short */
+void tn_loop_brief(tn_loop_t *loop);
 
 /* from any thread */
 void tn_loop_stop(tn_loop_t *loop);

@@ -24,6 +24,16 @@
  * with them here nginx would need a third less CPU with pauses, and the
  * median answer would take three times as long.
  *
+ * That is the bargain while there is CPU to spare.  When all CPUs are busy, an
+ * answer waits for them in any case, and the sooner the less work there is:
+ * then pauses pay from TN_MODERATE_SCARCELY packets a turn on, and longer ones
+ * more than short ones.  So the level of scarcity rises by one with each look
+ * that finds less than TN_MODERATE_SCARCE per cent of the machine's time idle
+ * and is halved with each that finds more than TN_MODERATE_PLENTY.  Clients
+ * that send at a rate of their own leave more idle with pauses than without,
+ * which must not end what it came from at once: hence the gap between the two.
+ * Where a socket's buffer is small pauses stay short, else it would overflow.
+ *
  * A thread that has little to do never pauses: a first packet is handled at
  * once.  An idle time longer than a window ends what was found out before it
  * but the doubled time.
@@ -49,13 +59,48 @@ tn_moderate(tn_moderate_t *m, uint64_t now, unsigned packets)
     m->turns++;
     m->packets += packets;
 
-    return m->pausing ? TN_MODERATE_PAUSE_US : 0;
+    if (!m->pausing) {
+        return 0;
+    }
+
+    return TN_MODERATE_PAUSE_US * (m->brief ? 1 : tn_max(m->level, 1U));
+}
+
+
+void
+tn_moderate_spare(tn_moderate_t *m, uint64_t now, unsigned idle)
+{
+    uint64_t  passed;
+
+    passed = now - m->looked;
+    m->looked = now;
+
+    if (passed >= 2 * TN_MODERATE_LOOK_US || idle > TN_MODERATE_ABUNDANT) {
+        m->level = 0;
+
+    } else if (idle > TN_MODERATE_PLENTY) {
+        m->level /= 2;
+
+    } else if (idle < TN_MODERATE_SCARCE) {
+
+        if (m->level == 0) {
+            m->backoff = 0;
+            m->allowed = now;
+        }
+
+        m->level = tn_min(m->level + 1, (unsigned) TN_MODERATE_LEVELS);
+    }
 }
 
 
 static void
 tn_moderate_judge(tn_moderate_t *m, uint64_t now, bool idle)
 {
+    unsigned  enough;
+
+    enough = m->level > 0 ? TN_MODERATE_SCARCELY : TN_MODERATE_PACKETS;
+    m->busy = m->pausing || m->turns >= TN_MODERATE_TURNS;
+
     if (idle) {
         m->pausing = false;
 
@@ -63,7 +108,7 @@ tn_moderate_judge(tn_moderate_t *m, uint64_t now, bool idle)
         m->pausing = m->turns >= TN_MODERATE_TURNS && now >= m->allowed;
         m->poor = 0;
 
-    } else if (m->packets >= m->turns * TN_MODERATE_PACKETS) {
+    } else if (m->packets >= m->turns * enough) {
         m->backoff = 0;
         m->poor = 0;
 

@@ -21,8 +21,16 @@
 #define TN_MODERATE_BACKOFF_US   100000     /* first; doubled up to the next */
 #define TN_MODERATE_BACKOFF_MAX  3200000
 
+#define TN_MODERATE_LOOK_US      200000     /* between looks at the CPUs */
+#define TN_MODERATE_SCARCE       18         /* per cent idle: longer pauses */
+#define TN_MODERATE_PLENTY       28         /* shorter ones */
+#define TN_MODERATE_ABUNDANT     50         /* none for scarcity at all */
+#define TN_MODERATE_LEVELS       4          /* times TN_MODERATE_PAUSE_US */
+#define TN_MODERATE_SCARCELY     3          /* packets of a turn, then */
+
 /* zeroed before the first use */
 typedef struct {
+    bool      brief;        /* the caller's: no longer pauses in scarcity */
     uint64_t  window;       /* its begin, us */
     uint64_t  allowed;      /* no pauses before this time, us */
     uint64_t  backoff;      /* us */
@@ -30,13 +38,26 @@ typedef struct {
     unsigned  packets;
     unsigned  poor;         /* windows in a row, while pausing */
     bool      pausing;
+    bool      busy;         /* the last window was */
+    unsigned  level;        /* of scarcity, 0 for none */
+    uint64_t  looked;       /* at the CPUs, us */
 } tn_moderate_t;
 
+
+/* whether it is time for tn_moderate_spare(); cheap */
+static inline bool
+tn_moderate_is_due(const tn_moderate_t *m, uint64_t now)
+{
+    return m->busy && now - m->looked >= TN_MODERATE_LOOK_US;
+}
+
+/* `idle`: per cent of all CPUs' time since the call before this one */
+void tn_moderate_spare(tn_moderate_t *m, uint64_t now, unsigned idle);
 
 /*
  * After a turn at `now` (microseconds of a clock that never goes back) that
  * handled `packets`.  Returns the microseconds to pause before the next turn:
- * 0 or TN_MODERATE_PAUSE_US.
+ * 0, or up to TN_MODERATE_LEVELS times TN_MODERATE_PAUSE_US.
  */
 unsigned tn_moderate(tn_moderate_t *m, uint64_t now, unsigned packets);
 

@@ -208,6 +208,10 @@ tn_udp_adopt(tn_udp_t *udp, int fd)
         tn_udp_set_fragment(fd, v6, true);
     }
 
+    if (!tn_udp_socket_is_roomy(fd)) {
+        tn_loop_brief(udp->loop);
+    }
+
     if (tn_loop_watch(udp->loop, &sock->watch) != TN_OK) {
         sock->watch.fd = -1;
         return TN_ERROR;

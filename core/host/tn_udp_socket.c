@@ -93,6 +93,21 @@ tn_udp_socket_port(int fd)
 }
 
 
+bool
+tn_udp_socket_is_roomy(int fd)
+{
+    int        size;
+    socklen_t  len;
+
+    len = sizeof(size);
+
+    /* the kernel says twice what it was asked for */
+
+    return getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, &len) == 0
+           && size / 2 >= TN_UDP_ROOMY_BYTES;
+}
+
+
 static void
 tn_udp_socket_buffer(int fd, int force, int plain)
 {

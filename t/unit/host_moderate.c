@@ -120,6 +120,104 @@ test_alone(void)
 }
 
 
+/* looks as often as a loop does; per cent idle without and with pauses */
+
+static unsigned
+run_on(tn_moderate_t *m, uint64_t us, unsigned apart, unsigned idle,
+    unsigned relieved)
+{
+    unsigned  paused;
+    uint64_t  end;
+
+    paused = 0;
+
+    for (end = now + us; now < end; /* void */ ) {
+
+        if (tn_moderate_is_due(m, now)) {
+            tn_moderate_spare(m, now, m->level > 0 ? relieved : idle);
+        }
+
+        paused += run(m, TN_MODERATE_WINDOW_US, apart, true);
+    }
+
+    return paused;
+}
+
+
+/* what 1,500 TLS connections a second bring */
+
+static void
+test_scarce(void)
+{
+    unsigned       paused;
+    tn_moderate_t  m;
+
+    memset(&m, 0, sizeof(m));
+    now = 1000000;
+
+    (void) run_on(&m, 4000000, 36, 40, 40);
+    ok(!m.pausing, "28,000 a second with CPU to spare: no pauses");
+    is_int(m.level, 0, "nothing is scarce");
+
+    (void) run_on(&m, TN_MODERATE_LEVELS * 2 * TN_MODERATE_LOOK_US, 36, 10,
+                  20);
+    ok(m.pausing, "without: pauses");
+    is_int(m.level, 1, "short ones, when they relieve the CPUs");
+
+    (void) run_on(&m, TN_MODERATE_LEVELS * 2 * TN_MODERATE_LOOK_US, 36, 10,
+                  10);
+    is_int(m.level, TN_MODERATE_LEVELS, "longer ones, when not");
+    is_int(tn_moderate(&m, now, 8),
+           TN_MODERATE_LEVELS * TN_MODERATE_PAUSE_US, "up to their limit");
+
+    m.brief = true;
+    is_int(tn_moderate(&m, now, 8), TN_MODERATE_PAUSE_US,
+           "but short ones where there is little room");
+    m.brief = false;
+
+    (void) run_on(&m, 2 * TN_MODERATE_LOOK_US, 36, 35, 35);
+    ok(m.level < TN_MODERATE_LEVELS, "shorter ones, when there is more");
+
+    (void) run_on(&m, 4000000, 36, 35, 35);
+    paused = run_on(&m, 10000000, 36, 35, 35);
+    is_int(m.level, 0, "and at last none");
+    ok(paused < 10 * TN_MODERATE_POOR
+                * (TN_MODERATE_WINDOW_US / TN_MODERATE_PAUSE_US + 1),
+       "but for tries: %u turns paused", paused);
+
+    (void) run_on(&m, TN_MODERATE_LEVELS * 2 * TN_MODERATE_LOOK_US, 36, 10,
+                  10);
+    (void) run_on(&m, 2 * TN_MODERATE_LOOK_US, 36, 90, 90);
+    is_int(m.level, 0, "a machine that falls idle ends it at once");
+}
+
+
+/* one that asks and waits, while others use the CPUs */
+
+static void
+test_scarce_alone(void)
+{
+    unsigned       i, paused;
+    tn_moderate_t  m;
+
+    memset(&m, 0, sizeof(m));
+    now = 1000000;
+    paused = 0;
+
+    for (i = 0; i < 100; i++) {
+        tn_moderate_spare(&m, now, 5);
+        paused += run(&m, 100000, 60, false);
+    }
+
+    is_int(m.level, TN_MODERATE_LEVELS, "the CPUs are others'");
+    ok(!m.pausing || m.turns < TN_MODERATE_TURNS,
+       "one connection that asks and waits is given up");
+    ok(paused < 10 * TN_MODERATE_POOR
+                * (TN_MODERATE_WINDOW_US / TN_MODERATE_PAUSE_US + 1),
+       "a few tries in ten seconds: %u turns paused", paused);
+}
+
+
 int
 main(void)
 {
@@ -127,6 +225,8 @@ main(void)
     test_middling();
     test_lull();
     test_alone();
+    test_scarce();
+    test_scarce_alone();
 
     return tap_done();
 }

@@ -28,7 +28,7 @@ addr_of(const char *text, uint16_t port)
 static void
 bound_to(const char *text)
 {
-    int        fd;
+    int        fd, small;
     tn_addr_t  want, addr;
 
     want = addr_of(text, 7117);
@@ -38,6 +38,10 @@ bound_to(const char *text)
        && tn_ip_equal(&addr.ip, &want.ip), "a socket of %s", text);
 
     is_int(tn_udp_socket_port(fd), 7117, "and its port");
+
+    small = 65536;
+    ok(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small)) == 0
+       && !tn_udp_socket_is_roomy(fd), "a small buffer is told");
 
     (void) close(fd);
 }
