@@ -552,7 +552,7 @@ tn_lwip_push(tn_lwip_conn_t *conn)
     }
 
     former = lwip_enter(conn->lwip, conn->bucket);
-    (void) tcp_output(conn->pcb);
+    lwip_loss_output(conn->pcb);
     lwip_leave(conn->lwip, former);
 }
 

@@ -149,6 +149,9 @@ void lwip_loss_after(tn_lwip_t *lwip);
 /* each TN_LWIP_TICK_MS while its bucket is busy */
 void lwip_loss_tick(tn_lwip_t *lwip, struct tcp_pcb *pcb);
 
+/* tcp_output(), when what was written is to be sent */
+void lwip_loss_output(struct tcp_pcb *pcb);
+
 
 /* --- tn_lwip_sequence.c */
 

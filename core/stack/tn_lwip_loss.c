@@ -37,6 +37,13 @@
  *   silence     lwIP's timer sends everything again and starts at 10 segments,
  *               doubling up to half of the former window
  *
+ * lwIP's lists are walked as little as can be, since they are as long as the
+ * window: what is marked is counted as it comes and goes, a block that grew is
+ * marked from where it ended before, and lwIP gets to see the end of a list
+ * only when it is to append to it.  The segments that are pointed at for that
+ * are in the list for as long as their last byte is not acknowledged, unless
+ * lwIP's timer or we took them out of it.
+ *
  * Works in two steps: tn_lwip_segment() before lwIP sees a segment only marks,
  * lwip_loss_after() when lwIP has freed what was acknowledged does the rest.
  * lwip_loss_tick() comes by when nothing arrives any more.
@@ -70,12 +77,27 @@
 #define LOSS_AHEAD         (256 * 1024)
 
 
+/* of what a peer has */
+typedef struct {
+    uint32_t         left;
+    uint32_t         right;         /* where that segment ends */
+    struct tcp_seg  *seg;           /* the last that is marked, or NULL */
+} loss_block_t;
+
+
 struct lwip_loss_s {
     struct tcp_pcb  *pcb;
     uint32_t         cwnd;          /* bytes that may be on their way */
     uint32_t         high;          /* the end of what is marked */
     uint32_t         acked;         /* lastack when we looked before */
     uint32_t         marked;        /* bytes, of those not acknowledged */
+    uint32_t         marked_before; /* when we looked before */
+    uint32_t         freed;         /* of them by the ACK that is looked at, */
+    uint32_t         freed_by;      /* if lwIP takes it */
+    loss_block_t     blocks[LOSS_BLOCKS];
+    unsigned         next_block;
+    struct tcp_seg  *last;          /* unacked, or NULL: not known */
+    uint32_t         last_end;
     uint32_t         round;         /* ends when this is acknowledged */
     uint32_t         round_lost;
     uint32_t         round_done;
@@ -105,6 +127,10 @@ struct lwip_loss_s {
 static lwip_loss_t *lwip_loss(tn_lwip_t *lwip, struct tcp_pcb *pcb);
 static void loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left,
     uint32_t right);
+static struct tcp_seg *loss_block(lwip_loss_t *loss, uint32_t left,
+    uint32_t right, loss_block_t **block);
+static void loss_free(lwip_loss_t *loss, uint32_t ack);
+static void loss_acknowledged(lwip_loss_t *loss);
 static void loss_forget(struct tcp_seg *seg);
 static uint32_t loss_done(lwip_loss_t *loss);
 static void loss_ask(struct tcp_pcb *pcb);
@@ -117,7 +143,7 @@ static void loss_round(lwip_loss_t *loss, tn_ms_t now, uint32_t done);
 static bool loss_generation(lwip_loss_t *loss, tn_ms_t now);
 static void loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done);
 static uint32_t loss_resend(lwip_loss_t *loss, uint32_t *budget);
-static void loss_return(struct tcp_pcb *pcb);
+static void loss_return(lwip_loss_t *loss);
 static uint32_t loss_path(const lwip_loss_t *loss);
 static void loss_cut(lwip_loss_t *loss, uint32_t floor);
 
@@ -186,6 +212,8 @@ tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
     }
 
     pcb->ssthresh = pcb->cwnd;
+
+    loss_free(loss, header->ackno);
 
     option = (const uint8_t *) (header + 1);
 
@@ -257,6 +285,7 @@ lwip_loss(tn_lwip_t *lwip, struct tcp_pcb *pcb)
 static void
 loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left, uint32_t right)
 {
+    loss_block_t    *block;
     struct tcp_seg  *seg;
 
     if (!TCP_SEQ_LT(left, right) || !TCP_SEQ_GEQ(left, ack)
@@ -265,7 +294,9 @@ loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left, uint32_t right)
         return;
     }
 
-    for (seg = loss->pcb->unacked; seg != NULL; seg = seg->next) {
+    for (seg = loss_block(loss, left, right, &block); seg != NULL;
+         seg = seg->next)
+    {
 
         if (TCP_SEQ_LT(loss_begin(seg), left)) {
             continue;
@@ -275,11 +306,95 @@ loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left, uint32_t right)
             break;
         }
 
-        seg->flags |= LOSS_MARK;
+        if (!(seg->flags & LOSS_MARK)) {
+            seg->flags |= LOSS_MARK;
+            loss->marked += seg->len;
+        }
+
+        block->seg = seg;
+        block->right = loss_end(seg);
     }
 
     if (TCP_SEQ_GT(right, loss->high)) {
         loss->high = right;
+    }
+}
+
+
+/* the first segment that may have to be marked, NULL for none */
+static struct tcp_seg *
+loss_block(lwip_loss_t *loss, uint32_t left, uint32_t right,
+    loss_block_t **block)
+{
+    unsigned       i;
+    loss_block_t  *b;
+
+    for (i = 0; i < LOSS_BLOCKS; i++) {
+        b = &loss->blocks[i];
+
+        if (b->seg != NULL && b->left == left) {
+            *block = b;
+            return TCP_SEQ_LEQ(right, b->right) ? NULL : b->seg;
+        }
+    }
+
+    *block = &loss->blocks[loss->next_block++ % LOSS_BLOCKS];
+    (*block)->left = left;
+    (*block)->seg = NULL;
+
+    return loss->pcb->unacked;
+}
+
+
+/* what is marked of what lwIP will free when it takes this ACK */
+static void
+loss_free(lwip_loss_t *loss, uint32_t ack)
+{
+    struct tcp_seg  *seg;
+
+    loss->freed = 0;
+    loss->freed_by = ack;
+
+    if (loss->marked == 0 || !TCP_SEQ_GT(ack, loss->pcb->lastack)) {
+        return;
+    }
+
+    for (seg = loss->pcb->unacked;
+         seg != NULL && TCP_SEQ_LEQ(loss_end(seg), ack);
+         seg = seg->next)
+    {
+        if (seg->flags & LOSS_MARK) {
+            loss->freed += seg->len;
+        }
+    }
+}
+
+
+/* forgets what lwIP has freed */
+static void
+loss_acknowledged(lwip_loss_t *loss)
+{
+    unsigned       i;
+    loss_block_t  *block;
+
+    if (loss->pcb->lastack == loss->freed_by) {
+        loss->marked -= tn_min(loss->marked, loss->freed);
+    }
+
+    for (i = 0; i < LOSS_BLOCKS; i++) {
+        block = &loss->blocks[i];
+
+        if (block->seg != NULL
+            && TCP_SEQ_LEQ(block->right, loss->pcb->lastack))
+        {
+            block->seg = NULL;
+        }
+    }
+
+    if (loss->last != NULL
+        && TCP_SEQ_LEQ(loss->last_end, loss->pcb->lastack))
+    {
+        loss->last = NULL;
     }
 }
 
@@ -299,6 +414,7 @@ lwip_loss_after(tn_lwip_t *lwip)
 
     lwip->loss = NULL;
     pcb = loss->pcb;
+    loss_acknowledged(loss);
 
     if (pcb->state < ESTABLISHED || pcb->state == TIME_WAIT) {
         return;
@@ -312,7 +428,7 @@ lwip_loss_after(tn_lwip_t *lwip)
         done = loss_done(loss);
         loss->cwnd += tn_min(done, 2U * pcb->mss);
         pcb->cwnd = loss->cwnd;
-        (void) tcp_output(pcb);
+        lwip_loss_output(pcb);
         return;
     }
 
@@ -327,21 +443,12 @@ lwip_loss_after(tn_lwip_t *lwip)
 static uint32_t
 loss_done(lwip_loss_t *loss)
 {
-    uint32_t         former, acked;
-    struct tcp_seg  *seg;
+    uint32_t  former, acked;
 
-    former = loss->marked;
+    former = loss->marked_before;
     acked = loss->pcb->lastack - loss->acked;
     loss->acked = loss->pcb->lastack;
-    loss->marked = 0;
-
-    if (loss->high != loss->pcb->lastack) {
-        for (seg = loss->pcb->unacked; seg != NULL; seg = seg->next) {
-            if (seg->flags & LOSS_MARK) {
-                loss->marked += seg->len;
-            }
-        }
-    }
+    loss->marked_before = loss->marked;
 
     /* with a segment in two parts, one could be counted that is gone */
 
@@ -416,10 +523,57 @@ loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done)
     pcb->cwnd = tn_min(span, (uint32_t) TCP_SND_BUF * 2);
     pcb->ssthresh = pcb->cwnd;
 
-    (void) tcp_output(pcb);
-    loss_return(pcb);
+    lwip_loss_output(pcb);
+    loss_return(loss);
 
     loss_time(loss, now);
+}
+
+
+/*
+ * tcp_output() walks to the end of what is not acknowledged.  With nothing but
+ * new bytes to send it is given the last of these segments for all of them.
+ */
+void
+lwip_loss_output(struct tcp_pcb *pcb)
+{
+    lwip_loss_t     *loss;
+    struct tcp_seg  *all, *seg;
+
+    loss = lwip_get_loss(pcb);
+
+    if (loss == NULL || pcb->unsent == NULL || pcb->unacked == NULL
+        || (pcb->flags & TF_RTO)
+        || TCP_SEQ_LT(loss_begin(pcb->unsent), pcb->snd_nxt))
+    {
+        if (loss != NULL) {
+            loss->last = NULL;
+        }
+
+        (void) tcp_output(pcb);
+        return;
+    }
+
+    if (loss->last == NULL) {
+        loss->last = pcb->unacked;
+    }
+
+    for (seg = loss->last; seg->next != NULL; seg = seg->next) {
+        /* void */
+    }
+
+    all = pcb->unacked;
+    pcb->unacked = seg;
+
+    (void) tcp_output(pcb);
+
+    while (seg->next != NULL) {
+        seg = seg->next;
+    }
+
+    pcb->unacked = all;
+    loss->last = seg;
+    loss->last_end = loss_end(seg);
 }
 
 
@@ -442,6 +596,9 @@ loss_timer(lwip_loss_t *loss)
         loss_forget(pcb->unsent);
         loss->high = pcb->lastack;
         loss->marked = 0;
+        loss->marked_before = 0;
+        loss->last = NULL;
+        memset(loss->blocks, 0, sizeof(loss->blocks));
         loss->n_samples = 0;
         loss->threshold = tn_max(loss->cwnd / 2,
                                  (uint32_t) LOSS_INITIAL * pcb->mss);
@@ -683,7 +840,7 @@ loss_generation(lwip_loss_t *loss, tn_ms_t now)
 static uint32_t
 loss_resend(lwip_loss_t *loss, uint32_t *budget)
 {
-    uint32_t          behind, pipe, lost;
+    uint32_t          behind, pipe, lost, enough;
     struct tcp_pcb   *pcb;
     struct tcp_seg   *seg, **link, **to;
 
@@ -697,13 +854,13 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
     lost = 0;
     behind = loss->marked;
 
-    for (seg = pcb->unacked; seg != NULL; seg = seg->next) {
-        if (seg->flags & LOSS_MARK) {
-            behind -= seg->len;
+    enough = (uint32_t) LOSS_THRESHOLD * pcb->mss;
 
-        } else if (!(seg->flags & LOSS_ALL)
-                   && behind >= (uint32_t) LOSS_THRESHOLD * pcb->mss)
-        {
+    for (seg = pcb->unacked; seg != NULL && behind >= enough; seg = seg->next) {
+        if (seg->flags & LOSS_MARK) {
+            behind -= tn_min(behind, (uint32_t) seg->len);
+
+        } else if (!(seg->flags & LOSS_ALL)) {
             lost += seg->len;
         }
     }
@@ -721,18 +878,17 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
     behind = loss->marked;
     to = &pcb->unsent;
 
-    for (link = &pcb->unacked; (seg = *link) != NULL; /* void */ ) {
+    link = &pcb->unacked;
+
+    while ((seg = *link) != NULL && behind >= enough) {
 
         if (seg->flags & LOSS_MARK) {
-            behind -= seg->len;
+            behind -= tn_min(behind, (uint32_t) seg->len);
             link = &seg->next;
             continue;
         }
 
-        if ((seg->flags & LOSS_ALL)
-            || behind < (uint32_t) LOSS_THRESHOLD * pcb->mss
-            || seg->p->ref != 1)
-        {
+        if ((seg->flags & LOSS_ALL) || seg->p->ref != 1) {
             link = &seg->next;
             continue;
         }
@@ -757,6 +913,7 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
     }
 
     if (to != &pcb->unsent) {
+        loss->last = NULL;
         pcb->rttest = 0;
 
         if (*to == NULL) {
@@ -773,14 +930,18 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
  * new bytes to the last segment that is unsent.
  */
 static void
-loss_return(struct tcp_pcb *pcb)
+loss_return(lwip_loss_t *loss)
 {
-    struct tcp_seg  *seg, **link;
+    struct tcp_pcb   *pcb;
+    struct tcp_seg   *seg, **link;
+
+    pcb = loss->pcb;
 
     while ((seg = pcb->unsent) != NULL
            && TCP_SEQ_LT(loss_begin(seg), pcb->snd_nxt))
     {
         pcb->unsent = seg->next;
+        loss->last = NULL;
         seg->flags &= (uint8_t) ~(LOSS_AGAIN(0)|LOSS_AGAIN(1));
 
         /* a closed window is probed only while nothing is on its way */
