@@ -25,7 +25,7 @@
 #define TN_MODERATE_SCARCE       18         /* per cent idle: longer pauses */
 #define TN_MODERATE_PLENTY       28         /* shorter ones */
 #define TN_MODERATE_ABUNDANT     50         /* none for scarcity at all */
-#define TN_MODERATE_LEVELS       4          /* times TN_MODERATE_PAUSE_US */
+#define TN_MODERATE_LEVELS       2          /* times TN_MODERATE_PAUSE_US */
 #define TN_MODERATE_SCARCELY     3          /* packets of a turn, then */
 
 /* zeroed before the first use */
