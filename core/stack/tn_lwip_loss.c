@@ -142,7 +142,11 @@ static void loss_grow(lwip_loss_t *loss, uint32_t done);
 static void loss_round(lwip_loss_t *loss, tn_ms_t now, uint32_t done);
 static bool loss_generation(lwip_loss_t *loss, tn_ms_t now);
 static void loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done);
-static uint32_t loss_resend(lwip_loss_t *loss, uint32_t *budget);
+static uint32_t loss_resend(lwip_loss_t *loss, uint32_t *budget,
+    struct tcp_seg ***from);
+static void loss_output(lwip_loss_t *loss, struct tcp_seg **link);
+static struct tcp_seg *loss_last(lwip_loss_t *loss);
+static struct tcp_seg **loss_put(struct tcp_seg **link, struct tcp_seg *seg);
 static void loss_return(lwip_loss_t *loss);
 static uint32_t loss_path(const lwip_loss_t *loss);
 static void loss_cut(lwip_loss_t *loss, uint32_t floor);
@@ -198,9 +202,13 @@ tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
     lwip->loss = loss;
     loss->sent = pcb->snd_nxt;
 
-    /* lwIP shall send nothing on its own: neither what is lost nor more */
+    /*
+     * lwIP shall send nothing on its own: neither what is lost nor more, as it
+     * would from the fourth ACK of the same byte on
+     */
 
     tcp_set_flags(pcb, TF_INFR);
+    pcb->dupacks = 0;
 
     pcb->cwnd = pcb->snd_nxt - pcb->lastack;
 
@@ -500,12 +508,13 @@ lwip_loss_tick(tn_lwip_t *lwip, struct tcp_pcb *pcb)
 static void
 loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done)
 {
-    uint32_t         pipe, span, budget;
-    struct tcp_pcb  *pcb;
+    uint32_t          pipe, span, budget;
+    struct tcp_pcb   *pcb;
+    struct tcp_seg  **link;
 
     pcb = loss->pcb;
-    budget = done + 2U * pcb->mss;
-    pipe = loss_resend(loss, &budget);
+    budget = done + 4U * pcb->mss;
+    pipe = loss_resend(loss, &budget, &link);
     loss_grow(loss, done);
     loss_round(loss, now, done);
 
@@ -523,57 +532,105 @@ loss_send(lwip_loss_t *loss, tn_ms_t now, uint32_t done)
     pcb->cwnd = tn_min(span, (uint32_t) TCP_SND_BUF * 2);
     pcb->ssthresh = pcb->cwnd;
 
-    lwip_loss_output(pcb);
+    loss_output(loss, link);
     loss_return(loss);
 
     loss_time(loss, now);
 }
 
 
-/*
- * tcp_output() walks to the end of what is not acknowledged.  With nothing but
- * new bytes to send it is given the last of these segments for all of them.
- */
 void
 lwip_loss_output(struct tcp_pcb *pcb)
 {
-    lwip_loss_t     *loss;
-    struct tcp_seg  *all, *seg;
+    lwip_loss_t  *loss;
 
     loss = lwip_get_loss(pcb);
 
-    if (loss == NULL || pcb->unsent == NULL || pcb->unacked == NULL
-        || (pcb->flags & TF_RTO)
-        || TCP_SEQ_LT(loss_begin(pcb->unsent), pcb->snd_nxt))
-    {
-        if (loss != NULL) {
-            loss->last = NULL;
-        }
-
+    if (loss == NULL || pcb->unsent == NULL || (pcb->flags & TF_RTO)) {
         (void) tcp_output(pcb);
         return;
     }
 
-    if (loss->last == NULL) {
-        loss->last = pcb->unacked;
-    }
+    loss_output(loss, &pcb->unacked);
+}
 
-    for (seg = loss->last; seg->next != NULL; seg = seg->next) {
-        /* void */
-    }
 
+/*
+ * tcp_output() walks to the end of what is not acknowledged, and for each
+ * segment that is sent again from the beginning.  So it is given the last one
+ * in place of all; what it put before that one is put where it belongs, at
+ * `link` in the list or behind it.
+ */
+static void
+loss_output(lwip_loss_t *loss, struct tcp_seg **link)
+{
+    struct tcp_pcb  *pcb;
+    struct tcp_seg  *all, *last, *seg, *next;
+
+    pcb = loss->pcb;
     all = pcb->unacked;
-    pcb->unacked = seg;
+
+    if (all == NULL) {
+        (void) tcp_output(pcb);
+        return;
+    }
+
+    last = loss_last(loss);
+
+    if (link == &pcb->unacked) {
+        link = &all;
+    }
+
+    pcb->unacked = last;
 
     (void) tcp_output(pcb);
+
+    for (seg = pcb->unacked; seg != last; seg = next) {
+        next = seg->next;
+        link = loss_put(link, seg);
+    }
+
+    pcb->unacked = all;
+}
+
+
+/* of what is not acknowledged, which is something */
+static struct tcp_seg *
+loss_last(lwip_loss_t *loss)
+{
+    struct tcp_seg  *seg;
+
+    seg = loss->last;
+
+    /* within lwIP's own calls it may have freed that one */
+
+    if (seg == NULL || TCP_SEQ_LEQ(loss->last_end, loss->pcb->lastack)) {
+        seg = loss->pcb->unacked;
+    }
 
     while (seg->next != NULL) {
         seg = seg->next;
     }
 
-    pcb->unacked = all;
     loss->last = seg;
     loss->last_end = loss_end(seg);
+
+    return seg;
+}
+
+
+/* into the list at `link`, by its number; returns where the next one goes */
+static struct tcp_seg **
+loss_put(struct tcp_seg **link, struct tcp_seg *seg)
+{
+    while (*link != NULL && TCP_SEQ_LT(loss_begin(*link), loss_begin(seg))) {
+        link = &(*link)->next;
+    }
+
+    seg->next = *link;
+    *link = seg;
+
+    return &seg->next;
 }
 
 
@@ -835,10 +892,11 @@ loss_generation(lwip_loss_t *loss, tn_ms_t now)
 
 /*
  * Puts what is lost before what was never sent, as far as the window and the
- * budget of this ACK allow; returns the bytes that are on their way.
+ * budget of this ACK allow; returns the bytes that are on their way, and where
+ * the first of these segments was.
  */
 static uint32_t
-loss_resend(lwip_loss_t *loss, uint32_t *budget)
+loss_resend(lwip_loss_t *loss, uint32_t *budget, struct tcp_seg ***from)
 {
     uint32_t          behind, pipe, lost, enough;
     struct tcp_pcb   *pcb;
@@ -846,6 +904,7 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
 
     pcb = loss->pcb;
     pipe = pcb->snd_nxt - pcb->lastack;
+    *from = &pcb->unacked;
 
     if (loss->high == pcb->lastack) {
         return pipe;
@@ -906,6 +965,14 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
         loss->round_lost += seg->len;
         seg->flags |= (uint8_t) LOSS_AGAIN(loss->generation);
 
+        if (to == &pcb->unsent) {
+            *from = link;
+        }
+
+        if (seg == loss->last) {
+            loss->last = NULL;
+        }
+
         *link = seg->next;
         seg->next = *to;
         *to = seg;
@@ -913,7 +980,6 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
     }
 
     if (to != &pcb->unsent) {
-        loss->last = NULL;
         pcb->rttest = 0;
 
         if (*to == NULL) {
@@ -932,8 +998,8 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget)
 static void
 loss_return(lwip_loss_t *loss)
 {
-    struct tcp_pcb   *pcb;
-    struct tcp_seg   *seg, **link;
+    struct tcp_pcb  *pcb;
+    struct tcp_seg  *seg;
 
     pcb = loss->pcb;
 
@@ -941,7 +1007,6 @@ loss_return(lwip_loss_t *loss)
            && TCP_SEQ_LT(loss_begin(seg), pcb->snd_nxt))
     {
         pcb->unsent = seg->next;
-        loss->last = NULL;
         seg->flags &= (uint8_t) ~(LOSS_AGAIN(0)|LOSS_AGAIN(1));
 
         /* a closed window is probed only while nothing is on its way */
@@ -949,14 +1014,6 @@ loss_return(lwip_loss_t *loss)
         pcb->persist_backoff = 0;
         pcb->rtime = tn_max(pcb->rtime, 0);
 
-        for (link = &pcb->unacked;
-             *link != NULL && TCP_SEQ_LT(loss_begin(*link), loss_begin(seg));
-             link = &(*link)->next)
-        {
-            /* void */
-        }
-
-        seg->next = *link;
-        *link = seg;
+        (void) loss_put(&pcb->unacked, seg);
     }
 }
