@@ -436,7 +436,7 @@ lwip_loss_after(tn_lwip_t *lwip)
         done = loss_done(loss);
         loss->cwnd += tn_min(done, 2U * pcb->mss);
         pcb->cwnd = loss->cwnd;
-        lwip_loss_output(pcb);
+        (void) tcp_output(pcb);
         return;
     }
 
@@ -546,7 +546,7 @@ lwip_loss_output(struct tcp_pcb *pcb)
 
     loss = lwip_get_loss(pcb);
 
-    if (loss == NULL || pcb->unsent == NULL || (pcb->flags & TF_RTO)) {
+    if (loss == NULL || (pcb->flags & TF_RTO)) {
         (void) tcp_output(pcb);
         return;
     }
@@ -570,7 +570,7 @@ loss_output(lwip_loss_t *loss, struct tcp_seg **link)
     pcb = loss->pcb;
     all = pcb->unacked;
 
-    if (all == NULL) {
+    if (all == NULL || pcb->unsent == NULL) {
         (void) tcp_output(pcb);
         return;
     }
@@ -912,7 +912,6 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget, struct tcp_seg ***from)
 
     lost = 0;
     behind = loss->marked;
-
     enough = (uint32_t) LOSS_THRESHOLD * pcb->mss;
 
     for (seg = pcb->unacked; seg != NULL && behind >= enough; seg = seg->next) {
@@ -936,7 +935,6 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget, struct tcp_seg ***from)
 
     behind = loss->marked;
     to = &pcb->unsent;
-
     link = &pcb->unacked;
 
     while ((seg = *link) != NULL && behind >= enough) {
