@@ -10,7 +10,20 @@
 #include "tap.h"
 
 
+/* turns that pause in ten seconds, when that is tried and given up again */
+#define HARDLY_ANY  (10 * TN_MODERATE_POOR                                    \
+                     * (TN_MODERATE_WINDOW_US / TN_MODERATE_PAUSE_US + 1))
+
+
 static uint64_t  now;
+
+
+static void
+begin(tn_moderate_t *m)
+{
+    memset(m, 0, sizeof(*m));
+    now = 1000000;
+}
 
 
 /*
@@ -42,8 +55,7 @@ test_load(void)
 {
     tn_moderate_t  m;
 
-    memset(&m, 0, sizeof(m));
-    now = 1000000;
+    begin(&m);
 
     is_int(run(&m, 1000000, 500, true), 0, "2,000 packets a second: no pause");
 
@@ -63,14 +75,12 @@ test_middling(void)
     unsigned       paused;
     tn_moderate_t  m;
 
-    memset(&m, 0, sizeof(m));
-    now = 1000000;
+    begin(&m);
 
     (void) run(&m, 1000000, 19, true);
     paused = run(&m, 10000000, 19, true);
 
-    ok(paused < 10 * TN_MODERATE_POOR
-                * (TN_MODERATE_WINDOW_US / TN_MODERATE_PAUSE_US + 1),
+    ok(paused < HARDLY_ANY,
        "52,000 a second: hardly any, for the latency: %u turns paused",
        paused);
 }
@@ -83,8 +93,7 @@ test_lull(void)
 {
     tn_moderate_t  m;
 
-    memset(&m, 0, sizeof(m));
-    now = 1000000;
+    begin(&m);
 
     (void) run(&m, 1000000, 10, true);
     (void) run(&m, TN_MODERATE_WINDOW_US, 30, true);
@@ -101,16 +110,14 @@ test_alone(void)
     unsigned       first, later;
     tn_moderate_t  m;
 
-    memset(&m, 0, sizeof(m));
-    now = 1000000;
+    begin(&m);
 
     first = run(&m, 50000, 60, false);
     later = run(&m, 10000000, 60, false);
 
     ok(first > 0, "one connection that asks and waits: tried");
     ok(!m.pausing || m.turns < TN_MODERATE_TURNS, "and given up");
-    ok(later < 10 * TN_MODERATE_POOR
-               * (TN_MODERATE_WINDOW_US / TN_MODERATE_PAUSE_US + 1),
+    ok(later < HARDLY_ANY,
        "a few tries in ten seconds: %u turns paused", later);
     is_int((long long) m.backoff, TN_MODERATE_BACKOFF_MAX,
            "the time to the next try has its limit");
@@ -152,8 +159,7 @@ test_scarce(void)
     unsigned       paused;
     tn_moderate_t  m;
 
-    memset(&m, 0, sizeof(m));
-    now = 1000000;
+    begin(&m);
 
     (void) run_on(&m, 4000000, 36, 40, 40);
     ok(!m.pausing, "28,000 a second with CPU to spare: no pauses");
@@ -181,8 +187,7 @@ test_scarce(void)
     (void) run_on(&m, 4000000, 36, 35, 35);
     paused = run_on(&m, 10000000, 36, 35, 35);
     is_int(m.level, 0, "and at last none");
-    ok(paused < 10 * TN_MODERATE_POOR
-                * (TN_MODERATE_WINDOW_US / TN_MODERATE_PAUSE_US + 1),
+    ok(paused < HARDLY_ANY,
        "but for tries: %u turns paused", paused);
 
     (void) run_on(&m, TN_MODERATE_LEVELS * 2 * TN_MODERATE_LOOK_US, 36, 10,
@@ -200,8 +205,7 @@ test_scarce_alone(void)
     unsigned       i, paused;
     tn_moderate_t  m;
 
-    memset(&m, 0, sizeof(m));
-    now = 1000000;
+    begin(&m);
     paused = 0;
 
     for (i = 0; i < 100; i++) {
@@ -212,8 +216,7 @@ test_scarce_alone(void)
     is_int(m.level, TN_MODERATE_LEVELS, "the CPUs are others'");
     ok(!m.pausing || m.turns < TN_MODERATE_TURNS,
        "one connection that asks and waits is given up");
-    ok(paused < 10 * TN_MODERATE_POOR
-                * (TN_MODERATE_WINDOW_US / TN_MODERATE_PAUSE_US + 1),
+    ok(paused < HARDLY_ANY,
        "a few tries in ten seconds: %u turns paused", paused);
 }
 
