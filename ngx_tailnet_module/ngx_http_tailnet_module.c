@@ -105,6 +105,11 @@ static ngx_http_module_t  ngx_http_tailnet_module_ctx = {
 };
 
 
+/*
+ * Workers start here and not in ngx_tailnet_module: where it is linked in, that
+ * one comes before the modules of events, when there is no connection yet.
+ */
+
 ngx_module_t  ngx_http_tailnet_module = {
     NGX_MODULE_V1,
     &ngx_http_tailnet_module_ctx,          /* module context */
@@ -112,7 +117,7 @@ ngx_module_t  ngx_http_tailnet_module = {
     NGX_HTTP_MODULE,                       /* module type */
     NULL,                                  /* init master */
     ngx_http_tailnet_init_module,          /* init module */
-    NULL,                                  /* init process */
+    ngx_tailnet_init_process,              /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     NULL,                                  /* exit process */

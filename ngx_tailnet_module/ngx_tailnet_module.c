@@ -188,7 +188,7 @@ ngx_module_t  ngx_tailnet_module = {
     NGX_CORE_MODULE,                       /* module type */
     NULL,                                  /* init master */
     ngx_tailnet_init_module,               /* init module */
-    ngx_tailnet_init_process,              /* init process */
+    NULL,                                  /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     ngx_tailnet_exit_process,              /* exit process */

@@ -2,8 +2,9 @@
 
 # Other nginxes than the installed one, each with our module built for it: that
 # of Debian 13, the newest of Debian or a source tree named by
-# TAILNET_NGINX_SOURCE, one without stream; HTTP/3, also of a service; two nodes
-# in one nginx; the module unloaded and loaded again by reloads; and beside njs.
+# TAILNET_NGINX_SOURCE, one without stream, one that our module is linked into;
+# HTTP/3, also of a service; two nodes in one nginx; the module unloaded and
+# loaded again by reloads; and beside njs.
 
 use strict;
 use warnings;
@@ -30,6 +31,7 @@ my @versions = (
     ['of Debian 13', 'trixie', 'dynamic'],
     ['the newest', $ENV{TAILNET_NGINX_SOURCE} // 'sid', 'static'],
     ['without stream', 'trixie', 'http'],
+    ['linked in', 'trixie', 'linked'],
 );
 
 # A network behind, of which there is nothing.
@@ -278,7 +280,8 @@ for my $case (@versions) {
         my $host = 'v' . $said =~ s/\W//gr . $args[1];
         my $nginx = $lab->nginx(host => $tailnet->{web}, module => 1,
                                 name => $host, build => $out,
-                                binary => "$out/nginx");
+                                binary => "$out/nginx",
+                                linked => $args[1] eq 'linked');
 
         exercise("nginx $said", $nginx, $host, newer => 1, location => '',
                  stream => $args[1] ne 'http',

@@ -26,6 +26,7 @@ my $MAKE_TUN = 'mknod -m 666 /dev/net/tun c 10 200';
 #   confined => 1: as the user, without any capability, and seccomp refuses
 #     namespaces
 #   binary, build: another nginx, and the directory with modules for it
+#   linked => 1: ours is linked into that binary, its programs are beside it
 # In the texts %%PREFIX%% stands for the prefix, %%STATE%% for a directory that
 # belongs to nginx's user, %%CA%% for the lab's root certificate.
 
@@ -44,6 +45,7 @@ sub new {
         no_tun => defined $opt{tun} && !$opt{tun},
         confined => $opt{confined},
         build  => $opt{build},
+        linked => $opt{linked},
         binary => $opt{binary} // $ENV{TEST_NGINX_BINARY}
                   // Tailnet::Lab::find_program('nginx'),
     }, $class;
@@ -178,7 +180,7 @@ sub load_modules {
             if $build =~ /--with-stream=dynamic/;
     }
 
-    return $config unless $self->{module};
+    return $config if $self->{linked} || !$self->{module};
 
     my $ours = $self->{build}
         ? install_module($self->{lab}->path("modules-$self->{name}"),
