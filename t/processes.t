@@ -329,10 +329,14 @@ sub life {
        && $c->say("recv $in") eq 'ok again', 'connections survive it');
     ok($c->mirror($udp), 'the TUN too');
 
-    my ($more) = $c->listen('home', 81);
-    is($c->say("netns $more"), "ok $ns",
+    my $d = Client->new(unprivileged => $unprivileged);
+    like($d->open('life', 'b'), qr/^ok \d+ 0$/, 'another nginx');
+    is($d->node('home'), 'ok', 'with this node');
+    my ($more) = $d->listen('home', 81);
+    is($d->say("netns $more"), "ok $ns",
        'new sockets are in the same namespace');
-    ok($c->talk($more, 81), 'and work');
+    ok($d->talk($more, 81), 'and work');
+    $d->end;
 
     # more dials than the store of sockets holds
 
@@ -384,6 +388,13 @@ subtest 'lifelines' => sub {
     is($one->say('commit'), 'ok', 'committed');
     ok($one->wait_log(qr/small core: node gone/), 'the core runs both nodes');
 
+    # workers have the lifeline by now
+
+    like($one->node('home', 'taken'), qr/^fail -4 this cycle is committed/,
+         'which takes no other configuration any more');
+    like(join(' ', $one->listen('home', 82)), qr/^fail -4 /, 'no listener');
+    like($one->say('commit'), qr/^fail -4 /, 'and no commit');
+
     like($two->open('cycles', 'm1'), qr/^ok \d+ 0$/, 'a reload joins');
     is($two->node('home', 'second'), 'ok', 'with another configuration');
 
@@ -404,6 +415,7 @@ subtest 'lifelines' => sub {
            'a node stays while an old cycle lives');
     is($one->say('close'), 'ok', 'the old cycle ends');
     ok($one->wait_log(qr/small core: stopped gone/), 'and its node');
+    unlike($one->log_text, qr/"taken"/, 'what it asked for at last never was');
 
     # a new binary, which gives up
 
@@ -487,14 +499,17 @@ subtest 'start' => sub {
                               pid_of('core', "$dir/race.tailnet"));
 
     # an answer after a core's start means that it was saved
-    is($race[0]->node('home'), 'ok', 'the same again');
+    like($race[0]->node('home'), qr/^fail -4 /, 'nothing new');
     kill 'KILL', $killed;
     ok(wait_until(sub {
         my ($super) = find('super', "$dir/race.tailnet");
         return $super && $super != $killed;
     }), 'a killed supervisor is followed by another');
-    is($race[0]->node('home'), 'ok', 'the lifeline goes on');
-    is($race[0]->say('commit'), 'ok', 'and is obeyed');
+    like($race[0]->node('home'), qr/^fail -4 /, 'the lifeline goes on');
+    like($race[3]->open('race', 'r0'), qr/^ok \d+ 0$/, 'a reload joins');
+    is($race[3]->node('home'), 'ok', 'with its node');
+    is($race[3]->say('commit'), 'ok', 'and is obeyed');
+    is($race[3]->say('close'), 'ok', 'for a while');
     is(pid_of('core', "$dir/race.tailnet"), $running, 'the core went on')
         or diag($race[0]->log_text);
 
@@ -626,11 +641,16 @@ subtest 'trouble' => sub {
     chmod 0666, '/dev/net/tun';
     ok($c->wait_log(qr{small core: node home mask 1?239 .*text ""}),
        'it heals by itself');
-    ($fd) = $c->listen('home', 80);
-    ok($c->talk_soon($fd, 80), 'and works');
-    $c->{stack} = 2;
-    like($c->node('lw'), qr/^(?:ok$|fail -4 this build has no userspace)/,
+    my $d = Client->new(unprivileged => 1);
+    $d->{stack} = 1;
+    like($d->open('denied', 'x'), qr/^ok/, 'the next cycle');
+    is($d->node('home'), 'ok', 'has its namespace');
+    ($fd) = $d->listen('home', 80);
+    ok($d->talk_soon($fd, 80), 'and works');
+    $d->{stack} = 2;
+    like($d->node('lw'), qr/^(?:ok$|fail -4 this build has no userspace)/,
          'lwip where it was built');
+    $d->end;
     $c->say('close');
     ok(nothing_left($c->{run}), 'all is gone');
 

@@ -78,7 +78,9 @@ tn_rc_t tn_client_listen(tn_client_t *client, const tn_ipc_listen_t *listen,
 
 /*
  * The cycle is going to live: its configuration is given to the core, and
- * sockets only earlier cycles of this master wanted are closed.
+ * sockets only earlier cycles of this master wanted are closed.  To be called
+ * before there are workers: they have the lifeline too, so from then on it
+ * only stays open, and whatever is asked over it is refused.
  */
 tn_rc_t tn_client_commit(tn_client_t *client, char *text);
 

@@ -57,7 +57,8 @@ typedef enum {
     TN_IPC_HELLO,               /* tn_ipc_hello_t + log descriptor if any */
     TN_IPC_NODE,                /* tn_ipc_node_msg_t; REPLY has its share */
     TN_IPC_LISTEN,              /* tn_ipc_listen_t; REPLY has the socket */
-    TN_IPC_COMMIT,              /* tn_ipc_name_t, name unused */
+    TN_IPC_COMMIT,              /* tn_ipc_name_t, name unused; the last one,
+                                   as workers inherit the connection */
 
     /* nginx worker -> core, over dial.sock, one per connection */
     TN_IPC_DIAL,                /* tn_ipc_dial_t */

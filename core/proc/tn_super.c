@@ -8,7 +8,8 @@
  *   staged     NODE and LISTEN count as wants: holders are started and
  *              sockets made, but the core hears nothing yet
  *   committed  its configuration is in force, unless another lifeline was
- *              committed later
+ *              committed later.  From now on workers have its descriptor, and
+ *              they are not to be obeyed: all requests are refused
  *   closed     its wants are gone
  *
  * A node's configuration is that of the lifeline which wants it and was
@@ -212,6 +213,10 @@ tn_super_request(tn_super_t *super, tn_super_lifeline_t *lifeline,
 
     if (lifeline->hello != (msg->head.type != TN_IPC_HELLO)) {
         rc = false;
+
+    } else if (lifeline->committed) {
+        tn_super_reply(reply, TN_REFUSED, "this cycle is committed, it has "
+                       "nothing more to ask for");
 
     } else {
 
