@@ -74,6 +74,8 @@ static void tn_super_apply(tn_super_t *super, tn_snode_t *node,
     const tn_ipc_node_t *conf);
 static void tn_super_drop_sockets(tn_super_t *super,
     tn_super_lifeline_t *lifeline);
+static void tn_super_core_unlisten(tn_super_t *super, tn_snode_t *node,
+    const tn_snode_listener_t *listener);
 static void tn_super_free_want(tn_super_want_t *want);
 static void tn_super_core_send(tn_super_t *super, const void *msg,
     const int *fds, size_t count);
@@ -725,12 +727,42 @@ tn_super_drop_sockets(tn_super_t *super, tn_super_lifeline_t *lifeline)
         sock = tn_container(link, tn_super_socket_t, link);
 
         if (sock->listener->refs == 1 && sock->node->running) {
-            tn_super_core_listen(super, sock->listener, TN_IPC_CORE_UNLISTEN);
+            tn_super_core_unlisten(super, sock->node, sock->listener);
         }
 
         tn_snode_unlisten(sock->node, sock->listener);
         free(sock);
     }
+}
+
+
+/*
+ * To the core clones of "reuseport" are one listener, and so are those of two
+ * stacks: it keeps the port for the one that is left.
+ */
+static void
+tn_super_core_unlisten(tn_super_t *super, tn_snode_t *node,
+    const tn_snode_listener_t *listener)
+{
+    tn_link_t            *link;
+    tn_snode_listener_t  *other;
+
+    tn_list_each(link, &node->listeners) {
+        other = tn_container(link, tn_snode_listener_t, link);
+
+        if (other != listener
+            && other->key.family == listener->key.family
+            && other->key.proto == listener->key.proto
+            && other->key.port == listener->key.port
+            && ((other->key.flags ^ listener->key.flags) & TN_IPC_CAPTURE) == 0
+            && (other->lwip || (other->key.flags & TN_IPC_CAPTURE)))
+        {
+            tn_super_core_listen(super, other, TN_IPC_CORE_LISTEN);
+            return;
+        }
+    }
+
+    tn_super_core_listen(super, listener, TN_IPC_CORE_UNLISTEN);
 }
 
 

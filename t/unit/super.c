@@ -3,13 +3,14 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * What the supervisor takes of lifelines and tells the core, with the test in
- * the places of nginx and the core.  There is no namespace: a node is in force
- * without a stack.
+ * the places of nginx, the guard and the core.  There is no namespace: a node
+ * is in force without a stack, and sockets are those of a guard.
  */
 
 #include "proc/tn_super_int.h"
 
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tap.h"
@@ -157,6 +158,151 @@ test_committed(void)
 }
 
 
+static void
+put(int fd, const void *msg, int passed)
+{
+    if (tn_ipc_send(fd, msg, &passed, passed != -1) != TN_OK) {
+        abort();
+    }
+}
+
+
+static void
+put_mark(int fd, tn_ipc_type_e type)
+{
+    tn_ipc_name_t  msg;
+
+    tn_ipc_init(&msg, type);
+    put(fd, &msg, -1);
+}
+
+
+static void
+put_listen(tn_ipc_listen_t *listen, tn_ipc_type_e type, uint16_t worker)
+{
+    tn_ipc_init(listen, type);
+    snprintf(listen->node, sizeof(listen->node), "home");
+    listen->family = 4;
+    listen->proto = TN_IPC_UDP;
+    listen->port = 443;
+    listen->worker = worker;
+    listen->flags = TN_IPC_CAPTURE;
+}
+
+
+/* a cycle with so many workers, each of which has a socket */
+static void
+put_cycle(int fd, uint64_t opened, uint64_t committed, uint16_t workers)
+{
+    int                      s;
+    uint16_t                 i;
+    tn_ipc_keep_want_t       want;
+    tn_ipc_keep_socket_t     sock;
+    tn_ipc_keep_lifeline_t   line;
+
+    s = socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0);
+
+    tn_ipc_init(&line, TN_IPC_KEEP_LIFELINE);
+    line.opened = opened;
+    line.committed = committed;
+    line.mask = TN_IPC_FD_SUPER;
+    line.hello = 1;
+    snprintf(line.conf.token, sizeof(line.conf.token), "m");
+    line.conf.uid = geteuid();
+    line.conf.gid = getegid();
+    put(fd, &line, s);
+    close(s);
+
+    tn_ipc_init(&want, TN_IPC_KEEP_WANT);
+    want.opened = opened;
+    configure(&want.node, "state");
+    put(fd, &want, -1);
+
+    for (i = 0; i < workers; i++) {
+        tn_ipc_init(&sock, TN_IPC_KEEP_SOCKET);
+        sock.opened = opened;
+        put_listen(&sock.listen, TN_IPC_LISTEN, i);
+        put(fd, &sock, -1);
+    }
+}
+
+
+/* "listen 443 quic reuseport capture", and then with fewer workers */
+static void
+test_clones(void)
+{
+    int                   fd, s, guard[2], core[2];
+    uint16_t              i;
+    tn_super_t           *super;
+    tn_ipc_msg_t          msg;
+    tn_ipc_listen_t       listen;
+    tn_super_kept_t       kept;
+    tn_ipc_keep_node_t    node;
+    tn_ipc_keep_super_t   self;
+    tn_super_lifeline_t  *first, *second;
+
+    if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK) {
+        abort();
+    }
+
+    put_mark(guard[0], TN_IPC_KEEP_BEGIN);
+
+    tn_ipc_init(&self, TN_IPC_KEEP_SUPER);
+    self.uid = geteuid();
+    self.gid = getegid();
+    put(guard[0], &self, -1);
+
+    tn_ipc_init(&node, TN_IPC_KEEP_NODE);
+    snprintf(node.name, sizeof(node.name), "home");
+    configure(&node.node, "state");
+    node.running = 1;
+    put(guard[0], &node, -1);
+
+    for (i = 0; i < 2; i++) {
+        put_listen(&listen, TN_IPC_KEEP_LISTENER, i);
+        s = socket(AF_INET, SOCK_DGRAM|SOCK_CLOEXEC, 0);
+        put(guard[0], &listen, s);
+        close(s);
+    }
+
+    put_cycle(guard[0], 1, 2, 2);
+    put_cycle(guard[0], 3, 0, 1);
+    put_mark(guard[0], TN_IPC_KEEP_END);
+
+    super = create();
+
+    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
+           TN_OK, "what a guard had");
+
+    first = tn_super_each(super, NULL, &fd);
+    close(fd);
+    second = tn_super_each(super, first, &fd);
+    close(fd);
+
+    is_int(tn_super_core_attach(super, core[0]), TN_OK, "a core");
+    is_int(told(core[1], TN_IPC_CORE_LISTEN, NULL), 2, "hears of two clones");
+
+    is_int(request(super, second, TN_IPC_COMMIT, NULL), TN_OK,
+           "a cycle with one of them is committed");
+    is_int(told(core[1], TN_IPC_CORE_UNLISTEN, NULL), 0,
+           "the port is listened on");
+
+    tn_super_close(super, first);
+    is_int(told(core[1], TN_IPC_CORE_UNLISTEN, NULL), 0, "still");
+
+    first = tn_super_open(super, -1);
+    tn_super_close(super, second);
+    is_int(told(core[1], TN_IPC_CORE_UNLISTEN, &msg), 1, "no more");
+    is_int(msg.listen.port, 443, "that port");
+
+    tn_super_close(super, first);
+    tn_super_core_detach(super);
+    tn_super_destroy(super);
+    tn_ipc_close(core, 2);
+    tn_ipc_close(guard, 2);
+}
+
+
 int
 main(void)
 {
@@ -167,6 +313,7 @@ main(void)
     }
 
     test_committed();
+    test_clones();
 
     snprintf(command, sizeof(command), "rm -r %s", dir);
 
