@@ -123,6 +123,8 @@ tn_snode_holder(tn_snode_t *node, int program_fd, int stderr_fd, bool detach)
     if (tn_ipc_pair(pair) != TN_OK) {
         snprintf(node->text, sizeof(node->text),
                  "socketpair() failed (%d: %s)", errno, strerror(errno));
+        node->started = tn_ipc_now();
+        tn_snode_holder_lost(node);
         return TN_ERROR;
     }
 

@@ -10,6 +10,7 @@
 #include "proc/tn_super_int.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -303,6 +304,36 @@ test_clones(void)
 }
 
 
+static void
+test_no_descriptors(void)
+{
+    int             fd;
+    tn_ms_t         now;
+    tn_snode_t     *node;
+    struct rlimit   limit, none;
+
+    node = tn_snode_create("home");
+    fd = dup(STDIN_FILENO);
+    close(fd);
+
+    (void) getrlimit(RLIMIT_NOFILE, &limit);
+    none = limit;
+    none.rlim_cur = (rlim_t) fd;
+    (void) setrlimit(RLIMIT_NOFILE, &none);
+
+    is_int(tn_snode_holder(node, -1, -1, false), TN_ERROR, "no descriptor");
+    ok(node->retry <= tn_ipc_now(), "once more at once");
+    is_int(tn_snode_holder(node, -1, -1, false), TN_ERROR, "in vain");
+    now = tn_ipc_now();
+
+    (void) setrlimit(RLIMIT_NOFILE, &limit);
+
+    ok(node->retry >= now + TN_SNODE_RETRY_MS, "then after a pause");
+
+    tn_snode_destroy(node);
+}
+
+
 int
 main(void)
 {
@@ -314,6 +345,7 @@ main(void)
 
     test_committed();
     test_clones();
+    test_no_descriptors();
 
     snprintf(command, sizeof(command), "rm -r %s", dir);
 
