@@ -260,8 +260,10 @@ data_free(tn_data_t *data)
     tn_link_t    *link;
     tn_data_name_t  *name;
 
-    tn_data_transit_destroy(data->transit);
+    /* its connections end by resets, which are packets like any */
     tn_lwnet_destroy(data->lwnet);
+
+    tn_data_transit_destroy(data->transit);
     tn_plane_destroy(data->plane);
     tn_portmap_stop(data->portmap);
 
