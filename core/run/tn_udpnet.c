@@ -16,7 +16,8 @@
  * TN_UDPNET_FLOWS of them the one that was idle longest is closed for the
  * next, and with TN_UDPNET_EACH of one remote address that one's: what costs
  * a peer one datagram costs us little, and others nothing.  An empty datagram
- * reads like the end of a SOCK_SEQPACKET, but that end comes with a hangup.
+ * reads like the end of a SOCK_SEQPACKET, but that end comes with a hangup, if
+ * need be after the event that is being handled.
  * A descriptor that comes with a datagram says that the destination has
  * refused the flow (tn_hangup.h): the peer is told by ICMP.
  * A datagram that does not fit into a packet (tn_dgram.h) or into the socket's
@@ -32,6 +33,7 @@
 #include "wire/tn_icmp.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -86,6 +88,7 @@ static udpnet_source_t *udpnet_source(tn_udpnet_t *net, const tn_ip_t *ip);
 static void udpnet_used(udpnet_flow_t *flow);
 static void udpnet_close(udpnet_flow_t *flow);
 static void udpnet_event(tn_watch_t *watch, uint32_t events);
+static bool udpnet_hung_up(const udpnet_flow_t *flow);
 static void udpnet_refuse(udpnet_flow_t *flow);
 
 
@@ -458,8 +461,10 @@ udpnet_event(tn_watch_t *watch, uint32_t events)
             break;
         }
 
-        if (n == -1 || refused || (n == 0 && (events & TN_LOOP_ERROR))) {
-
+        if (n == -1 || refused
+            || (n == 0
+                && ((events & TN_LOOP_ERROR) || udpnet_hung_up(flow))))
+        {
             if (refused) {
                 udpnet_refuse(flow);
             }
@@ -484,6 +489,19 @@ udpnet_event(tn_watch_t *watch, uint32_t events)
     }
 
     net->ops->done(net->data);
+}
+
+
+/* nginx may close right behind its last datagram */
+static bool
+udpnet_hung_up(const udpnet_flow_t *flow)
+{
+    struct pollfd  pfd;
+
+    pfd.fd = flow->watch.fd;
+    pfd.events = 0;
+
+    return poll(&pfd, 1, 0) == 1;
 }
 
 
