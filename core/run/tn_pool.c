@@ -6,7 +6,9 @@
  * asked for is empty; the first demand fetches a batch, and from then on a
  * batch is fetched when less than TN_POOL_LOW are left, one request at a time
  * per kind.  A holder that gives none is asked again after TN_POOL_RETRY_MS
- * while somebody waits; one that is gone is waited for (tn_pool_channel()).
+ * while somebody waits, and so is one whose answer came while there were no
+ * descriptors, or that does not take a message; one that is gone is waited for
+ * (tn_pool_channel()).
  */
 
 #include "run/tn_pool.h"
@@ -43,6 +45,7 @@ struct tn_pool_s {
     uint32_t         seq;
     uint32_t         addrs_seq;
     bool             addressed; /* addrs is to be in force */
+    bool             unsent;    /* and is to be sent again */
     tn_ipc_addrs_t   addrs;
     tn_pool_kind_t   kinds[TN_POOL_KINDS];
     char             text[TN_IPC_TEXT];
@@ -53,7 +56,9 @@ static tn_pool_kind_t *tn_pool_kind(tn_pool_t *pool, uint16_t family,
     uint16_t proto);
 static void tn_pool_fill(tn_pool_t *pool, tn_pool_kind_t *kind);
 static void tn_pool_retry(void *data, tn_ms_t now);
+static void tn_pool_again(tn_pool_t *pool);
 static void tn_pool_send_addresses(tn_pool_t *pool);
+static void tn_pool_unread(tn_pool_t *pool);
 static void tn_pool_read(tn_watch_t *watch, uint32_t events);
 static void tn_pool_reply(tn_pool_t *pool, const tn_ipc_reply_t *reply,
     int *fds, size_t count);
@@ -171,6 +176,8 @@ tn_pool_addresses(tn_pool_t *pool, const tn_ip_t *ips, size_t count,
 static void
 tn_pool_send_addresses(tn_pool_t *pool)
 {
+    tn_rc_t  rc;
+
     if (pool->watch.fd == -1) {
         return;
     }
@@ -178,7 +185,14 @@ tn_pool_send_addresses(tn_pool_t *pool)
     pool->addrs_seq = ++pool->seq;
     pool->addrs.head.seq = pool->addrs_seq;
 
-    if (tn_ipc_send(pool->watch.fd, &pool->addrs, NULL, 0) != TN_OK) {
+    rc = tn_ipc_send(pool->watch.fd, &pool->addrs, NULL, 0);
+
+    pool->unsent = rc == TN_AGAIN;
+
+    if (rc == TN_AGAIN) {
+        tn_pool_again(pool);
+
+    } else if (rc != TN_OK) {
         tn_pool_lost(pool);
     }
 }
@@ -314,12 +328,19 @@ tn_pool_fill(tn_pool_t *pool, tn_pool_kind_t *kind)
         kind->seq = pool->seq;
 
     } else if (rc == TN_AGAIN) {
-        (void) tn_timer_set(&pool->loop->timers, &pool->retry,
-                            pool->loop->now + TN_POOL_RETRY_MS);
+        tn_pool_again(pool);
 
     } else {
         tn_pool_lost(pool);
     }
+}
+
+
+static void
+tn_pool_again(tn_pool_t *pool)
+{
+    (void) tn_timer_set(&pool->loop->timers, &pool->retry,
+                        pool->loop->now + TN_POOL_RETRY_MS);
 }
 
 
@@ -332,6 +353,10 @@ tn_pool_retry(void *data, tn_ms_t now)
     (void) now;
 
     pool = data;
+
+    if (pool->unsent) {
+        tn_pool_send_addresses(pool);
+    }
 
     for (i = 0; i < TN_POOL_KINDS; i++) {
         if (!tn_list_empty(&pool->kinds[i].waiters)) {
@@ -365,6 +390,11 @@ tn_pool_read(tn_watch_t *watch, uint32_t events)
         return;
     }
 
+    if (rc == TN_MALFORMED) {
+        tn_pool_unread(pool);
+        return;
+    }
+
     if (rc == TN_OK) {
         tn_ipc_close(fds, n);
     }
@@ -373,6 +403,25 @@ tn_pool_read(tn_watch_t *watch, uint32_t events)
            "waiting for another");
 
     tn_pool_lost(pool);
+}
+
+
+/*
+ * An answer whose sockets did not all find descriptors is lost; nobody would
+ * bring another channel, for the holder lives.
+ */
+static void
+tn_pool_unread(tn_pool_t *pool)
+{
+    size_t  i;
+
+    for (i = 0; i < TN_POOL_KINDS; i++) {
+        pool->kinds[i].seq = 0;
+    }
+
+    snprintf(pool->text, sizeof(pool->text), "no descriptors are left for "
+             "sockets");
+    tn_pool_again(pool);
 }
 
 
@@ -406,8 +455,7 @@ tn_pool_reply(tn_pool_t *pool, const tn_ipc_reply_t *reply, int *fds,
         if (reply->rc != TN_OK || count == 0) {
             memcpy(pool->text, reply->text, sizeof(pool->text));
             tn_ipc_close(fds, count);
-            (void) tn_timer_set(&pool->loop->timers, &pool->retry,
-                                pool->loop->now + TN_POOL_RETRY_MS);
+            tn_pool_again(pool);
             return;
         }
 
@@ -459,6 +507,7 @@ tn_pool_lost(tn_pool_t *pool)
     }
 
     pool->addrs_seq = 0;
+    pool->unsent = false;
 
     snprintf(pool->text, sizeof(pool->text), "the holder of the network "
              "namespace is gone");
