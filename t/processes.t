@@ -581,6 +581,41 @@ subtest 'start' => sub {
 };
 
 
+# --- a guard that does not read is not waited for
+
+subtest 'a slow guard' => sub {
+    my ($c, $d) = map { Client->new } 1 .. 2;
+
+    like($c->open('slow', 'm'), qr/^ok \d+ 1$/, 'the supervisor starts');
+    is($c->node('home'), 'ok', 'a node');
+    is($c->say('commit'), 'ok', 'that runs');
+
+    my $super = pid_of('super', $c->{run});
+    my $guard = pid_of('guard', $c->{run});
+
+    kill 'STOP', $guard;
+
+    for (1 .. 8) {
+        $d->open('slow', 'm');
+        $d->node('home');
+        $d->say('commit');
+        $d->say('close');
+    }
+
+    ok(wait_until(sub { grep { $_ != $guard } find('guard', $c->{run}) }),
+       'another takes its place');
+    kill 'CONT', $guard;
+    ok(wait_until(sub { !grep { $_ == $guard } find('guard', $c->{run}) }),
+       'it ends');
+    is(join(' ', find('super', $c->{run})), $super,
+       'and starts no second supervisor');
+
+    $c->say('close');
+    ok(nothing_left($c->{run}), 'all is gone');
+    $_->end for $c, $d;
+};
+
+
 # --- what must be refused, with the reason
 
 subtest 'trouble' => sub {

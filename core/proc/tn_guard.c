@@ -9,6 +9,9 @@
  *   guarding   messages are stored; BYE: the guard ends
  *   bereft     the channel broke without BYE: a supervisor is started on a
  *              new channel, gets the whole save, and is guarded
+ *   given up   it broke though the supervisor lives, which did not wait for
+ *              us, or we could not take what it sent: it starts another guard,
+ *              and two supervisors are one too many.  The guard ends
  *
  * A supervisor that lived less than TN_GUARD_STABLE_MS is started again
  * after a pause that doubles from TN_GUARD_RETRY_MS to TN_GUARD_MAX_MS.
@@ -30,6 +33,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -38,6 +42,7 @@
 #define TN_GUARD_RETRY_MS    100
 #define TN_GUARD_MAX_MS      30000
 #define TN_GUARD_SEND_MS     2000
+#define TN_GUARD_DEATH_MS    2000   /* from its last descriptor to its end */
 
 /* a save may hold so many messages: every node full of listeners is less */
 #define TN_GUARD_MESSAGES    (1024 * 1024)
@@ -56,6 +61,7 @@ typedef struct {
 typedef struct {
     const char    *dir;
     int            fd;          /* the channel; -1: bereft */
+    int            proc;        /* pidfd of the supervisor, or -1 */
     tn_link_t      whole;
     tn_link_t      coming;
     size_t         n_coming;
@@ -64,7 +70,10 @@ typedef struct {
 } tn_guard_t;
 
 
-static void tn_guard_main(const char *dir) __attribute__((noreturn));
+static void tn_guard_main(const char *dir, pid_t supervisor)
+    __attribute__((noreturn));
+static void tn_guard_watch(tn_guard_t *guard, pid_t supervisor);
+static bool tn_guard_is_left(tn_guard_t *guard);
 static bool tn_guard_read(tn_guard_t *guard);
 static bool tn_guard_store(tn_guard_t *guard, const tn_ipc_msg_t *msg,
     int *fds, size_t n);
@@ -78,12 +87,13 @@ tn_guard_start(const char *dir, int dir_fd, int core_fd, int program_fd,
     char *name)
 {
     int    pair[2], fd[4], err, i;
-    pid_t  pid;
+    pid_t  pid, supervisor;
 
     if (tn_ipc_pair(pair) != TN_OK) {
         return -1;
     }
 
+    supervisor = getpid();
     pid = fork();
 
     if (pid == -1) {
@@ -119,7 +129,7 @@ tn_guard_start(const char *dir, int dir_fd, int core_fd, int program_fd,
     /* no zombies; a supervisor's end is seen by its channel */
     signal(SIGCHLD, SIG_IGN);
 
-    tn_guard_main(dir);
+    tn_guard_main(dir, supervisor);
 }
 
 
@@ -135,7 +145,7 @@ tn_guard_stop(int fd)
 
 
 static void
-tn_guard_main(const char *dir)
+tn_guard_main(const char *dir, pid_t supervisor)
 {
     int            n, ms;
     tn_guard_t     guard;
@@ -144,9 +154,11 @@ tn_guard_main(const char *dir)
     memset(&guard, 0, sizeof(guard));
     guard.dir = dir;
     guard.fd = TN_GUARD_FD;
+    guard.proc = -1;
     guard.started = tn_ipc_now();
     tn_list_init(&guard.whole);
     tn_list_init(&guard.coming);
+    tn_guard_watch(&guard, supervisor);
     ms = TN_TRIM_MS;
 
     for ( ;; ) {
@@ -171,11 +183,32 @@ tn_guard_main(const char *dir)
             tn_guard_drop(&guard.coming);
             guard.n_coming = 0;
 
-            if (tn_list_empty(&guard.whole)) {
+            if (tn_list_empty(&guard.whole) || !tn_guard_is_left(&guard)) {
                 _exit(1);
             }
         }
     }
+}
+
+
+static void
+tn_guard_watch(tn_guard_t *guard, pid_t supervisor)
+{
+    tn_ipc_close(&guard->proc, 1);
+    guard->proc = (int) syscall(SYS_pidfd_open, supervisor, 0);
+}
+
+
+/* a process closes its descriptors before it is dead */
+static bool
+tn_guard_is_left(tn_guard_t *guard)
+{
+    struct pollfd  pfd;
+
+    pfd.fd = guard->proc;
+    pfd.events = POLLIN;
+
+    return pfd.fd == -1 || poll(&pfd, 1, TN_GUARD_DEATH_MS) != 0;
 }
 
 
@@ -323,6 +356,7 @@ tn_guard_again(tn_guard_t *guard)
     }
 
     guard->fd = pair[0];
+    tn_guard_watch(guard, pid);
 
     if (!tn_guard_send(guard)) {
         tn_ipc_close(&guard->fd, 1);
