@@ -218,6 +218,10 @@ subtest 'its end' => sub {
         '--run', $run, '--node', 'other', $file);
     is($status, 1, 'no such node');
     like($output, qr/no node of this name/, 'is said to be that');
+    ($status, $output) = Tailnet::Lab::capture($program, 'capture',
+        '--run', $run, "$dir/nowhere/file");
+    is($status, 1, 'a file that cannot be made');
+    like($output, qr/No such file or directory/, 'for this reason');
     is((Tailnet::Lab::capture($program, 'capture', '--run', $run))[0], 2,
        'no file');
     is((Tailnet::Lab::capture($program, 'capture', '--seconds', 'x',

@@ -428,6 +428,11 @@ toolcmd_capture(const char *dir, const tn_ipc_tool_t *request,
             out = strcmp(file, "-") == 0
                   ? STDOUT_FILENO
                   : open(file, O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0600);
+
+            if (out == -1) {
+                (void) fprintf(stderr, "%s: %s\n", file, strerror(errno));
+                break;
+            }
         }
 
         for (done = 0; done < len; done += (size_t) wrote) {
