@@ -211,7 +211,6 @@ ngx_tailnet_open_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
     msg.nroutes = (uint32_t) node->nroutes;
     ngx_memcpy(msg.routes, node->routes,
                node->nroutes * sizeof(tn_prefix_t));
-    msg.log_level = (uint8_t) ngx_tailnet_log_level(tcf->cycle->log);
 
     if (tn_client_node(&tcf->client, &msg, &share, text) != TN_OK) {
         ngx_log_error(NGX_LOG_ERR, tcf->cycle->log, 0,

@@ -203,6 +203,22 @@ under_load('more and fewer workers', sub {
     }
 }, full => 1);
 
+# Lines of the core go elsewhere and come back; its nodes are not begun anew.
+
+my $begun = () = $nginx->errors(qr/this node is/);
+
+under_load('another level of the log', sub {
+    configure(main => 'error_log logs/more.log debug;');
+    reload();
+    sleep 0.5;
+    configure();
+    reload();
+});
+
+is(scalar(() = $nginx->errors(qr/this node is/)), $begun, 'the same node');
+unlike($lab->read_file($nginx->prefix . '/logs/more.log'), qr/this node is/,
+       'at that level too');
+
 my $page_of = 'server { listen 80 tailnet=%s; return 200 "%s\n"; }';
 
 under_load('a node comes, changes its name, and goes', sub {

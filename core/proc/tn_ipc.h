@@ -198,7 +198,7 @@ typedef struct {
     uint32_t       flags;
     uint16_t       udp_port;    /* 0: any, kept while the supervisor lives */
     uint8_t        stack;       /* tn_ipc_stack_e */
-    uint8_t        log_level;   /* tn_log_level_e */
+    uint8_t        unused;
     uint16_t       relay_port;  /* of a peer relay, 0: none */
     uint16_t       nstatic;
     tn_addr_t      static_endpoints[TN_IPC_STATIC];

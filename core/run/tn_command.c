@@ -31,7 +31,7 @@ static void *command_core(void *arg);
 int
 tn_core_command(int argc, char **argv)
 {
-    int               c, fd;
+    int               c, fd, level;
     long              number;
     bool              bad;
     char              text[TN_IPC_TEXT], program[TN_IPC_PATH];
@@ -61,7 +61,7 @@ tn_core_command(int argc, char **argv)
 
     memset(&node, 0, sizeof(node));
     (void) snprintf(node.name, sizeof(node.name), "node");
-    node.log_level = TN_LOG_INFO;
+    level = TN_LOG_INFO;
     bad = false;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -117,7 +117,7 @@ tn_core_command(int argc, char **argv)
         case 'l':
             bad |= !command_number(&number, TN_LOG_DEBUG, optarg)
                    || number < TN_LOG_EMERG;
-            node.log_level = (uint8_t) number;
+            level = (int) number;
             break;
 
         default:
@@ -163,7 +163,7 @@ tn_core_command(int argc, char **argv)
     conf.uid = getuid();
     conf.gid = getgid();
     conf.log_fd = STDERR_FILENO;
-    conf.log_level = node.log_level;
+    conf.log_level = level;
     conf.local = true;
 
     if (tn_client_open(&client, &conf, text) != TN_OK) {

@@ -438,9 +438,19 @@ core_resumed(core_t *core)
 static void
 core_setup(core_t *core, const tn_ipc_setup_t *msg, int *fds, size_t count)
 {
-    int  fd;
+    int           fd;
+    tn_link_t    *link;
+    core_slot_t  *slot;
 
     core->logfile.log.level = (tn_log_level_e) msg->log_level;
+
+    tn_list_each(link, &core->slots) {
+        slot = tn_container(link, core_slot_t, link);
+
+        if (slot->node != NULL) {
+            tn_node_log_level(slot->node, core->logfile.log.level);
+        }
+    }
 
     fd = core_take(fds, count, msg->mask, TN_IPC_FD_LOG);
     if (fd != -1) {

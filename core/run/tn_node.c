@@ -282,6 +282,13 @@ tn_node_free(tn_node_t *node)
 }
 
 
+void
+tn_node_log_level(tn_node_t *node, tn_log_level_e level)
+{
+    node->log.level = level;
+}
+
+
 const char *
 tn_node_name(const tn_node_t *node)
 {

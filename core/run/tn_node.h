@@ -104,6 +104,9 @@ bool tn_node_login(tn_node_t *node);
 /* at once */
 void tn_node_free(tn_node_t *node);
 
+/* of what it logs from now on */
+void tn_node_log_level(tn_node_t *node, tn_log_level_e level);
+
 const char *tn_node_name(const tn_node_t *node);
 
 /*
