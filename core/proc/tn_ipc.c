@@ -68,6 +68,7 @@ static bool tn_ipc_node_sound(const tn_ipc_node_t *node);
 static bool tn_ipc_members_sound(const tn_ipc_members_t *msg);
 static bool tn_ipc_serve_sound(const tn_ipc_serve_t *msg);
 static bool tn_ipc_service_sound(const tn_ipc_service_t *service);
+static bool tn_ipc_service_named(const char *name);
 static int tn_ipc_address(const char *dir, const char *name,
     struct sockaddr_un *un, int *dirfd);
 
@@ -441,10 +442,29 @@ tn_ipc_serve_sound(const tn_ipc_serve_t *msg)
 static bool
 tn_ipc_service_sound(const tn_ipc_service_t *service)
 {
-    return tn_ipc_terminated(service->name) && service->port != 0
+    return tn_ipc_terminated(service->name)
+           && tn_ipc_service_named(service->name) && service->port != 0
            && (service->family == 4 || service->family == 6)
            && (service->proto == TN_IPC_TCP
                || service->proto == TN_IPC_UDP);
+}
+
+
+/* it goes into JSON for control: nothing but "svc:" and a DNS label */
+static bool
+tn_ipc_service_named(const char *name)
+{
+    size_t  len;
+
+    if (strncmp(name, "svc:", 4) != 0) {
+        return false;
+    }
+
+    name += 4;
+    len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-");
+
+    return len > 0 && len <= 63 && name[len] == '\0'
+           && name[0] != '-' && name[len - 1] != '-';
 }
 
 

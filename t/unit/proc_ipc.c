@@ -170,6 +170,40 @@ test_refused(int *pair)
 
 
 static void
+test_services(void)
+{
+    size_t        i;
+    tn_ipc_msg_t  msg;
+
+    /* what control hears of, so a worker must not choose its bytes */
+
+    static const char *const  bad[] = {
+        "", "web", "svc:", "svc:\xff", "svc:a\xff", "svc:-a", "svc:a-",
+        "svc:A", "svc:a.b", "svc:a\"b"
+    };
+
+    tn_ipc_init(&msg, TN_IPC_SERVE);
+    msg.serve.count = 1;
+    msg.serve.service[0].port = 443;
+    msg.serve.service[0].family = 4;
+    msg.serve.service[0].proto = TN_IPC_TCP;
+
+    snprintf(msg.serve.service[0].name, TN_IPC_SERVICE, "svc:web-1");
+    is_int(tn_ipc_check(&msg, sizeof(tn_ipc_serve_t)), TN_OK, "a service");
+
+    for (i = 0; i < tn_nelems(bad); i++) {
+        snprintf(msg.serve.service[0].name, TN_IPC_SERVICE, "%s", bad[i]);
+        ok(tn_ipc_check(&msg, sizeof(tn_ipc_serve_t)) == TN_MALFORMED,
+           "no name of one: %zu", i);
+    }
+
+    snprintf(msg.serve.service[0].name, TN_IPC_SERVICE, "svc:%064d", 0);
+    is_int(tn_ipc_check(&msg, sizeof(tn_ipc_serve_t)), TN_MALFORMED,
+           "a longer name than there is");
+}
+
+
+static void
 test_ends(void)
 {
     int            pair[2], got[TN_IPC_FDS];
@@ -290,6 +324,7 @@ main(void)
 
     test_exchange(pair);
     test_refused(pair);
+    test_services();
     test_ends();
     test_fd();
     test_paths();
