@@ -8,7 +8,8 @@
  * per kind.  A holder that gives none is asked again after TN_POOL_RETRY_MS
  * while somebody waits, and so is one whose answer came while there were no
  * descriptors, or that does not take a message; one that is gone is waited for
- * (tn_pool_channel()).
+ * (tn_pool_channel()), and after TN_POOL_GONE_MS the log says so: the channel
+ * also ends when the supervisor gives a new one out.
  */
 
 #include "run/tn_pool.h"
@@ -24,6 +25,7 @@
 #define TN_POOL_LOW       (TN_POOL_BATCH / 2)
 #define TN_POOL_SIZE      (TN_POOL_LOW + TN_POOL_BATCH)
 #define TN_POOL_RETRY_MS  200
+#define TN_POOL_GONE_MS   1000
 
 
 typedef struct {
@@ -42,6 +44,7 @@ struct tn_pool_s {
     tn_log_t        *log;
     tn_watch_t       watch;     /* fd -1: no holder */
     tn_timer_t       retry;
+    tn_timer_t       gone;
     uint32_t         seq;
     uint32_t         addrs_seq;
     bool             addressed; /* addrs is to be in force */
@@ -64,6 +67,7 @@ static void tn_pool_reply(tn_pool_t *pool, const tn_ipc_reply_t *reply,
     int *fds, size_t count);
 static void tn_pool_serve(tn_pool_t *pool, tn_pool_kind_t *kind);
 static void tn_pool_lost(tn_pool_t *pool);
+static void tn_pool_gone(void *data, tn_ms_t now);
 
 
 tn_pool_t *
@@ -85,6 +89,7 @@ tn_pool_create(tn_loop_t *loop, tn_log_t *log)
     pool->watch.data = pool;
 
     tn_timer_init(&pool->retry, tn_pool_retry, pool);
+    tn_timer_init(&pool->gone, tn_pool_gone, pool);
 
     for (i = 0; i < TN_POOL_KINDS; i++) {
         pool->kinds[i].family = i & 1 ? 6 : 4;
@@ -108,6 +113,7 @@ tn_pool_destroy(tn_pool_t *pool)
 
     tn_pool_lost(pool);
     tn_timer_cancel(&pool->loop->timers, &pool->retry);
+    tn_timer_cancel(&pool->loop->timers, &pool->gone);
 
     for (i = 0; i < TN_POOL_KINDS; i++) {
         kind = &pool->kinds[i];
@@ -132,6 +138,7 @@ tn_pool_channel(tn_pool_t *pool, int fd)
     size_t  i;
 
     tn_pool_lost(pool);
+    tn_timer_cancel(&pool->loop->timers, &pool->gone);
 
     pool->watch.fd = fd;
     pool->watch.events = TN_LOOP_READ;
@@ -399,10 +406,10 @@ tn_pool_read(tn_watch_t *watch, uint32_t events)
         tn_ipc_close(fds, n);
     }
 
-    tn_log(pool->log, TN_LOG_WARN, "the holder of a network namespace ended, "
-           "waiting for another");
-
     tn_pool_lost(pool);
+
+    (void) tn_timer_set(&pool->loop->timers, &pool->gone,
+                        pool->loop->now + TN_POOL_GONE_MS);
 }
 
 
@@ -511,4 +518,18 @@ tn_pool_lost(tn_pool_t *pool)
 
     snprintf(pool->text, sizeof(pool->text), "the holder of the network "
              "namespace is gone");
+}
+
+
+static void
+tn_pool_gone(void *data, tn_ms_t now)
+{
+    tn_pool_t  *pool;
+
+    (void) now;
+
+    pool = data;
+
+    tn_log(pool->log, TN_LOG_WARN, "the holder of a network namespace ended, "
+           "waiting for another");
 }

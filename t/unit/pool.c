@@ -4,7 +4,8 @@
  *
  * The store of a namespace's sockets and a holder that the test plays: the
  * channel between them lasts through answers for which there were no
- * descriptors and through times in which nobody reads it.
+ * descriptors and through times in which nobody reads it, and when it ends
+ * another may follow at once.
  */
 
 #include "run/tn_pool.h"
@@ -25,7 +26,19 @@ static tn_loop_t          loop;
 static tn_pool_t         *pool;
 static int                holder;       /* our end of the pool's channel */
 static int                came;         /* to the one that waits */
+static int                lines;        /* of the log */
 static tn_pool_waiter_t   waiter;
+
+
+static void
+log_write(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
+{
+    (void) log;
+    (void) level;
+
+    printf("# %.*s\n", (int) len, line);
+    lines++;
+}
 
 
 static void
@@ -167,24 +180,61 @@ test_full(void)
 }
 
 
+/* closes the channel, or has another take its place */
+static void
+test_end(bool another)
+{
+    int      pair[2];
+    tn_ms_t  until;
+
+    lines = 0;
+    close(holder);
+    (void) tn_loop_turn(&loop, 5);
+
+    if (another) {
+        if (tn_ipc_pair(pair) != TN_OK) {
+            abort();
+        }
+
+        holder = pair[0];
+        tn_pool_channel(pool, pair[1]);
+    }
+
+    until = tn_ipc_now() + 1500;
+
+    while (tn_ipc_now() < until) {
+        (void) tn_loop_turn(&loop, 20);
+    }
+
+    is_int(lines, another ? 0 : 1, another ? "a new channel is no news"
+                                           : "the end of one is");
+}
+
+
 int
 main(void)
 {
-    int  pair[2];
+    int       pair[2];
+    tn_log_t  log;
+
+    log.level = TN_LOG_WARN;
+    log.write = log_write;
+    log.data = NULL;
 
     if (tn_loop_init(&loop) != TN_OK || tn_ipc_pair(pair) != TN_OK) {
         abort();
     }
 
     holder = pair[0];
-    pool = tn_pool_create(&loop, NULL);
+    pool = tn_pool_create(&loop, &log);
     tn_pool_channel(pool, pair[1]);
 
     test_no_descriptors();
     test_full();
+    test_end(true);
+    test_end(false);
 
     tn_pool_destroy(pool);
-    close(holder);
     tn_loop_done(&loop);
 
     return tap_done();
