@@ -24,7 +24,7 @@ static void data_free(tn_data_t *data);
 tn_data_t *
 tn_data_start(const tn_data_conf_t *conf)
 {
-    int         fd, i, given[4];
+    int         fd, err, i, given[4];
     uint64_t    seed;
     tn_data_t  *data;
 
@@ -190,8 +190,10 @@ tn_data_start(const tn_data_conf_t *conf)
                                     tn_data_woke, data, conf->log);
     tn_data_local(data);
 
-    if (pthread_create(&data->thread, NULL, data_thread, data) != 0) {
-        tn_log(conf->log, TN_LOG_ERR, "no thread: %s", strerror(errno));
+    err = pthread_create(&data->thread, NULL, data_thread, data);
+
+    if (err != 0) {
+        tn_log(conf->log, TN_LOG_ERR, "no thread: %s", strerror(err));
         goto failed;
     }
 

@@ -26,6 +26,7 @@
 #include "host/tn_udp_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -50,6 +51,7 @@ static bool node_start_ways(tn_node_t *node);
 static bool node_start_state(tn_node_t *node, tn_control_saved_t *saved);
 static void node_keep_port(tn_node_t *node);
 static bool node_start_data(tn_node_t *node, const tn_keypair_t *pair);
+static bool node_lend(const int *own, int *lent, size_t n);
 static bool node_start_control(tn_node_t *node,
     const tn_control_saved_t *saved);
 static bool node_start_certs(tn_node_t *node);
@@ -621,10 +623,22 @@ node_keep_port(tn_node_t *node)
 static bool
 node_start_data(tn_node_t *node, const tn_keypair_t *pair)
 {
+    int             own[4], lent[4];
     tn_ip_t         none[2];
     tn_data_conf_t  conf;
 
     node_keep_port(node);
+
+    own[0] = node->tun;
+    own[1] = node->bulk;
+    own[2] = node->udp4;
+    own[3] = node->udp6;
+
+    if (!node_lend(own, lent, 4)) {
+        tn_log(&node->log, TN_LOG_ERR, "no descriptors for the data path: %s",
+               strerror(errno));
+        return false;
+    }
 
     memset(&conf, 0, sizeof(conf));
     conf.ops = &node_data_ops;
@@ -636,12 +650,12 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.proxies = node->proxies;
     conf.node = *pair;
     conf.disco = node->disco;
-    conf.tun = node->tun;
-    conf.bulk = node->bulk;
+    conf.tun = lent[0];
+    conf.bulk = lent[1];
     conf.listeners = node->listeners;
     conf.by_lwip = node->by_lwip;
-    conf.udp4 = node->udp4;
-    conf.udp6 = node->udp6;
+    conf.udp4 = lent[2];
+    conf.udp6 = lent[3];
     conf.port = node->conf.udp_port;
     conf.udp_offload = node->udp_offload;
     conf.shields_up = (node->conf.flags & TN_IPC_SHIELDS_UP) != 0;
@@ -652,21 +666,45 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.routes = node->approved;
     conf.nroutes = node->napproved;
 
+    node->path = tn_data_start(&conf);
+
+    tn_wipe(&conf, sizeof(conf));
+
+    if (node->path == NULL) {
+        return false;
+    }
+
+    tn_ipc_close(own, 4);
     node->tun = -1;
     node->bulk = -1;
     node->udp4 = -1;
     node->udp6 = -1;
-
-    node->path = tn_data_start(&conf);
-
-    tn_wipe(&conf, sizeof(conf));
 
     /* nobody is near until it is measured again */
 
     memset(none, 0, sizeof(none));
     node_near(node, none, false);
 
-    return node->path != NULL;
+    return true;
+}
+
+
+/* the supervisor gives them once: a start that fails must not take them along */
+static bool
+node_lend(const int *own, int *lent, size_t n)
+{
+    size_t  i;
+
+    for (i = 0; i < n; i++) {
+        lent[i] = own[i] != -1 ? fcntl(own[i], F_DUPFD_CLOEXEC, 0) : -1;
+
+        if (lent[i] == -1 && own[i] != -1) {
+            tn_ipc_close(lent, i);
+            return false;
+        }
+    }
+
+    return true;
 }
 
 
