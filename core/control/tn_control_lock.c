@@ -51,6 +51,7 @@ static tn_rc_t tn_control_lock_take(tn_control_t *c, const json_t *list);
 static void tn_control_lock_sent(tn_control_t *c, tn_control_call_t *call,
     const char *error);
 static void tn_control_lock_changed(tn_control_t *c);
+static tn_rc_t tn_control_lock_judge(tn_control_t *c, const tn_lock_t *lock);
 static void tn_control_lock_failed(tn_control_t *c, const char *what);
 static void tn_control_lock_head(const tn_control_t *c,
     char text[TN_AUMS_TEXT]);
@@ -262,8 +263,6 @@ tn_control_lock_key(tn_control_t *c, tn_key_t *pub,
 void
 tn_control_lock_forget(tn_control_t *c)
 {
-    tn_netmap_changes_t  changes;
-
     free(c->old_signature);
     c->old_signature = NULL;
     c->lock_seen[0] = '\0';
@@ -274,8 +273,9 @@ tn_control_lock_forget(tn_control_t *c)
         return;
     }
 
-    (void) tn_netmap_set_lock(c->netmap, NULL, &changes);
-    tn_netmap_changes_done(&changes);
+    /* who comes or leaves by that does so for the owner, too */
+
+    (void) tn_control_lock_judge(c, NULL);
     tn_aums_destroy(c->chain);
     c->chain = NULL;
 
@@ -637,11 +637,10 @@ tn_control_lock_sent(tn_control_t *c, tn_control_call_t *call,
 static void
 tn_control_lock_changed(tn_control_t *c)
 {
-    size_t                len;
-    tn_rc_t               rc;
-    uint8_t              *bytes;
-    const tn_lock_t      *lock;
-    tn_netmap_changes_t   changes;
+    size_t            len;
+    tn_rc_t           rc;
+    uint8_t          *bytes;
+    const tn_lock_t  *lock;
 
     lock = NULL;
 
@@ -662,18 +661,31 @@ tn_control_lock_changed(tn_control_t *c)
         free(bytes);
     }
 
-    if (tn_netmap_set_lock(c->netmap, lock, &changes) != TN_OK) {
+    if (tn_control_lock_judge(c, lock) != TN_OK) {
         tn_control_fail(c, "out of memory");
         return;
     }
 
-    if (changes.what != 0) {
+    tn_control_lock_self(c);
+}
+
+
+static tn_rc_t
+tn_control_lock_judge(tn_control_t *c, const tn_lock_t *lock)
+{
+    tn_rc_t               rc;
+    tn_netmap_changes_t   changes;
+
+    rc = tn_netmap_set_lock(c->netmap, lock, &changes);
+
+    if (rc == TN_OK && changes.what != 0) {
         c->ops->netmap_changed(c->data, c->netmap, &changes);
         tn_control_keep_changed(c, &changes);
     }
 
     tn_netmap_changes_done(&changes);
-    tn_control_lock_self(c);
+
+    return rc;
 }
 
 

@@ -81,14 +81,18 @@ typedef struct {
     bool               early;           /* an early payload */
     bool               hold_maps;       /* map requests are not answered */
     bool               hold_answers;    /* nor, though heard, others */
+    bool               hold_updates;
     bool               flip;            /* spoil the next Noise frame */
     const char        *key_answer;      /* instead of the key */
     const char        *upgrade_answer;  /* instead of 101 */
+    const char        *plain_answer;    /* the same without TLS */
     const char        *register_answer; /* JSON */
     int                register_status;
     const char        *retry_after;
     int                map_status;
     const char        *map;             /* first message of a stream */
+    const char      *(*answer)(const char *path);   /* to what else is asked;
+                                           NULL: not yet */
     bool               save_fails;
     bool               strict;          /* maps for node keys it knows */
     char               known[TN_KEY_TEXT];
@@ -112,6 +116,7 @@ typedef struct {
     char               text[1024];
     uint32_t           changed;         /* bits of the last change */
     size_t             nchanged;        /* peers in it */
+    size_t             nremoved;        /* in all */
     int                changes;
     char               ping[32];
     uint32_t           ping_id;
@@ -291,6 +296,24 @@ server_respond(conn_t *conn, stream_t *stream, int status, const char *body,
 }
 
 
+/* the newest request to this path that has no answer yet gets one */
+static inline void
+server_answer(conn_t *conn, const char *path, const char *body)
+{
+    size_t  i;
+
+    for (i = conn ? conn->nstreams : 0; i-- != 0; /* void */ ) {
+        if (strcmp(conn->streams[i].path, path) == 0
+            && !conn->streams[i].end)
+        {
+            server_respond(conn, &conn->streams[i], 200, body, true);
+            server_flush(conn);
+            return;
+        }
+    }
+}
+
+
 /* the newest open connection that carries HTTP/2 */
 static conn_t *
 server_conn(void)
@@ -444,7 +467,12 @@ server_request(conn_t *conn, stream_t *stream)
         snprintf(w.last_path, sizeof(w.last_path), "%s %s", stream->method,
                  stream->path);
         keep(&w.last_body, body);
-        server_respond(conn, stream, 200, "", true);
+        body = w.answer != NULL ? w.answer(stream->path) : "";
+
+        if (body != NULL) {
+            server_respond(conn, stream, 200, body, true);
+        }
+
         return;
     }
 
@@ -471,7 +499,10 @@ server_request(conn_t *conn, stream_t *stream)
     } else {
         w.updates++;
         keep(&w.last_update, body);
-        server_respond(conn, stream, 200, "", true);
+
+        if (!w.hold_updates) {
+            server_respond(conn, stream, 200, "", true);
+        }
     }
 
     json_decref(o);
@@ -703,6 +734,11 @@ server_head(conn_t *conn)
         return;
     }
 
+    if (w.plain_answer != NULL && !conn->tls) {
+        server_text(conn, w.plain_answer);
+        return;
+    }
+
     if (w.upgrade_answer != NULL) {
         server_text(conn, w.upgrade_answer);
         return;
@@ -929,6 +965,7 @@ op_changed(void *data, tn_netmap_t *netmap,
 
     w.changed = changes->what;
     w.nchanged = changes->npeers;
+    w.nremoved += changes->nremoved;
     w.changes++;
 }
 
@@ -1082,7 +1119,7 @@ run(tn_ms_t ms)
 
 
 /* the server closes all connections */
-static void
+static inline void
 server_close(const char *reason)
 {
     size_t    i;
