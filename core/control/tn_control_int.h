@@ -232,8 +232,10 @@ struct tn_control_s {
     tn_control_call_t       *locking;
     bool                     lock_new;  /* control has not heard we have it */
     bool                     locked_out;
-    char                     lock_seen[TN_AUMS_TEXT]; /* control's head that
-                                           we did all we could about */
+    char                     lock_asked[TN_AUMS_TEXT]; /* control's head at
+                                           the last offer */
+    char                     lock_seen[TN_AUMS_TEXT]; /* the one that we did
+                                           all we could about */
     const char              *lock_trouble;  /* told last */
     uint8_t                 *old_signature; /* of the former node key's */
     size_t                   old_signature_len;

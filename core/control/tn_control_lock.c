@@ -113,8 +113,11 @@ tn_control_lock_look(tn_control_t *c)
 
     tn_control_lock_head(c, head);
 
+    /* one that is too long to be a hash counts by its begin */
+
     if (c->lock_new
-        || (strcmp(head, theirs) != 0 && strcmp(c->lock_seen, theirs) != 0))
+        || (strcmp(head, theirs) != 0
+            && strncmp(c->lock_seen, theirs, sizeof(c->lock_seen) - 1) != 0))
     {
         tn_control_lock_offer(c);
     }
@@ -366,6 +369,10 @@ tn_control_lock_offer(tn_control_t *c)
         tn_aums_hash_text(text, ancestors[i]);
         json_array_append_new(list, json_string(text));
     }
+
+    /* one that control has when this is done is another matter */
+
+    snprintf(c->lock_asked, sizeof(c->lock_asked), "%s", c->netmap->lock_head);
 
     json_object_set_new(o, "Ancestors", list);
     tn_control_lock_ask(c, "/machine/tka/sync/offer", o,
@@ -620,7 +627,7 @@ tn_control_lock_sent(tn_control_t *c, tn_control_call_t *call,
 
     c->lock_new = false;
     c->lock_trouble = NULL;
-    snprintf(c->lock_seen, sizeof(c->lock_seen), "%s", c->netmap->lock_head);
+    memcpy(c->lock_seen, c->lock_asked, sizeof(c->lock_seen));
     tn_control_lock_head(c, head);
 
     if (strcmp(head, tn_json_text(o, "Head")) != 0) {

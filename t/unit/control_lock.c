@@ -267,6 +267,64 @@ knows(int head)
 
 
 static void
+goes_on(void)
+{
+    int   i;
+    char  text[256];
+
+    begin(0);
+    ok(knows(0), "the lock is known");
+    is_int(peers(), 1, "who is signed is there");
+    is_int(bootstraps, 1, "asked for once");
+    i = offers;
+
+    snprintf(text, sizeof(text), "{\"TKAInfo\":{\"Head\":\"%s\"}}",
+             update[1].head);
+    control_head = 1;
+    server_map(text);
+    run(100);
+    ok(knows(1), "another head: its update comes");
+    is_int(offers, i + 1, "by one offer");
+    world_end();
+
+    /* the next comes while this one is being told of */
+
+    begin(0);
+    hold_send = true;
+    control_head = 1;
+    server_map(text);
+    run(100);
+    ok(knows(1), "an update");
+    hold_send = false;
+    strcpy(text, answer);
+    control_head = 2;
+    snprintf(answer, sizeof(answer), "{\"TKAInfo\":{\"Head\":\"%s\"}}",
+             update[2].head);
+    server_map(answer);
+    run(100);
+    server_answer(server_conn(), "/machine/tka/sync/send", text);
+    run(100);
+    ok(knows(2), "one that comes while control is told of the one before");
+    i = offers;
+    run(60000);
+    is_int(offers, i, "and that is all");
+    world_end();
+
+    /* a head that is none */
+
+    begin(0);
+    i = offers;
+    server_map("{\"TKAInfo\":{\"Head\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+               "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}}");
+    run(10);
+    ok(offers - i <= 1, "a head that cannot be is asked about once, %d",
+       offers - i);
+    ok(knows(0), "and changes nothing");
+    world_end();
+}
+
+
+static void
 ends(void)
 {
     begin(1);
@@ -306,6 +364,7 @@ main(void)
     (void) crypto_sign_seed_keypair(trusted_pub, trusted, seed);
     updates_make();
 
+    goes_on();
     ends();
 
     return tap_done();
