@@ -895,10 +895,14 @@ tn_control_link_pong(void *data)
 
     c = data;
 
-    /* it lives; in a followup the next PING goes out later */
+    /* it lives; what the timer was for before the PING goes on */
 
-    if (c->phase == TN_CONTROL_REGISTERING && c->followup != NULL) {
+    if (c->followup != NULL) {
         tn_control_timer(c, &c->alive_timer, TN_CONTROL_ALIVE_MS);
+
+    } else if (c->registering != NULL) {
+        tn_control_timer(c, &c->alive_timer, TN_CONTROL_REGISTER_MS);
+
     } else {
         tn_timer_cancel(c->timers, &c->alive_timer);
     }

@@ -1034,6 +1034,21 @@ asks(void)
     run(2000);
     ok(running() && w.nconns > 4, "is given up after 2.5 s");
     world_end();
+
+    /* and also while a registration has no answer */
+
+    begin("http://127.0.0.1:8080");
+    w.hold_answers = true;
+    create();
+    tn_control_start(w.control);
+    run(1000);
+    is_int(w.registers, 1, "a registration without an answer");
+    tn_control_wake(w.control);
+    run(50000);
+    is_int((long long) w.nconns, 2, "the connection lives");
+    run(30000);
+    ok(w.nconns > 2, "but it is not waited for for ever");
+    world_end();
 }
 
 
