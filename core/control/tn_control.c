@@ -9,9 +9,8 @@
  *        +--------+--------+------------+------------+   any failure
  *
  * KEY is skipped while the server's key is known, REGISTERING while the node
- * key is (see tn_control_session.c).  From POLLING an expired node key leads
- * back to REGISTERING on the same connection.  LEAVING sends a logout and
- * ends.
+ * key is (see tn_control_session.c).  An expired node key is replaced by
+ * another beside the map stream.  LEAVING sends a logout and ends.
  *
  * Failures: whatever goes wrong is one line, the first one counts; all
  * connections and requests are closed and one timer starts the next attempt.
@@ -943,7 +942,9 @@ tn_control_retry(tn_control_t *c)
         c->plain_dialed_at = 0;
     }
 
-    if (c->mapped) {
+    /* a map may come between two refusals of a key that has expired */
+
+    if (c->mapped && c->state != TN_CONTROL_NEEDS_LOGIN) {
         c->logged[0] = '\0';
     }
 

@@ -17,9 +17,10 @@
  *     node, next    both on disk before control hears of `next`
  *     node = next   control's answer: on disk, then given to the data path
  *
- * As long as `node` has not expired the map stream goes on meanwhile.  When an
- * answer was lost, with the connection or in a crash, nobody here knows which
- * of the two control has; a map request with `next` finds out.
+ * The map stream goes on meanwhile, also when `node` has expired: an admin may
+ * extend it, and only the map tells.  When an answer was lost, with the
+ * connection or in a crash, nobody here knows which of the two control has; a
+ * map request with `next` finds out.
  *
  * The map stream is one endless response; the watchdog ends it after 120 s
  * without a message (servers send a keepalive each minute).  Changes of our
@@ -85,16 +86,16 @@ tn_control_session_go_on(tn_control_t *c)
 
     c->poll_next = false;
 
-    if (!c->saved.registered || c->must_register
-        || (tn_control_rotating(c) && tn_control_self_expired(c, &in_s)))
-    {
+    if (!c->saved.registered || c->must_register) {
         tn_control_session_register(c);
         return;
     }
 
     tn_control_session_poll(c);
 
-    if (tn_control_rotating(c)) {
+    /* whether one that had expired still has, the map will say first */
+
+    if (tn_control_rotating(c) && !tn_control_self_expired(c, &in_s)) {
         tn_control_session_register(c);
     }
 }
@@ -105,12 +106,12 @@ tn_control_session_register(tn_control_t *c)
 {
     char  *text;
 
-    if (c->registering != NULL) {
-        return;
-    }
-
     if (c->polling == NULL) {
         c->phase = TN_CONTROL_REGISTERING;
+    }
+
+    if (c->registering != NULL) {
+        return;
     }
 
     if (tn_key_is_zero(&c->saved.node.priv)
@@ -215,20 +216,32 @@ tn_control_session_self(tn_control_t *c)
             return;
         }
 
-        tn_log(c->log, TN_LOG_NOTICE, "control: the node key has expired, "
-               "registering a new one");
-
-        if (tn_control_next_node_key(c) == TN_OK) {
-            c->must_register = true;
-            tn_control_unpoll(c);
-            tn_control_session_register(c);
+        if (!tn_control_rotating(c)) {
+            tn_log(c->log, TN_LOG_NOTICE, "control: the node key has "
+                   "expired, registering a new one");
         }
 
+        if (tn_control_next_node_key(c) != TN_OK) {
+            return;
+        }
+
+        /* a login that was waited for without haste */
+
+        if (c->followup != NULL) {
+            tn_control_needs_login(c, c->followup);
+        }
+
+        tn_control_session_register(c);
         return;
     }
 
+    c->expired_told = false;
+
     if (!tn_control_rotating(c)) {
         c->rekeyed = false;
+
+    } else if (c->followup == NULL) {
+        tn_control_session_register(c);
     }
 
     if (!self->machine_authorized) {

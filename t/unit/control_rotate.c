@@ -15,6 +15,7 @@
     "\"Addresses\":[\"100.64.0.1/32\"],\"MachineAuthorized\":true"
 
 #define MAP      "{\"Node\":" NODE "}}"
+#define ENDS     "{\"Node\":" NODE ",\"KeyExpiry\":\"2027-01-15T08:21:40Z\"}}"
 #define EXPIRED  "{\"Node\":" NODE ",\"Expired\":true}}"
 
 static tn_control_conf_t  conf;
@@ -154,6 +155,103 @@ renews(void)
 }
 
 
+/* so many minutes of a map stream on which nothing is said */
+static void
+minutes(int n)
+{
+    while (n-- > 0) {
+        server_map("{\"KeepAlive\":true}");
+        run(60000);
+    }
+}
+
+
+/* what an admin does about a key that has expired, not we */
+static void
+extended(void)
+{
+    int  logs;
+
+    /* a login is waited for */
+
+    begin();
+    conf.auth_key = NULL;
+    w.map = EXPIRED;
+    w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
+    create();
+
+    while (w.registers == 0) {
+        (void) world_deliver();
+    }
+
+    w.register_answer = NULL;
+    minutes(30);
+    is_int(w.state, TN_CONTROL_NEEDS_LOGIN, "expired: somebody has to log in");
+    is_str(w.text, "https://c.test/a/9", "here");
+    is_int(w.registers, 2, "control was asked and followed");
+    server_map(MAP);
+    run(10);
+    ok(running(), "the key is extended: it runs");
+    server_map(EXPIRED);
+    run(10);
+    is_int(w.state, TN_CONTROL_NEEDS_LOGIN, "for a while");
+
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    server_learn(w.last_register);
+    w.map = MAP;
+    server_answer(server_conn(), "/machine/register", w.register_answer);
+    run(1000);
+    ok(running() && agreed(), "then somebody has logged in");
+    is_int((long long) w.nconns, 2, "all on one connection");
+    world_end();
+
+    /* an auth key that is no good, and is tried again and again */
+
+    begin();
+    w.map = EXPIRED;
+    w.register_answer = "{\"Error\":\"auth key is spent\"}";
+    create();
+    run(60000);
+    is_int(w.state, TN_CONTROL_NEEDS_LOGIN, "expired, and no good auth key");
+    logs = w.logs;
+    run(300000);
+    is_int(w.logs, logs, "which is said once");
+    w.map = MAP;
+    run(31000);
+    ok(running() && agreed(), "the key is extended: it runs by it");
+    world_end();
+}
+
+
+/* a renewal waits for somebody when the key expires */
+static void
+expires(void)
+{
+    size_t  before;
+
+    begin();
+    conf.auth_key = NULL;
+    w.map = ENDS;
+    create();
+    run(1000);
+    w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
+    (void) tn_control_renew(w.control);
+    w.register_answer = NULL;
+    minutes(4);
+    ok(running(), "a key that is to be renewed, by somebody");
+    minutes(2);
+    is_int(w.state, TN_CONTROL_NEEDS_LOGIN, "expires before");
+    is_str(w.text, "https://c.test/a/9", "it is said where");
+    is_int(w.registers, 2, "the login is still waited for");
+
+    before = w.nconns;
+    w.hang = true;
+    run(180000);
+    ok(w.nconns > before, "on a connection that is watched");
+    world_end();
+}
+
+
 /*
  * `expired`: the key has, and the client begins by itself; else it is told
  * to.  Dies as it does the nth thing; false: it did not get that far.
@@ -221,6 +319,8 @@ main(void)
     }
 
     renews();
+    extended();
+    expires();
 
     bad = 0;
 
