@@ -579,7 +579,7 @@ tn_control_set_auth_key(tn_control_t *c, const char *auth_key)
     c->auth_key = copy;
     tn_control_mint_drop(c);
 
-    if (copy == NULL
+    if (copy == NULL || c->stopping
         || (c->state != TN_CONTROL_NEEDS_LOGIN && !tn_control_rotating(c)))
     {
         return;
@@ -596,7 +596,9 @@ tn_control_set_auth_key(tn_control_t *c, const char *auth_key)
         c->attempts = 0;
         tn_control_timer(c, &c->retry_timer, 0);
 
-    } else if (c->phase == TN_CONTROL_REGISTERING || c->registering != NULL) {
+    } else if (c->phase == TN_CONTROL_REGISTERING || c->registering != NULL
+               || (c->polling != NULL && tn_control_rotating(c)))
+    {
         tn_control_call_cancel(&c->registering);
         tn_control_session_register(c);
     }

@@ -302,9 +302,10 @@ tn_control_watchdog(void *data, tn_ms_t now)
 
 
 /*
- * Two uses: a registration that gets no answer, and, where no answer is due
- * for as long as somebody takes to log in, or after the network changed, a
- * PING to see whether the connection lives.
+ * Three uses: a registration that gets no answer; where no answer is due for
+ * as long as somebody takes to log in, or after the network changed, a PING to
+ * see whether the connection lives; and to ask again after a login for which
+ * control has given another URL.
  */
 void
 tn_control_alive(void *data, tn_ms_t now)
@@ -323,6 +324,9 @@ tn_control_alive(void *data, tn_ms_t now)
 
     if (c->ping_sent || (c->registering != NULL && c->followup == NULL)) {
         tn_control_fail(c, "no answer from %s", c->url.host);
+
+    } else if (c->registering == NULL && c->followup != NULL && !c->stopping) {
+        tn_control_session_register(c);
 
     } else {
         c->ping_sent = true;
@@ -515,7 +519,7 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
 static void
 tn_control_register_answer(tn_control_t *c, const json_t *o)
 {
-    bool         again;
+    bool         again, news;
     char        *copy;
     const char  *error, *url;
 
@@ -564,6 +568,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
 
     if (*url != '\0') {
         again = c->followup != NULL;
+        news = !again || strcmp(c->followup, url) != 0;
 
         if (strlen(url) > TN_URL_PATH_MAX) {
             tn_control_fail(c, "the login URL of %s is too long",
@@ -580,12 +585,12 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
         free(c->followup);
         c->followup = copy;
 
-        if (c->auth_key != NULL) {
+        if (c->auth_key != NULL && news) {
             tn_log(c->log, TN_LOG_NOTICE, "control: %s did not take the "
                    "auth_key for this registration", c->url.host);
         }
 
-        if (!again || strcmp(c->text, url) != 0) {
+        if (news) {
             tn_log(c->log, TN_LOG_NOTICE, "control: to let this node into "
                    "the tailnet, visit %s", url);
         }
@@ -596,6 +601,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
          * not be asked without a pause */
 
         if (again && tn_control_serves(c)) {
+            tn_control_timer(c, &c->alive_timer, TN_CONTROL_ALIVE_MS);
             return;
         }
 

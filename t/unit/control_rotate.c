@@ -111,6 +111,21 @@ renews(void)
     ok(tn_control_health(w.control, &code) == NULL, "and is in good health");
     world_end();
 
+    /* who comes when control has made another URL of it */
+
+    begin();
+    conf.auth_key = NULL;
+    create();
+    run(1000);
+    w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
+    ok(tn_control_renew(w.control), "renewed, one URL after the other");
+    run(1000);
+    is_int(w.registers, 2, "not without a pause");
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    run(61000);
+    ok(running() && agreed(), "the second was visited: that is found out");
+    world_end();
+
     /* an auth key that is no good any more */
 
     begin();
