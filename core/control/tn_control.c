@@ -1010,7 +1010,6 @@ tn_control_retry_fire(void *data, tn_ms_t now)
         tn_control_fail(c, "the state cannot be saved");
 
     } else {
-        c->retry_ms = 0;
         tn_control_dial(c);
     }
 

@@ -69,6 +69,8 @@ const tn_h2_ops_t  tn_control_h2_ops = {
 void
 tn_control_dial(tn_control_t *c)
 {
+    c->retry_ms = 0;
+
     if (c->server_key_known) {
         tn_control_dial_race(c);
     } else {
@@ -791,6 +793,9 @@ tn_control_dial_won(tn_control_t *c, tn_control_dial_e kind,
     tn_timer_cancel(c->timers, &c->fallback_timer);
 
     c->plain_dialed_at = kind == TN_DIAL_PLAIN ? c->ops->now(c->data) : 0;
+
+    /* the other way may have been told to stay away */
+    c->retry_ms = 0;
 
     c->h2 = tn_h2_create(&tn_control_h2_ops, c,
                          tn_url_authority(&c->url, host),

@@ -278,6 +278,13 @@ tn_control_mint_received(tn_control_t *c)
 
         tn_control_mint_drop(c);
         tn_control_register_refused(c, why);
+
+        if (!c->failed) {
+
+            /* the present key serves, and control itself said nothing */
+            c->retry_ms = 0;
+        }
+
         return;
     }
 

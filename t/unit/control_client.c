@@ -303,6 +303,20 @@ dials(void)
     ok(running() && !server_conn()->tls, "one that lasted: by 80 again");
     world_end();
 
+    /* what sits on port 80 wants to be left alone, control does not */
+
+    begin(NULL);
+    w.plain_answer = "HTTP/1.1 503 Busy\r\nRetry-After: 3000\r\n"
+                     "Content-Length: 0\r\n\r\n";
+    create();
+    tn_control_start(w.control);
+    run(1000);
+    ok(running() && server_conn()->tls, "80 is busy: joined by 443");
+    server_close("reset");
+    run(1000);
+    ok(running(), "after a break it is not waited for 80");
+    world_end();
+
     is_int(tn_control_check_url("https://c.test/x", NULL, 0), TN_MALFORMED,
            "a URL with a path");
     is_int(tn_control_check_url("ftp://c.test", NULL, 0), TN_MALFORMED,
