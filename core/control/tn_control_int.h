@@ -36,7 +36,7 @@
 #define TN_CONTROL_RECENT_MS     120000 /* a dial by 80 that did not last */
 #define TN_CONTROL_WATCHDOG_MS   120000 /* silence on the map stream */
 #define TN_CONTROL_REGISTER_MS   60000  /* without a followup */
-#define TN_CONTROL_UPDATE_MS     30000
+#define TN_CONTROL_UPDATE_MS     30000  /* an update without an answer */
 #define TN_CONTROL_LOGOUT_MS     5000
 #define TN_CONTROL_PING_MS       2500   /* HTTP/2 PING after a wake-up */
 #define TN_CONTROL_ALIVE_MS      60000  /* between PINGs in a followup */
@@ -214,6 +214,7 @@ struct tn_control_s {
     bool                     mapped;    /* this stream has brought a map */
     tn_ms_t                  mapped_at;
     bool                     dirty;     /* an update is due */
+    tn_ms_t                  update_late;   /* for the one under way */
     char                    *popped;    /* the last PopBrowserURL */
     unsigned                 expiry_warned; /* of the node key: stages told */
     bool                     expired_told;

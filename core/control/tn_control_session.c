@@ -255,31 +255,44 @@ tn_control_session_self(tn_control_t *c)
 }
 
 
-/* what we have to tell, in a request of its own */
+/* what we have to tell, in a request of its own; one that gets no answer makes
+ * room for the next */
 void
 tn_control_update(void *data, tn_ms_t now)
 {
     char          *text;
     tn_control_t  *c;
 
-    (void) now;
-
     c = data;
 
-    if (!c->dirty || c->polling == NULL || c->updating != NULL
-        || c->polling->h2.status != 200)
-    {
+    if (c->polling == NULL || c->polling->h2.status != 200) {
         return;
     }
 
     tn_control_enter(c);
 
-    c->dirty = false;
-    text = tn_control_map_json(c, false);
+    if (c->updating != NULL && now < c->update_late) {
+        tn_control_timer(c, &c->update_timer, c->update_late - now);
 
-    c->updating = tn_control_request(c, "POST", "/machine/map",
-                                     "application/json", text,
-                                     tn_control_updated);
+    } else if (c->updating != NULL) {
+        tn_log(c->log, TN_LOG_INFO, "control: %s does not answer an update",
+               c->url.host);
+
+        tn_control_call_cancel(&c->updating);
+        c->dirty = true;
+        tn_control_timer(c, &c->update_timer, TN_CONTROL_BACKOFF_MAX_MS);
+
+    } else if (c->dirty) {
+        c->dirty = false;
+        text = tn_control_map_json(c, false);
+
+        c->updating = tn_control_request(c, "POST", "/machine/map",
+                                         "application/json", text,
+                                         tn_control_updated);
+
+        c->update_late = c->ops->now(c->data) + TN_CONTROL_UPDATE_MS;
+        tn_control_timer(c, &c->update_timer, TN_CONTROL_UPDATE_MS);
+    }
 
     tn_control_leave(c);
 }
@@ -1051,6 +1064,8 @@ tn_control_updated(tn_control_t *c, tn_control_call_t *call,
 
         if (c->dirty) {
             tn_control_timer(c, &c->update_timer, TN_CONTROL_DEBOUNCE_MS);
+        } else {
+            tn_timer_cancel(c->timers, &c->update_timer);
         }
 
         return;

@@ -217,6 +217,24 @@ joins(void)
     server_map("{\"PeersChangedPatch\":[{\"NodeID\":2,\"DERPRegion\":3}]}");
     run(10);
     is_int(w.changes, 2, "a delta");
+
+    /* an update that is never answered */
+
+    w.hold_updates = true;
+    tn_control_set_endpoints(w.control, &endpoint, 0);
+    run(1000);
+    is_int(w.updates, 3, "an update without an answer");
+    (void) tn_addr_parse(&endpoint.addr, "192.0.2.2:41641", 15);
+    tn_control_set_endpoints(w.control, &endpoint, 1);
+    run(10000);
+    is_int(w.updates, 3, "is waited for");
+    ok(!tn_control_is_told(w.control), "control is not told");
+    w.hold_updates = false;
+    run(60000);
+    is_int(w.updates, 4, "but not for ever");
+    is_str(text_of(w.last_update, "Endpoints"), "[\"192.0.2.2:41641\"]",
+           "the next one says what has changed since");
+    ok(tn_control_is_told(w.control), "control is told");
     world_end();
 }
 
