@@ -246,6 +246,7 @@ struct tn_control_s {
     uint32_t                 next_ask;
     uint64_t                 pinged[TN_CONTROL_PINGS_MAX];
     size_t                   npinged;
+    size_t                   npongs;    /* answers it has not taken yet */
 
     tn_timer_t               retry_timer;
     tn_timer_t               dial_timer;

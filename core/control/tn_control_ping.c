@@ -35,6 +35,8 @@ static tn_control_ask_t *tn_control_ask_add(tn_control_t *c,
 static tn_control_ask_t *tn_control_ask_find(tn_control_t *c, uint32_t id,
     bool c2n);
 static const char *tn_control_ping_path(const char *url, tn_url_t *parsed);
+static void tn_control_ping_answer(tn_control_t *c, const char *method,
+    const char *path, const char *type, char *text);
 static void tn_control_ping_answered(tn_control_t *c,
     tn_control_call_t *call, const char *error);
 
@@ -151,8 +153,7 @@ tn_control_pong(tn_control_t *c, uint32_t id, const tn_control_pong_t *pong)
     tn_control_enter(c);
 
     if (text != NULL && path != NULL) {
-        (void) tn_control_request(c, "POST", path, "application/json", text,
-                                  tn_control_ping_answered);
+        tn_control_ping_answer(c, "POST", path, "application/json", text);
     } else {
         free(text);
     }
@@ -202,8 +203,7 @@ tn_control_c2n_answer(tn_control_t *c, uint32_t id, int status,
     text[(size_t) n + len] = '\0';
 
     tn_control_enter(c);
-    (void) tn_control_request(c, "POST", path, "application/octet-stream",
-                              text, tn_control_ping_answered);
+    tn_control_ping_answer(c, "POST", path, "application/octet-stream", text);
     tn_control_leave(c);
 }
 
@@ -248,8 +248,7 @@ tn_control_ping_head(tn_control_t *c, const char *url, bool noise)
         path = tn_control_ping_path(url, &parsed);
 
         if (path != NULL) {
-            (void) tn_control_request(c, "HEAD", path, NULL, NULL,
-                                      tn_control_ping_answered);
+            tn_control_ping_answer(c, "HEAD", path, NULL, NULL);
         }
 
         return;
@@ -446,11 +445,32 @@ tn_control_ping_path(const char *url, tn_url_t *parsed)
 }
 
 
+/* takes text over; who asks and does not take the answers gets no more */
+static void
+tn_control_ping_answer(tn_control_t *c, const char *method, const char *path,
+    const char *type, char *text)
+{
+    if (c->npongs >= TN_CONTROL_PINGS_MAX) {
+        free(text);
+        return;
+    }
+
+    if (tn_control_request(c, method, path, type, text,
+                           tn_control_ping_answered)
+        != NULL)
+    {
+        c->npongs++;
+    }
+}
+
+
 static void
 tn_control_ping_answered(tn_control_t *c, tn_control_call_t *call,
     const char *error)
 {
     (void) call;
+
+    c->npongs--;
 
     if (error != NULL && !c->failed) {
         tn_log(c->log, TN_LOG_INFO, "control: the answer to a ping was not "

@@ -988,9 +988,20 @@ breaks(void)
 }
 
 
+static const char *
+silent(const char *path)
+{
+    (void) path;
+
+    return NULL;
+}
+
+
 static void
 asks(void)
 {
+    int                i;
+    char               text[128];
     tn_control_pong_t  pong;
 
     start("http://127.0.0.1:8080");
@@ -1041,6 +1052,31 @@ asks(void)
     ok(strncmp(w.last_body, "HTTP/1.1 200 OK\r\n", 17) == 0
        && strcmp(w.last_body + strlen(w.last_body) - 6, "\r\n\r\nhi") == 0,
        "with the echo");
+
+    /* more questions than are let wait for their answers */
+
+    w.answer = silent;
+
+    for (i = 0; i < 40; i++) {
+        snprintf(text, sizeof(text), "{\"PingRequest\":{\"URL\":"
+                 "\"https://x/many/%d\",\"URLIsNoise\":true}}", i);
+        server_map(text);
+        run(10);
+    }
+
+    is_str(w.last_path, "HEAD /many/15", "16 answers are not taken");
+    w.answer = NULL;
+
+    for (i = 0; i < 16; i++) {
+        snprintf(text, sizeof(text), "/many/%d", i);
+        server_answer(server_conn(), text, "");
+    }
+
+    run(10);
+    server_map("{\"PingRequest\":{\"URL\":\"https://x/ping/2\","
+               "\"URLIsNoise\":true}}");
+    run(10);
+    is_str(w.last_path, "HEAD /ping/2", "when they are there are more");
 
     server_map("{\"PopBrowserURL\":\"https://x/visit\"}");
     run(0);
