@@ -31,6 +31,7 @@ static void node_conn_received(void *data, tn_conn_t *conn, uint8_t *bytes,
 static void node_conn_closed(void *data, tn_conn_t *conn, tn_conn_why_e why,
     const char *text);
 static void node_conn_lost(tn_node_t *node, uint32_t id, const char *reason);
+static void node_conn_look(tn_node_t *node);
 
 
 static const tn_conn_ops_t  node_conn_ops = {
@@ -149,11 +150,13 @@ tn_node_close(void *data, uint32_t id)
 
     if (tn_conn_queued(conn->conn) == 0 || node->nconns > TN_NODE_CONNS_MAX) {
         node_conn_done(conn);
-        return;
+
+    } else {
+        conn->closing = true;
+        tn_conn_shutdown(conn->conn);
     }
 
-    conn->closing = true;
-    tn_conn_shutdown(conn->conn);
+    node_conn_look(node);
 }
 
 
@@ -250,8 +253,18 @@ static void
 node_conn_lost(tn_node_t *node, uint32_t id, const char *reason)
 {
     tn_control_closed(node->control, id, reason);
+    node_conn_look(node);
+}
 
-    if (node->online && !tn_control_online(node->control)) {
+
+/* whether that was the map stream's, whoever has ended it; at the node's end
+ * there is nobody left to tell */
+static void
+node_conn_look(tn_node_t *node)
+{
+    if (node->certs != NULL && node->online
+        && !tn_control_online(node->control))
+    {
         node->online = false;
         tn_nodecert_online(node->certs, false);
 
