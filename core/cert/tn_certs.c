@@ -16,9 +16,9 @@
  *
  * There is one errand at a time, so never two orders of a name, and the
  * queue lets TN_CERTS_RUNNING nodes order at a time.  The time to renew is a
- * random instant in the window that the server suggests, or without one two
- * thirds of the lifetime.  What is there goes on being served until the next
- * one is on disk.
+ * random instant in the window that the server suggests, but not in the last
+ * twentieth of the lifetime; without a window two thirds of it.  What is there
+ * goes on being served until the next one is on disk.
  *
  * A pause after the server said no starts with a minute, after any other
  * trouble with five seconds; both double up to six hours.
@@ -43,6 +43,7 @@
 #define TN_CERTS_TICK_MS     3600000    /* the wall clock may be set */
 
 #define TN_CERTS_FRESH_S     3600       /* or a sixth of the lifetime */
+#define TN_CERTS_LAST        20         /* of its parts, for a late window */
 
 #define TN_CERTS_SHOW_MS     1000       /* for all workers to have it */
 #define TN_CERTS_SHOW_S      3600       /* that a challenge is valid */
@@ -727,9 +728,11 @@ tn_certs_acme_window(void *data, int64_t start, int64_t end,
 {
     tn_certs_t *certs = data;
 
-    char              day[32];
-    uint64_t          r;
-    tn_certs_name_t  *name;
+    char               day[32];
+    int64_t            latest;
+    uint64_t           r;
+    tn_certs_name_t   *name;
+    const tn_chain_t  *chain;
 
     name = certs->target;
     tn_certs_end(certs);
@@ -744,6 +747,13 @@ tn_certs_acme_window(void *data, int64_t start, int64_t end,
 
         randombytes_buf(&r, sizeof(r));
         name->renew_at = start + (int64_t) (r % (uint64_t) (end - start + 1));
+
+        /* a server may err about it, and then nothing would be valid */
+
+        chain = &name->named.chain;
+        latest = chain->not_after
+                 - (chain->not_after - chain->not_before) / TN_CERTS_LAST;
+        name->renew_at = tn_min(name->renew_at, latest);
 
         tn_log(certs->log, TN_LOG_INFO, "certificate of %s: the server has it "
                "renewed about %s", name->named.name,

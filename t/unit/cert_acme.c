@@ -554,7 +554,18 @@ test_orders(EVP_PKEY *ca)
        && named.chain.not_before <= end + 86400 + 5,
        "at an instant in it");
 
-    /* one that is in the past even for a new one, as a server may err */
+    /* one that begins when nothing is valid any more, as a server may err */
+
+    end = named.chain.not_after;
+    server.window_start = end + 86400;
+    server.window_end = end + 2 * 86400;
+    orders = server.orders;
+    run(&node, 1, now + 7 * 86400 * 1000ull);
+    is_int(server.orders, orders, "a window after its end: not now");
+    run(&node, 1, now + (tn_ms_t) (end - 86400 - node_wall(NULL)) * 1000);
+    is_int(server.orders, orders + 1, "nor too late");
+
+    /* and one that is in the past even for a new one */
 
     server.stuck = true;
     server.window_start = node_wall(NULL) - 1000;
