@@ -167,7 +167,11 @@ is($page->($peer, 'http://web/', 30), "page\n", 'a page after a new start')
 my @begun = $nginx->error_log =~ /"home": control: tailnet lock is on/g;
 is(scalar(@begun), 1, 'which believed nobody anew');
 
-# It ends: not by control's word, but by the secret.
+# It ends: not by control's word, but by the secret. Then it keeps nobody out.
+
+my $stray = $lab->tailscaled(host => $lab->host('stray'));
+$stray->up(control => $control);
+$nginx->wait_error_log(15, qr/tailnet lock keeps stray\.\S+ out: it is not/);
 
 $control->call(POST => '/lock-off');
 $nginx->wait_error_log(15, qr/has no secret that ends it: it stays on/);
@@ -178,6 +182,8 @@ ok(eval {
     $nginx->wait_error_log(45, qr/tailnet lock was ended by its secret/)
 }, 'its secret does') or diag($nginx->error_log);
 ok(!-e $kept, 'and nothing of it is kept');
+is($page->($stray, 'http://web/', 30), "page\n",
+   'who was kept out gets a page') or diag($nginx->error_log);
 
 is(scalar($nginx->errors(qr/\[(?:alert|emerg|crit)\]/)), 0, 'no alert')
     or diag($nginx->error_log);
