@@ -17,10 +17,10 @@
  * scheme; http to a private or loopback host never tries TLS; behind a proxy
  * https is tried alone (upstream: control/controlhttp, control/ts2021).
  *
- * When both ways by the name fail, control's own addresses are tried one by
- * one, by plain HTTP: it tells them in the map for the case that DNS is broken
- * (upstream: ControlDialPlan, which is tried before DNS).  Noise says whether
- * it is control that answers there.
+ * When both ways by the name fail, or the time is up, control's own addresses
+ * are tried one by one, by plain HTTP: it tells them in the map for the case
+ * that DNS is broken (upstream: ControlDialPlan, which is tried before DNS).
+ * Noise says whether it is control that answers there.
  *
  * An early payload may come first inside Noise (ff ff ff 'T' 'S', a length,
  * JSON): nobody answers its challenge, so it is skipped.
@@ -43,6 +43,7 @@ static void tn_control_ports(const tn_url_t *url, bool tls_only,
 static tn_control_dial_t *tn_control_dial_to(tn_control_t *c,
     tn_control_dial_e kind, const tn_url_t *url, const char *host);
 static bool tn_control_dial_planned(tn_control_t *c);
+static void tn_control_dial_doubt(tn_control_t *c);
 static int tn_control_dial_order(const void *a, const void *b);
 static void tn_control_dial_tls(tn_control_t *c);
 static void tn_control_dial_upgrade(tn_control_t *c, tn_control_dial_t *dial);
@@ -226,17 +227,16 @@ tn_control_dial_timeout(void *data, tn_ms_t now)
     c = data;
     tn_control_enter(c);
 
-    c->server_key_known = false;
-
     if (c->phase == TN_CONTROL_KEY) {
         tn_control_fail(c, "%s gave no key within %d s", c->url.host,
                         TN_CONTROL_DIAL_MS / 1000);
 
-    } else {
+    } else if (!tn_control_dial_planned(c)) {
         tn_control_fail(c, "no connection to %s within %d s%s%s", c->url.host,
                         TN_CONTROL_DIAL_MS / 1000,
                         c->plain_error[0] ? "; by port 80: " : "",
                         c->plain_error);
+        tn_control_dial_doubt(c);
     }
 
     tn_control_leave(c);
@@ -502,7 +502,8 @@ tn_control_dial_order(const void *a, const void *b)
 }
 
 
-/* the name has failed: the next address of the plan, or false */
+/* the name has failed, or leads nowhere: the next address of the plan, or
+ * false */
 static bool
 tn_control_dial_planned(tn_control_t *c)
 {
@@ -526,6 +527,8 @@ tn_control_dial_planned(tn_control_t *c)
 
     (void) tn_control_dial_to(c, TN_DIAL_PLAIN, &url,
                               tn_ip_text(&c->plan[c->planned++], host));
+
+    tn_control_timer(c, &c->dial_timer, TN_CONTROL_PLANNED_MS);
 
     return true;
 }
@@ -652,10 +655,18 @@ tn_control_dial_error(tn_control_t *c, tn_control_dial_e kind,
 
     tn_control_dial_close(c, kind);
 
-    /* it may be another server now, with another key; which cannot be asked
-     * for where only the plan's addresses are left */
+    if (kind != TN_DIAL_URL) {
+        tn_control_dial_doubt(c);
+    }
+}
 
-    if (kind != TN_DIAL_URL && (c->nplan == 0 || c->attempts % 4 == 3)) {
+
+/* it may be another server now, with another key; which cannot be asked for
+ * where only the plan's addresses are left */
+static void
+tn_control_dial_doubt(tn_control_t *c)
+{
+    if (c->nplan == 0 || c->attempts % 4 == 3) {
         c->server_key_known = false;
     }
 }

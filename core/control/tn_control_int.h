@@ -31,7 +31,8 @@
 #define TN_CONTROL_VERSION       "1.102.5-ngx_tailnet"
 #define TN_CONTROL_APP           "ngx_tailnet"
 
-#define TN_CONTROL_DIAL_MS       10000  /* one attempt, all of it */
+#define TN_CONTROL_DIAL_MS       10000  /* one attempt, by the name */
+#define TN_CONTROL_PLANNED_MS    3000   /* and by an address of the plan */
 #define TN_CONTROL_FALLBACK_MS   500    /* 443 after 80 */
 #define TN_CONTROL_RECENT_MS     120000 /* a dial by 80 that did not last */
 #define TN_CONTROL_WATCHDOG_MS   120000 /* silence on the map stream */

@@ -258,6 +258,15 @@ planned(void)
        "asked by its name");
     is_int(w.registers, 1, "without a registration");
 
+    /* the same where nothing says that the name leads nowhere */
+
+    w.drop = true;
+    server_close("reset");
+    run(20000);
+    ok(running() && as_before(), "also when nobody answers to the name");
+    is_str(server_conn()->host, "192.0.2.9", "nor at the first address");
+    w.drop = false;
+
     server_map("{\"ControlDialPlan\":{\"Candidates\":[]}}");
     run(10);
     server_close("reset");

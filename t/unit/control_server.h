@@ -45,6 +45,7 @@ typedef struct {
     bool               tls;
     bool               connected;       /* told to the client */
     bool               refused;
+    bool               dropped;
     char               head[4096];
     size_t             head_len;
     bool               noise;
@@ -77,6 +78,7 @@ typedef struct {
     bool               down;            /* nobody listens */
     bool               down_plain;      /* only on port 80 */
     const char        *only;            /* and but for this host */
+    bool               drop;            /* what is not `only` hears nothing */
     bool               hang;            /* connects, then says nothing */
     bool               early;           /* an early payload */
     bool               hold_maps;       /* map requests are not answered */
@@ -892,8 +894,10 @@ op_connect(void *data, uint32_t id, const char *host, uint16_t port, bool tls)
     snprintf(conn->host, sizeof(conn->host), "%s", host);
     conn->port = port;
     conn->tls = tls;
-    conn->refused = w.down || (w.down_plain && !tls)
-                    || (w.only != NULL && strcmp(host, w.only) != 0);
+    conn->dropped = w.drop && w.only != NULL && strcmp(host, w.only) != 0;
+    conn->refused = !conn->dropped
+                    && (w.down || (w.down_plain && !tls)
+                        || (w.only != NULL && strcmp(host, w.only) != 0));
     w.nconns = id;
 }
 
@@ -1063,6 +1067,10 @@ world_deliver(void)
             conn_free(conn);
             tn_control_closed(w.control, id, "connection refused");
             any = true;
+            continue;
+        }
+
+        if (conn->dropped) {
             continue;
         }
 
