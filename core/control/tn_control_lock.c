@@ -13,10 +13,10 @@
  *                                     is one; else the lock stays on
  *
  * One request at a time, each after a map message that gives a reason, and
- * after a failure a while later.  Until the first update is here nobody is
- * vouched for, so that a control server gains nothing by keeping it back.
- * Later ones need signatures; withholding them only leaves things as they
- * are.
+ * after a failure, or without an answer, a while later.  Until the first update
+ * is here nobody is vouched for, so that a control server gains nothing by
+ * keeping it back.  Later ones need signatures; withholding them only leaves
+ * things as they are.
  */
 
 #include "control/tn_control_int.h"
@@ -127,11 +127,23 @@ tn_control_lock_look(tn_control_t *c)
 void
 tn_control_lock_due(void *data, tn_ms_t now)
 {
+    tn_control_t  *c;
+
     (void) now;
 
-    tn_control_enter(data);
-    tn_control_lock_look(data);
-    tn_control_leave(data);
+    c = data;
+
+    tn_control_enter(c);
+
+    if (c->locking != NULL) {
+        tn_control_call_cancel(&c->locking);
+        tn_control_lock_failed(c, "control does not answer");
+
+    } else {
+        tn_control_lock_look(c);
+    }
+
+    tn_control_leave(c);
 }
 
 
@@ -300,6 +312,8 @@ tn_control_lock_ask(tn_control_t *c, const char *path, json_t *o,
 
     c->locking = tn_control_request(c, "GET", path, "application/json", text,
                                     answer);
+
+    tn_control_timer(c, &c->lock_timer, TN_CONTROL_LOCK_RETRY_MS);
 }
 
 
@@ -331,6 +345,7 @@ tn_control_lock_answer(tn_control_t *c, tn_control_call_t *call,
     tn_json_span_t   span;
 
     c->locking = NULL;
+    tn_timer_cancel(c->timers, &c->lock_timer);
 
     if (c->failed) {
         return NULL;

@@ -37,7 +37,7 @@ static update_t  update[UPDATES];       /* a checkpoint, two more keys */
 
 /* what control has and does */
 static int   control_head;              /* of the updates; -1: off */
-static bool  hold_send;
+static bool  hold_send, hold_boot;
 static int   bootstraps, offers;
 static char  map[4096], answer[4096];
 
@@ -176,6 +176,10 @@ control_answer(const char *path)
     if (strcmp(path, "/machine/tka/bootstrap") == 0) {
         bootstraps++;
 
+        if (hold_boot) {
+            return NULL;
+        }
+
         if (control_head != -1) {
             snprintf(answer, sizeof(answer), "{\"GenesisAUM\":\"%s\"}",
                      update[0].text);
@@ -308,6 +312,18 @@ goes_on(void)
     i = offers;
     run(60000);
     is_int(offers, i, "and that is all");
+    world_end();
+
+    /* control does not say how it began */
+
+    hold_boot = true;
+    begin(0);
+    ok(!knows(0) && peers() == 0, "an unknown lock keeps everybody out");
+    hold_boot = false;
+    run(20000);
+    is_int(bootstraps, 1, "an answer is waited for");
+    run(60000);
+    ok(knows(0) && peers() == 1, "but not for ever");
     world_end();
 
     /* a head that is none */
