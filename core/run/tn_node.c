@@ -689,7 +689,7 @@ node_start_data(tn_node_t *node, const tn_keypair_t *pair)
 }
 
 
-/* the supervisor gives them once: a start that fails must not take them along */
+/* the supervisor gives them once, so a start that fails must not take them */
 static bool
 node_lend(const int *own, int *lent, size_t n)
 {

@@ -7,7 +7,7 @@
  * as HTTP/2, as the answer to a registration, in the map stream.
  */
 
-#include "../unit/control_server.h"
+#include "../unit/control_world.h"
 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

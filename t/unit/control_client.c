@@ -6,7 +6,7 @@
  * when told: joining, refusals, silence, rubbish, and days of a map stream.
  */
 
-#include "control_server.h"
+#include "control_world.h"
 #include "tap.h"
 
 

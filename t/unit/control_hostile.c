@@ -7,7 +7,7 @@
  * and bounded memory.  And a control server that is away for twelve hours.
  */
 
-#include "control_server.h"
+#include "control_world.h"
 #include "tap.h"
 
 #include <malloc.h>

@@ -7,7 +7,7 @@
  * client is told of it.
  */
 
-#include "control_server.h"
+#include "control_world.h"
 #include "tap.h"
 
 #include "lock/tn_aums.h"

@@ -6,7 +6,7 @@
  * single thing it does meanwhile: it comes back by itself, as the same node.
  */
 
-#include "control_server.h"
+#include "control_world.h"
 #include "tap.h"
 
 
