@@ -71,6 +71,8 @@ static bool tn_filter_is_peerapi(const tn_filter_t *filter,
     const tn_packet_t *p);
 static bool tn_filter_is_service(const tn_filter_t *filter,
     const tn_packet_t *p, bool *closed);
+static bool tn_filter_has_service(const tn_filter_t *filter,
+    const tn_ip_t *ip);
 static tn_match_mode_t tn_filter_mode(const tn_packet_t *p);
 
 
@@ -184,7 +186,8 @@ tn_filter_set_host(tn_filter_t *filter, const tn_ip_t *ips, size_t n)
 bool
 tn_filter_is_behind(const tn_filter_t *filter, const tn_ip_t *dst)
 {
-    return filter->has_routes && !tn_filter_is_local(filter, dst);
+    return filter->has_routes && !tn_filter_is_local(filter, dst)
+           && !tn_filter_has_service(filter, dst);
 }
 
 
@@ -263,14 +266,18 @@ tn_filter_set_services(tn_filter_t *filter,
 bool
 tn_filter_is_served_udp(const tn_filter_t *filter, const tn_packet_t *p)
 {
+    return tn_unlikely(filter->nservices != 0) && p->proto == TN_PROTO_UDP
+           && tn_filter_has_service(filter, &p->dst);
+}
+
+
+static bool
+tn_filter_has_service(const tn_filter_t *filter, const tn_ip_t *ip)
+{
     size_t  i;
 
-    if (tn_likely(filter->nservices == 0) || p->proto != TN_PROTO_UDP) {
-        return false;
-    }
-
     for (i = 0; i < filter->nservices; i++) {
-        if (tn_ip_equal(&filter->service[i].addr.ip, &p->dst)) {
+        if (tn_ip_equal(&filter->service[i].addr.ip, ip)) {
             return true;
         }
     }

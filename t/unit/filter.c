@@ -428,6 +428,7 @@ static void
 test_services(void)
 {
     tn_packet_t           p;
+    tn_prefix_t           route;
     tn_filter_t          *filter;
     tn_filter_service_t   served[3];
 
@@ -448,6 +449,14 @@ test_services(void)
            "at another port than is served, whatever the rules say");
     is_int(arrives(filter, "100.70.1.3"), TN_FILTER_DROP_NOT_LOCAL,
            "another address");
+
+    (void) tn_prefix_parse(&route, "192.0.2.0/24", 12);
+    (void) tn_filter_set_routes(filter, &route, 1);
+    p = packet_of("100.64.0.9", 1, "192.0.2.7", 22, 6, TN_TCP_SYN);
+    ok(tn_filter_is_behind(filter, &p.dst), "beside a route: that is behind");
+    p = packet_of("100.64.0.9", 1, "100.70.1.1", 22, 6, TN_TCP_SYN);
+    ok(!tn_filter_is_behind(filter, &p.dst), "a service is not");
+    (void) tn_filter_set_routes(filter, NULL, 0);
 
     p = packet_of("100.64.0.8", 1, "100.70.1.1", 22, 6, TN_TCP_SYN);
     is_int(tn_filter_in(filter, &p, 0, false, 1), TN_FILTER_DROP_RULE,
