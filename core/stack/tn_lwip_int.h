@@ -141,7 +141,17 @@ void lwip_set_loss(struct tcp_pcb *pcb, lwip_loss_t *loss);
 lwip_loss_t *lwip_get_loss(const struct tcp_pcb *pcb);
 
 
+/* --- tn_lwip_guard.c */
+
+/* each TN_LWIP_TICK_MS while its bucket is busy, before lwIP's own timers */
+void lwip_guard_tick(struct tcp_pcb *pcb);
+
+
 /* --- tn_lwip_loss.c */
+
+/* before lwIP sees a segment with `len` bytes of options */
+void lwip_loss_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
+    unsigned len);
 
 /* when lwIP has done with a segment */
 void lwip_loss_after(tn_lwip_t *lwip);

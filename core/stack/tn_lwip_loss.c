@@ -44,9 +44,9 @@
  * are in the list for as long as their last byte is not acknowledged, unless
  * lwIP's timer or we took them out of it.
  *
- * Works in two steps: tn_lwip_segment() before lwIP sees a segment only marks,
- * lwip_loss_after() when lwIP has freed what was acknowledged does the rest.
- * lwip_loss_tick() comes by when nothing arrives any more.
+ * Works in two steps: lwip_loss_segment() before lwIP sees a segment only
+ * marks, lwip_loss_after() when lwIP has freed what was acknowledged does the
+ * rest.  lwip_loss_tick() comes by when nothing arrives any more.
  */
 
 #include "tn_lwip_int.h"
@@ -166,9 +166,8 @@ loss_end(const struct tcp_seg *seg)
 }
 
 
-/* the hook of lwipopts.h; what it returns lwIP goes on with, ERR_OK */
-signed char
-tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
+void
+lwip_loss_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
     unsigned len)
 {
     unsigned        i, n;
@@ -178,7 +177,7 @@ tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
     const uint8_t  *option;
 
     if (pcb->state < ESTABLISHED || pcb->state == TIME_WAIT) {
-        return ERR_OK;
+        return;
     }
 
     lwip = lwip_holder();
@@ -190,13 +189,13 @@ tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
     }
 
     if (!(pcb->flags & TF_SACK) || !(TCPH_FLAGS(header) & TCP_ACK)) {
-        return ERR_OK;
+        return;
     }
 
     loss = lwip_loss(lwip, pcb);
 
     if (loss == NULL) {
-        return ERR_OK;
+        return;
     }
 
     lwip->loss = loss;
@@ -248,8 +247,6 @@ tn_lwip_segment(struct tcp_pcb *pcb, const struct tcp_hdr *header,
         option += n;
         len -= n;
     }
-
-    return ERR_OK;
 }
 
 

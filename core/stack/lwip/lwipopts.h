@@ -86,15 +86,15 @@ void tn_lwip_free(void *p);
 #define LWIP_TCP_CALC_INITIAL_CWND(mss)  ((tcpwnd_size_t) (10U * (mss)))
 #define TCP_MSL                     5000UL
 
-/* tn_lwip_loss.c: looks at each segment of a connection first */
+/* tn_lwip_guard.c: looks at each segment of a connection first */
 struct tcp_hdr;
 struct tcp_pcb;
 
-signed char tn_lwip_segment(struct tcp_pcb *pcb,
-    const struct tcp_hdr *header, unsigned len);
+signed char tn_lwip_segment(struct tcp_pcb *pcb, struct tcp_hdr *header,
+    unsigned len, unsigned data);
 
 #define LWIP_HOOK_TCP_INPACKET_PCB(pcb, header, len, first, second, p)        \
-    tn_lwip_segment((pcb), (header), (first))
+    tn_lwip_segment((pcb), (header), (first), (p)->tot_len)
 
 /* tn_lwip_sequence.c */
 struct ip_addr;

@@ -1,0 +1,127 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What a peer may send or leave undone that lwIP does not expect.  It checks
+ * its state by assertions, which end the process and with it the connections
+ * of everybody else; others of these only stop a connection for ever.
+ *
+ *   MSS      lwIP takes this option from any segment.  One that comes when
+ *            segments are queued makes them longer than may be; and with a SYN
+ *            that comes again it is not held to the MTU any more.  RFC 9293,
+ *            3.7.1: it is sent in the SYN alone
+ *   window   a segment that leaves a gap is kept whole, also what of it lies
+ *            beyond the window, where there is no room for it when the gap is
+ *            closed.  RFC 9293, 3.10.7.4: it is not acceptable
+ *   FIN      a segment that covers a FIN kept before gets one too, behind its
+ *            own end, which the window may not reach
+ *   probe    the answer to a probe of a closed window may acknowledge the one
+ *            byte that was left, and lwIP goes on to probe with nothing
+ */
+
+#include "tn_lwip_int.h"
+
+
+static void guard_options(uint8_t *option, unsigned len);
+static bool guard_overruns(const struct tcp_pcb *pcb,
+    const struct tcp_hdr *header, unsigned data);
+
+
+/* the hook of lwipopts.h; anything but ERR_OK drops the segment */
+signed char
+tn_lwip_segment(struct tcp_pcb *pcb, struct tcp_hdr *header, unsigned len,
+    unsigned data)
+{
+    /* what listens is no whole pcb */
+
+    if (pcb->state < SYN_RCVD || pcb->state == TIME_WAIT) {
+        return ERR_OK;
+    }
+
+    guard_options((uint8_t *) (header + 1), len);
+
+    if (tn_unlikely(guard_overruns(pcb, header, data))) {
+        (void) tcp_send_empty_ack(pcb);
+        return ERR_VAL;
+    }
+
+    lwip_loss_segment(pcb, header, len);
+
+    return ERR_OK;
+}
+
+
+/* the checksum has been verified */
+static void
+guard_options(uint8_t *option, unsigned len)
+{
+    unsigned  n;
+
+    while (len > 0 && option[0] != LWIP_TCP_OPT_EOL) {
+        n = 1;
+
+        if (option[0] != LWIP_TCP_OPT_NOP) {
+
+            if (len < 2 || option[1] < 2 || option[1] > len) {
+                return;
+            }
+
+            n = option[1];
+        }
+
+        if (tn_unlikely(option[0] == LWIP_TCP_OPT_MSS)) {
+            memset(option, LWIP_TCP_OPT_NOP, n);
+        }
+
+        option += n;
+        len -= n;
+    }
+}
+
+
+/* no peer that keeps to our window, and sends nothing behind its FIN, does */
+static bool
+guard_overruns(const struct tcp_pcb *pcb, const struct tcp_hdr *header,
+    unsigned data)
+{
+    bool                   fin;
+    uint32_t               end, edge;
+    const struct tcp_seg  *seg;
+
+    fin = (TCPH_FLAGS(header) & TCP_FIN) != 0;
+    end = header->seqno + data + fin;
+    edge = pcb->rcv_nxt + pcb->rcv_wnd;
+
+    if (tn_likely(TCP_SEQ_LT(end, edge)) || end == header->seqno
+        || (TCPH_FLAGS(header) & (TCP_RST|TCP_SYN)))
+    {
+        return false;
+    }
+
+    if (TCP_SEQ_GT(end, edge)) {
+
+        if (TCP_SEQ_GT(header->seqno, pcb->rcv_nxt)) {
+            return true;
+        }
+
+    } else if (fin) {
+        return false;
+    }
+
+    for (seg = pcb->ooseq; seg != NULL; seg = seg->next) {
+        if (TCPH_FLAGS(seg->tcphdr) & TCP_FIN) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+void
+lwip_guard_tick(struct tcp_pcb *pcb)
+{
+    if (pcb->unsent == NULL) {
+        pcb->persist_backoff = 0;
+    }
+}
