@@ -695,7 +695,7 @@ lwip_timers(tn_lwip_t *lwip, bool slow)
 
         for (pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
             lwip_loss_tick(lwip, pcb);
-            lwip_guard_tick(pcb);
+            lwip_guard_tick(lwip, pcb);
         }
 
         if (slow) {

@@ -17,6 +17,7 @@
  *            own end, which the window may not reach
  *   probe    the answer to a probe of a closed window may acknowledge the one
  *            byte that was left, and lwIP goes on to probe with nothing
+ *   LAST-ACK ends after 10 s, whatever is still to be delivered
  */
 
 #include "tn_lwip_int.h"
@@ -119,9 +120,18 @@ guard_overruns(const struct tcp_pcb *pcb, const struct tcp_hdr *header,
 
 
 void
-lwip_guard_tick(struct tcp_pcb *pcb)
+lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 {
     if (pcb->unsent == NULL) {
         pcb->persist_backoff = 0;
+    }
+
+    /* who does not answer is given up by the count of what is sent again */
+
+    if (pcb->state == LAST_ACK
+        && (pcb->unsent != NULL
+            || (pcb->unacked != NULL && pcb->unacked->len != 0)))
+    {
+        pcb->tmr = lwip->ticks;
     }
 }

@@ -144,7 +144,7 @@ lwip_loss_t *lwip_get_loss(const struct tcp_pcb *pcb);
 /* --- tn_lwip_guard.c */
 
 /* each TN_LWIP_TICK_MS while its bucket is busy, before lwIP's own timers */
-void lwip_guard_tick(struct tcp_pcb *pcb);
+void lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb);
 
 
 /* --- tn_lwip_loss.c */

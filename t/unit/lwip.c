@@ -85,6 +85,7 @@ static void test_joined(void);
 static void test_rate(unsigned loss, const char *what);
 static void test_backpressure(void);
 static void test_ends(void);
+static void test_delivered(void);
 static void test_captured(void);
 static void test_many(void);
 
@@ -103,6 +104,7 @@ main(void)
     test_rate(20, "with 2% loss");
     test_backpressure();
     test_ends();
+    test_delivered();
     test_captured();
     test_many();
 
@@ -614,6 +616,42 @@ test_ends(void)
     run_for(5000);
     ok(tn_lwip_deadline(lwip) == TN_NEVER_MS,
        "then no spare memory is left, and nothing to wait for");
+}
+
+
+/* closed behind the peer's end, with more to deliver than the peer reads */
+static void
+test_delivered(void)
+{
+    tn_addr_t  addr;
+
+    set_up(1, 0, 0);
+    sides[0].pace = 0;
+    sides[0].ends = true;
+    server.want = 4 * 1024 * 1024 + 300000;
+
+    (void) tn_addr_parse(&addr, "100.64.0.1:80", 13);
+    sides[0].conn = tn_lwip_connect(lwip, &addr, &sides[0]);
+    run_for(5000);
+
+    ok(server.sent == server.want
+       && !(tn_lwip_conn_state(server.conn) & TN_LWIP_DRAINED)
+       && (tn_lwip_conn_state(server.conn) & TN_LWIP_EOF),
+       "the peer has ended and does not read");
+
+    tn_lwip_close(server.conn, false);
+    run_for(30000);
+
+    sides[0].pace = SIZE_MAX;
+    drain(&sides[0]);
+    run_for(60000);
+
+    is_int((long long) sides[0].got, (long long) server.want,
+           "what was written before the close is delivered");
+    ok(!sides[0].bad && (tn_lwip_conn_state(sides[0].conn) & TN_LWIP_EOF),
+       "byte-exact, and its end");
+
+    tn_lwip_close(sides[0].conn, false);
 }
 
 
