@@ -152,6 +152,7 @@ tn_lwip_create(const tn_lwip_ops_t *ops, void *data, tn_ms_t now)
     lwip->tick = now;
     lwip->swept = now;
     lwip->current = TN_LWIP_NONE;
+    tn_list_init(&lwip->starved);
     lwip->seed = ((uint64_t) tn_lwip_random() << 32) | tn_lwip_random();
 
     for (i = 0; i < tn_nelems(lwip->secret); i++) {
@@ -618,7 +619,7 @@ tn_lwip_deadline(const tn_lwip_t *lwip)
         at = tn_min(at, lwip->swept + TN_LWIP_IDLE_TICK_MS);
     }
 
-    return at;
+    return tn_list_empty(&lwip->starved) ? at : tn_min(at, lwip->fed);
 }
 
 
@@ -632,6 +633,10 @@ tn_lwip_tick(tn_lwip_t *lwip, tn_ms_t now)
 
     if (now >= lwip->tick) {
         lwip_tick(lwip);
+    }
+
+    if (now >= lwip->fed && !tn_list_empty(&lwip->starved)) {
+        lwip_feed(lwip);
     }
 
     lwip_release(lwip);

@@ -134,8 +134,8 @@ void tn_lwip_conn_addresses(const tn_lwip_conn_t *conn, tn_addr_t *local,
 int tn_lwip_peek(const tn_lwip_conn_t *conn, struct iovec *iov, int n);
 void tn_lwip_take(tn_lwip_conn_t *conn, size_t len);
 
-/* how much tn_lwip_write() takes now */
-size_t tn_lwip_room(const tn_lwip_conn_t *conn);
+/* how much tn_lwip_write() takes now; none: ready() tells when there is some */
+size_t tn_lwip_room(tn_lwip_conn_t *conn);
 
 /* copies bytes in; returns how many, sent by the next tn_lwip_push() */
 size_t tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len);

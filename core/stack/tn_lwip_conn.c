@@ -35,6 +35,7 @@ static bool lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p);
 static err_t lwip_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
 static void lwip_failed(void *arg, err_t err);
 static void lwip_ready(tn_lwip_conn_t *conn);
+static void lwip_starves(tn_lwip_conn_t *conn);
 
 
 tn_lwip_conn_t *
@@ -143,6 +144,7 @@ lwip_conn(tn_lwip_t *lwip, struct tcp_pcb *pcb)
 
     conn->lwip = lwip;
     conn->pcb = pcb;
+    tn_list_init(&conn->starved);
 
     tcp_arg(pcb, conn);
     tcp_recv(pcb, lwip_received);
@@ -166,6 +168,7 @@ lwip_conn_free(tn_lwip_conn_t *conn)
         tn_lwip_free(chunk);
     }
 
+    tn_list_remove(&conn->starved);
     free(conn);
 }
 
@@ -386,6 +389,50 @@ lwip_ready(tn_lwip_conn_t *conn)
 }
 
 
+/*
+ * One that was told of no room for want of memory is told when there is some:
+ * with nothing on its way, no acknowledgment would do it.
+ */
+static void
+lwip_starves(tn_lwip_conn_t *conn)
+{
+    tn_lwip_t  *lwip;
+
+    lwip = conn->lwip;
+
+    if (tn_list_empty(&lwip->starved)) {
+        lwip->fed = lwip->now + TN_LWIP_TICK_MS;
+    }
+
+    if (tn_list_empty(&conn->starved)) {
+        tn_list_push(&lwip->starved, &conn->starved);
+    }
+}
+
+
+void
+lwip_feed(tn_lwip_t *lwip)
+{
+    tn_link_t  *link, all;
+
+    lwip->fed = lwip->now + TN_LWIP_TICK_MS;
+
+    if (lwip_memory_is_short()) {
+        return;
+    }
+
+    tn_list_init(&all);
+
+    while ((link = tn_list_shift(&lwip->starved)) != NULL) {
+        tn_list_push(&all, link);
+    }
+
+    while ((link = tn_list_shift(&all)) != NULL) {
+        lwip_ready(tn_container(link, tn_lwip_conn_t, starved));
+    }
+}
+
+
 /* --- one connection */
 
 void
@@ -495,14 +542,18 @@ tn_lwip_take(tn_lwip_conn_t *conn, size_t len)
  * that a long path needs.
  */
 size_t
-tn_lwip_room(const tn_lwip_conn_t *conn)
+tn_lwip_room(tn_lwip_conn_t *conn)
 {
     size_t  queued, most;
 
     if (conn->pcb == NULL || !(conn->state & TN_LWIP_CONNECTED)
-        || tcp_sndqueuelen(conn->pcb) + 64 > TCP_SND_QUEUELEN
-        || lwip_memory_is_short())
+        || tcp_sndqueuelen(conn->pcb) + 64 > TCP_SND_QUEUELEN)
     {
+        return 0;
+    }
+
+    if (lwip_memory_is_short()) {
+        lwip_starves(conn);
         return 0;
     }
 
@@ -524,13 +575,16 @@ tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len)
 
     former = lwip_enter(conn->lwip, conn->bucket);
 
-    for (done = 0; done < len; done += n) {
-        n = tn_min(tn_min(len - done, tn_lwip_room(conn)), TN_LWIP_PIECE);
+    /* asked once: what it takes may make memory short */
 
-        if (n == 0
-            || tcp_write(conn->pcb, (const uint8_t *) bytes + done, (u16_t) n,
-                         TCP_WRITE_FLAG_COPY)
-               != ERR_OK)
+    len = tn_min(len, tn_lwip_room(conn));
+
+    for (done = 0; done < len; done += n) {
+        n = tn_min(len - done, (size_t) TN_LWIP_PIECE);
+
+        if (tcp_write(conn->pcb, (const uint8_t *) bytes + done, (u16_t) n,
+                      TCP_WRITE_FLAG_COPY)
+            != ERR_OK)
         {
             break;
         }

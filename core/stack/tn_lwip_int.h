@@ -12,6 +12,8 @@
 
 #include "stack/tn_lwip.h"
 
+#include "base/tn_list.h"
+
 #include <lwip/ip.h>
 #include <lwip/netif.h>
 #include <lwip/priv/tcp_priv.h>
@@ -63,6 +65,7 @@ struct tn_lwip_conn_s {
     unsigned              state;
     int                   err;
     unsigned              polls;        /* of an unanswered SYN */
+    tn_link_t             starved;      /* in the stack's list, or in none */
     tn_addr_t             local;
     tn_addr_t             remote;
     lwip_chunk_t         *first;
@@ -84,6 +87,8 @@ struct tn_lwip_s {
     uint32_t              sweep;        /* the bucket it looks at next */
     uint32_t              ticks;        /* lwIP's count, of the slow timer */
     bool                  odd;          /* the slow timer is left out */
+    tn_link_t             starved;      /* had no room for want of memory */
+    tn_ms_t               fed;          /* when they are looked at */
     uint64_t              seed;
     uint32_t              secret[4];    /* of sequence numbers */
     bool                  joined;       /* it is several in one */
@@ -128,6 +133,9 @@ void lwip_from_ip(const tn_ip_t *from, ip_addr_t *to);
 
 err_t lwip_accept(void *arg, struct tcp_pcb *pcb, err_t err);
 void lwip_conn_free(tn_lwip_conn_t *conn);
+
+/* tells those that starved, if memory is not short any more */
+void lwip_feed(tn_lwip_t *lwip);
 
 
 /* the stack that is held */

@@ -68,6 +68,10 @@ static bool        captures;        /* accepts for others' addresses */
 static uint16_t    accepted_port;
 
 
+/* core/stack/lwip/lwipopts.h */
+void *tn_lwip_malloc(size_t size);
+void tn_lwip_free(void *p);
+
 static void on_packet(void *data, uint8_t *packet, size_t len);
 static void on_accepted(void *data, tn_lwip_conn_t *conn, uint16_t port);
 static void on_ready(void *data, tn_lwip_conn_t *conn);
@@ -86,6 +90,7 @@ static void test_rate(unsigned loss, const char *what);
 static void test_backpressure(void);
 static void test_ends(void);
 static void test_delivered(void);
+static void test_short(void);
 static void test_captured(void);
 static void test_many(void);
 
@@ -105,6 +110,7 @@ main(void)
     test_backpressure();
     test_ends();
     test_delivered();
+    test_short();
     test_captured();
     test_many();
 
@@ -652,6 +658,45 @@ test_delivered(void)
        "byte-exact, and its end");
 
     tn_lwip_close(sides[0].conn, false);
+}
+
+
+static void
+test_short(void)
+{
+    void           *hold;
+    size_t          limit;
+    tn_addr_t       addr;
+    static uint8_t  bytes[32 * 1024];
+
+    set_up(1, 0, 0);
+    limit = TN_LWIP_MEMORY / 4 * 3;
+
+    (void) tn_addr_parse(&addr, "100.64.0.1:80", 13);
+    sides[0].conn = tn_lwip_connect(lwip, &addr, &sides[0]);
+    run_for(5000);
+
+    hold = tn_lwip_malloc(limit + 4096);
+    server.want = 1000;
+    feed(&server);
+    run_for(1000);
+    ok(hold != NULL && tn_lwip_room(server.conn) == 0 && server.sent == 0,
+       "no room for want of memory");
+
+    tn_lwip_free(hold);
+    run_for(200);
+    is_int((long long) sides[0].got, 1000, "who waited for it is told");
+
+    hold = tn_lwip_malloc(limit - tn_lwip_used() - 12 * 1024);
+    ok(hold != NULL && tn_lwip_room(server.conn) >= sizeof(bytes),
+       "a little less, and there is room");
+    is_int((long long) tn_lwip_write(server.conn, bytes, sizeof(bytes)),
+           sizeof(bytes), "all of which is taken");
+    is_int((long long) tn_lwip_room(server.conn), 0, "then there is none");
+
+    tn_lwip_free(hold);
+    tn_lwip_close(server.conn, true);
+    tn_lwip_close(sides[0].conn, true);
 }
 
 
