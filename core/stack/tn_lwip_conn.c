@@ -17,6 +17,7 @@
 
 #define TN_LWIP_PIECE       (16 * 1024)     /* of one tcp_write() */
 #define TN_LWIP_AHEAD       (512 * 1024)
+#define TN_LWIP_BEGIN       10      /* segments sent at once, RFC 6928 */
 #define TN_LWIP_PORT_FIRST  32768
 #define TN_LWIP_PORTS       28232
 #define TN_LWIP_PORT_TRIES  256
@@ -599,14 +600,27 @@ tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len)
 void
 tn_lwip_push(tn_lwip_conn_t *conn)
 {
-    uint32_t  former;
+    uint32_t         former;
+    struct tcp_pcb  *pcb;
 
-    if (conn->pcb == NULL) {
+    pcb = conn->pcb;
+
+    if (pcb == NULL) {
         return;
     }
 
     former = lwip_enter(conn->lwip, conn->bucket);
-    lwip_loss_output(conn->pcb);
+
+    /* lwIP's own number, of about three, is no option of it */
+
+    if (tn_unlikely(!conn->begun) && (conn->state & TN_LWIP_CONNECTED)) {
+        pcb->cwnd = tn_max(pcb->cwnd,
+                           (tcpwnd_size_t) TN_LWIP_BEGIN * pcb->mss);
+    }
+
+    lwip_loss_output(pcb);
+
+    conn->begun |= pcb->unacked != NULL && pcb->unacked->len != 0;
     lwip_leave(conn->lwip, former);
 }
 

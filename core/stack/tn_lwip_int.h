@@ -65,6 +65,7 @@ struct tn_lwip_conn_s {
     unsigned              state;
     int                   err;
     unsigned              polls;        /* of an unanswered SYN */
+    bool                  begun;        /* bytes have been sent */
     tn_link_t             starved;      /* in the stack's list, or in none */
     tn_addr_t             local;
     tn_addr_t             remote;

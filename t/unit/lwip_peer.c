@@ -2,8 +2,9 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * lwIP behind tn_lwip.h and a peer that is made of single segments: ports
- * that are used again, sequence numbers, floods of SYNs, what is not ours.
+ * lwIP behind tn_lwip.h and a peer that is made of single segments: the first
+ * flight, ports that are used again, sequence numbers, floods of SYNs, what is
+ * not ours.
  */
 
 #include "stack/tn_lwip.h"
@@ -51,6 +52,7 @@ static bool open_one(int version, uint16_t port, uint32_t seq,
     segment_t *first);
 static void close_first(int version, uint16_t port, uint32_t seq);
 static void reset_first(void);
+static void test_begin(void);
 static void test_reopened(int version);
 static void test_sequences(void);
 static void test_flood(void);
@@ -63,6 +65,7 @@ static const tn_lwip_ops_t  ops = { on_packet, on_accepted, on_ready, NULL };
 int
 main(void)
 {
+    test_begin();
     test_reopened(4);
     test_reopened(6);
     test_sequences();
@@ -236,6 +239,34 @@ reset_first(void)
 {
     (void) tell(4, 1, 5000, RST, 2, 0);
     tn_lwip_close(accepted, false);
+}
+
+
+static void
+test_begin(void)
+{
+    size_t          before;
+    segment_t       first;
+    static uint8_t  bytes[20000];
+
+    set_up();
+
+    if (!ok(open_one(4, 5000, 1000, &first), "a connection")) {
+        return;
+    }
+
+    before = n_out;
+    (void) tn_lwip_write(accepted, bytes, sizeof(bytes));
+    tn_lwip_push(accepted);
+    is_int((long long) (n_out - before), 10, "ten segments are sent at once");
+
+    tn_lwip_push(accepted);
+    is_int((long long) (n_out - before), 10, "and no more");
+
+    (void) tell(4, 1, 5000, ACK, 1001, first.seq + 1 + 536);
+    tn_lwip_push(accepted);
+    is_int((long long) (n_out - before), 12, "but for what is acknowledged");
+    tn_lwip_close(accepted, true);
 }
 
 

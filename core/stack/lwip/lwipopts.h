@@ -77,13 +77,11 @@ void tn_lwip_free(void *p);
 
 /*
  * Ticks of 50 and 100 ms, so that a retransmission is not before 200 ms.  A
- * SYN is sent again each second (RFC 6298, 2.1), ten segments are sent at once
- * (RFC 6928).
+ * SYN is sent again each second (RFC 6298, 2.1).
  */
 #define TCP_TMR_INTERVAL            50
 #define LWIP_TCP_RTO_TIME           1000
 #define TCP_SYNMAXRTX               12      /* lwip_unanswered() has more */
-#define LWIP_TCP_CALC_INITIAL_CWND(mss)  ((tcpwnd_size_t) (10U * (mss)))
 #define TCP_MSL                     5000UL
 
 /* tn_lwip_guard.c: looks at each segment of a connection first */
