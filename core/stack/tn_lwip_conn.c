@@ -580,6 +580,10 @@ tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len)
 
     len = tn_min(len, tn_lwip_room(conn));
 
+    if (len != 0) {
+        lwip_guard_write(conn->pcb);
+    }
+
     for (done = 0; done < len; done += n) {
         n = tn_min(len - done, (size_t) TN_LWIP_PIECE);
 

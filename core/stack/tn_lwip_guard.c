@@ -10,6 +10,9 @@
  *            segments are queued makes them longer than may be; and with a SYN
  *            that comes again it is not held to the MTU any more.  RFC 9293,
  *            3.7.1: it is sent in the SYN alone
+ *   half     segments are at most half of the largest window that was announced,
+ *            but of any length before one of two bytes was: then the next is to
+ *            be shorter than those that wait
  *   window   a segment that leaves a gap is kept whole, also what of it lies
  *            beyond the window, where there is no room for it when the gap is
  *            closed.  RFC 9293, 3.10.7.4: it is not acceptable
@@ -116,6 +119,16 @@ guard_overruns(const struct tcp_pcb *pcb, const struct tcp_hdr *header,
     }
 
     return false;
+}
+
+
+/* what was of any length stays so */
+void
+lwip_guard_write(struct tcp_pcb *pcb)
+{
+    if (tn_unlikely(pcb->snd_wnd_max < 2)) {
+        pcb->snd_wnd_max = 2U * pcb->mss;
+    }
 }
 
 

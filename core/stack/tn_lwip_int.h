@@ -152,6 +152,9 @@ lwip_loss_t *lwip_get_loss(const struct tcp_pcb *pcb);
 
 /* --- tn_lwip_guard.c */
 
+/* before tcp_write() */
+void lwip_guard_write(struct tcp_pcb *pcb);
+
 /* each TN_LWIP_TICK_MS while its bucket is busy, before lwIP's own timers */
 void lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb);
 

@@ -44,6 +44,7 @@ static size_t got(void);
 static void finish(void);
 static void test_mss_later(void);
 static void test_mss_again(void);
+static void test_half_window(void);
 static void test_beyond_window(void);
 static void test_beyond_fin(bool in_order);
 static void test_last_byte(const uint8_t *options, int len,
@@ -60,6 +61,7 @@ main(void)
 
     test_mss_later();
     test_mss_again();
+    test_half_window();
     test_beyond_window();
     test_beyond_fin(true);
     test_beyond_fin(false);
@@ -288,6 +290,33 @@ test_mss_again(void)
 
     is_int((long long) (end - first), sizeof(bytes), "all is sent");
     is_int((long long) longest, TN_LWIP_MTU, "in packets that fit");
+
+    finish();
+}
+
+
+/* a window that is closed at first, and then small */
+static void
+test_half_window(void)
+{
+    static uint8_t  bytes[1000];
+
+    set_up(4);
+
+    if (!open_with(NULL, 0, 0)) {
+        return;
+    }
+
+    (void) tn_lwip_write(accepted, bytes, sizeof(bytes));
+    tn_lwip_push(accepted);
+    is_int((long long) (end - first), 0, "nothing is sent");
+
+    tell(ACK, 0, 0, 100, 0, NULL, 0);
+    is_int((long long) tn_lwip_write(accepted, bytes, 100), 100,
+           "more is written when there is a window");
+
+    run_for(1000);
+    ok(end - first >= 100, "and what fits is sent");
 
     finish();
 }
