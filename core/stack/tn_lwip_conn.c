@@ -32,7 +32,8 @@ static err_t lwip_unanswered(void *arg, struct tcp_pcb *pcb);
 static err_t lwip_connected(void *arg, struct tcp_pcb *pcb, err_t err);
 static err_t lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p,
     err_t err);
-static bool lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p);
+static bool lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p,
+    bool last);
 static err_t lwip_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
 static void lwip_failed(void *arg, err_t err);
 static void lwip_ready(tn_lwip_conn_t *conn);
@@ -260,14 +261,22 @@ lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
     if (p == NULL) {
         conn->state |= TN_LWIP_EOF;
 
-    } else if (!lwip_keep(conn, p)) {
+    } else if (lwip_keep(conn, p, pcb->state == TIME_WAIT)) {
+        (void) pbuf_free(p);
+
+    } else if (pcb->state != TIME_WAIT) {
 
         /* lwIP keeps the segments and offers them again */
 
         return ERR_MEM;
 
     } else {
+
+        /* which it does not in TIME-WAIT, nor does it free them then */
+
         (void) pbuf_free(p);
+        conn->err = ENOMEM;
+        conn->state |= TN_LWIP_DEAD;
     }
 
     lwip_ready(conn);
@@ -276,14 +285,14 @@ lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 }
 
 
-/* all of it, or nothing for want of memory */
+/* all of it, or nothing for want of memory; of the last even if it is short */
 static bool
-lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p)
+lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p, bool last)
 {
     size_t         n, done, room;
     lwip_chunk_t  *chunk, *fresh, **link;
 
-    if (lwip_memory_is_short()) {
+    if (!last && lwip_memory_is_short()) {
         return false;
     }
 

@@ -31,6 +31,10 @@ static uint32_t         end;            /* of what it sent */
 static size_t           longest;        /* of its packets */
 
 
+/* core/stack/lwip/lwipopts.h */
+void *tn_lwip_malloc(size_t size);
+void tn_lwip_free(void *p);
+
 static void on_packet(void *data, uint8_t *packet, size_t len);
 static void on_accepted(void *data, tn_lwip_conn_t *conn, uint16_t port);
 static void on_ready(void *data, tn_lwip_conn_t *conn);
@@ -47,6 +51,7 @@ static void test_mss_again(void);
 static void test_half_window(void);
 static void test_beyond_window(void);
 static void test_beyond_fin(bool in_order);
+static void test_last_bytes(void);
 static void test_last_byte(const uint8_t *options, int len,
     const char *what);
 
@@ -65,6 +70,7 @@ main(void)
     test_beyond_window();
     test_beyond_fin(true);
     test_beyond_fin(false);
+    test_last_bytes();
     test_last_byte(NULL, 0, "a peer without SACK");
     test_last_byte(sack, sizeof(sack), "a peer with SACK");
 
@@ -377,6 +383,38 @@ test_beyond_fin(bool in_order)
        "what belongs before it is taken, and the end");
 
     finish();
+}
+
+
+/* the peer's last bytes come with its FIN, behind ours, when memory is short */
+static void
+test_last_bytes(void)
+{
+    void    *hold;
+    size_t   used;
+
+    used = tn_lwip_used();
+    set_up(4);
+
+    if (!open_with(NULL, 0, WINDOW)) {
+        return;
+    }
+
+    tn_lwip_shutdown(accepted);
+    tell(ACK, 0, 1, WINDOW, 0, NULL, 0);
+
+    hold = tn_lwip_malloc(TN_LWIP_MEMORY / 4 * 3 + 4096);
+    tell(ACK|FIN, 0, 1, WINDOW, 1000, NULL, 0);
+    tn_lwip_free(hold);
+    run_for(30000);
+
+    ok(hold != NULL && got() == 1000
+       && (tn_lwip_conn_state(accepted) & TN_LWIP_EOF),
+       "the last bytes are kept, and the end");
+
+    finish();
+    is_int((long long) tn_lwip_used(), (long long) used,
+           "and no memory is lost");
 }
 
 
