@@ -10,9 +10,9 @@
  *            segments are queued makes them longer than may be; and with a SYN
  *            that comes again it is not held to the MTU any more.  RFC 9293,
  *            3.7.1: it is sent in the SYN alone
- *   half     segments are at most half of the largest window that was announced,
- *            but of any length before one of two bytes was: then the next is to
- *            be shorter than those that wait
+ *   half     segments are at most half of the largest window that a peer has
+ *            announced, but of any length before one of two bytes was: then the
+ *            next is to be shorter than those that wait
  *   window   a segment that leaves a gap is kept whole, also what of it lies
  *            beyond the window, where there is no room for it when the gap is
  *            closed.  RFC 9293, 3.10.7.4: it is not acceptable
@@ -20,6 +20,12 @@
  *            own end, which the window may not reach
  *   probe    the answer to a probe of a closed window may acknowledge the one
  *            byte that was left, and lwIP goes on to probe with nothing
+ *   split    of a segment that is larger than a window which stays small has
+ *            its FIN on either part, and so the peer takes the first for the
+ *            end.  It goes by the segment's begin, also when the peer has a
+ *            part of it already: what the first part then has may all be
+ *            acknowledged, and is either sent again without end, or never and
+ *            all behind it neither
  *   LAST-ACK ends after 10 s, whatever is still to be delivered
  */
 
@@ -29,6 +35,7 @@
 static void guard_options(uint8_t *option, unsigned len);
 static bool guard_overruns(const struct tcp_pcb *pcb,
     const struct tcp_hdr *header, unsigned data);
+static void guard_persist(struct tcp_pcb *pcb);
 
 
 /* the hook of lwipopts.h; anything but ERR_OK drops the segment */
@@ -135,8 +142,8 @@ lwip_guard_write(struct tcp_pcb *pcb)
 void
 lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 {
-    if (pcb->unsent == NULL) {
-        pcb->persist_backoff = 0;
+    if (pcb->persist_backoff != 0) {
+        guard_persist(pcb);
     }
 
     /* who does not answer is given up by the count of what is sent again */
@@ -147,4 +154,56 @@ lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
     {
         pcb->tmr = lwip->ticks;
     }
+}
+
+
+/* while lwIP waits for a window, to probe it or to split what is to be sent */
+static void
+guard_persist(struct tcp_pcb *pcb)
+{
+    uint32_t         acked;
+    struct tcp_seg  *seg;
+
+    seg = pcb->unsent;
+
+    if (seg != NULL && seg->len != 0) {
+
+        if (TCPH_FLAGS(seg->tcphdr) & TCP_FIN) {
+
+            if (tcp_enqueue_flags(pcb, TCP_FIN) != ERR_OK) {
+                goto later;
+            }
+
+            TCPH_UNSET_FLAG(seg->tcphdr, TCP_FIN);
+        }
+
+        acked = pcb->lastack - lwip_ntohl(seg->tcphdr->seqno);
+
+        if ((int32_t) acked > 0) {
+
+            if (acked < seg->len
+                && tcp_split_unsent_seg(pcb, (uint16_t) acked) != ERR_OK)
+            {
+                goto later;
+            }
+
+            pcb->unsent = seg->next;
+            pcb->snd_queuelen = (uint16_t) (pcb->snd_queuelen
+                                            - pbuf_clen(seg->p));
+            pcb->snd_buf += seg->len;
+            tcp_seg_free(seg);
+        }
+    }
+
+    if (pcb->unsent == NULL) {
+        pcb->persist_backoff = 0;
+    }
+
+    return;
+
+later:
+
+    /* for want of memory: the timer begins anew */
+
+    pcb->persist_cnt = 0;
 }

@@ -28,6 +28,8 @@ static int              version;
 static uint32_t         first;          /* of the stack's bytes */
 static uint32_t         last_ack;       /* that it sent */
 static uint32_t         end;            /* of what it sent */
+static bool             ended;          /* it sent a FIN, */
+static uint32_t         ended_at;       /* there */
 static size_t           longest;        /* of its packets */
 
 
@@ -51,6 +53,8 @@ static void test_mss_again(void);
 static void test_half_window(void);
 static void test_beyond_window(void);
 static void test_beyond_fin(bool in_order);
+static void test_split(void);
+static void test_split_acked(void);
 static void test_last_bytes(void);
 static void test_last_byte(const uint8_t *options, int len,
     const char *what);
@@ -70,6 +74,8 @@ main(void)
     test_beyond_window();
     test_beyond_fin(true);
     test_beyond_fin(false);
+    test_split();
+    test_split_acked();
     test_last_bytes();
     test_last_byte(NULL, 0, "a peer without SACK");
     test_last_byte(sack, sizeof(sack), "a peer with SACK");
@@ -101,6 +107,11 @@ on_packet(void *data, uint8_t *packet, size_t len)
     }
 
     seq += (uint32_t) (p.total_len - p.data_offset);
+
+    if ((p.tcp_flags & FIN) && !ended) {
+        ended = true;
+        ended_at = seq;
+    }
 
     if ((int32_t) (seq - end) > 0) {
         end = seq;
@@ -134,6 +145,7 @@ set_up(int v)
     version = v;
     now = 1000;
     accepted = NULL;
+    ended = false;
     longest = 0;
 
     (void) tn_ip_parse(&ips[0], "100.64.0.99", 11);
@@ -382,6 +394,82 @@ test_beyond_fin(bool in_order)
        && (tn_lwip_conn_state(accepted) & TN_LWIP_EOF),
        "what belongs before it is taken, and the end");
 
+    finish();
+}
+
+
+/* a window that stays smaller than the last segment, which has the FIN */
+static void
+test_split(void)
+{
+    static uint8_t  bytes[700];
+
+    set_up(4);
+
+    if (!open_with(NULL, 0, 2000)) {
+        return;
+    }
+
+    (void) tn_lwip_write(accepted, bytes, 300);
+    tn_lwip_push(accepted);
+    tell(ACK, 0, 300, 100, 0, NULL, 0);
+
+    (void) tn_lwip_write(accepted, bytes, 400);
+    tn_lwip_push(accepted);
+    tn_lwip_shutdown(accepted);
+    run_for(2000);
+    ok(end - first == 400 && !ended, "what fits is sent, without the end");
+
+    tell(ACK, 0, 400, WINDOW, 0, NULL, 0);
+    ok(end - first == 700 && ended && ended_at - first == 700,
+       "which comes with the rest");
+
+    tell(ACK, 0, 701, WINDOW, 0, NULL, 0);
+    ok(tn_lwip_conn_state(accepted) & TN_LWIP_DRAINED, "and all arrives");
+
+    finish();
+}
+
+
+/* the same when the peer has a part of that segment */
+static void
+test_split_acked(void)
+{
+    static uint8_t  bytes[400];
+
+    set_up(4);
+
+    if (!open_with(NULL, 0, 2000)) {
+        return;
+    }
+
+    (void) tn_lwip_write(accepted, bytes, sizeof(bytes));
+    tn_lwip_push(accepted);
+
+    tell(ACK, 0, 108, 70, 0, NULL, 0);
+    run_for(5000);
+    end = first;
+    tell(ACK, 0, 108, 1000, 0, NULL, 0);
+    run_for(5000);
+    is_int((long long) (end - first), sizeof(bytes),
+           "it took a part: the rest is sent when there is a window");
+    finish();
+
+    set_up(4);
+
+    if (!open_with(NULL, 0, 2000)) {
+        return;
+    }
+
+    (void) tn_lwip_write(accepted, bytes, 10);
+    tn_lwip_push(accepted);
+    tell(ACK, 0, 10, 0, 0, NULL, 0);
+    (void) tn_lwip_write(accepted, bytes, sizeof(bytes));
+    tn_lwip_push(accepted);
+    run_for(1000);
+    tell(ACK, 0, 11, 1, 0, NULL, 0);
+    run_for(2000);
+    is_int((long long) (end - first), 12, "of one byte behind a probe, too");
     finish();
 }
 
