@@ -461,6 +461,12 @@ udpnet_event(tn_watch_t *watch, uint32_t events)
             break;
         }
 
+        /* nginx left something unread: said before what it has sent */
+
+        if (n == -1 && errno == ECONNRESET) {
+            continue;
+        }
+
         if (n == -1 || refused
             || (n == 0
                 && ((events & TN_LOOP_ERROR) || udpnet_hung_up(flow))))

@@ -7,6 +7,8 @@
  */
 
 #include "run/tn_udpnet.h"
+#include "stack/tn_dgram.h"
+#include "stack/tn_vnet.h"
 
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -15,19 +17,20 @@
 #include "tap.h"
 
 
-static int   nginx;             /* its end of the flow */
-static int   frames;
-static bool  closes;            /* while its datagram is handled */
+static int          nginx;      /* its end of the flow */
+static int          frames;
+static bool         closes;     /* while its datagram is handled */
+static tn_packet_t  last;       /* of the frames */
 
 
 static void
 on_frame(void *data, uint8_t *frame, size_t len)
 {
     (void) data;
-    (void) frame;
-    (void) len;
 
     frames++;
+    (void) tn_packet_parse(&last, frame + sizeof(tn_vnet_t),
+                           len - sizeof(tn_vnet_t));
 
     if (closes) {
         close(nginx);
@@ -54,6 +57,27 @@ say(const char *text)
     {
         abort();
     }
+}
+
+
+/* the peer's answer to the last frame, which nginx does not read */
+static bool
+answer(tn_udpnet_t *net)
+{
+    size_t       len;
+    uint8_t      packet[TN_UDPNET_MTU] = { 0 };
+    tn_addr_t    local, remote;
+    tn_packet_t  p;
+
+    local.ip = last.src;
+    local.port = last.src_port;
+    remote.ip = last.dst;
+    remote.port = last.dst_port;
+
+    len = tn_dgram_build(packet, sizeof(packet), &remote, &local, 3);
+
+    return tn_packet_parse(&p, packet, len) == TN_OK
+           && tn_udpnet_in(net, packet, &p, 0);
 }
 
 
@@ -104,6 +128,17 @@ main(void)
     (void) tn_loop_turn(&loop, 10);
     is_int(frames, 1, "one that was closed before it was looked at");
     is_int((int) tn_udpnet_count(net), 0, "has ended too");
+
+    nginx = tn_udpnet_dial(net, &own, &to);
+    say("question");
+    (void) tn_loop_turn(&loop, 10);
+    ok(answer(net), "an answer that nginx does not read");
+    frames = 0;
+    say("last");
+    close(nginx);
+    (void) tn_loop_turn(&loop, 10);
+    is_int(frames, 1, "what it has sent goes out all the same");
+    is_int((int) tn_udpnet_count(net), 0, "and the flow has ended");
 
     tn_udpnet_destroy(net);
     tn_lwnet_table_free(table);
