@@ -483,6 +483,10 @@ lwnet_apply(tn_lwnet_t *net)
 
     pthread_mutex_lock(&table->lock);
 
+    /* what changes from now on, while orders are begun too, wakes again */
+
+    table->woken = false;
+
     if (net->version != table->version) {
         net->version = table->version;
         net->n_ips = table->n_ips;

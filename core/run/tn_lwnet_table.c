@@ -424,9 +424,6 @@ lwnet_table_order(tn_lwnet_table_t *table)
 
     if (link != NULL) {
         table->n_orders--;
-
-    } else {
-        table->woken = false;
     }
 
     pthread_mutex_unlock(&table->lock);
