@@ -4,9 +4,14 @@
  *
  * Netlink tells of every change, often many times for one (an interface that
  * comes up, a router advertisement): word goes on TN_NETMON_QUIET_MS after
- * the last event, TN_NETMON_LONGEST_MS after the first at the latest.  The
- * events themselves are not read for what they say: the list of addresses is
- * taken anew and compared, so a lost event (ENOBUFS) costs nothing.
+ * the last event, TN_NETMON_LONGEST_MS after the first at the latest.  What
+ * they say is not needed: the list of addresses is taken anew and compared, so
+ * a lost event (ENOBUFS) costs nothing.
+ *
+ * But each router advertisement has the kernel, and what configures the
+ * network besides, tell of addresses again whose lifetimes alone are new, on
+ * some networks every few seconds.  Paths to peers are proven anew with each
+ * word, so an address that is as it was told before is none.
  *
  * A machine that sleeps, and a virtual one that is stopped, goes on with a
  * monotonic clock that stood still while the wall clock is set ahead.  The
@@ -29,6 +34,14 @@
 #include <unistd.h>
 
 
+/* an address, as an event told of it */
+typedef struct {
+    uint32_t        interface;          /* 0: not in use */
+    uint32_t        flags;              /* tentative, deprecated ... */
+    uint8_t         bits;
+    tn_ip_t         ip;
+} tn_netmon_told_t;
+
 struct tn_netmon_s {
     tn_loop_t      *loop;
     tn_netmon_pt    changed;
@@ -45,6 +58,9 @@ struct tn_netmon_s {
 
     tn_ip_t         ips[TN_NETMON_MAX];
     size_t          n;
+
+    tn_netmon_told_t  told[TN_NETMON_MAX];
+    size_t            next;             /* to be used, in turns */
 };
 
 
@@ -56,6 +72,10 @@ static void tn_netmon_steps_open(tn_netmon_t *netmon);
 static bool tn_netmon_steps_arm(tn_netmon_t *netmon);
 static void tn_netmon_stepped(tn_watch_t *watch, uint32_t events);
 static void tn_netmon_event(tn_watch_t *watch, uint32_t events);
+static bool tn_netmon_is_news(tn_netmon_t *netmon, const uint8_t *bytes,
+    size_t len);
+static bool tn_netmon_is_new(tn_netmon_t *netmon, struct nlmsghdr *head);
+static bool tn_netmon_read(tn_netmon_told_t *told, struct nlmsghdr *head);
 static void tn_netmon_later(tn_netmon_t *netmon);
 static void tn_netmon_tell(void *data, tn_ms_t now);
 
@@ -376,7 +396,14 @@ tn_netmon_event(tn_watch_t *watch, uint32_t events)
     for ( ;; ) {
         n = recv(watch->fd, netmon->loop->scratch, TN_LOOP_SCRATCH, 0);
 
-        if (n > 0 || (n == -1 && errno == ENOBUFS)) {
+        if (n > 0) {
+            any |= tn_netmon_is_news(netmon, netmon->loop->scratch,
+                                     (size_t) n);
+            continue;
+        }
+
+        if (n == -1 && errno == ENOBUFS) {
+            memset(netmon->told, 0, sizeof(netmon->told));
             any = true;
             continue;
         }
@@ -391,6 +418,122 @@ tn_netmon_event(tn_watch_t *watch, uint32_t events)
     if (any) {
         tn_netmon_later(netmon);
     }
+}
+
+
+static bool
+tn_netmon_is_news(tn_netmon_t *netmon, const uint8_t *bytes, size_t len)
+{
+    int               left;
+    bool              news;
+    struct nlmsghdr  *head;
+
+    news = false;
+    left = (int) len;
+
+    for (head = (struct nlmsghdr *) (uintptr_t) bytes;
+         NLMSG_OK(head, (unsigned int) tn_max(left, 0));
+         head = NLMSG_NEXT(head, left))
+    {
+        news |= tn_netmon_is_new(netmon, head);
+    }
+
+    return news;
+}
+
+
+/* also remembers it */
+static bool
+tn_netmon_is_new(tn_netmon_t *netmon, struct nlmsghdr *head)
+{
+    size_t             i;
+    tn_netmon_told_t   told, *former;
+
+    if ((head->nlmsg_type != RTM_NEWADDR && head->nlmsg_type != RTM_DELADDR)
+        || !tn_netmon_read(&told, head))
+    {
+        return true;
+    }
+
+    for (i = 0; i < TN_NETMON_MAX; i++) {
+        former = &netmon->told[i];
+
+        if (former->interface == told.interface && former->bits == told.bits
+            && tn_ip_equal(&former->ip, &told.ip))
+        {
+            break;
+        }
+    }
+
+    if (head->nlmsg_type == RTM_DELADDR) {
+        if (i < TN_NETMON_MAX) {
+            netmon->told[i].interface = 0;
+        }
+
+        return true;
+    }
+
+    if (i < TN_NETMON_MAX && netmon->told[i].flags == told.flags) {
+        return false;
+    }
+
+    if (i == TN_NETMON_MAX) {
+        i = netmon->next;
+        netmon->next = (i + 1) % TN_NETMON_MAX;
+    }
+
+    netmon->told[i] = told;
+
+    return true;
+}
+
+
+/* false: it names no address */
+static bool
+tn_netmon_read(tn_netmon_told_t *told, struct nlmsghdr *head)
+{
+    int                left;
+    bool               local;
+    struct rtattr     *attr;
+    struct ifaddrmsg  *ifa;
+
+    if (head->nlmsg_len < NLMSG_LENGTH(sizeof(*ifa))) {
+        return false;
+    }
+
+    ifa = NLMSG_DATA(head);
+    left = (int) IFA_PAYLOAD(head);
+    local = false;
+
+    memset(told, 0, sizeof(tn_netmon_told_t));
+    told->interface = ifa->ifa_index;
+    told->flags = ifa->ifa_flags;
+    told->bits = ifa->ifa_prefixlen;
+
+    for (attr = IFA_RTA(ifa); RTA_OK(attr, left); attr = RTA_NEXT(attr, left))
+    {
+        /* at one end of a point-to-point link the other is IFA_ADDRESS */
+
+        if (attr->rta_type == IFA_LOCAL
+            || (attr->rta_type == IFA_ADDRESS && !local))
+        {
+            local = attr->rta_type == IFA_LOCAL;
+
+            if (ifa->ifa_family == AF_INET && RTA_PAYLOAD(attr) == 4) {
+                told->ip = tn_ip_from_v4(RTA_DATA(attr));
+
+            } else if (ifa->ifa_family == AF_INET6
+                       && RTA_PAYLOAD(attr) == 16)
+            {
+                told->ip = tn_ip_from_v6(RTA_DATA(attr));
+            }
+
+        } else if (attr->rta_type == IFA_FLAGS && RTA_PAYLOAD(attr) == 4) {
+            memcpy(&told->flags, RTA_DATA(attr), 4);
+        }
+    }
+
+    return told->interface != 0 && !tn_ip_is_none(&told->ip);
 }
 
 

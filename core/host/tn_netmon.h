@@ -3,8 +3,8 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * The host's own addresses, and word when they, a link or a route change, or
- * when the machine has slept.  Used by the node to find endpoints and to
- * notice that it moved.
+ * when the machine has slept, but not when the lifetime of an address does.
+ * Used by the node to find endpoints and to notice that it moved.
  */
 
 #ifndef TN_NETMON_H_INCLUDED_

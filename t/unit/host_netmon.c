@@ -170,6 +170,25 @@ test_word(void)
     is_int(word.told, 1, "once for many changes");
     is_int(word.addrs, 1, "the addresses differ");
 
+    /* what each router advertisement does, and each renewal of a lease */
+
+    ok(run("ip addr add 10.9.5.1/24 dev tnA valid_lft 3600 preferred_lft 3600"
+           " && ip addr add 2001:db8:5::1/64 dev tnA nodad valid_lft 3600"
+           " preferred_lft 3600"), "addresses for an hour");
+    turn_for(3000);
+    word.told = 0;
+    ok(run("ip addr change 10.9.5.1/24 dev tnA valid_lft 7200"
+           " preferred_lft 7200 && ip addr change 2001:db8:5::1/64 dev tnA"
+           " nodad valid_lft 7200 preferred_lft 7200"), "and for another");
+    turn_for(700);
+    is_int(word.told, 0, "is not told");
+
+    ok(run("ip addr change 2001:db8:5::1/64 dev tnA nodad valid_lft 7200"
+           " preferred_lft 0"), "but not to be used any more");
+    turn_told(&word);
+    ok(word.told >= 1, "is told");
+    word.addrs = 1;
+
     /* the kernel may have more to say of its own (IPv6): at least */
 
     word.told = 0;
