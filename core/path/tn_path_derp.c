@@ -52,6 +52,8 @@ typedef struct {
 
 static tn_path_region_t *tn_path_region_create(tn_path_t *path, uint32_t id);
 static void tn_path_region_free(tn_path_region_t *region);
+static tn_path_region_t *tn_path_region_reverse(
+    const tn_path_member_t *peer);
 static bool tn_path_region_is_wanted(const tn_path_region_t *region,
     tn_ms_t now);
 static void tn_path_region_open(tn_path_region_t *region, tn_ms_t now);
@@ -395,12 +397,9 @@ tn_path_derp_send(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
         }
     }
 
-    reverse = peer && peer->reverse != 0
-              ? tn_path_region_find(path, peer->reverse) : NULL;
+    reverse = peer != NULL ? tn_path_region_reverse(peer) : NULL;
 
-    if (reverse != NULL && reverse->state == TN_PATH_REGION_READY
-        && reverse->session == peer->reverse_session)
-    {
+    if (reverse != NULL) {
         reverse->written = now;
         return tn_derp_client_send(reverse->client, now, dst, bytes, len);
     }
@@ -414,6 +413,34 @@ tn_path_derp_send(tn_path_t *path, tn_ms_t now, tn_path_member_t *peer,
     }
 
     return tn_path_region_enqueue(region, now, dst, bytes, len);
+}
+
+
+/* where the peer was last heard, while that connection stands */
+static tn_path_region_t *
+tn_path_region_reverse(const tn_path_member_t *peer)
+{
+    tn_path_region_t  *region;
+
+    region = tn_path_region_find(peer->pub.path, peer->reverse);
+
+    return region != NULL && region->state == TN_PATH_REGION_READY
+           && region->session == peer->reverse_session ? region : NULL;
+}
+
+
+bool
+tn_path_derp_has(const tn_path_member_t *peer)
+{
+    tn_path_region_t  *reverse;
+
+    if (tn_path_derp_is_up(peer->pub.path, peer->pub.derp)) {
+        return true;
+    }
+
+    reverse = tn_path_region_reverse(peer);
+
+    return reverse != NULL && tn_derp_client_is_proven(reverse->client);
 }
 
 
@@ -942,6 +969,7 @@ tn_path_region_gone(void *data, tn_ms_t now, const tn_key_t *key,
     }
 
     peer = tn_path_member(pub);
+    peer->derp_us = 0;
 
     if (never_here) {
         tn_log(region->path->log, TN_LOG_INFO,

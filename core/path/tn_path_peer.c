@@ -945,21 +945,23 @@ tn_path_peer_wants_round(const tn_path_member_t *peer, tn_ms_t now)
 }
 
 
-/* what is demoted is better than nothing, and than a relay that is slower */
+/*
+ * What is demoted is better than a relay by which the peer does not answer,
+ * and than one that is slower.
+ */
 static bool
 tn_path_peer_may_use(const tn_path_member_t *peer,
     const tn_path_candidate_t *candidate, tn_ms_t now)
 {
-    if (candidate->demoted == TN_PATH_WHY_NONE || peer->pub.derp == 0) {
+    if (candidate->demoted == TN_PATH_WHY_NONE || peer->derp_us == 0
+        || now - peer->derp_at > TN_PATH_DERP_RTT_MS
+        || !tn_path_derp_has(peer))
+    {
         return true;
     }
 
-    if (candidate->demoted == TN_PATH_WHY_FLAPPING) {
-        return false;
-    }
-
-    return peer->derp_us == 0 || now - peer->derp_at > TN_PATH_DERP_RTT_MS
-           || peer->derp_us >= candidate->average_us;
+    return candidate->demoted != TN_PATH_WHY_FLAPPING
+           && peer->derp_us >= candidate->average_us;
 }
 
 

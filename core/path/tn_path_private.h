@@ -571,8 +571,12 @@ void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
 void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
 void tn_path_sweep_timer(void *data, tn_ms_t now);
 
-/* peer may be NULL; it is where a reverse route is looked up */
 bool tn_path_derp_is_ready(const tn_path_t *path, uint32_t id);
+
+/* a relay is there that takes what is sent to this peer */
+bool tn_path_derp_has(const tn_path_member_t *peer);
+
+/* peer may be NULL; it is where a reverse route is looked up */
 tn_rc_t tn_path_derp_send(tn_path_t *path, tn_ms_t now,
     tn_path_member_t *peer, uint32_t region, const tn_key_t *dst,
     const uint8_t *bytes, size_t len);

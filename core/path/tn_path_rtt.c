@@ -15,8 +15,9 @@
  *   flapping  as the best address it was lost five times in five minutes:
  *             demoted; restored after ten answers in a row
  *
- * What is demoted is used when nothing else is there: a slow one also as
- * long as the relay's round trip is not lower.
+ * What is demoted is used when nothing else is there, no relay either by which
+ * the peer has answered lately: a slow one also as long as the relay's round
+ * trip is not lower.
  */
 
 #include "tn_path_private.h"

@@ -179,6 +179,47 @@ check_flapping(void)
 }
 
 
+/* the same, and no relay can be had in place of it */
+static void
+check_flapping_alone(void)
+{
+    node_t   *a, *b;
+    unsigned  i;
+    world_t  *world;
+
+    world = world_create(28, 1);
+    a = world_add(world, NAT_NONE);
+    b = world_add(world, NAT_NONE);
+    world_meet(world, a, b);
+
+    world->regions[1].dead = true;
+    world_derp_kill(a, 1);
+    world_derp_kill(b, 1);
+
+    for (i = 0; i < 5; i++) {
+        b->cut = false;
+        world_talk(world, a, b, 12000, 100);
+        b->cut = true;
+        world_talk(world, a, b, 14000, 100);
+    }
+
+    is_int((long long) tn_path_counters(a->path)->demoted, 1,
+           "lost five times, the relay is gone too: demoted");
+
+    b->cut = false;
+    world_talk(world, a, b, 6000, 100);
+    ok(a->got_udp > 5, "back, and used for want of another: %u answers",
+       a->got_udp);
+
+    world->regions[1].dead = false;
+    world_talk(world, a, b, 60000, 100);
+    ok(a->worst_gap <= 250, "no gap when one is at the relay before the other");
+    is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT, "direct");
+
+    world_free(world);
+}
+
+
 /* WireGuard hears a peer before disco has proven a way */
 static void
 check_heard(void)
@@ -449,6 +490,7 @@ main(void)
     check_slow();
     check_slow_relay();
     check_flapping();
+    check_flapping_alone();
     check_heard();
     check_ping();
     check_orders();
