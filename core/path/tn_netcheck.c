@@ -194,6 +194,13 @@ tn_netcheck_start(tn_netcheck_t *nc, tn_ms_t now, bool have4, bool have6,
 }
 
 
+void
+tn_netcheck_doubt(tn_netcheck_t *nc)
+{
+    nc->https_at = 0;
+}
+
+
 bool
 tn_netcheck_is_running(const tn_netcheck_t *nc)
 {

@@ -91,6 +91,12 @@ void tn_netcheck_start(tn_netcheck_t *netcheck, tn_ms_t now, bool have4,
 
 bool tn_netcheck_is_running(const tn_netcheck_t *netcheck);
 
+/*
+ * The home region takes no connection: the report that ends next asks over
+ * HTTPS when UDP is blocked, however short ago that was done.
+ */
+void tn_netcheck_doubt(tn_netcheck_t *netcheck);
+
 /* a STUN message from the socket; what answers no request is ignored */
 void tn_netcheck_input(tn_netcheck_t *netcheck, tn_ms_t now,
     const uint8_t *bytes, size_t len);

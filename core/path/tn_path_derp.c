@@ -741,6 +741,7 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
     /* STUN finds another home; where it is blocked the next race does */
 
     if (round && region->failures <= TN_PATH_DERP_LOST) {
+        tn_netcheck_doubt(path->netcheck);
         tn_path_restun(path, now, false);
     }
 

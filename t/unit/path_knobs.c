@@ -227,6 +227,53 @@ check_https(void)
 }
 
 
+/* home is chosen by a latency of minutes ago; its relay is gone since */
+static void
+check_https_lost(void)
+{
+    node_t   *a, *b;
+    world_t  *world;
+    unsigned  i, back, told;
+
+    world = world_create(38, 3);
+    world->ops.https_probe = https;
+    world->regions[1].latency = 90;
+    world->regions[2].latency = 20;
+    world->regions[3].latency = 60;
+    a = world_add(world, NAT_BLOCKED);
+    b = world_add(world, NAT_BLOCKED);
+    world_meet(world, a, b);
+    world_run(world, 10000);
+    world_know(a, b);
+    world_know(b, a);
+    is_int(tn_path_home(a->path), 2, "home by HTTPS latency");
+
+    world->regions[2].dead = true;
+    world_derp_kill(a, 2);
+    world_derp_kill(b, 2);
+    world_talk(world, a, b, 10000, 100);
+    is_int(tn_path_home(a->path), 3, "its relay is gone: the next best");
+
+    told = a->netinfo.preferred_derp != 3;
+    back = 0;
+
+    for (i = 0; i < 1200; i++) {
+        world_talk(world, a, b, 100, 100);
+        back += tn_path_home(a->path) != 3;
+        told += a->netinfo.preferred_derp != 3;
+    }
+
+    is_int(back, 0, "it stays there");
+    is_int(told, 0, "and control is told nothing else");
+
+    world->regions[2].dead = false;
+    world_talk(world, a, b, 310000, 1000);
+    is_int(tn_path_home(a->path), 2, "until the former one answers again");
+
+    world_free(world);
+}
+
+
 static void
 check_homeless(void)
 {
@@ -453,6 +500,7 @@ main(void)
     check_mtu(1420, 1400);
     check_mtu(0, 9000);
     check_https();
+    check_https_lost();
     check_homeless();
     check_plain();
     check_plain_icmp();
