@@ -960,4 +960,11 @@ tn_lwnet_udp(tn_lwnet_t *net)
     return NULL;
 }
 
+
+void
+lwnet_wake(void *data)
+{
+    (void) data;
+}
+
 #endif
