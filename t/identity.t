@@ -311,6 +311,24 @@ for my $from (\@forged, [reverse @forged], [@forged[9 .. 25, 0 .. 8, 26 ..
 is($infra->get("$host/if", headers => \@forged)->{body}, 'none',
    'nothing ever sees them');
 
+# nginx has no list of headers for HTTP/0.9
+
+sub raw {
+    my ($from, $ip, $port, $text) = @_;
+    my (undef, $got) = $from->capture('bash', '-c',
+        "exec 3<>/dev/tcp/$ip/$port; printf '$text' >&3; timeout 5 cat <&3");
+
+    return $got =~ s/^.*\r\n\r\n//sr;
+}
+
+my $alices = "alice\@example.com|=?utf-8?q?=C3=81lice_\"A\"?=|"
+             . "https://example.com/alice.png|$info|||";
+
+is(raw($peer{laptop}->host, $web4, 80, 'GET /up\r\n'), $alices,
+   'HTTP/0.9: the same headers');
+is(raw($peer{db}->host, $web4, 80, 'GET /up\r\n'), '||||||',
+   'or none');
+
 
 # --- stream
 
