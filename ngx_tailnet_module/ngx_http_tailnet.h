@@ -53,7 +53,10 @@ char *ngx_http_tailnet_capability(ngx_conf_t *cf, ngx_command_t *cmd,
 
 /* ngx_http_tailnet_headers.c */
 
-/* takes forged ones away, adds those of the identity; NGX_OK or NGX_ERROR */
+/*
+ * Takes forged ones away and adds those of the identity, once in a request.
+ * NGX_OK or NGX_ERROR.
+ */
 ngx_int_t ngx_http_tailnet_headers(ngx_http_request_t *r);
 
 

@@ -15,6 +15,7 @@
 #define NGX_HTTP_TAILNET_INFO  "https://tailscale.com/s/serve-headers"
 
 
+static void ngx_http_tailnet_headers_done(void *data);
 static ngx_int_t ngx_http_tailnet_clean(ngx_http_request_t *r);
 static ngx_uint_t ngx_http_tailnet_is_ours(ngx_str_t *key);
 static ngx_int_t ngx_http_tailnet_encode(ngx_http_request_t *r,
@@ -39,11 +40,22 @@ ngx_int_t
 ngx_http_tailnet_headers(ngx_http_request_t *r)
 {
     ngx_str_t                login, display, picture, info;
+    ngx_pool_cleanup_t      *cln;
     ngx_tailnet_identity_t  *identity;
 
-    if (ngx_http_tailnet_clean(r) != NGX_OK) {
+    for (cln = r->pool->cleanup; cln; cln = cln->next) {
+        if (cln->handler == ngx_http_tailnet_headers_done) {
+            return NGX_OK;
+        }
+    }
+
+    cln = ngx_pool_cleanup_add(r->pool, 0);
+
+    if (cln == NULL || ngx_http_tailnet_clean(r) != NGX_OK) {
         return NGX_ERROR;
     }
+
+    cln->handler = ngx_http_tailnet_headers_done;
 
     if (ngx_tailnet_caller(r->connection) == NULL) {
         return NGX_OK;
@@ -88,6 +100,14 @@ ngx_http_tailnet_headers(ngx_http_request_t *r)
     }
 
     return ngx_http_tailnet_add(r, "Tailscale-Headers-Info", &info);
+}
+
+
+/* a redirect takes contexts away, and leaves this */
+
+static void
+ngx_http_tailnet_headers_done(void *data)
+{
 }
 
 
@@ -230,7 +250,7 @@ ngx_http_tailnet_add(ngx_http_request_t *r, char *key, ngx_str_t *value)
 {
     ngx_table_elt_t  *h;
 
-    /* nginx makes no list for HTTP/0.9 */
+    /* nginx makes no list for HTTP/0.9, and for what is no request */
 
     if (r->headers_in.headers.last == NULL
         && ngx_list_init(&r->headers_in.headers, r->pool, 4,

@@ -18,6 +18,7 @@ static ngx_int_t ngx_http_tailnet_cap_variable(ngx_http_request_t *r,
 static void ngx_http_tailnet_value(ngx_http_variable_value_t *v,
     ngx_str_t *value);
 static ngx_int_t ngx_http_tailnet_post_read(ngx_http_request_t *r);
+static ngx_int_t ngx_http_tailnet_redirected(ngx_http_request_t *r);
 static ngx_int_t ngx_http_tailnet_access(ngx_http_request_t *r);
 
 
@@ -65,6 +66,20 @@ ngx_http_tailnet_identity_init(ngx_conf_t *cf)
     }
 
     *h = ngx_http_tailnet_post_read;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_SERVER_REWRITE_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_tailnet_redirected;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_REWRITE_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_tailnet_redirected;
 
     h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
     if (h == NULL) {
@@ -216,7 +231,7 @@ ngx_http_tailnet_allow(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* before anything can have looked at a header, and once in a request */
+/* before anything can have looked at a header */
 
 static ngx_int_t
 ngx_http_tailnet_post_read(ngx_http_request_t *r)
@@ -231,6 +246,23 @@ ngx_http_tailnet_post_read(ngx_http_request_t *r)
 
     return ngx_http_tailnet_headers(r) == NGX_OK
            ? NGX_DECLINED : NGX_HTTP_INTERNAL_SERVER_ERROR;
+}
+
+
+/*
+ * A request that nginx refuses before its phases, as one without a host or a
+ * client's certificate, begins with that of its error page: in a named
+ * location with NGX_HTTP_REWRITE_PHASE.
+ */
+
+static ngx_int_t
+ngx_http_tailnet_redirected(ngx_http_request_t *r)
+{
+    if (!r->internal || r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_tailnet_post_read(r);
 }
 
 

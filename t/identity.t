@@ -129,6 +129,22 @@ $nginx->configure(
         location = /alice { $access{alice} try_files /ok =404; }
     }
 
+    server {
+        listen 83 tailnet=home;
+        listen 8001;
+        tailnet_headers on;
+        error_page 400 = /up;
+        location = /up { proxy_pass http://127.0.0.1:9000; }
+    }
+
+    server {
+        listen 84 tailnet=home;
+        listen 8002;
+        tailnet_headers on;
+        error_page 400 = \@up;
+        location \@up { proxy_pass http://127.0.0.1:9000; }
+    }
+
     server { listen 127.0.0.1:9000; return 200 '$echo'; }
 HTTP
     stream => <<"STREAM");
@@ -328,6 +344,22 @@ is(raw($peer{laptop}->host, $web4, 80, 'GET /up\r\n'), $alices,
    'HTTP/0.9: the same headers');
 is(raw($peer{db}->host, $web4, 80, 'GET /up\r\n'), '||||||',
    'or none');
+
+# what nginx refuses before its phases goes on with its error page
+
+my $hostless = 'GET / HTTP/1.1\r\nTailscale-User-Login: forged\r\n\r\n';
+
+for my $port (83, 84) {
+    my $how = $port == 83 ? 'error page' : 'named error page';
+
+    is(raw($infra, $web->ip4, $port + 7918, $hostless), '||||||',
+       "$how: forged ones are removed");
+    is(raw($peer{laptop}->host, $web4, $port, $hostless), $alices,
+       'and replaced');
+}
+
+is(raw($peer{laptop}->host, $web4, 83, 'nonsense\r\n\r\n'), $alices,
+   'for what is no request, too');
 
 
 # --- stream
