@@ -572,6 +572,7 @@ ngx_tailnet_service_listen(ngx_tailnet_service_t *service, tn_addr_t *addr,
 
     service->connection = c;
     service->ls.fd = fd;
+    service->ls.connection = c;
 
     c->type = SOCK_STREAM;
     c->log = &service->ls.log;

@@ -34,6 +34,7 @@ my ($peer, $control, $infra) = @$tailnet{qw(peer control infra)};
 my %host = (one => $tailnet->{web}, two => $lab->host('two'));
 my (%nginx, %key);
 my $routes = '';
+my $workers = "worker_processes 2;\n";
 
 # The second nginx is another node besides, which reaches services.
 
@@ -41,7 +42,8 @@ sub configure {
     my ($name, $http, $stream) = @_;
 
     $nginx{$name}->configure(
-        main => $nginx{$name}->tailnet_block($control, $tailnet->{auth_key},
+        main => $workers
+              . $nginx{$name}->tailnet_block($control, $tailnet->{auth_key},
                                              hostname => $name,
                                              extra => "tags tag:web; $routes")
               . ($name eq 'two' ? $nginx{two}->tailnet_block($control,
