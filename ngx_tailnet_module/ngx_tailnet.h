@@ -256,6 +256,8 @@ typedef struct {
     ngx_event_handler_pt            read;
     ngx_tailnet_line_lost_pt        lost;       /* or NULL */
     void                           *data;       /* of the channel, too */
+    unsigned                        idle:1;     /* read is called, with close
+                                                   set, when a worker quits */
 } ngx_tailnet_line_t;
 
 void ngx_tailnet_line_init(ngx_tailnet_line_t *line, ngx_msec_t pause,

@@ -88,6 +88,10 @@ ngx_tailnet_line_open(ngx_tailnet_line_t *line, ngx_log_t *log)
 
     line->channel = c;
 
+    if (c) {
+        c->idle = line->idle;
+    }
+
     if (c == NULL || ngx_handle_read_event(c->read, 0) != NGX_OK) {
         ngx_tailnet_line_lost(line);
     }

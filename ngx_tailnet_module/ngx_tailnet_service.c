@@ -295,6 +295,7 @@ ngx_tailnet_service_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
     ngx_tailnet_line_init(&(*serving)->line, NGX_TAILNET_SERVICE_RETRY_MS,
                           ngx_tailnet_service_open, ngx_tailnet_service_read,
                           ngx_tailnet_service_lost, *serving);
+    (*serving)->line.idle = 1;
 
     return *serving;
 }

@@ -318,6 +318,7 @@ subtest 'drained' => sub {
         $turned++ unless $known || defined $page;
         return $known }) }, 'control hears of it')
         or diag($nginx{one}->error_log);
+    cmp_ok(-s $out, '<', 5_000, 'before the last connection has ended');
     is($turned, 0, 'who comes before is served')
         or diag($nginx{one}->error_log);
     ok(eval { $lab->wait_for(30, 'the long answer', sub {
