@@ -697,8 +697,9 @@ ngx_tailnet_service_accepted(ngx_connection_t *c)
 static void
 ngx_tailnet_service_close(ngx_tailnet_service_t *service)
 {
-    ngx_uint_t     n;
-    struct pollfd  pfd;
+    ngx_uint_t      n;
+    ngx_event_t    *rev;
+    struct pollfd   pfd;
 
     if (service->connection == NULL) {
         return;
@@ -711,14 +712,22 @@ ngx_tailnet_service_close(ngx_tailnet_service_t *service)
 
     pfd.fd = service->connection->fd;
     pfd.events = POLLIN;
+    rev = service->connection->read;
 
     for (n = 0; !ngx_terminate && n < NGX_TAILNET_SERVICE_ACCEPTS; n++) {
 
-        if (poll(&pfd, 1, 0) != 1 || pfd.revents != POLLIN) {
+        if (rev->timer_set || poll(&pfd, 1, 0) != 1 || pfd.revents != POLLIN) {
             break;
         }
 
-        ngx_event_accept(service->connection->read);
+        ngx_event_accept(rev);
+    }
+
+    if (rev->timer_set) {
+
+        /* without descriptors nginx's listeners wait for this timer */
+
+        (void) ngx_enable_accept_events((ngx_cycle_t *) ngx_cycle);
     }
 
     ngx_close_connection(service->connection);
