@@ -125,6 +125,19 @@ subtest 'nginx stays outside of the core' => sub {
     }
 };
 
+subtest 'what nginx builds' => sub {
+    my $config = read_file('config');
+
+    # sources of the glue, and headers whose change has them built again
+
+    for my $file (@glue) {
+        my ($name) = $file =~ m{([^/]+)$};
+
+        none($file, 'is in "config"',
+             $config =~ m{\$tailnet_glue/\Q$name\E\b} ? () : 'it is not');
+    }
+};
+
 subtest 'form' => sub {
     for my $file (sort keys %text) {
         my @bad;
