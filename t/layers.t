@@ -136,6 +136,12 @@ subtest 'what nginx builds' => sub {
         none($file, 'is in "config"',
              $config =~ m{\$tailnet_glue/\Q$name\E\b} ? () : 'it is not');
     }
+
+    like(scalar `HTTP_SSL=NO ngx_addon_dir=. sh ./config 2>&1`,
+         qr/: error: .* needs --with-http_ssl_module$/,
+         'not without SSL, as a line says');
+    is(scalar `sh ngx_tailnet_module/configure-flags /nonexistent`,
+       "--with-http_ssl_module\n", 'which is for "make", too');
 };
 
 subtest 'form' => sub {
