@@ -246,6 +246,14 @@ ngx_tailnet_funnel_take(ngx_connection_t *c, ngx_tailnet_node_t *node)
 
     tn_ipc_close(fds, n);
 
+    if (!ngx_tailnet_lwip_is(c->fd)) {
+
+        /* nginx saw AF_UNIX when it accepted */
+
+        c->tcp_nopush = NGX_TCP_NOPUSH_UNSET;
+        c->tcp_nodelay = NGX_TCP_NODELAY_UNSET;
+    }
+
     if (ngx_tailnet_funnel_address(c->pool, &msg.funnel.client, &c->sockaddr,
                                    &c->socklen)
         != NGX_OK

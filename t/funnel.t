@@ -11,6 +11,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use Digest::MD5 qw(md5_hex);
+use Socket qw(:DEFAULT IPPROTO_TCP TCP_NODELAY);
 use Test::More;
 use Time::HiRes qw(time sleep);
 
@@ -166,6 +167,46 @@ like($direct->{body}, qr/^\Q$relay $ip:443\E 0? *\[?.*\[peer\]/,
 is($infra->get("http://$relay_ip:4480/")->{body}, 'only 1', 'a port for it');
 ok(!$peer->get("http://$ip:8080/", timeout => 2)->{ok},
    'which the tailnet has not');
+
+# From the relay nginx has a connection of TCP, with the options of one.
+
+sub nodelay {
+    my @values;
+
+    for my $pid (grep { $lab->read_file("/proc/$_/comm") eq "nginx\n" }
+                 $web->pids)
+    {
+        my $pidfd = syscall 434, $pid + 0, 0;           # pidfd_open()
+
+        for my $fd (map { m{/(\d+)\z} } glob "/proc/$pid/fd/*") {
+            my $n = syscall 438, $pidfd, $fd + 0, 0;    # pidfd_getfd()
+            next if $n == -1;
+            open my $s, '+<&=', $n or die "open: $!";
+            my $name = getpeername $s or next;
+
+            push @values, unpack 'i', getsockopt $s, IPPROTO_TCP, TCP_NODELAY
+                if sockaddr_family($name) == AF_INET
+                    && inet_ntoa((sockaddr_in($name))[1]) eq $relay;
+        }
+
+        open my $closed, '<&=', $pidfd or die "open: $!";
+    }
+
+    return "@values";
+}
+
+SKIP: {
+    skip 'with lwIP that is the core\'s', 1
+        if ($ENV{TAILNET_STACK} // '') eq 'lwip';
+
+    my $slow = $infra->start('nodelay', ['curl', '-s', '-o', '/dev/null',
+        '--cacert', $lab->ca->cert, '--resolve', "web.lab.test:4443:$relay_ip",
+        'https://web.lab.test:4443/slow/big']);
+
+    my $got = eval { $lab->wait_for(5, 'a connection', \&nodelay) };
+    is($got, 1, 'TCP_NODELAY');
+    $slow->stop;
+}
 
 my $r = get('/files/big');
 is(md5_hex($r->{body}), $digest, 'a large body down');
