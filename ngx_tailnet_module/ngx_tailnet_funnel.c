@@ -212,7 +212,10 @@ ngx_tailnet_funnel_read(ngx_event_t *rev)
         return;
     }
 
+    /* nor is the end of the core's connection that of this one */
+
     rev->ready = 0;
+    rev->pending_eof = 0;
     c->data = NULL;
 
     opened->handler(c);

@@ -57,6 +57,7 @@ my $https = <<"HTTP";
     server {
         listen 8080 tailnet=home%s;
         location / { return 200 "only \$tailnet_funnel"; }
+        location /late { proxy_pass http://127.0.0.1:7002; }
         location /big { alias html/big; }
     }
 HTTP
@@ -207,6 +208,35 @@ SKIP: {
     is($got, 1, 'TCP_NODELAY');
     $slow->stop;
 }
+
+# The core is slow to hand a connection over, and then ends its own way to
+# nginx: that is no end of the client, who says more while it waits.
+
+my $late = $web->start('late', [$^X, '-MIO::Socket::IP', '-e', <<'PERL']);
+$SIG{PIPE} = 'IGNORE';
+my $l = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 7002,
+                            Listen => 5) or die $@;
+while (my $s = $l->accept) {
+    sysread $s, my $request, 4096;
+    sleep 1;
+    print $s "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nlate\n";
+}
+PERL
+$late->wait_until(5, 'the port', sub { $web->accepts(7002) });
+
+my (undef, $unix) = $web->capture('cat', '/proc/net/unix');
+my $said = '';
+
+for my $name ($unix =~ /^\S+ \S+ \S+ 00010000 0005 .* \@(\S+)$/mg) {
+    my (undef, $text) = $web->capture(Tailnet::Lab->build('t/late'), $name,
+        "GET /late HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    $said .= $text;
+}
+
+like($said, qr/^late\n.*^only 1/ms, 'a connection that is handed over late')
+    or diag($unix, $nginx->error_log);
+$late->stop;
 
 my $r = get('/files/big');
 is(md5_hex($r->{body}), $digest, 'a large body down');
