@@ -370,7 +370,7 @@ ngx_tailnet_target_name(ngx_tailnet_conf_t *tcf, ngx_tailnet_target_t *target,
     int64_t id, struct sockaddr *sockaddr)
 {
     ngx_uint_t           n;
-    struct sockaddr_un  *saun;
+    struct sockaddr_un  *saun, name;
 
     saun = (struct sockaddr_un *) sockaddr;
 
@@ -378,11 +378,18 @@ ngx_tailnet_target_name(ngx_tailnet_conf_t *tcf, ngx_tailnet_target_t *target,
 
     /* to the end: keepalive compares all of it */
 
-    ngx_memzero(saun->sun_path, sizeof(saun->sun_path));
+    ngx_memzero(name.sun_path, sizeof(name.sun_path));
 
-    (void) ngx_snprintf((u_char *) saun->sun_path, sizeof(saun->sun_path) - 1,
+    (void) ngx_snprintf((u_char *) name.sun_path, sizeof(name.sun_path) - 1,
                         id ? NGX_TAILNET_TARGET "%ui.%L"
                            : NGX_TAILNET_TARGET "%ui", n, id);
+
+    /*
+     * In a zone another worker may be reading it, without a lock: what it
+     * finds is of this target at any time, at worst with an id of nobody.
+     */
+
+    ngx_memcpy(saun->sun_path, name.sun_path, sizeof(saun->sun_path));
 }
 
 
