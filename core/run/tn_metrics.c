@@ -110,7 +110,7 @@ static const metric_t  metrics[] = {
       "How the peer is reached at present, always 1.",
       metric_path, true, NULL },
     { "tailnet_peer_latency_seconds", "gauge",
-      "Round trip to the peer by its direct path.",
+      "Round trip to the peer by its direct path or peer relay.",
       metric_path_latency, true, NULL },
     { "tailnet_peer_last_handshake_seconds", "gauge",
       "Time since the last WireGuard handshake with the peer.",

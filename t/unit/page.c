@@ -192,6 +192,8 @@ test_metrics(void)
         "tailnet_peers{node=\"home\",state=\"unknown\"} 2\n", "peers");
     has(text, "tailnet_peer_path_info{node=\"home\",peer=\"a.t.ts.net.\","
         "peer_id=\"n2\",kind=\"direct\"} 1\n", "a path");
+    has(text, "# HELP tailnet_peer_latency_seconds Round trip to the peer by "
+        "its direct path or peer relay.\n", "which round trip");
     free(text);
 
     text = make("{\"nodes\":[]}", false);
