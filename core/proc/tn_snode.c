@@ -296,8 +296,6 @@ tn_snode_listen(tn_snode_t *node, const tn_ipc_listen_t *conf, bool lwip,
             (void) listen(listener->fd, conf->backlog);
         }
 
-        listener->key.flags = conf->flags;
-
         return listener;
     }
 

@@ -28,6 +28,8 @@ typedef struct {
     int            fd;
     bool           lwip;        /* AF_UNIX, the core connects to it */
     unsigned       refs;        /* lifelines that want it */
+    uint64_t       committed;   /* the last of these to be, 0: none */
+    uint32_t       flags;       /* as that one wants it, key has it in force */
 } tn_snode_listener_t;
 
 
@@ -91,7 +93,7 @@ int tn_snode_channel(tn_snode_t *node);
 
 /*
  * The stored or a new listening socket, without a reference counted; NULL
- * with one line in text.
+ * with one line in text.  A stored one keeps its flags.
  */
 tn_snode_listener_t *tn_snode_listen(tn_snode_t *node,
     const tn_ipc_listen_t *conf, bool lwip, char *text);

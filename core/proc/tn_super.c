@@ -12,9 +12,10 @@
  *              they are not to be obeyed: all requests are refused
  *   closed     its wants are gone
  *
- * A node's configuration is that of the lifeline which wants it and was
- * committed last: so a reload that fails changes nothing, and when a new
- * binary gives up, what the old one said is in force again.
+ * A node's configuration, and a listening socket's flags, are those of the
+ * lifeline which wants it and was committed last: so a reload that fails
+ * changes nothing, and when a new binary gives up, what the old one said is
+ * in force again.
  *
  * A node stays until no lifeline wants it: workers of an old cycle that still
  * serve hold its lifeline open.  A listening socket goes earlier: at a commit
@@ -68,6 +69,7 @@ static int tn_super_listen(tn_super_t *super, tn_super_lifeline_t *lifeline,
 static void tn_super_commit(tn_super_t *super, tn_super_lifeline_t *lifeline,
     tn_ipc_reply_t *reply);
 static void tn_super_host(tn_super_t *super, tn_super_lifeline_t *lifeline);
+static void tn_super_flags(tn_super_t *super);
 static void tn_super_log(tn_super_t *super, int fd, int level,
     const char *path);
 static void tn_super_apply(tn_super_t *super, tn_snode_t *node,
@@ -500,6 +502,7 @@ tn_super_listen(tn_super_t *super, tn_super_lifeline_t *lifeline,
         sock = tn_container(link, tn_super_socket_t, link);
 
         if (sock->listener == listener) {
+            sock->flags = msg->flags;
             return listener->fd;
         }
     }
@@ -517,6 +520,7 @@ tn_super_listen(tn_super_t *super, tn_super_lifeline_t *lifeline,
 
     sock->node = want->node;
     sock->listener = listener;
+    sock->flags = msg->flags;
     listener->refs++;
     tn_list_push(&lifeline->sockets, &sock->link);
 
@@ -581,6 +585,8 @@ tn_super_settle(tn_super_t *super)
     if (newest) {
         tn_super_host(super, newest);
     }
+
+    tn_super_flags(super);
 
     tn_list_each_safe(link, tmp, &super->nodes) {
         node = tn_container(link, tn_snode_t, link);
@@ -660,6 +666,60 @@ tn_super_host(tn_super_t *super, tn_super_lifeline_t *lifeline)
 
     tn_ipc_close(&super->dial_fd, 1);
     super->dial_fd = fd;
+}
+
+
+/* of listening sockets */
+static void
+tn_super_flags(tn_super_t *super)
+{
+    tn_link_t            *link, *ll;
+    tn_snode_t           *node;
+    tn_super_socket_t    *sock;
+    tn_snode_listener_t  *listener;
+    tn_super_lifeline_t  *lifeline;
+
+    tn_list_each(ll, &super->nodes) {
+        node = tn_container(ll, tn_snode_t, link);
+
+        tn_list_each(link, &node->listeners) {
+            listener = tn_container(link, tn_snode_listener_t, link);
+            listener->committed = 0;
+            listener->flags = listener->key.flags;
+        }
+    }
+
+    tn_list_each(ll, &super->lifelines) {
+        lifeline = tn_container(ll, tn_super_lifeline_t, link);
+
+        tn_list_each(link, &lifeline->sockets) {
+            sock = tn_container(link, tn_super_socket_t, link);
+            listener = sock->listener;
+
+            if (lifeline->committed > listener->committed) {
+                listener->committed = lifeline->committed;
+                listener->flags = sock->flags;
+            }
+        }
+    }
+
+    tn_list_each(ll, &super->nodes) {
+        node = tn_container(ll, tn_snode_t, link);
+
+        tn_list_each(link, &node->listeners) {
+            listener = tn_container(link, tn_snode_listener_t, link);
+
+            if (listener->flags == listener->key.flags) {
+                continue;
+            }
+
+            listener->key.flags = listener->flags;
+
+            if (node->running) {
+                tn_super_core_listen(super, listener, TN_IPC_CORE_LISTEN);
+            }
+        }
+    }
 }
 
 

@@ -23,6 +23,7 @@ typedef struct {
     tn_link_t             link;
     tn_snode_t           *node;
     tn_snode_listener_t  *listener;
+    uint32_t              flags;        /* as this lifeline wants it */
 } tn_super_socket_t;
 
 

@@ -244,6 +244,7 @@ tn_super_save_lifeline(int fd, tn_super_lifeline_t *lifeline)
         socket.opened = lifeline->opened;
         socket.lwip = sock->listener->lwip;
         socket.listen = sock->listener->key;
+        socket.listen.flags = sock->flags;
         memcpy(socket.listen.node, sock->node->name,
                sizeof(socket.listen.node));
 
@@ -534,6 +535,7 @@ tn_super_take_socket(tn_super_t *super, const tn_ipc_keep_socket_t *msg)
 
     sock->node = node;
     sock->listener = listener;
+    sock->flags = msg->listen.flags;
     listener->refs++;
     tn_list_push(&lifeline->sockets, &sock->link);
 

@@ -191,9 +191,32 @@ put_listen(tn_ipc_listen_t *listen, tn_ipc_type_e type, uint16_t worker)
 }
 
 
+/* a supervisor and a node of it that runs */
+static void
+put_node(int fd)
+{
+    tn_ipc_keep_node_t    node;
+    tn_ipc_keep_super_t   self;
+
+    put_mark(fd, TN_IPC_KEEP_BEGIN);
+
+    tn_ipc_init(&self, TN_IPC_KEEP_SUPER);
+    self.uid = geteuid();
+    self.gid = getegid();
+    put(fd, &self, -1);
+
+    tn_ipc_init(&node, TN_IPC_KEEP_NODE);
+    snprintf(node.name, sizeof(node.name), "home");
+    configure(&node.node, "state");
+    node.running = 1;
+    put(fd, &node, -1);
+}
+
+
 /* a cycle with so many workers, each of which has a socket */
 static void
-put_cycle(int fd, uint64_t opened, uint64_t committed, uint16_t workers)
+put_cycle(int fd, uint64_t opened, uint64_t committed, uint16_t workers,
+    bool lwip)
 {
     int                      s;
     uint16_t                 i;
@@ -216,12 +239,14 @@ put_cycle(int fd, uint64_t opened, uint64_t committed, uint16_t workers)
 
     tn_ipc_init(&want, TN_IPC_KEEP_WANT);
     want.opened = opened;
+    want.lwip = lwip;
     configure(&want.node, "state");
     put(fd, &want, -1);
 
     for (i = 0; i < workers; i++) {
         tn_ipc_init(&sock, TN_IPC_KEEP_SOCKET);
         sock.opened = opened;
+        sock.lwip = lwip;
         put_listen(&sock.listen, TN_IPC_LISTEN, i);
         put(fd, &sock, -1);
     }
@@ -238,26 +263,13 @@ test_clones(void)
     tn_ipc_msg_t          msg;
     tn_ipc_listen_t       listen;
     tn_super_kept_t       kept;
-    tn_ipc_keep_node_t    node;
-    tn_ipc_keep_super_t   self;
     tn_super_lifeline_t  *first, *second;
 
     if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK) {
         abort();
     }
 
-    put_mark(guard[0], TN_IPC_KEEP_BEGIN);
-
-    tn_ipc_init(&self, TN_IPC_KEEP_SUPER);
-    self.uid = geteuid();
-    self.gid = getegid();
-    put(guard[0], &self, -1);
-
-    tn_ipc_init(&node, TN_IPC_KEEP_NODE);
-    snprintf(node.name, sizeof(node.name), "home");
-    configure(&node.node, "state");
-    node.running = 1;
-    put(guard[0], &node, -1);
+    put_node(guard[0]);
 
     for (i = 0; i < 2; i++) {
         put_listen(&listen, TN_IPC_KEEP_LISTENER, i);
@@ -266,8 +278,8 @@ test_clones(void)
         close(s);
     }
 
-    put_cycle(guard[0], 1, 2, 2);
-    put_cycle(guard[0], 3, 0, 1);
+    put_cycle(guard[0], 1, 2, 2, false);
+    put_cycle(guard[0], 3, 0, 1, false);
     put_mark(guard[0], TN_IPC_KEEP_END);
 
     super = create();
@@ -299,6 +311,99 @@ test_clones(void)
     tn_super_close(super, first);
     tn_super_core_detach(super);
     tn_super_destroy(super);
+    tn_ipc_close(core, 2);
+    tn_ipc_close(guard, 2);
+}
+
+
+/* the flags that the core knows of a socket now, when it is told */
+static void
+flags(int core, uint32_t *now)
+{
+    tn_ipc_msg_t  msg;
+
+    if (told(core, TN_IPC_CORE_LISTEN, &msg) != 0) {
+        *now = msg.listen.flags;
+    }
+}
+
+
+static tn_rc_t
+probe(tn_super_t *super, tn_super_lifeline_t *lifeline)
+{
+    int              fd;
+    tn_ipc_msg_t     msg;
+    tn_ipc_reply_t   reply;
+
+    put_listen(&msg.listen, TN_IPC_LISTEN, 0);
+    msg.listen.flags = TN_IPC_CAPTURE|TN_IPC_PROBE;
+
+    return tn_super_request(super, lifeline, &msg, NULL, 0, &reply, &fd)
+           ? (tn_rc_t) reply.rc : TN_CLOSED;
+}
+
+
+/* "capture" becomes "capture=probe", in a reload that fails and in one more */
+static void
+test_flags(void)
+{
+    int                   i, s, guard[2], core[2], fds[3];
+    uint32_t              now;
+    tn_super_t           *super;
+    tn_ipc_listen_t       listen;
+    tn_super_kept_t       kept;
+    tn_super_lifeline_t  *cycle[3];
+
+    if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK) {
+        abort();
+    }
+
+    put_node(guard[0]);
+    put_listen(&listen, TN_IPC_KEEP_LISTENER, 0);
+    s = socket(AF_UNIX, SOCK_SEQPACKET|SOCK_CLOEXEC, 0);
+    put(guard[0], &listen, s);
+    close(s);
+    put_cycle(guard[0], 1, 2, 1, true);
+    put_cycle(guard[0], 3, 0, 0, true);
+    put_cycle(guard[0], 4, 0, 0, true);
+    put_mark(guard[0], TN_IPC_KEEP_END);
+
+    super = create();
+
+    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
+           TN_OK, "what a guard had");
+
+    for (i = 0; i < 3; i++) {
+        cycle[i] = tn_super_each(super, i ? cycle[i - 1] : NULL, &fds[i]);
+    }
+
+    now = 0;
+    is_int(tn_super_core_attach(super, core[0]), TN_OK, "a core");
+    flags(core[1], &now);
+    is_int(now, TN_IPC_CAPTURE, "a socket that captures");
+
+    is_int(probe(super, cycle[1]), TN_OK, "a cycle would have probes");
+    flags(core[1], &now);
+    is_int(now, TN_IPC_CAPTURE, "no probes before its commit");
+
+    tn_super_close(super, cycle[1]);
+    flags(core[1], &now);
+    is_int(now, TN_IPC_CAPTURE, "nor when it gives up");
+
+    tn_super_core_detach(super);
+    (void) tn_super_core_attach(super, core[0]);
+    flags(core[1], &now);
+    is_int(now, TN_IPC_CAPTURE, "nor for the next core");
+
+    is_int(probe(super, cycle[2]), TN_OK, "one more cycle");
+    is_int(request(super, cycle[2], TN_IPC_COMMIT, NULL), TN_OK,
+           "is committed");
+    flags(core[1], &now);
+    is_int(now, TN_IPC_CAPTURE|TN_IPC_PROBE, "probes");
+
+    tn_super_core_detach(super);
+    tn_super_destroy(super);
+    tn_ipc_close(fds, 3);
     tn_ipc_close(core, 2);
     tn_ipc_close(guard, 2);
 }
@@ -345,6 +450,7 @@ main(void)
 
     test_committed();
     test_clones();
+    test_flags();
     test_no_descriptors();
 
     snprintf(command, sizeof(command), "rm -r %s", dir);
