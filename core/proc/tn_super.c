@@ -42,7 +42,6 @@
 
 
 #define TN_SUPER_LOG_CHECK_MS   1000
-#define TN_SUPER_CORE_SEND_MS   2000
 #define TN_SUPER_DIAL_BACKLOG   4096
 
 #ifdef TN_HAVE_LWIP
@@ -50,10 +49,6 @@
 #else
 #define TN_SUPER_HAS_LWIP  false
 #endif
-
-#define TN_SUPER_NO_LWIP                                                      \
-    "this build has no userspace TCP/IP stack; remedy: \"stack kernel\" or "  \
-    "\"stack auto\""
 
 
 static bool tn_super_hello(tn_super_t *super, tn_super_lifeline_t *lifeline,
@@ -79,15 +74,6 @@ static void tn_super_drop_sockets(tn_super_t *super,
 static void tn_super_core_unlisten(tn_super_t *super, tn_snode_t *node,
     const tn_snode_listener_t *listener);
 static void tn_super_free_want(tn_super_want_t *want);
-static void tn_super_core_send(tn_super_t *super, const void *msg,
-    const int *fds, size_t count);
-static void tn_super_core_setup(tn_super_t *super, bool dial);
-static void tn_super_core_nodes(tn_super_t *super);
-static void tn_super_core_node(tn_super_t *super, tn_snode_t *node);
-static void tn_super_core_listen(tn_super_t *super,
-    const tn_snode_listener_t *listener, tn_ipc_type_e type);
-static void tn_super_core_name(tn_super_t *super, tn_ipc_type_e type,
-    const char *name, int fd);
 static void tn_super_log_check(tn_super_t *super);
 static void tn_super_reply(tn_ipc_reply_t *reply, tn_rc_t rc,
     const char *text);
@@ -851,239 +837,6 @@ tn_super_wants_core(tn_super_t *super)
     }
 
     return false;
-}
-
-
-tn_rc_t
-tn_super_core_attach(tn_super_t *super, int fd)
-{
-    super->core_fd = fd;
-    super->core_stale = false;
-
-    tn_super_core_setup(super, true);
-    tn_super_core_nodes(super);
-
-    return super->core_stale ? TN_ERROR : TN_OK;
-}
-
-
-tn_rc_t
-tn_super_core_resume(tn_super_t *super, int fd)
-{
-    super->core_fd = fd;
-    super->core_stale = false;
-
-    tn_super_core_setup(super, false);
-    tn_super_core_name(super, TN_IPC_CORE_RESUME, "", -1);
-    tn_super_core_nodes(super);
-
-    return super->core_stale ? TN_ERROR : TN_OK;
-}
-
-
-static void
-tn_super_core_nodes(tn_super_t *super)
-{
-    tn_link_t   *link;
-    tn_snode_t  *node;
-
-    tn_list_each(link, &super->nodes) {
-        node = tn_container(link, tn_snode_t, link);
-
-        if (node->running) {
-            tn_super_core_node(super, node);
-        }
-    }
-
-    tn_super_core_name(super, TN_IPC_CORE_START, "", -1);
-}
-
-
-void
-tn_super_core_stop(tn_super_t *super)
-{
-    tn_link_t   *link;
-    tn_snode_t  *node;
-
-    tn_list_each(link, &super->nodes) {
-        node = tn_container(link, tn_snode_t, link);
-
-        if (node->running) {
-            tn_super_core_name(super, TN_IPC_CORE_STOP, node->name, -1);
-        }
-    }
-}
-
-
-void
-tn_super_core_detach(tn_super_t *super)
-{
-    super->core_fd = -1;
-    super->core_stale = false;
-}
-
-
-/* a core that does not read for long is as good as dead */
-static void
-tn_super_core_send(tn_super_t *super, const void *msg, const int *fds,
-    size_t count)
-{
-    tn_ms_t  deadline;
-
-    if (super->core_fd == -1 || super->core_stale) {
-        return;
-    }
-
-    deadline = tn_ipc_now() + (super->local ? 0 : TN_SUPER_CORE_SEND_MS);
-
-    if (tn_ipc_send_until(super->core_fd, msg, fds, count, deadline)
-        != TN_OK)
-    {
-        super->core_stale = true;
-    }
-}
-
-
-static void
-tn_super_core_setup(tn_super_t *super, bool dial)
-{
-    int             fds[2];
-    size_t          n;
-    tn_ipc_setup_t  msg;
-
-    n = 0;
-
-    tn_ipc_init(&msg, TN_IPC_CORE_SETUP);
-    msg.log_level = super->log->level;
-
-    if (super->log_fd != -1) {
-        msg.mask |= TN_IPC_FD_LOG;
-        fds[n++] = super->log_fd;
-    }
-
-    if (dial && super->dial_fd != -1) {
-        msg.mask |= TN_IPC_FD_DIAL;
-        fds[n++] = super->dial_fd;
-    }
-
-    tn_super_core_send(super, &msg, fds, n);
-}
-
-
-static void
-tn_super_core_node(tn_super_t *super, tn_snode_t *node)
-{
-    int                 channel, fds[6];
-    size_t              n;
-    tn_link_t          *link;
-    tn_ipc_core_node_t  msg;
-
-    if (super->core_fd == -1) {
-        return;
-    }
-
-    n = 0;
-
-    tn_ipc_init(&msg, TN_IPC_CORE_NODE);
-    memcpy(msg.disco, node->disco, sizeof(msg.disco));
-    msg.node = node->config;
-    msg.features = node->features;
-
-    channel = -1;
-
-    if (node->lwip) {
-        msg.features = TN_IPC_BY_LWIP;
-
-    } else if (node->config.stack == TN_IPC_STACK_LWIP) {
-        snprintf(msg.text, sizeof(msg.text), "%s", TN_SUPER_NO_LWIP);
-
-    } else {
-        memcpy(msg.text, node->text, sizeof(msg.text));
-
-        if (node->tun_fd != -1) {
-            msg.mask |= TN_IPC_FD_TUN;
-            fds[n++] = node->tun_fd;
-        }
-
-        channel = tn_snode_channel(node);
-
-        if (channel != -1) {
-            msg.mask |= TN_IPC_FD_HOLDER;
-            fds[n++] = channel;
-        }
-    }
-
-    if (node->udp_fd[0] != -1) {
-        msg.mask |= TN_IPC_FD_UDP4;
-        fds[n++] = node->udp_fd[0];
-    }
-
-    if (node->udp_fd[1] != -1) {
-        msg.mask |= TN_IPC_FD_UDP6;
-        fds[n++] = node->udp_fd[1];
-    }
-
-    if (node->share_fd != -1) {
-        msg.mask |= TN_IPC_FD_SHARE;
-        fds[n++] = node->share_fd;
-    }
-
-    if (node->bulk_fd != -1 && (msg.mask & TN_IPC_FD_TUN)) {
-        msg.mask |= TN_IPC_FD_BULK;
-        fds[n++] = node->bulk_fd;
-    }
-
-    tn_super_core_send(super, &msg, fds, n);
-
-    tn_ipc_close(&channel, 1);
-    tn_wipe(&msg, sizeof(msg));
-
-    tn_list_each(link, &node->listeners) {
-        tn_super_core_listen(super,
-                             tn_container(link, tn_snode_listener_t, link),
-                             TN_IPC_CORE_LISTEN);
-    }
-}
-
-
-static void
-tn_super_core_listen(tn_super_t *super, const tn_snode_listener_t *listener,
-    tn_ipc_type_e type)
-{
-    tn_ipc_listen_t  msg;
-
-    /* of those that it has nothing to do with it is to know what to let by */
-
-    if (!listener->lwip && !(listener->key.flags & TN_IPC_CAPTURE)) {
-        return;
-    }
-
-    tn_ipc_init(&msg, type);
-    memcpy(msg.node, listener->key.node, sizeof(msg.node));
-    msg.family = listener->key.family;
-    msg.proto = listener->key.proto;
-    msg.port = listener->key.port;
-    msg.backlog = listener->key.backlog;
-    msg.flags = listener->key.flags;
-
-    tn_super_core_send(super, &msg, &listener->fd,
-                       listener->lwip && type == TN_IPC_CORE_LISTEN);
-}
-
-
-/* closes fd */
-static void
-tn_super_core_name(tn_super_t *super, tn_ipc_type_e type, const char *name,
-    int fd)
-{
-    tn_ipc_name_t  msg;
-
-    tn_ipc_init(&msg, type);
-    snprintf(msg.name, sizeof(msg.name), "%s", name);
-
-    tn_super_core_send(super, &msg, &fd, fd != -1);
-
-    tn_ipc_close(&fd, 1);
 }
 
 

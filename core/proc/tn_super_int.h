@@ -2,13 +2,19 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * What tn_super.c and tn_super_keep.c share: lifelines and their wants.
+ * What the files of tn_super share: lifelines and their wants, and what the
+ * core is told.
  */
 
 #ifndef TN_SUPER_INT_H_INCLUDED_
 #define TN_SUPER_INT_H_INCLUDED_
 
 #include "proc/tn_super.h"
+
+
+#define TN_SUPER_NO_LWIP                                                      \
+    "this build has no userspace TCP/IP stack; remedy: \"stack kernel\" or "  \
+    "\"stack auto\""
 
 
 typedef struct {
@@ -45,6 +51,23 @@ tn_snode_t *tn_super_find(tn_super_t *super, const char *name);
 
 /* makes what is so what the lifelines want */
 void tn_super_settle(tn_super_t *super);
+
+
+/* --- tn_super_core.c; without a core nothing is sent */
+
+/* log, and with `dial` dial.sock */
+void tn_super_core_setup(tn_super_t *super, bool dial);
+
+/* a node's configuration, descriptors and listeners */
+void tn_super_core_node(tn_super_t *super, tn_snode_t *node);
+
+/* CORE_LISTEN or CORE_UNLISTEN, of what the core has a part in */
+void tn_super_core_listen(tn_super_t *super,
+    const tn_snode_listener_t *listener, tn_ipc_type_e type);
+
+/* closes fd, which may be -1 */
+void tn_super_core_name(tn_super_t *super, tn_ipc_type_e type,
+    const char *name, int fd);
 
 
 #endif /* TN_SUPER_INT_H_INCLUDED_ */
