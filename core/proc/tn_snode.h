@@ -53,6 +53,8 @@ typedef struct {
     unsigned       failures;    /* of the holder, in a row */
     tn_ms_t        started;     /* the holder, tn_ipc_now() */
     tn_ms_t        retry;       /* not before */
+    tn_ms_t        attach;      /* when to try again to give the core a channel
+                                   to the holder; 0: it has one */
     char           text[TN_IPC_TEXT];   /* why there is no stack */
 
     uint8_t        disco[32];   /* private key, only passed on */
@@ -88,7 +90,7 @@ tn_rc_t tn_snode_holder(tn_snode_t *node, int program_fd, int stderr_fd,
 /* after its channel broke or it died; sets when to try again */
 void tn_snode_holder_lost(tn_snode_t *node);
 
-/* a new channel to the holder for the core, or -1 */
+/* a new channel to the holder for the core, or -1 with errno */
 int tn_snode_channel(tn_snode_t *node);
 
 /*

@@ -441,8 +441,7 @@ tn_super_namespace(tn_super_t *super, tn_snode_t *node)
            node->features & TN_IPC_UNPRIVILEGED ? ", unprivileged" : "");
 
     if (node->running && renewed) {
-        tn_super_core_name(super, TN_IPC_CORE_HOLDER, node->name,
-                           tn_snode_channel(node));
+        tn_super_core_holder(super, node);
 
     } else if (node->running && !node->lwip) {
         tn_super_core_node(super, node);
@@ -858,18 +857,26 @@ tn_super_tick(tn_super_t *super, tn_ms_t now)
     tn_list_each(link, &super->nodes) {
         node = tn_container(link, tn_snode_t, link);
 
-        if (!node->running || node->holder_fd != -1
-            || node->lwip || node->config.stack == TN_IPC_STACK_LWIP)
+        if (!node->running || node->lwip
+            || node->config.stack == TN_IPC_STACK_LWIP)
         {
             continue;
         }
 
-        if (node->retry <= now) {
+        if (node->holder_fd == -1 && node->retry <= now) {
             (void) tn_super_namespace(super, node);
+
+        } else if (node->holder_fd != -1 && node->attach != 0
+                   && node->attach <= now)
+        {
+            tn_super_core_holder(super, node);
         }
 
         if (node->holder_fd == -1) {
             next = tn_min(next, tn_max(node->retry, now + 1));
+
+        } else if (node->attach != 0) {
+            next = tn_min(next, node->attach);
         }
     }
 

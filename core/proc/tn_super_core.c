@@ -8,6 +8,7 @@
 
 #include "proc/tn_super_int.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 
@@ -17,6 +18,7 @@
 static void tn_super_core_send(tn_super_t *super, const void *msg,
     const int *fds, size_t count);
 static void tn_super_core_nodes(tn_super_t *super);
+static int tn_super_core_channel(tn_super_t *super, tn_snode_t *node);
 
 
 tn_rc_t
@@ -170,7 +172,7 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
             fds[n++] = node->tun_fd;
         }
 
-        channel = tn_snode_channel(node);
+        channel = tn_super_core_channel(super, node);
 
         if (channel != -1) {
             msg.mask |= TN_IPC_FD_HOLDER;
@@ -249,4 +251,42 @@ tn_super_core_name(tn_super_t *super, tn_ipc_type_e type, const char *name,
     tn_super_core_send(super, &msg, &fd, fd != -1);
 
     tn_ipc_close(&fd, 1);
+}
+
+
+/* the core goes on with the one it has, if any, until it gets another */
+static int
+tn_super_core_channel(tn_super_t *super, tn_snode_t *node)
+{
+    int  fd;
+
+    fd = tn_snode_channel(node);
+
+    if (fd != -1 || node->holder_fd == -1) {
+        node->attach = 0;
+        return fd;
+    }
+
+    if (node->attach == 0) {
+        tn_log(super->log, TN_LOG_ERR, "\"%s\": the core gets no channel to "
+               "the holder of the network namespace (%d: %s), trying again",
+               node->name, errno, strerror(errno));
+    }
+
+    node->attach = tn_ipc_now() + TN_SNODE_RETRY_MS;
+
+    return -1;
+}
+
+
+void
+tn_super_core_holder(tn_super_t *super, tn_snode_t *node)
+{
+    int  fd;
+
+    fd = tn_super_core_channel(super, node);
+
+    if (fd != -1) {
+        tn_super_core_name(super, TN_IPC_CORE_HOLDER, node->name, fd);
+    }
 }

@@ -69,5 +69,8 @@ void tn_super_core_listen(tn_super_t *super,
 void tn_super_core_name(tn_super_t *super, tn_ipc_type_e type,
     const char *name, int fd);
 
+/* another channel to the holder: at once, or by tn_super_tick() */
+void tn_super_core_holder(tn_super_t *super, tn_snode_t *node);
+
 
 #endif /* TN_SUPER_INT_H_INCLUDED_ */

@@ -439,6 +439,101 @@ test_no_descriptors(void)
 }
 
 
+/* how many channels to a holder the core has got, by whatever message */
+static int
+channels(int core)
+{
+    int            n, fds[TN_IPC_FDS];
+    size_t         count;
+    tn_ipc_msg_t   msg;
+
+    n = 0;
+
+    while (tn_ipc_recv(core, &msg, fds, &count) == TN_OK) {
+        tn_ipc_close(fds, count);
+
+        if (msg.head.type == TN_IPC_CORE_HOLDER) {
+            n += (int) count;
+        }
+
+        if (msg.head.type == TN_IPC_CORE_NODE
+            && (msg.core_node.mask & TN_IPC_FD_HOLDER))
+        {
+            n++;
+        }
+    }
+
+    return n;
+}
+
+
+/* a supervisor without descriptors has none for the core's channel */
+static void
+test_attach(void)
+{
+    int               fd, guard[2], core[2], holder[2];
+    tn_ms_t           next;
+    tn_snode_t       *node;
+    tn_super_t       *super;
+    tn_ipc_reply_t    reply;
+    tn_super_kept_t   kept;
+    struct rlimit     limit, none;
+
+    if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK
+        || tn_ipc_pair(holder) != TN_OK)
+    {
+        abort();
+    }
+
+    put_node(guard[0]);
+    put_cycle(guard[0], 1, 2, 0, false);
+    put_mark(guard[0], TN_IPC_KEEP_END);
+
+    super = create();
+
+    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
+           TN_OK, "what a guard had");
+
+    (void) tn_super_each(super, NULL, &fd);
+    node = tn_super_find(super, "home");
+    node->holder_fd = holder[0];
+
+    tn_ipc_init(&reply, TN_IPC_REPLY);
+    reply.head.seq = node->seq + 1;
+    put(holder[1], &reply, -1);
+
+    next = (tn_ms_t) dup(STDIN_FILENO);
+    close((int) next);
+
+    (void) getrlimit(RLIMIT_NOFILE, &limit);
+    none = limit;
+    none.rlim_cur = (rlim_t) next;
+    (void) setrlimit(RLIMIT_NOFILE, &none);
+
+    is_int(tn_super_core_attach(super, core[0]), TN_OK, "a core");
+    next = tn_super_tick(super, tn_ipc_now());
+
+    (void) setrlimit(RLIMIT_NOFILE, &limit);
+
+    is_int(channels(core[1]), 0, "there is no channel for it");
+    ok(next <= tn_ipc_now() + TN_SNODE_RETRY_MS, "that is tried again");
+
+    (void) tn_super_tick(super, next);
+    is_int(channels(core[1]), 1, "it gets one");
+    is_int(node->holder_fd, holder[0], "of the same holder");
+
+    (void) tn_super_tick(super, next + TN_SNODE_RETRY_MS);
+    is_int(channels(core[1]), 0, "and no other");
+
+    tn_super_core_detach(super);
+    tn_super_destroy(super);
+    close(fd);
+    close(holder[1]);
+    tn_ipc_close(core, 2);
+    tn_ipc_close(guard, 2);
+}
+
+
 int
 main(void)
 {
@@ -452,6 +547,7 @@ main(void)
     test_clones();
     test_flags();
     test_no_descriptors();
+    test_attach();
 
     snprintf(command, sizeof(command), "rm -r %s", dir);
 
