@@ -11,6 +11,7 @@ use warnings;
 use File::Temp qw(tempdir);
 use FindBin;
 use IPC::Open2;
+use Socket;
 use Test::More;
 use Time::HiRes qw(time sleep);
 
@@ -448,6 +449,42 @@ subtest 'lifelines' => sub {
     $two->end;
     ok(nothing_left($two->{run}), 'nothing is left of a killed master');
     $_->end for $one, $new;
+};
+
+
+subtest 'a supervisor without descriptors' => sub {
+    my $c = Client->new;
+
+    $c->open('full', 'm1');
+    is($c->node('home'), 'ok', 'a node');
+    is($c->say('commit'), 'ok', 'committed');
+
+    my $super = pid_of('super', $c->{run});
+    my ($free) = grep { !-e "/proc/$super/fd/$_" } 0 .. 1000;
+    my $cpu = sub {
+        my @of = split / /, slurp("/proc/$super/stat") =~ s/.*\) //sr;
+        return $of[11] + $of[12];
+    };
+
+    is(system('prlimit', "--pid=$super", "--nofile=$free:"), 0, 'has none');
+
+    socket my $s, AF_UNIX, SOCK_SEQPACKET, 0 or die;
+    connect $s, pack_sockaddr_un("$c->{run}/super.sock") or die;
+    ok($c->wait_log(qr/supervisor: accept4\(\) failed \(24: /), 'says so');
+
+    my $begin = $cpu->();
+    sleep 0.5;
+    cmp_ok($cpu->() - $begin, '<', 10, 'and waits');
+
+    is(system('prlimit', "--pid=$super", '--nofile=1000:'), 0,
+       'has some again');
+
+    my $d = Client->new;
+    like($d->open('full', 'm1'), qr/^ok \d+ 0$/, 'another cycle');
+
+    close $s;
+    $_->end for $d, $c;
+    ok(nothing_left($c->{run}), 'all is gone');
 };
 
 

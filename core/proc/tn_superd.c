@@ -57,6 +57,7 @@
 #define TN_SUPERD_CORE_BUFFER     (1024 * 1024)
 #define TN_SUPERD_RESTORE_MS      2000
 #define TN_SUPERD_GUARD_MS        1000  /* between guards that fail */
+#define TN_SUPERD_ACCEPT_MS       1000  /* without descriptors */
 
 #define TN_SUPERD_FDS  (5 + TN_SUPER_LIFELINES + TN_SUPER_NODES)
 
@@ -76,6 +77,7 @@ typedef struct {
     tn_ms_t        guard_start; /* not before */
     int            dir_fd;
     int            listen_fd;
+    tn_ms_t        accept_start;    /* not before */
     int            signal_fd;
     int            program_fd;  /* of this process */
     int            image_fd;    /* of the core's */
@@ -471,7 +473,9 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
     tn_superd_conn_t  *conn;
     void              *who[TN_SUPERD_FDS];
 
-    pfd[0].fd = sd->listen_fd;
+    now = tn_ipc_now();
+
+    pfd[0].fd = now >= sd->accept_start ? sd->listen_fd : -1;
     pfd[1].fd = sd->signal_fd;
     pfd[2].fd = sd->core_fd;
     pfd[3].fd = sd->guard_fd;
@@ -497,7 +501,10 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
         pfd[i].revents = 0;
     }
 
-    now = tn_ipc_now();
+    if (pfd[0].fd == -1) {
+        next = tn_min(next, sd->accept_start);
+    }
+
     ms = next == TN_NEVER_MS ? -1
          : next <= now ? 0 : (int) tn_min(next - now, 60000);
 
@@ -568,6 +575,16 @@ tn_superd_accept(tn_superd_t *sd)
     fd = accept4(sd->listen_fd, NULL, NULL, SOCK_CLOEXEC|SOCK_NONBLOCK);
 
     if (fd == -1) {
+
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+
+            /* who connects stays in the queue, which stays readable */
+
+            tn_log(sd->super->log, TN_LOG_ALERT, "supervisor: accept4() "
+                   "failed (%d: %s)", errno, strerror(errno));
+            sd->accept_start = tn_ipc_now() + TN_SUPERD_ACCEPT_MS;
+        }
+
         return;
     }
 
