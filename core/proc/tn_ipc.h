@@ -596,7 +596,8 @@ tn_rc_t tn_ipc_send_until(int fd, const void *msg, const int *fds,
  * member of the union that may be read, its texts are terminated, and
  * *count descriptors (close-on-exec, the caller's now) are in fds, which has
  * room for TN_IPC_FDS.  TN_AGAIN; TN_CLOSED; TN_MALFORMED: not a message of
- * ours or of another version, its descriptors are closed; TN_ERROR.
+ * ours or of another version, or cut for want of descriptors here, those that
+ * came are closed; TN_ERROR.
  */
 tn_rc_t tn_ipc_recv(int fd, tn_ipc_msg_t *msg, int *fds, size_t *count);
 

@@ -174,8 +174,11 @@ tn_snode_holder(tn_snode_t *node, int program_fd, int stderr_fd, bool detach)
         }
 
         snprintf(node->text, sizeof(node->text), "the holder of the network "
-                 "namespace %s", rc == TN_AGAIN ? "does not answer"
-                                                : "died at its start");
+                 "namespace %s",
+                 rc == TN_AGAIN ? "does not answer"
+                 : rc == TN_MALFORMED ? "made it, but no descriptors are left "
+                                        "for it"
+                 : "died at its start");
         rc = TN_ERROR;
     }
 
@@ -441,6 +444,16 @@ tn_snode_call(tn_snode_t *node, void *req, const int *fds, size_t count,
 
     while (rc == TN_OK) {
         rc = tn_ipc_recv_until(node->holder_fd, &msg, got, &n, deadline);
+
+        if (rc == TN_MALFORMED) {
+
+            /* cut: the socket with it found no descriptor; the holder lives */
+
+            snprintf(text, TN_IPC_TEXT, "no descriptors are left for sockets "
+                     "of node \"%s\"", node->name);
+            errno = EMFILE;
+            return TN_ERROR;
+        }
 
         if (rc != TN_OK) {
             break;

@@ -439,6 +439,58 @@ test_no_descriptors(void)
 }
 
 
+/* a holder's answer whose socket finds no descriptor is not its end */
+static void
+test_cut(void)
+{
+    int                   s, free_fd, holder[2];
+    char                  text[TN_IPC_TEXT];
+    tn_snode_t           *node;
+    tn_ipc_reply_t        reply;
+    tn_ipc_listen_t       listen;
+    tn_snode_listener_t  *listener;
+    struct rlimit         limit, none;
+
+    if (tn_ipc_pair(holder) != TN_OK) {
+        abort();
+    }
+
+    node = tn_snode_create("home");
+    node->holder_fd = holder[0];
+
+    s = socket(AF_INET, SOCK_STREAM|SOCK_CLOEXEC, 0);
+    tn_ipc_init(&reply, TN_IPC_REPLY);
+    reply.head.seq = node->seq + 1;
+    put(holder[1], &reply, s);
+    reply.head.seq++;
+    put(holder[1], &reply, s);
+    close(s);
+
+    free_fd = dup(STDIN_FILENO);
+    close(free_fd);
+
+    (void) getrlimit(RLIMIT_NOFILE, &limit);
+    none = limit;
+    none.rlim_cur = (rlim_t) free_fd;
+    (void) setrlimit(RLIMIT_NOFILE, &none);
+
+    put_listen(&listen, TN_IPC_LISTEN, 0);
+    text[0] = '\0';
+    listener = tn_snode_listen(node, &listen, false, text);
+
+    (void) setrlimit(RLIMIT_NOFILE, &limit);
+
+    ok(listener == NULL, "no socket without a descriptor for it");
+    ok(strstr(text, "no descriptors are left") != NULL, "that is said: %s",
+       text);
+    is_int(node->holder_fd, holder[0], "the holder is not lost");
+    ok(tn_snode_listen(node, &listen, false, text) != NULL, "it goes on");
+
+    tn_snode_destroy(node);
+    close(holder[1]);
+}
+
+
 /* how many channels to a holder the core has got, by whatever message */
 static int
 channels(int core)
@@ -547,6 +599,7 @@ main(void)
     test_clones();
     test_flags();
     test_no_descriptors();
+    test_cut();
     test_attach();
 
     snprintf(command, sizeof(command), "rm -r %s", dir);
