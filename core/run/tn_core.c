@@ -2,8 +2,8 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * The core's control thread: it takes messages of the supervisor, keeps the
- * nodes, and answers the dials of nginx's workers.
+ * The core's control thread: it takes messages of the supervisor and keeps the
+ * nodes.
  *
  * A node is ended before another of its name is made, since both would want
  * the same state directory: a TN_IPC_CORE_NODE for a name that runs waits in
@@ -14,25 +14,12 @@
  * it is, one that was not named ends.
  */
 
-#include "run/tn_core.h"
+#include "run/tn_core_int.h"
 
 #include "crypto/tn_aead.h"
-#include "crypto/tn_blake2s.h"
 #include "crypto/tn_curve.h"
-#include "run/tn_dial.h"
-#include "host/tn_logfile.h"
-#include "run/tn_node.h"
-#include "run/tn_funnel.h"
-#include "run/tn_nodeapi.h"
-#include "run/tn_lwnet.h"
-#include "run/tn_members.h"
-#include "run/tn_pool.h"
-#include "run/tn_services.h"
-#include "run/tn_stock.h"
 #include "host/tn_portmap.h"
-#include "run/tn_tool.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -43,62 +30,6 @@
 
 /* for port mappings to be given back; the supervisor waits twice as long */
 #define CORE_DRAIN_MS   500
-
-
-typedef struct {
-    tn_ipc_core_node_t  msg;
-    int                 tun;
-    int                 bulk;
-    int                 holder;
-    int                 udp4;
-    int                 udp6;
-    int                 share;
-} core_order_t;
-
-
-typedef struct core_s  core_t;
-
-typedef struct {
-    tn_link_t           link;
-    core_t             *core;
-    char                name[TN_IPC_NAME];
-    tn_node_t          *node;
-    tn_pool_t          *pool;
-    tn_nodeapi_t       *api;
-    tn_funnel_t        *funnel;
-    tn_services_t      *services;
-    tn_ip_t             ips[TN_IPC_ADDRS];  /* as the pool was told last */
-    size_t              nips;
-    size_t              nservices;          /* the last of them */
-    tn_lwnet_table_t   *lwip;       /* listeners that the core serves */
-    bool                by_lwip;    /* it has it now */
-    bool                stack;      /* there is a TUN */
-    uint8_t             told[TN_BLAKE2S_LEN];   /* hash of the last order */
-    bool                named;      /* since CORE_RESUME */
-    uint32_t            features;   /* of the order that made the node */
-    tn_ms_t             settled;    /* when an old netmap counts */
-    core_order_t       *next;       /* to become, when `node` has ended */
-    tn_defer_t          reap;
-} core_slot_t;
-
-
-struct core_s {
-    tn_loop_t           loop;
-    tn_logfile_t        logfile;
-    tn_log_t           *log;
-    tn_resolver_t      *resolver;
-    tn_dial_t          *dial;
-    tn_members_t       *members;
-    tn_stock_t         *stock;
-    tn_timer_t          settle;
-    tn_tools_t         *tools;
-    tn_http_t          *http;
-    tn_certs_queue_t    queue;
-    tn_watch_t          ctl;
-    tn_link_t           slots;
-    bool                resuming;   /* until CORE_START */
-    bool                ending;
-};
 
 
 static void core_ctl(tn_watch_t *watch, uint32_t events);
@@ -115,7 +46,6 @@ static void core_resumed(core_t *core);
 static void core_stop(core_slot_t *slot);
 static void core_told(const tn_ipc_core_node_t *msg,
     uint8_t told[TN_BLAKE2S_LEN]);
-static core_slot_t *core_slot(core_t *core, const char *name);
 static void core_slot_start(core_slot_t *slot, core_order_t *order);
 static bool core_slot_keep(core_slot_t *slot, core_order_t *order);
 static void core_slot_reap(void *data);
@@ -132,25 +62,7 @@ static void core_node_near(void *data, tn_node_t *node, const tn_ip_t ips[2],
     bool near);
 static void core_node_ended(void *data, tn_node_t *node);
 
-static bool core_tool_node(void *data, size_t i, const char **name,
-    tn_node_t **node);
-
-static void core_serve_take(void *data, int fd,
-    const tn_ipc_serve_t *request);
 static void core_addresses(void *data);
-
-static void core_certs_take(void *data, int fd,
-    const tn_ipc_cert_t *request);
-
-static bool core_dial_lwip(void *data, int fd, const tn_ipc_dial_t *request,
-    const tn_ip_t *ips, size_t n);
-static tn_pool_t *core_dial_resolve(void *data, const tn_ipc_dial_t *request,
-    tn_ip_t *ips, size_t *n, bool *wait, int *err, char *text);
-static bool core_is_settled(core_slot_t *slot);
-static bool core_members(void *data, const tn_ipc_watch_t *request,
-    tn_ipc_members_t *msg);
-static void core_settled(void *data, tn_ms_t now);
-static tn_pool_t *core_stock(void *data, const char *node);
 
 
 static const tn_node_ops_t  core_node_ops = {
@@ -596,7 +508,7 @@ core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds, size_t count)
 }
 
 
-static core_slot_t *
+core_slot_t *
 core_slot(core_t *core, const char *name)
 {
     tn_link_t    *link;
@@ -983,216 +895,4 @@ core_node_ended(void *data, tn_node_t *node)
     (void) node;
 
     tn_loop_defer(&slot->core->loop, &slot->reap);
-}
-
-
-/* --- tools ask for the nodes one by one */
-
-static bool
-core_tool_node(void *data, size_t i, const char **name, tn_node_t **node)
-{
-    core_t *core = data;
-
-    tn_link_t    *link;
-    core_slot_t  *slot;
-
-    tn_list_each(link, &core->slots) {
-
-        if (i-- == 0) {
-            slot = tn_container(link, core_slot_t, link);
-            *name = slot->name;
-            *node = slot->node;
-            return true;
-        }
-    }
-
-    return false;
-}
-
-
-/* --- workers that serve, and certificates for them: one that is too early
- *     comes again */
-
-static void
-core_serve_take(void *data, int fd, const tn_ipc_serve_t *request)
-{
-    core_t *core = data;
-
-    core_slot_t  *slot;
-
-    slot = core_slot(core, request->node);
-
-    if (slot == NULL || slot->node == NULL) {
-        (void) close(fd);
-        return;
-    }
-
-    tn_services_take(slot->services, fd, request);
-}
-
-
-static void
-core_certs_take(void *data, int fd, const tn_ipc_cert_t *request)
-{
-    core_t *core = data;
-
-    core_slot_t    *slot;
-    tn_nodecert_t  *certs;
-
-    slot = core_slot(core, request->node);
-    certs = slot != NULL && slot->node != NULL ? tn_node_certs(slot->node)
-                                               : NULL;
-
-    if (certs == NULL) {
-        (void) close(fd);
-        return;
-    }
-
-    tn_nodecert_take(certs, fd, request);
-}
-
-
-/* --- dials of nginx's workers */
-
-static tn_pool_t *
-core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
-    size_t *n, bool *wait, int *err, char *text)
-{
-    core_t *core = data;
-
-    core_slot_t  *slot;
-
-    *wait = false;
-    *err = EHOSTUNREACH;
-
-    slot = core_slot(core, request->node);
-
-    if (slot == NULL || slot->node == NULL) {
-
-        /* the core may have been restarted a moment ago */
-
-        *wait = !core->ending;
-        (void) snprintf(text, TN_IPC_TEXT, "the node has not started");
-        return NULL;
-    }
-
-    if (slot->pool == NULL) {
-        *err = ENOMEM;
-        (void) snprintf(text, TN_IPC_TEXT, "out of memory");
-        return NULL;
-    }
-
-    if (!slot->stack) {
-        *err = ENETDOWN;
-        (void) snprintf(text, TN_IPC_TEXT, "the node has no network stack");
-        return NULL;
-    }
-
-    *n = tn_node_resolve(slot->node, request->host, ips, *n, wait, text);
-
-    if (*n == 0) {
-
-        /* who is not in the disk's netmap may be in the one to come */
-
-        *wait = *wait || !core_is_settled(slot);
-        return NULL;
-    }
-
-    return slot->pool;
-}
-
-
-/* false while all that is known is a netmap that control is to replace */
-static bool
-core_is_settled(core_slot_t *slot)
-{
-    tn_control_t  *control;
-
-    control = tn_node_control(slot->node);
-
-    return slot->core->ending || slot->core->loop.now >= slot->settled
-           || (control != NULL && tn_control_online(control));
-}
-
-
-/*
- * While a node has no netmap, or only what the disk has and control may still
- * say otherwise, the last word of the core before stands.
- */
-static bool
-core_members(void *data, const tn_ipc_watch_t *request, tn_ipc_members_t *msg)
-{
-    core_t *core = data;
-
-    core_slot_t   *slot;
-    tn_control_t  *control;
-
-    slot = core_slot(core, request->node);
-    control = NULL;
-
-    if (slot != NULL && slot->node != NULL) {
-        control = tn_node_control(slot->node);
-    }
-
-    if (control == NULL || tn_control_netmap(control)->self == NULL
-        || !core_is_settled(slot))
-    {
-        return false;
-    }
-
-    tn_node_members(slot->node, request->host, msg);
-
-    return true;
-}
-
-
-static void
-core_settled(void *data, tn_ms_t now)
-{
-    core_t *core = data;
-
-    (void) now;
-
-    tn_members_changed(core->members);
-    tn_dial_retry(core->dial);
-}
-
-
-/* has the stack of the core connect, when the node's is that */
-static bool
-core_dial_lwip(void *data, int fd, const tn_ipc_dial_t *request,
-    const tn_ip_t *ips, size_t n)
-{
-    core_t *core = data;
-
-    core_slot_t  *slot;
-
-    slot = core_slot(core, request->node);
-
-    if (slot == NULL || !slot->by_lwip) {
-        return false;
-    }
-
-    tn_lwnet_table_dial(slot->lwip, fd, request, ips, n);
-
-    return true;
-}
-
-
-static tn_pool_t *
-core_stock(void *data, const char *node)
-{
-    core_t *core = data;
-
-    core_slot_t  *slot;
-
-    slot = core_slot(core, node);
-
-    /* what lwIP dials is made when it is dialled */
-
-    if (slot == NULL || slot->node == NULL || !slot->stack || slot->by_lwip) {
-        return NULL;
-    }
-
-    return slot->pool;
 }
