@@ -48,6 +48,7 @@ static void core_told(const tn_ipc_core_node_t *msg,
     uint8_t told[TN_BLAKE2S_LEN]);
 static void core_slot_start(core_slot_t *slot, core_order_t *order);
 static bool core_slot_keep(core_slot_t *slot, core_order_t *order);
+static void core_slot_end(core_slot_t *slot, bool leave);
 static void core_slot_reap(void *data);
 static void core_slot_free(core_slot_t *slot);
 static void core_order_free(core_order_t *order);
@@ -305,10 +306,7 @@ core_stop(core_slot_t *slot)
     core_order_free(slot->next);
     slot->next = NULL;
     memset(slot->told, 0, sizeof(slot->told));
-
-    if (slot->node != NULL) {
-        tn_node_end(slot->node, true);
-    }
+    core_slot_end(slot, true);
 }
 
 
@@ -420,9 +418,7 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
         core_order_free(slot->next);
         slot->next = order;
 
-        if (slot->node != NULL) {
-            tn_node_end(slot->node, false);
-        }
+        core_slot_end(slot, false);
 
         return;
     }
@@ -644,11 +640,28 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
         tn_services_node(slot->services, slot->node);
 
     } else {
+
+        /* the next order starts it, also one of the same bytes */
+
+        memset(slot->told, 0, sizeof(slot->told));
         tn_log(core->log, TN_LOG_ERR, "no memory for tailnet \"%s\"",
                slot->name);
     }
 
     core_order_free(order);
+}
+
+
+/* what comes next comes from the loop, also when there was no memory for it */
+static void
+core_slot_end(core_slot_t *slot, bool leave)
+{
+    if (slot->node != NULL) {
+        tn_node_end(slot->node, leave);
+
+    } else {
+        tn_loop_defer(&slot->core->loop, &slot->reap);
+    }
 }
 
 
@@ -781,13 +794,7 @@ core_end(core_t *core)
 
         core_order_free(slot->next);
         slot->next = NULL;
-
-        if (slot->node != NULL) {
-            tn_node_end(slot->node, false);
-
-        } else {
-            tn_loop_defer(&core->loop, &slot->reap);
-        }
+        core_slot_end(slot, false);
     }
 }
 

@@ -1,0 +1,177 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What the core does with a supervisor's orders, with the test in the
+ * supervisor's place.  There is no stack, and nobody answers for control.
+ */
+
+#include "run/tn_core.h"
+#include "run/tn_node_private.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tap.h"
+
+
+#define WAIT_MS  10000
+
+
+static char         dir[] = "/tmp/tn-core-XXXXXX";
+static atomic_bool  scarce;     /* no memory is to be had for a node */
+static atomic_int   refused;
+
+
+void *
+calloc(size_t n, size_t size)
+{
+    void   *p;
+    size_t  len;
+
+    /* or the compiler makes it a call of this function */
+
+    static void  *(*volatile get)(size_t) = malloc;
+
+    if (__builtin_mul_overflow(n, size, &len)) {
+        return NULL;
+    }
+
+    if (len == sizeof(tn_node_t) && atomic_load(&scarce)) {
+        atomic_fetch_add(&refused, 1);
+        return NULL;
+    }
+
+    p = get(len);
+
+    return p != NULL ? memset(p, 0, len) : NULL;
+}
+
+
+static void *
+run(void *data)
+{
+    return (void *) (intptr_t) tn_core_run((int) (intptr_t) data);
+}
+
+
+/* the holder's end of the channel that is in it */
+static int
+put_node(int ctl, const char *name, const char *hostname)
+{
+    int                 pair[2];
+    tn_ipc_core_node_t  msg;
+
+    if (tn_ipc_pair(pair) != TN_OK) {
+        abort();
+    }
+
+    tn_ipc_init(&msg, TN_IPC_CORE_NODE);
+    snprintf(msg.node.name, sizeof(msg.node.name), "%s", name);
+    snprintf(msg.node.hostname, sizeof(msg.node.hostname), "%s", hostname);
+    snprintf(msg.node.state_dir, sizeof(msg.node.state_dir), "%s/%s", dir,
+             name);
+    snprintf(msg.node.control_url, sizeof(msg.node.control_url),
+             "http://127.0.0.1:1");
+    msg.node.flags = TN_IPC_NO_PORT_MAP;
+    memset(msg.disco, 7, sizeof(msg.disco));
+    snprintf(msg.text, sizeof(msg.text), "there is none in this test");
+    msg.mask = TN_IPC_FD_HOLDER;
+
+    if (tn_ipc_send(ctl, &msg, &pair[1], 1) != TN_OK) {
+        abort();
+    }
+
+    close(pair[1]);
+
+    return pair[0];
+}
+
+
+/* whether the core has the other end */
+static bool
+is_held(int fd)
+{
+    char     byte;
+    ssize_t  n;
+
+    do {
+        n = recv(fd, &byte, 1, MSG_DONTWAIT);
+    } while (n > 0);
+
+    return n == -1 && errno == EAGAIN;
+}
+
+
+static bool
+exists(const char *name)
+{
+    char  path[128];
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+
+    return access(path, F_OK) == 0;
+}
+
+
+static void
+test_no_memory(int ctl)
+{
+    int      first, second;
+    tn_ms_t  until;
+
+    until = tn_ipc_now() + WAIT_MS;
+    scarce = true;
+    first = put_node(ctl, "away", "a");
+
+    while (refused == 0 && tn_ipc_now() < until) {
+        usleep(1000);
+    }
+
+    is_int(refused, 1, "no memory for a node");
+    ok(!exists("away"), "it does not start");
+
+    scarce = false;
+    second = put_node(ctl, "away", "b");
+
+    while (!exists("away") && tn_ipc_now() < until) {
+        usleep(1000);
+    }
+
+    ok(exists("away"), "the next order starts it");
+    ok(is_held(second), "with its channel");
+
+    close(first);
+    close(second);
+}
+
+
+int
+main(void)
+{
+    int        ctl[2];
+    void      *status;
+    char       command[64];
+    pthread_t  thread;
+
+    if (mkdtemp(dir) == NULL || tn_ipc_pair(ctl) != TN_OK
+        || pthread_create(&thread, NULL, run, (void *) (intptr_t) ctl[1]) != 0)
+    {
+        abort();
+    }
+
+    test_no_memory(ctl[0]);
+
+    close(ctl[0]);
+    (void) pthread_join(thread, &status);
+    is_int((intptr_t) status, 0, "the core ends");
+
+    snprintf(command, sizeof(command), "rm -r %s", dir);
+
+    return system(command) == 0 ? tap_done() : 1;
+}
