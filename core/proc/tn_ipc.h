@@ -129,8 +129,9 @@ typedef enum {
     TN_IPC_HOLDER_NEAR,         /* tn_ipc_near_t */
 
     /*
-     * another supervisor -> the core of the one before, no answer: up to
-     * CORE_START follows what it is to run; what is so already goes on
+     * another supervisor -> the core of the one before, or in a single
+     * process to one that missed a message, no answer: up to CORE_START
+     * follows what it is to run; what is so already goes on
      */
     TN_IPC_CORE_RESUME,         /* tn_ipc_name_t, name unused */
 

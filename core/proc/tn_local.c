@@ -134,10 +134,9 @@ tn_local_attach(void)
     tn_local.core_fd = pair[0];
     tn_local.thread_fd = pair[1];
 
-    if (tn_super_core_attach(tn_local.super, pair[0]) != TN_OK) {
-        tn_log(tn_local.super->log, TN_LOG_ERR, "too many nodes for a "
-               "single-process nginx");
-    }
+    /* what finds no room is sent again when the thread has read */
+
+    (void) tn_super_core_attach(tn_local.super, pair[0]);
 }
 
 

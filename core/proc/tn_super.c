@@ -851,6 +851,10 @@ tn_super_tick(tn_super_t *super, tn_ms_t now)
         tn_super_log_check(super);
     }
 
+    if (super->local && super->core_fd != -1 && super->core_stale) {
+        tn_super_core_again(super);
+    }
+
     next = super->log_path[0] ? super->log_checked + TN_SUPER_LOG_CHECK_MS
                               : TN_NEVER_MS;
 

@@ -38,7 +38,8 @@ struct tn_super_s {
     gid_t           gid;
     int             dial_fd;    /* -1 until the first commit */
     int             core_fd;    /* -1: no core attached */
-    bool            core_stale; /* the core must be replaced */
+    bool            core_stale; /* the core must be replaced; of a single
+                                   process: be told everything again */
     size_t          n_lifelines;
     bool            changed;    /* since the last tn_super_save() */
     tn_link_t       nodes;      /* of tn_snode_t */
@@ -48,6 +49,7 @@ struct tn_super_s {
     const char     *dir;
     int             program_fd;
     bool            local;
+    bool            again;      /* tn_super_core_again() is at work */
     tn_logfile_t    logfile;
     char            log_path[TN_IPC_PATH];
     tn_ms_t         log_checked;
@@ -108,8 +110,8 @@ void tn_super_core_detach(tn_super_t *super);
 void tn_super_core_stop(tn_super_t *super);
 
 /*
- * What is due: a rotated log, holders to start again.  Returns when to be
- * called next (tn_ipc_now()).
+ * What is due: a rotated log, holders to start again, what a single process's
+ * core has missed.  Returns when to be called next (tn_ipc_now()).
  */
 tn_ms_t tn_super_tick(tn_super_t *super, tn_ms_t now);
 

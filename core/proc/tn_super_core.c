@@ -3,7 +3,9 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * What the core is told, and when it is to be replaced: once a message did not
- * find room in TN_SUPER_CORE_SEND_MS nothing more is sent.
+ * find room in TN_SUPER_CORE_SEND_MS nothing more is sent.  In a single-process
+ * nginx, which must not wait so long and cannot replace it, the core is told
+ * everything again.
  */
 
 #include "proc/tn_super_int.h"
@@ -12,7 +14,8 @@
 #include <stdio.h>
 
 
-#define TN_SUPER_CORE_SEND_MS  2000
+#define TN_SUPER_CORE_SEND_MS   2000
+#define TN_SUPER_CORE_AGAIN_MS  100
 
 
 static void tn_super_core_send(tn_super_t *super, const void *msg,
@@ -45,6 +48,20 @@ tn_super_core_resume(tn_super_t *super, int fd)
     tn_super_core_nodes(super);
 
     return super->core_stale ? TN_ERROR : TN_OK;
+}
+
+
+void
+tn_super_core_again(tn_super_t *super)
+{
+    super->core_stale = false;
+    super->again = true;
+
+    tn_super_core_setup(super, true);
+    tn_super_core_name(super, TN_IPC_CORE_RESUME, "", -1);
+    tn_super_core_nodes(super);
+
+    super->again = false;
 }
 
 
@@ -101,7 +118,8 @@ tn_super_core_send(tn_super_t *super, const void *msg, const int *fds,
         return;
     }
 
-    deadline = tn_ipc_now() + (super->local ? 0 : TN_SUPER_CORE_SEND_MS);
+    deadline = tn_ipc_now() + (!super->local ? TN_SUPER_CORE_SEND_MS
+                               : super->again ? TN_SUPER_CORE_AGAIN_MS : 0);
 
     if (tn_ipc_send_until(super->core_fd, msg, fds, count, deadline)
         != TN_OK)
@@ -145,7 +163,7 @@ tn_super_core_node(tn_super_t *super, tn_snode_t *node)
     tn_link_t          *link;
     tn_ipc_core_node_t  msg;
 
-    if (super->core_fd == -1) {
+    if (super->core_fd == -1 || super->core_stale) {
         return;
     }
 

@@ -58,6 +58,9 @@ void tn_super_settle(tn_super_t *super);
 /* log, and with `dial` dial.sock */
 void tn_super_core_setup(tn_super_t *super, bool dial);
 
+/* to one that missed something; core_stale when it does so once more */
+void tn_super_core_again(tn_super_t *super);
+
 /* a node's configuration, descriptors and listeners */
 void tn_super_core_node(tn_super_t *super, tn_snode_t *node);
 

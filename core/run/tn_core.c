@@ -47,6 +47,7 @@ static void core_stop(core_slot_t *slot);
 static void core_told(const tn_ipc_core_node_t *msg,
     uint8_t told[TN_BLAKE2S_LEN]);
 static void core_slot_start(core_slot_t *slot, core_order_t *order);
+static void core_slot_channel(core_slot_t *slot, int fd);
 static bool core_slot_keep(core_slot_t *slot, core_order_t *order);
 static void core_slot_end(core_slot_t *slot, bool leave);
 static void core_slot_reap(void *data);
@@ -390,6 +391,8 @@ core_node(core_t *core, const tn_ipc_core_node_t *msg, int *fds, size_t count)
         slot->named = true;
 
         if (memcmp(slot->told, told, sizeof(told)) == 0) {
+            core_slot_channel(slot, core_take(fds, count, msg->mask,
+                                              TN_IPC_FD_HOLDER));
             return;
         }
     }
@@ -492,12 +495,35 @@ core_holder(core_t *core, const tn_ipc_name_t *msg, int *fds, size_t count)
 
     slot = core_slot(core, msg->name);
 
-    if (slot == NULL || slot->pool == NULL || count != 1) {
+    if (slot == NULL || count != 1) {
         return;
     }
 
-    tn_pool_channel(slot->pool, fds[0]);
+    core_slot_channel(slot, fds[0]);
     fds[0] = -1;
+}
+
+
+/* takes fd, which may be -1; the holder knows no channel but this one now */
+static void
+core_slot_channel(core_slot_t *slot, int fd)
+{
+    if (fd == -1) {
+        return;
+    }
+
+    if (slot->next != NULL) {
+        tn_ipc_close(&slot->next->holder, 1);
+        slot->next->holder = fd;
+        return;
+    }
+
+    if (slot->pool == NULL) {
+        (void) close(fd);
+        return;
+    }
+
+    tn_pool_channel(slot->pool, fd);
 
     slot->nips = 0;
     core_addresses(slot);
@@ -546,13 +572,8 @@ core_slot_keep(core_slot_t *slot, core_order_t *order)
         tn_nodeapi_announce(slot->api);
     }
 
-    if (order->holder != -1) {
-        tn_pool_channel(slot->pool, order->holder);
-        order->holder = -1;
-
-        slot->nips = 0;
-        core_addresses(slot);
-    }
+    core_slot_channel(slot, order->holder);
+    order->holder = -1;
 
     return true;
 }

@@ -32,6 +32,8 @@
  *                       configuration and these descriptors
  *   TN_IPC_CORE_HOLDER  the holder was replaced: its new channel
  *   TN_IPC_CORE_STOP    end this node
+ *   TN_IPC_CORE_RESUME  all of the above comes again, up to CORE_START: what
+ *                       is so already goes on, what is not named ends
  *
  * Returns 0 after ctl_fd was closed by the other side and everything was
  * shut down, another number when it could not start.

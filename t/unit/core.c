@@ -60,6 +60,19 @@ run(void *data)
 }
 
 
+static void
+put(int ctl, tn_ipc_type_e type)
+{
+    tn_ipc_name_t  msg;
+
+    tn_ipc_init(&msg, type);
+
+    if (tn_ipc_send(ctl, &msg, NULL, 0) != TN_OK) {
+        abort();
+    }
+}
+
+
 /* the holder's end of the channel that is in it */
 static int
 put_node(int ctl, const char *name, const char *hostname)
@@ -119,6 +132,39 @@ exists(const char *name)
 }
 
 
+/* an order of the same bytes disturbs no node, but its channel is a new one */
+static void
+test_resume(int ctl)
+{
+    int      first, second;
+    tn_ms_t  until;
+
+    first = put_node(ctl, "home", "a");
+    until = tn_ipc_now() + WAIT_MS;
+
+    while (!exists("home") && tn_ipc_now() < until) {
+        usleep(1000);
+    }
+
+    ok(exists("home"), "a node starts");
+    ok(is_held(first), "it has its channel");
+
+    put(ctl, TN_IPC_CORE_RESUME);
+    second = put_node(ctl, "home", "a");
+    put(ctl, TN_IPC_CORE_START);
+
+    while (is_held(first) && is_held(second) && tn_ipc_now() < until) {
+        usleep(1000);
+    }
+
+    ok(is_held(second), "the same order again brings it another");
+    ok(!is_held(first), "in the place of the first");
+
+    close(first);
+    close(second);
+}
+
+
 static void
 test_no_memory(int ctl)
 {
@@ -165,6 +211,7 @@ main(void)
         abort();
     }
 
+    test_resume(ctl[0]);
     test_no_memory(ctl[0]);
 
     close(ctl[0]);

@@ -586,6 +586,63 @@ test_attach(void)
 }
 
 
+/* a single-process nginx: the core's thread is slow, or not started yet */
+static void
+test_full(void)
+{
+    int                   i, fd, guard[2], core[2], fds[TN_IPC_FDS];
+    size_t                count;
+    tn_super_t           *super;
+    tn_ipc_msg_t          msg;
+    tn_super_kept_t       kept;
+
+    if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK) {
+        abort();
+    }
+
+    put_node(guard[0]);
+    put_cycle(guard[0], 1, 2, 0, false);
+    put_mark(guard[0], TN_IPC_KEEP_END);
+
+    super = create();
+
+    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
+           TN_OK, "what a guard had");
+
+    (void) tn_super_each(super, NULL, &fd);
+
+    tn_ipc_init(&msg, TN_IPC_CORE_START);
+    while (tn_ipc_send(core[0], &msg, NULL, 0) == TN_OK) { /* void */ }
+
+    is_int(tn_super_core_attach(super, core[0]), TN_ERROR,
+           "a channel that is full");
+    (void) tn_super_tick(super, tn_ipc_now());
+    (void) told(core[1], TN_IPC_CORE_NODE, NULL);
+    (void) tn_super_tick(super, tn_ipc_now());
+
+    i = 0;
+
+    while (tn_ipc_recv(core[1], &msg, fds, &count) == TN_OK) {
+        tn_ipc_close(fds, count);
+        i = i * 10 + (msg.head.type == TN_IPC_CORE_SETUP ? 1
+                      : msg.head.type == TN_IPC_CORE_RESUME ? 2
+                      : msg.head.type == TN_IPC_CORE_NODE ? 3
+                      : msg.head.type == TN_IPC_CORE_START ? 4 : 5);
+    }
+
+    is_int(i, 1234, "read, it brings all of it");
+
+    (void) tn_super_tick(super, tn_ipc_now());
+    is_int(told(core[1], TN_IPC_CORE_NODE, NULL), 0, "once");
+
+    tn_super_core_detach(super);
+    tn_super_destroy(super);
+    close(fd);
+    tn_ipc_close(core, 2);
+    tn_ipc_close(guard, 2);
+}
+
+
 int
 main(void)
 {
@@ -601,6 +658,7 @@ main(void)
     test_no_descriptors();
     test_cut();
     test_attach();
+    test_full();
 
     snprintf(command, sizeof(command), "rm -r %s", dir);
 
