@@ -258,6 +258,12 @@ core_message(core_t *core, tn_ipc_msg_t *msg, int *fds, size_t count)
             tn_log(core->log, TN_LOG_ERR, "\"%s\": no more than %d ports "
                    "can be captured, or listened on by stack lwip",
                    slot->name, TN_LWNET_PORTS);
+
+        } else if (slot != NULL && slot->api != NULL
+                   && msg->listen.proto == TN_IPC_TCP
+                   && !(msg->listen.flags & TN_IPC_CAPTURE))
+        {
+            tn_nodeapi_yield(slot->api, msg->listen.port, msg->listen.family);
         }
 
         return true;

@@ -47,6 +47,11 @@ tn_rc_t tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto,
     uint16_t port, uint16_t family, uint32_t flags, int fd);
 void tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
     uint16_t port, uint16_t family, uint32_t flags);
+
+/* whether one for the node's own addresses is there */
+bool tn_lwnet_table_listens(tn_lwnet_table_t *table, uint16_t proto,
+    uint16_t port, uint16_t family);
+
 void tn_lwnet_table_addresses(tn_lwnet_table_t *table, const tn_ip_t *ips,
     size_t n);
 

@@ -133,6 +133,23 @@ tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
 }
 
 
+bool
+tn_lwnet_table_listens(tn_lwnet_table_t *table, uint16_t proto,
+    uint16_t port, uint16_t family)
+{
+    bool          there;
+    lwnet_port_t  key;
+
+    lwnet_table_key(&key, proto, port, family, 0);
+
+    pthread_mutex_lock(&table->lock);
+    there = lwnet_table_port(table, &key) != NULL;
+    pthread_mutex_unlock(&table->lock);
+
+    return there;
+}
+
+
 tn_rc_t
 tn_lwnet_table_serve(tn_lwnet_table_t *table, uint16_t proto,
     const tn_addr_t *addr, int fd)

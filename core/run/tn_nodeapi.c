@@ -270,7 +270,23 @@ static int
 nodeapi_bind_unix(nodeapi_listener_t *l)
 {
     int                 fd;
+    uint16_t            family;
+    unsigned            try;
     struct sockaddr_un  un;
+
+    family = tn_ip_is_v4(&l->addr.ip) ? 4 : 6;
+    try = 0;
+
+    do {
+        if (try == TN_PEERAPI_TRIES) {
+            errno = EADDRINUSE;
+            return -1;
+        }
+
+        l->addr.port = tn_peerapi_port(&l->addr.ip, try++);
+
+    } while (tn_lwnet_table_listens(l->api->lwip, TN_IPC_TCP, l->addr.port,
+                                    family));
 
     fd = socket(AF_UNIX, SOCK_STREAM|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
 
@@ -280,13 +296,12 @@ nodeapi_bind_unix(nodeapi_listener_t *l)
 
     memset(&un, 0, sizeof(un));
     un.sun_family = AF_UNIX;
-    l->addr.port = tn_peerapi_port(&l->addr.ip, 0);
 
     /* a name of the kernel's choice */
 
     if (bind(fd, (struct sockaddr *) &un, sizeof(un.sun_family)) == -1
         || tn_lwnet_table_listen(l->api->lwip, TN_IPC_TCP, l->addr.port,
-                                 tn_ip_is_v4(&l->addr.ip) ? 4 : 6, 0, fd)
+                                 family, 0, fd)
            != TN_OK)
     {
         (void) close(fd);
@@ -294,6 +309,26 @@ nodeapi_bind_unix(nodeapi_listener_t *l)
     }
 
     return fd;
+}
+
+
+void
+tn_nodeapi_yield(tn_nodeapi_t *api, uint16_t port, uint16_t family)
+{
+    nodeapi_listener_t  *l;
+
+    l = &api->listener[family == 6];
+
+    if (api->lwip == NULL || l->watch.fd == -1 || l->addr.port != port) {
+        return;
+    }
+
+    tn_loop_unwatch(api->loop, &l->watch);
+    (void) close(l->watch.fd);
+    l->watch.fd = -1;
+
+    nodeapi_listen(l);
+    tn_nodeapi_announce(api);
 }
 
 

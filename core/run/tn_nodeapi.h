@@ -69,6 +69,12 @@ void tn_nodeapi_node(tn_nodeapi_t *api, tn_node_t *node);
 /* own addresses: listens on the first of each family, and tells control */
 void tn_nodeapi_addresses(tn_nodeapi_t *api, const tn_ip_t *ips, size_t n);
 
+/*
+ * With lwIP: nginx listens on this port of TCP now, in the listener's place if
+ * that was ours, which takes another.  The packet filter lets peers in by ours.
+ */
+void tn_nodeapi_yield(tn_nodeapi_t *api, uint16_t port, uint16_t family);
+
 /* DNS for those who use this node as exit node; it must outlive the object */
 void tn_nodeapi_resolver(tn_nodeapi_t *api, tn_resolver_t *resolver);
 
