@@ -103,6 +103,25 @@ tn_near_lists(const char *file, const char *name)
 }
 
 
+void
+tn_near_adopt(tn_near_t *near, int ifindex)
+{
+    int  fd;
+
+    fd = tn_netlink_open();
+
+    if (fd == -1) {
+        return;
+    }
+
+    near->count = TN_NEAR_MAX;
+
+    (void) tn_netlink_host_routes(fd, ifindex, near->ips, &near->count);
+
+    close(fd);
+}
+
+
 const char *
 tn_near_far(const tn_near_t *near)
 {
@@ -163,7 +182,6 @@ tn_near_add(tn_near_t *near, int fd, int ifindex, const tn_ip_t *ip)
 }
 
 
-/* also one of a holder before this one, which is not in the list */
 static void
 tn_near_remove(tn_near_t *near, int fd, int ifindex, const tn_ip_t *ip)
 {

@@ -26,6 +26,12 @@ typedef struct {
 /* looks at what this kernel has; nobody is near */
 void tn_near_init(tn_near_t *near);
 
+/*
+ * The routes of a holder before this one go on, and go when nobody is near:
+ * the core need not be a new one.
+ */
+void tn_near_adopt(tn_near_t *near, int ifindex);
+
 /* for the default routes: a name, or NULL for what the host has */
 const char *tn_near_far(const tn_near_t *near);
 

@@ -55,6 +55,9 @@ static tn_rc_t tn_netlink_call(int fd, tn_netlink_request_t *req,
     tn_netlink_dump_t *dump);
 static tn_rc_t tn_netlink_collect(tn_netlink_dump_t *dump,
     struct nlmsghdr *nlh);
+static tn_rc_t tn_netlink_collect_route(tn_netlink_dump_t *dump,
+    struct nlmsghdr *nlh);
+static tn_rc_t tn_netlink_add(tn_netlink_dump_t *dump, const tn_ip_t *ip);
 
 
 int
@@ -242,6 +245,29 @@ tn_netlink_host_route(int fd, int ifindex, const tn_ip_t *ip, const char *cc)
 
 
 tn_rc_t
+tn_netlink_host_routes(int fd, int ifindex, tn_ip_t *ips, size_t *count)
+{
+    tn_rc_t                rc;
+    struct rtmsg          *rtm;
+    tn_netlink_dump_t      dump;
+    tn_netlink_request_t   req;
+
+    dump.ifindex = ifindex;
+    dump.ips = ips;
+    dump.room = *count;
+    dump.count = 0;
+
+    rtm = tn_netlink_begin(&req, RTM_GETROUTE, NLM_F_DUMP, sizeof(*rtm));
+    rtm->rtm_family = AF_UNSPEC;
+
+    rc = tn_netlink_call(fd, &req, &dump);
+    *count = dump.count;
+
+    return rc;
+}
+
+
+tn_rc_t
 tn_netlink_local_route(int fd, int ifindex, uint32_t table, int family)
 {
     return tn_netlink_route(fd, ifindex, table, RTN_LOCAL, RT_SCOPE_HOST,
@@ -420,6 +446,12 @@ tn_netlink_call(int fd, tn_netlink_request_t *req, tn_netlink_dump_t *dump)
             {
                 rc = TN_NOMEM;
             }
+
+            if (dump && nlh->nlmsg_type == RTM_NEWROUTE
+                && tn_netlink_collect_route(dump, nlh) != TN_OK)
+            {
+                rc = TN_NOMEM;
+            }
         }
     }
 }
@@ -464,12 +496,69 @@ tn_netlink_collect(tn_netlink_dump_t *dump, struct nlmsghdr *nlh)
             continue;
         }
 
-        if (dump->count == dump->room) {
+        if (tn_netlink_add(dump, &ip) != TN_OK) {
             return TN_NOMEM;
         }
-
-        dump->ips[dump->count++] = ip;
     }
+
+    return TN_OK;
+}
+
+
+/* one that tn_netlink_host_route() has made */
+static tn_rc_t
+tn_netlink_collect_route(tn_netlink_dump_t *dump, struct nlmsghdr *nlh)
+{
+    int             oif;
+    bool            v4, has;
+    size_t          left;
+    tn_ip_t         ip;
+    struct rtmsg   *rtm;
+    struct rtattr  *attr;
+
+    rtm = NLMSG_DATA(nlh);
+    v4 = rtm->rtm_family == AF_INET;
+
+    if ((!v4 && rtm->rtm_family != AF_INET6)
+        || rtm->rtm_dst_len != (v4 ? 32 : 128)
+        || rtm->rtm_table != RT_TABLE_MAIN
+        || rtm->rtm_type != RTN_UNICAST
+        || rtm->rtm_protocol != RTPROT_BOOT
+        || (rtm->rtm_flags & RTM_F_CLONED))
+    {
+        return TN_OK;
+    }
+
+    oif = 0;
+    has = false;
+    left = RTM_PAYLOAD(nlh);
+
+    for (attr = RTM_RTA(rtm); RTA_OK(attr, left); attr = RTA_NEXT(attr, left)) {
+
+        if (attr->rta_type == RTA_OIF && RTA_PAYLOAD(attr) == sizeof(oif)) {
+            memcpy(&oif, RTA_DATA(attr), sizeof(oif));
+
+        } else if (attr->rta_type == RTA_DST
+                   && RTA_PAYLOAD(attr) == (v4 ? 4 : 16))
+        {
+            ip = v4 ? tn_ip_from_v4(RTA_DATA(attr))
+                    : tn_ip_from_v6(RTA_DATA(attr));
+            has = true;
+        }
+    }
+
+    return has && oif == dump->ifindex ? tn_netlink_add(dump, &ip) : TN_OK;
+}
+
+
+static tn_rc_t
+tn_netlink_add(tn_netlink_dump_t *dump, const tn_ip_t *ip)
+{
+    if (dump->count == dump->room) {
+        return TN_NOMEM;
+    }
+
+    dump->ips[dump->count++] = *ip;
 
     return TN_OK;
 }

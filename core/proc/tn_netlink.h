@@ -64,6 +64,13 @@ tn_rc_t tn_netlink_host_route(int fd, int ifindex, const tn_ip_t *ip,
     const char *cc);
 
 /*
+ * The addresses that have such a route over the link; *count goes in as the
+ * room in ips.  TN_NOMEM when there are more.
+ */
+tn_rc_t tn_netlink_host_routes(int fd, int ifindex, tn_ip_t *ips,
+    size_t *count);
+
+/*
  * A default route in a table of its own that delivers here, over the link
  * (lo), and the rule that sends what comes in by an interface to that table;
  * one that exists is not an error.

@@ -489,6 +489,8 @@ tn_netns_join(tn_netns_t *ns, char *text)
                                "restart nginx");
     }
 
+    tn_near_adopt(&ns->near, ns->ifindex);
+
     return TN_OK;
 }
 
