@@ -460,7 +460,16 @@ subtest 'a supervisor without descriptors' => sub {
     is($c->say('commit'), 'ok', 'committed');
 
     my $super = pid_of('super', $c->{run});
-    my ($free) = grep { !-e "/proc/$super/fd/$_" } 0 .. 1000;
+    my $free;
+
+    ok($c->wait_log(qr/small core: node home/), 'the core runs');
+    wait_until(sub {
+        my $was = $free;
+        ($free) = grep { !-e "/proc/$super/fd/$_" } 0 .. 1000;
+        sleep 0.3;
+        return defined $was && $was == $free;
+    });
+
     my $cpu = sub {
         my @of = split / /, slurp("/proc/$super/stat") =~ s/.*\) //sr;
         return $of[11] + $of[12];
