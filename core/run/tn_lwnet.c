@@ -747,6 +747,13 @@ lwnet_move(lwnet_conn_t *conn)
         return false;
     }
 
+    if (events == 0 && conn->read_end) {
+
+        /* nginx has only shut its direction: its close is to be seen too */
+
+        events = TN_LOOP_ERROR;
+    }
+
     if (events == 0) {
 
         /* an end that was shut is reported without being asked for */

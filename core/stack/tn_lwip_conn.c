@@ -261,7 +261,7 @@ lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
     if (p == NULL) {
         conn->state |= TN_LWIP_EOF;
 
-    } else if (lwip_keep(conn, p, pcb->state == TIME_WAIT)) {
+    } else if (lwip_keep(conn, p, pcb->state >= CLOSE_WAIT)) {
         (void) pbuf_free(p);
 
     } else if (pcb->state != TIME_WAIT) {
@@ -285,7 +285,8 @@ lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 }
 
 
-/* all of it, or nothing for want of memory; of the last even if it is short */
+/* all of it, or nothing for want of memory: the last, which nothing can follow
+ * any more, even if that is short */
 static bool
 lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p, bool last)
 {

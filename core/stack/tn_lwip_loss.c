@@ -293,7 +293,10 @@ loss_mark(lwip_loss_t *loss, uint32_t ack, uint32_t left, uint32_t right)
     loss_block_t    *block;
     struct tcp_seg  *seg;
 
+    /* nor of an old ACK: what lies before lastack is freed already */
+
     if (!TCP_SEQ_LT(left, right) || !TCP_SEQ_GEQ(left, ack)
+        || TCP_SEQ_LT(left, loss->pcb->lastack)
         || !TCP_SEQ_LEQ(right, loss->pcb->snd_nxt))
     {
         return;

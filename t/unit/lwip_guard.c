@@ -55,6 +55,7 @@ static void test_beyond_window(void);
 static void test_beyond_fin(bool in_order);
 static void test_split(void);
 static void test_split_acked(void);
+static void test_old_sack(void);
 static void test_last_bytes(void);
 static void test_last_byte(const uint8_t *options, int len,
     const char *what);
@@ -76,6 +77,7 @@ main(void)
     test_beyond_fin(false);
     test_split();
     test_split_acked();
+    test_old_sack();
     test_last_bytes();
     test_last_byte(NULL, 0, "a peer without SACK");
     test_last_byte(sack, sizeof(sack), "a peer with SACK");
@@ -470,6 +472,47 @@ test_split_acked(void)
     tell(ACK, 0, 11, 1, 0, NULL, 0);
     run_for(2000);
     is_int((long long) (end - first), 12, "of one byte behind a probe, too");
+    finish();
+}
+
+
+/* marks of an ACK of before, on a segment that was split meanwhile */
+static void
+test_old_sack(void)
+{
+    uint8_t               sack[12];
+    static uint8_t        bytes[400];
+    static const uint8_t  permitted[] = { 1, 1, 4, 2 };
+
+    set_up(4);
+
+    if (!open_with(permitted, sizeof(permitted), 2000)) {
+        return;
+    }
+
+    (void) tn_lwip_write(accepted, bytes, sizeof(bytes));
+    tn_lwip_push(accepted);
+    run_for(1500);
+
+    sack[0] = 1;
+    sack[1] = 1;
+    sack[2] = 5;
+    sack[3] = 10;
+    pkt_u32(sack + 4, first);
+    pkt_u32(sack + 8, first + (uint32_t) sizeof(bytes));
+
+    tell(ACK, 0, 0, 0, 1, sack, sizeof(sack));
+    run_for(5000);
+    tell(ACK, 1, 5, 0, 0, NULL, 0);
+    run_for(1000);
+    tell(ACK, 1, 0, 0, 0, sack, sizeof(sack));
+    run_for(1000);
+
+    end = first;
+    tell(ACK, 1, 5, 2000, 0, NULL, 0);
+    run_for(20000);
+    is_int((long long) (end - first), sizeof(bytes),
+           "an old ACK marks nothing: all is sent");
     finish();
 }
 
