@@ -463,7 +463,7 @@ ngx_stream_tailnet_log_handler(ngx_stream_session_t *s)
         return NGX_OK;
     }
 
-#if (NGX_STREAM_SSL)
+#if (NGX_SSL || NGX_COMPAT)
 
     /* it has been answered, and ends as TLS does */
 

@@ -862,6 +862,17 @@ ngx_tailnet_listen_accepted(ngx_connection_t *c)
         return;
     }
 
+    /*
+     * "pass" of stream hands on what another listener has accepted.  Whose it
+     * is was noted there, or it is nobody's.  It leaves a cleanup in the pool,
+     * where one of TCP that was accepted just now has none.
+     */
+
+    if (opened && !opened->lwip && !opened->udp && c->pool->cleanup) {
+        opened->handler(c);
+        return;
+    }
+
     if (opened
         && (!opened->lwip || ngx_tailnet_lwip_names(c) == NGX_OK)
         && ngx_tailnet_caller_note(c, opened->node) == NGX_OK)

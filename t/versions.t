@@ -70,6 +70,11 @@ sub get3 {
 sub config {
     my ($nginx, $name, %opt) = @_;
     my ($stream, $newer, $quic) = @opt{qw(stream newer quic)};
+    my $pass = $newer ? <<'PASS' : '';
+    server { listen 5002 tailnet=home; return "of $tailnet_name\n"; }
+    server { listen 5003; pass 0.0.0.0:5002; }
+    server { listen 5004 tailnet=home; pass 0.0.0.0:5002; }
+PASS
 
     my $h3 = $quic ? 'listen 443 quic reuseport tailnet=home;' : '';
     my $captured = $quic ? <<'CAPTURED' : '';
@@ -122,7 +127,7 @@ $captured
     server { listen 81 tailnet=farm; return 200 "farm \$remote_addr\\n"; }
     server { listen 80; return 200 "host\\n"; }
 HTTP
-        $stream ? (stream => <<'STREAM') : ());
+        $stream ? (stream => $pass . <<'STREAM') : ());
     upstream peer { zone peer 64k; server peer:80 tailnet=home; }
     server { listen 5000-5001 tailnet=home; proxy_pass peer; }
     server { listen 5000 udp tailnet=home; return "udp $remote_addr\n"; }
@@ -137,6 +142,17 @@ sub udp {
         . '$s->recv($_, 99); print';
 
     return ($peer->host->capture('perl', '-e', $code, $ip))[1];
+}
+
+
+# What a stream listener says at once.
+
+sub said {
+    my ($host, $ip, $port) = @_;
+    my $code = 'use IO::Socket::IP; $s = IO::Socket::IP->new(PeerHost => shift, '
+        . 'PeerPort => shift) or die $@; alarm 3; print <$s>';
+
+    return ($host->capture('perl', '-e', $code, $ip, $port))[1];
 }
 
 
@@ -171,6 +187,17 @@ sub serves {
              "$when: stream");
         is(udp($web4), "udp $peer4\n", "$when: UDP");
         is(udp($web6), "udp $peer6\n", "$when: UDP, IPv6");
+    }
+
+    if ($opt{stream} && $opt{newer}) {
+        my $host = $opt{nginx}->host->ip4;
+        my $note = qr/^of \S+\n\z/;
+
+        like(said($peer->host, $web4, 5002), $note, "$when: a stream's node");
+        like(said($peer->host, $web4, 5004), $note,
+             "$when: what the tailnet's listener passes on is of it");
+        is(said($tailnet->{infra}, $host, 5003), "of \n",
+           "$when: what the host's listener passes on is nobody's");
     }
 
     if ($opt{quic}) {
