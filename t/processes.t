@@ -764,6 +764,15 @@ subtest 'the log is rotated' => sub {
     rename $c->{log}, "$c->{log}.1";
     sleep 1.5;
     ok(!-e $c->{log}, 'the supervisor makes no file');
+
+    POSIX::mkfifo($c->{log}, 0666) or die "$c->{log}: $!";
+    sleep 1.5;
+
+    my $core = pid_of('core');
+    kill 'KILL', $core;
+    ok(wait_until(sub { my $now = find('core'); $now && $now != $core }),
+       'nor waits for whoever would read a FIFO: a core is started again');
+    unlink $c->{log};
     CORE::open(my $fh, '>', $c->{log});
     chmod 0600, $c->{log};
 

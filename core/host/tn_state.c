@@ -214,8 +214,9 @@ tn_state_make(const char *path, bool *made, tn_state_error_t *error)
 static tn_rc_t
 tn_state_make_parents(const char *path, tn_state_error_t *error)
 {
-    int    err;
-    char  *p, part[PATH_MAX];
+    int          fd, err;
+    char        *p, part[PATH_MAX];
+    struct stat  st;
 
     (void) snprintf(part, sizeof(part), "%s", path);
 
@@ -228,7 +229,19 @@ tn_state_make_parents(const char *path, tn_state_error_t *error)
         *p = '\0';
 
         if (mkdir(part, 0755) == 0) {
-            (void) chmod(part, 0755);   /* whatever the umask is */
+
+            /* whatever the umask is; it may not be what we made any more, when
+             * its parent is not ours */
+
+            fd = open(part, O_RDONLY|O_DIRECTORY|O_NOFOLLOW|O_CLOEXEC);
+
+            if (fd != -1) {
+                if (fstat(fd, &st) == 0 && st.st_uid == geteuid()) {
+                    (void) fchmod(fd, 0755);
+                }
+
+                (void) close(fd);
+            }
 
         } else if (errno != EEXIST) {
             err = errno;

@@ -903,7 +903,10 @@ tn_super_log_check(tn_super_t *super)
         return;
     }
 
-    fd = open(super->log_path, O_WRONLY|O_APPEND|O_CLOEXEC|O_NOFOLLOW);
+    /* nor does one wait for somebody who reads a FIFO */
+
+    fd = open(super->log_path,
+              O_WRONLY|O_APPEND|O_CLOEXEC|O_NOFOLLOW|O_NONBLOCK);
 
     if (fd == -1) {
         return;
