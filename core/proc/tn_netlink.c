@@ -34,12 +34,20 @@ typedef struct {
 } tn_netlink_request_t;
 
 
-typedef struct {
-    int        ifindex;
-    tn_ip_t   *ips;
-    size_t     room;
-    size_t     count;
-} tn_netlink_dump_t;
+typedef struct tn_netlink_dump_s  tn_netlink_dump_t;
+
+/* takes what it wants of one answer; TN_NOMEM */
+typedef tn_rc_t (*tn_netlink_collect_pt)(tn_netlink_dump_t *dump,
+    struct nlmsghdr *nlh);
+
+struct tn_netlink_dump_s {
+    uint16_t               type;        /* of the answers */
+    tn_netlink_collect_pt  collect;
+    int                    ifindex;
+    tn_ip_t               *ips;
+    size_t                 room;
+    size_t                 count;
+};
 
 
 static tn_rc_t tn_netlink_route(int fd, int ifindex, uint32_t table,
@@ -53,7 +61,10 @@ static struct rtattr *tn_netlink_put(tn_netlink_request_t *req,
 static void tn_netlink_end(tn_netlink_request_t *req, struct rtattr *attr);
 static tn_rc_t tn_netlink_call(int fd, tn_netlink_request_t *req,
     tn_netlink_dump_t *dump);
-static tn_rc_t tn_netlink_collect(tn_netlink_dump_t *dump,
+static tn_rc_t tn_netlink_list(int fd, uint16_t request, size_t body,
+    uint16_t answer, tn_netlink_collect_pt collect, int ifindex, tn_ip_t *ips,
+    size_t *count);
+static tn_rc_t tn_netlink_collect_address(tn_netlink_dump_t *dump,
     struct nlmsghdr *nlh);
 static tn_rc_t tn_netlink_collect_route(tn_netlink_dump_t *dump,
     struct nlmsghdr *nlh);
@@ -198,23 +209,9 @@ tn_netlink_address(int fd, int ifindex, const tn_ip_t *ip, bool add)
 tn_rc_t
 tn_netlink_addresses(int fd, int ifindex, tn_ip_t *ips, size_t *count)
 {
-    tn_rc_t                rc;
-    struct ifaddrmsg      *ifa;
-    tn_netlink_dump_t      dump;
-    tn_netlink_request_t   req;
-
-    dump.ifindex = ifindex;
-    dump.ips = ips;
-    dump.room = *count;
-    dump.count = 0;
-
-    ifa = tn_netlink_begin(&req, RTM_GETADDR, NLM_F_DUMP, sizeof(*ifa));
-    ifa->ifa_family = AF_UNSPEC;
-
-    rc = tn_netlink_call(fd, &req, &dump);
-    *count = dump.count;
-
-    return rc;
+    return tn_netlink_list(fd, RTM_GETADDR, sizeof(struct ifaddrmsg),
+                           RTM_NEWADDR, tn_netlink_collect_address, ifindex,
+                           ips, count);
 }
 
 
@@ -247,23 +244,9 @@ tn_netlink_host_route(int fd, int ifindex, const tn_ip_t *ip, const char *cc)
 tn_rc_t
 tn_netlink_host_routes(int fd, int ifindex, tn_ip_t *ips, size_t *count)
 {
-    tn_rc_t                rc;
-    struct rtmsg          *rtm;
-    tn_netlink_dump_t      dump;
-    tn_netlink_request_t   req;
-
-    dump.ifindex = ifindex;
-    dump.ips = ips;
-    dump.room = *count;
-    dump.count = 0;
-
-    rtm = tn_netlink_begin(&req, RTM_GETROUTE, NLM_F_DUMP, sizeof(*rtm));
-    rtm->rtm_family = AF_UNSPEC;
-
-    rc = tn_netlink_call(fd, &req, &dump);
-    *count = dump.count;
-
-    return rc;
+    return tn_netlink_list(fd, RTM_GETROUTE, sizeof(struct rtmsg),
+                           RTM_NEWROUTE, tn_netlink_collect_route, ifindex,
+                           ips, count);
 }
 
 
@@ -441,14 +424,8 @@ tn_netlink_call(int fd, tn_netlink_request_t *req, tn_netlink_dump_t *dump)
                 return error->error ? TN_ERROR : rc;
             }
 
-            if (dump && nlh->nlmsg_type == RTM_NEWADDR
-                && tn_netlink_collect(dump, nlh) != TN_OK)
-            {
-                rc = TN_NOMEM;
-            }
-
-            if (dump && nlh->nlmsg_type == RTM_NEWROUTE
-                && tn_netlink_collect_route(dump, nlh) != TN_OK)
+            if (dump && nlh->nlmsg_type == dump->type
+                && dump->collect(dump, nlh) != TN_OK)
             {
                 rc = TN_NOMEM;
             }
@@ -457,8 +434,33 @@ tn_netlink_call(int fd, tn_netlink_request_t *req, tn_netlink_dump_t *dump)
 }
 
 
+/* of all families, which is what a body of zeros asks for */
 static tn_rc_t
-tn_netlink_collect(tn_netlink_dump_t *dump, struct nlmsghdr *nlh)
+tn_netlink_list(int fd, uint16_t request, size_t body, uint16_t answer,
+    tn_netlink_collect_pt collect, int ifindex, tn_ip_t *ips, size_t *count)
+{
+    tn_rc_t                rc;
+    tn_netlink_dump_t      dump;
+    tn_netlink_request_t   req;
+
+    dump.type = answer;
+    dump.collect = collect;
+    dump.ifindex = ifindex;
+    dump.ips = ips;
+    dump.room = *count;
+    dump.count = 0;
+
+    (void) tn_netlink_begin(&req, request, NLM_F_DUMP, body);
+
+    rc = tn_netlink_call(fd, &req, &dump);
+    *count = dump.count;
+
+    return rc;
+}
+
+
+static tn_rc_t
+tn_netlink_collect_address(tn_netlink_dump_t *dump, struct nlmsghdr *nlh)
 {
     size_t             left;
     tn_ip_t            ip;
