@@ -20,6 +20,7 @@
 
 static void tn_super_core_send(tn_super_t *super, const void *msg,
     const int *fds, size_t count);
+static tn_rc_t tn_super_core_tell(tn_super_t *super, bool dial, bool resume);
 static void tn_super_core_nodes(tn_super_t *super);
 static int tn_super_core_channel(tn_super_t *super, tn_snode_t *node);
 
@@ -28,12 +29,8 @@ tn_rc_t
 tn_super_core_attach(tn_super_t *super, int fd)
 {
     super->core_fd = fd;
-    super->core_stale = false;
 
-    tn_super_core_setup(super, true);
-    tn_super_core_nodes(super);
-
-    return super->core_stale ? TN_ERROR : TN_OK;
+    return tn_super_core_tell(super, true, false);
 }
 
 
@@ -41,27 +38,35 @@ tn_rc_t
 tn_super_core_resume(tn_super_t *super, int fd)
 {
     super->core_fd = fd;
-    super->core_stale = false;
 
-    tn_super_core_setup(super, false);
-    tn_super_core_name(super, TN_IPC_CORE_RESUME, "", -1);
-    tn_super_core_nodes(super);
-
-    return super->core_stale ? TN_ERROR : TN_OK;
+    return tn_super_core_tell(super, false, true);
 }
 
 
 void
 tn_super_core_again(tn_super_t *super)
 {
-    super->core_stale = false;
     super->again = true;
+    (void) tn_super_core_tell(super, true, true);
+    super->again = false;
+}
 
-    tn_super_core_setup(super, true);
-    tn_super_core_name(super, TN_IPC_CORE_RESUME, "", -1);
+
+/* everything, with `dial` dial.sock too; `resume`: it may run some of it */
+static tn_rc_t
+tn_super_core_tell(tn_super_t *super, bool dial, bool resume)
+{
+    super->core_stale = false;
+
+    tn_super_core_setup(super, dial);
+
+    if (resume) {
+        tn_super_core_name(super, TN_IPC_CORE_RESUME, "", -1);
+    }
+
     tn_super_core_nodes(super);
 
-    super->again = false;
+    return super->core_stale ? TN_ERROR : TN_OK;
 }
 
 
