@@ -8,11 +8,13 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::Bin/lib";
+use lib "$FindBin::Bin/lib", "$FindBin::Bin/bench/lib";
 
+use Config;
 use Test::More;
 use Time::HiRes qw(time);
 
+use Bench::Usage;
 use Tailnet::Lab;
 
 Tailnet::Lab::require_or_skip();
@@ -104,6 +106,32 @@ sub check {
 }
 
 
+# What the bench counts: the time of a thread that has ended, too.
+
+sub ended_threads {
+    plan skip_all => 'this Perl has no threads' if !$Config{usethreads};
+
+    require threads;
+
+    my $used = sub {
+        my $thread = shift;
+        my $before = Bench::Usage::cpu("$$");
+        my $x = 0;
+
+        $thread ? threads->create(sub { $x++ for 1 .. 2e6 })->join
+                : do { $x++ for 1 .. 2e6 };
+
+        return Bench::Usage::cpu("$$") - $before;
+    };
+
+    my ($plain, $thread) = map { $used->($_) } 0, 1;
+
+    cmp_ok($plain, '>', 0, "own loop: $plain s");
+    cmp_ok($thread, '>', $plain / 2, "that of an ended thread: $thread s");
+}
+
+
+subtest 'CPU time' => \&ended_threads;
 check(28, 0);
 check(29, 1);
 
