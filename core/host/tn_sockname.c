@@ -44,11 +44,9 @@ tn_sockname_towards(const tn_addr_t *to, tn_ip_t *from)
         return TN_ERROR;
     }
 
-    rc = TN_NOTFOUND;
-
-    if (connect(fd, (struct sockaddr *) &ss, (socklen_t) len) == 0) {
-        rc = tn_sockname(fd, &addr);
-    }
+    rc = connect(fd, (struct sockaddr *) &ss, (socklen_t) len) == 0
+         ? tn_sockname(fd, &addr)
+         : TN_NOTFOUND;
 
     if (rc == TN_OK) {
         *from = addr.ip;
