@@ -16,6 +16,10 @@
  * Output: one linear buffer of out_limit bytes at most, grown on demand,
  * written at the end of the turn by `flush` and then on writability.
  *
+ * TLS 1.3 has handshake messages at any time: while one is on its way OpenSSL
+ * may have to read before it writes, or write before it reads.  Then only that
+ * is waited for: the other is ready all the time.
+ *
  * Callbacks may close the object: each entry from the loop counts itself in
  * `depth`, and who leaves last frees it.
  */
@@ -74,7 +78,8 @@ struct tn_conn_s {
     tn_watch_t             watch;       /* fd -1: not connected yet */
     tn_addr_t              remote;
     SSL                   *ssl;
-    bool                   ssl_wants_write;
+    bool                   ssl_wants_write;     /* before it reads on */
+    bool                   ssl_wants_read;      /* before it writes on */
 
     tn_conn_shut_e         shut;
     bool                   paused;
@@ -114,6 +119,7 @@ static void tn_conn_talk(tn_conn_t *conn);
 static void tn_conn_secure(tn_conn_t *conn);
 static void tn_conn_shake(tn_conn_t *conn);
 static void tn_conn_opened(tn_conn_t *conn);
+static void tn_conn_input(tn_conn_t *conn);
 static void tn_conn_read(tn_conn_t *conn);
 static ssize_t tn_conn_read_some(tn_conn_t *conn);
 static void tn_conn_write(tn_conn_t *conn);
@@ -346,8 +352,7 @@ tn_conn_on_step(void *data, tn_ms_t now)
     conn = data;
 
     tn_conn_enter(conn);
-
-    tn_conn_read(conn);
+    tn_conn_input(conn);
     tn_conn_leave(conn);
 }
 
@@ -535,11 +540,22 @@ tn_conn_on_event(tn_watch_t *watch, uint32_t events)
         }
 
         if (events & (TN_LOOP_READ | TN_LOOP_ERROR)) {
-            tn_conn_read(conn);
+            tn_conn_input(conn);
         }
     }
 
     tn_conn_leave(conn);
+}
+
+
+static void
+tn_conn_input(tn_conn_t *conn)
+{
+    tn_conn_read(conn);
+
+    if (conn->ssl_wants_read) {
+        tn_conn_write(conn);
+    }
 }
 
 
@@ -764,14 +780,25 @@ tn_conn_put(tn_conn_t *conn, int *err)
 
         n = SSL_write(conn->ssl, data,
                       (int) tn_min(conn->out_len, (size_t) INT32_MAX));
+        conn->ssl_wants_read = false;
 
         if (n <= 0) {
             *err = SSL_get_error(conn->ssl, n);
+            conn->ssl_wants_read = *err == SSL_ERROR_WANT_READ;
+
             return *err == SSL_ERROR_WANT_WRITE || *err == SSL_ERROR_WANT_READ
                    ? TN_AGAIN : TN_CLOSED;
         }
 
         len = n;
+
+        /* what it wanted to write is written, so it reads on */
+
+        if (conn->ssl_wants_write) {
+            conn->ssl_wants_write = false;
+            (void) tn_timer_set(&conn->loop->timers, &conn->step,
+                                conn->loop->now);
+        }
     }
 
     conn->out_pos += (size_t) len;
@@ -822,10 +849,15 @@ tn_conn_rewatch(tn_conn_t *conn)
         return;
     }
 
-    events = conn->paused ? 0 : TN_LOOP_READ;
+    events = 0;
 
-    if (conn->out_len > 0 || conn->ssl_wants_write
-        || conn->shut == TN_CONN_SHUT_WANTED)
+    if (conn->ssl_wants_read || (!conn->paused && !conn->ssl_wants_write)) {
+        events |= TN_LOOP_READ;
+    }
+
+    if (conn->ssl_wants_write
+        || (!conn->ssl_wants_read
+            && (conn->out_len > 0 || conn->shut == TN_CONN_SHUT_WANTED)))
     {
         events |= TN_LOOP_WRITE;
     }

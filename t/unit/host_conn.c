@@ -14,6 +14,7 @@
 #include "tls_server.h"
 
 #include <signal.h>
+#include <sys/syscall.h>
 
 
 #define LIMIT  (256 * 1024)
@@ -41,6 +42,45 @@ typedef struct {
 static tn_loop_t       loop;
 static tn_resolver_t  *resolver;
 static server_t        server;
+
+/* a full socket that takes some records more, and sends them with room */
+
+static struct {
+    int                take;
+    size_t             len;
+    size_t             sent;
+    uint8_t            bytes[65536];
+    pthread_t          thread;
+} brim;
+
+
+ssize_t
+send(int fd, const void *bytes, size_t len, int flags)
+{
+    ssize_t  n;
+
+    if (pthread_equal(pthread_self(), brim.thread)) {
+
+        if (brim.take > 0 && len <= sizeof(brim.bytes) - brim.len) {
+            memcpy(brim.bytes + brim.len, bytes, len);
+            brim.len += len;
+            brim.take--;
+            return (ssize_t) len;
+        }
+
+        while (brim.sent < brim.len) {
+            n = syscall(SYS_sendto, fd, brim.bytes + brim.sent,
+                        brim.len - brim.sent, flags, NULL, 0);
+            if (n == -1) {
+                return -1;
+            }
+
+            brim.sent += (size_t) n;
+        }
+    }
+
+    return syscall(SYS_sendto, fd, bytes, len, flags, NULL, 0);
+}
 
 
 static void
@@ -163,6 +203,20 @@ gone(client_t *client)
 
 
 static bool
+all_sent(client_t *client)
+{
+    return tn_conn_queued(client->conn) == 0 || client->closed > 0;
+}
+
+
+static bool
+received_both(client_t *client)
+{
+    return client->received >= 6 || client->closed > 0;
+}
+
+
+static bool
 was_writable(client_t *client)
 {
     return client->writable > 0 || client->closed > 0;
@@ -190,16 +244,21 @@ until(client_t *client, bool (*there)(client_t *client))
 }
 
 
-static void
+/* how often the loop had something to do, or waited for 10 ms in vain */
+
+static int
 turn_for(tn_ms_t ms)
 {
+    int      n;
     tn_ms_t  end;
 
     end = tn_loop_clock_ms() + ms;
 
-    while (tn_loop_clock_ms() < end) {
+    for (n = 0; tn_loop_clock_ms() < end; n++) {
         (void) tn_loop_turn(&loop, 10);
     }
+
+    return n;
 }
 
 
@@ -699,6 +758,124 @@ test_silence(tn_tls_t *tls)
 }
 
 
+/* what OpenSSL reads before it writes on */
+
+static void
+test_half(tn_tls_t *tls)
+{
+    int               paused, turns;
+    client_t          client;
+    tn_conn_params_t  params;
+
+    memset(&params, 0, sizeof(params));
+    params.host = "127.0.0.1";
+    params.port = server.port;
+    params.tls = tls;
+
+    server.tls = true;
+    server.mode = SERVER_HALF;
+
+    for (paused = 0; paused < 2; paused++) {
+        memset(&client, 0, sizeof(client));
+        start(&client, &params);
+        ok(until(&client, connected), "half a handshake message");
+        (void) turn_for(100);
+        tn_conn_pause(client.conn, paused);
+
+        (void) tn_conn_send(client.conn, "ping", 4);
+        turns = turn_for(200);
+        ok(turns < 100, "what is to be sent waits for the rest (%d turns)",
+           turns);
+        is_int((long long) tn_conn_queued(client.conn), 4, "all of it");
+
+        (void) sem_post(&server.go);
+        ok(until(&client, all_sent), "%sthen it is sent",
+           paused ? "paused, " : "");
+        tn_conn_pause(client.conn, false);
+        ok(until(&client, received), "there is an answer");
+        is_str(client.first, "ping", "to it");
+        finish(&client, true);
+    }
+}
+
+
+/* also before the socket is ready, which it is not for a little room */
+
+static void
+write_now(client_t *client)
+{
+    tn_conn_pause(client->conn, true);
+    tn_conn_pause(client->conn, false);
+}
+
+
+/* and what it writes before it reads on */
+
+static void
+test_update(tn_tls_t *tls)
+{
+    int               turns;
+    uint8_t           chunk[10000];
+    uint64_t          queued, sent;
+    client_t          client;
+    tn_conn_params_t  params;
+
+    memset(&params, 0, sizeof(params));
+    params.host = "127.0.0.1";
+    params.port = server.port;
+    params.tls = tls;
+    params.out_limit = LIMIT;
+
+    server.tls = true;
+    server.mode = SERVER_UPDATE;
+    server.count = 0;
+
+    memset(&client, 0, sizeof(client));
+    memset(chunk, 'x', sizeof(chunk));
+    start(&client, &params);
+    (void) until(&client, connected);
+
+    queued = 0;
+
+    do {
+        sent = queued - tn_conn_queued(client.conn);
+
+        while (tn_conn_send(client.conn, chunk, sizeof(chunk)) == TN_OK) {
+            queued += sizeof(chunk);
+        }
+
+        write_now(&client);
+        (void) turn_for(50);
+    } while (queued - tn_conn_queued(client.conn) != sent);
+
+    (void) sem_post(&server.go);
+    ok(until(&client, received), "new keys, and the socket is full");
+    is_str(client.first, "one", "what came with them is received");
+
+    brim.thread = pthread_self();
+    brim.take = 2;
+    write_now(&client);
+    (void) turn_for(50);
+    ok(brim.take == 0 && brim.sent == 0, "our own wait for room");
+
+    (void) sem_post(&server.go);
+    turns = turn_for(200);
+    ok(turns < 100, "what comes waits until there is room (%d turns)", turns);
+
+    (void) sem_post(&server.go);
+    ok(until(&client, received_both), "then it is received");
+    is_str(client.first, "onetwo", "in order");
+
+    tn_conn_shutdown(client.conn);
+    ok(until(&client, closed), "the end");
+    finish(&client, true);
+    is_int((long long) server.count, (long long) queued,
+           "all that was queued was sent");
+
+    memset(&brim, 0, sizeof(brim));
+}
+
+
 static void
 test_close(tn_tls_t *tls)
 {
@@ -853,6 +1030,8 @@ main(void)
     test_derp_key(ca);
     test_race();
     test_silence(ca);
+    test_half(ca);
+    test_update(ca);
     test_close(NULL);
     test_close(ca);
 

@@ -42,7 +42,11 @@ typedef enum {
     SERVER_RESET,       /* resets */
     SERVER_SILENT,      /* accepts TCP, says nothing until `go` */
     SERVER_HOLD,        /* reads nothing until `go`, then all, counting */
-    SERVER_BIG_SEND     /* sends SERVER_BIG bytes */
+    SERVER_BIG_SEND,    /* sends SERVER_BIG bytes */
+    SERVER_HALF,        /* half a handshake message, the rest after `go`, then
+                           as SERVER_ECHO; TLS */
+    SERVER_UPDATE       /* after a `go` each: new keys and "one"; "two"; then
+                           reads all, counting; TLS */
 } server_mode_e;
 
 
@@ -112,6 +116,38 @@ server_cert(const char *cn, long serial, const char *names, EVP_PKEY *key,
 }
 
 
+/* makes a ticket long enough for several records */
+
+static int
+server_ticket(SSL *ssl, void *data)
+{
+    server_t  *server;
+
+    static const uint8_t  bytes[2000];
+
+    server = data;
+
+    return server->mode != SERVER_HALF
+           || SSL_SESSION_set1_ticket_appdata(SSL_get_session(ssl), bytes,
+                                              sizeof(bytes));
+}
+
+
+static SSL_TICKET_RETURN
+server_ticket_back(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+    size_t len, SSL_TICKET_STATUS status, void *data)
+{
+    (void) ssl;
+    (void) session;
+    (void) name;
+    (void) len;
+    (void) status;
+    (void) data;
+
+    return SSL_TICKET_RETURN_IGNORE;
+}
+
+
 static void
 server_certificates(server_t *server)
 {
@@ -135,6 +171,8 @@ server_certificates(server_t *server)
     SSL_CTX_use_certificate(server->ctx, server->cert);
     SSL_CTX_use_PrivateKey(server->ctx, key);
     SSL_CTX_add_extra_chain_cert(server->ctx, meta);
+    SSL_CTX_set_session_ticket_cb(server->ctx, server_ticket,
+                                  server_ticket_back, server);
 
     strcpy(server->ca_file, "/tmp/tn_host_conn_ca.XXXXXX");
     fd = mkstemp(server->ca_file);
@@ -177,6 +215,42 @@ server_write(SSL *ssl, int fd, const void *buf, size_t len)
 
 
 static void
+server_half(server_t *server, SSL *ssl, int fd)
+{
+    int      len, first;
+    BIO     *out, *socket;
+    uint8_t  bytes[16384];
+
+    out = BIO_new(BIO_s_mem());
+    socket = SSL_get_wbio(ssl);
+    BIO_up_ref(socket);
+    BIO_up_ref(out);
+    SSL_set0_wbio(ssl, out);
+    SSL_set_max_send_fragment(ssl, 512);
+
+    if (SSL_new_session_ticket(ssl) != 1 || SSL_do_handshake(ssl) != 1) {
+        server_die("a ticket");
+    }
+
+    len = BIO_read(out, bytes, sizeof(bytes));
+    SSL_set0_wbio(ssl, socket);
+    BIO_free(out);
+
+    /* a record's length is behind its type and version */
+
+    first = len > 5 ? 5 + (bytes[3] << 8 | bytes[4]) : 0;
+
+    if (first == 0 || first >= len) {
+        server_die("a ticket of one record");
+    }
+
+    send(fd, bytes, (size_t) first, MSG_NOSIGNAL);
+    sem_wait(&server->go);
+    send(fd, bytes + first, (size_t) (len - first), MSG_NOSIGNAL);
+}
+
+
+static void
 server_serve(server_t *server, SSL *ssl, int fd)
 {
     char           buf[16384];
@@ -185,6 +259,10 @@ server_serve(server_t *server, SSL *ssl, int fd)
     struct linger  linger;
 
     switch (atomic_load(&server->mode)) {
+
+    case SERVER_HALF:
+        server_half(server, ssl, fd);
+        /* fall through */
 
     case SERVER_ECHO:
         while ((n = server_read(ssl, fd, buf, sizeof(buf))) > 0) {
@@ -210,6 +288,15 @@ server_serve(server_t *server, SSL *ssl, int fd)
     case SERVER_SILENT:
         sem_wait(&server->go);
         return;
+
+    case SERVER_UPDATE:
+        sem_wait(&server->go);
+        SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED);
+        SSL_do_handshake(ssl);
+        server_write(ssl, fd, "one", 3);
+        sem_wait(&server->go);
+        server_write(ssl, fd, "two", 3);
+        /* fall through */
 
     case SERVER_HOLD:
         sem_wait(&server->go);
