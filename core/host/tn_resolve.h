@@ -67,5 +67,11 @@ tn_resolve_raw_t *tn_resolve_send(tn_resolver_t *resolver,
 
 void tn_resolve_send_cancel(tn_resolve_raw_t *raw);
 
+/*
+ * How many of these there are, with those that nobody waits for any more: a
+ * server that is silent has them held for longer than that.
+ */
+size_t tn_resolve_sent(const tn_resolver_t *resolver);
+
 
 #endif /* TN_RESOLVE_H_INCLUDED_ */

@@ -29,6 +29,7 @@ struct tn_resolver_s {
     tn_link_t         sockets;
     tn_link_t         questions;
     tn_link_t         raws;             /* of tn_resolve_send() */
+    size_t            n_raws;
 };
 
 

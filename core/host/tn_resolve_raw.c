@@ -75,6 +75,7 @@ tn_resolve_send(tn_resolver_t *resolver, const uint8_t *query, size_t len,
     }
 
     tn_list_push(&resolver->raws, &raw->link);
+    resolver->n_raws++;
     raw->asked = true;
 
     ares_send(resolver->channel, copy, (int) len, tn_resolve_raw_answer,
@@ -118,6 +119,13 @@ tn_resolve_send_cancel(tn_resolve_raw_t *raw)
     }
 
     tn_resolve_raw_free(raw);
+}
+
+
+size_t
+tn_resolve_sent(const tn_resolver_t *resolver)
+{
+    return resolver->n_raws;
 }
 
 
@@ -196,6 +204,7 @@ tn_resolve_raw_deliver(void *data, tn_ms_t now)
     }
 
     tn_list_remove(&raw->link);
+    raw->resolver->n_raws--;
 
     fn(fn_data, raw->answer, raw->len);
 
@@ -209,6 +218,7 @@ tn_resolve_raw_free(tn_resolve_raw_t *raw)
 {
     tn_timer_cancel(&raw->resolver->loop->timers, &raw->timer);
     tn_list_remove(&raw->link);
+    raw->resolver->n_raws--;
     free(raw->answer);
     free(raw);
 }

@@ -19,7 +19,7 @@
 #define TN_NODEAPI_CONNS     4096       /* whose request is being read */
 #define TN_NODEAPI_HEAD_MS   10000      /* for the request to come */
 #define TN_NODEAPI_PEER_MAX  1024       /* of these, of one peer */
-#define TN_NODEAPI_DNS_MAX   1024       /* questions of DNS on their way */
+#define TN_NODEAPI_DNS_MAX   1024       /* DNS questions held, of all nodes */
 #define TN_NODEAPI_DNS_MS    5000       /* for a question to be answered */
 
 typedef struct tn_nodeapi_s  tn_nodeapi_t;

@@ -78,13 +78,6 @@ nodeapi_dns(nodeapi_conn_t *conn, const tn_peerapi_request_t *request,
         return;
     }
 
-    if (api->n_questions >= TN_NODEAPI_DNS_MAX) {
-        api->stats.crowded++;
-        nodeapi_answer(conn, 503, "Service Unavailable", "text/plain",
-                       "too many questions\n", false);
-        return;
-    }
-
     if (strcmp(request->method, "GET") == 0) {
         len = tn_peerapi_dns(conn->head + request->query, request->query_len,
                              query, sizeof(query));
@@ -245,6 +238,13 @@ nodeapi_dns_ask(nodeapi_conn_t *conn, const uint8_t *query, size_t len)
 
     api = conn->api;
 
+    if (tn_resolve_sent(api->resolver) >= TN_NODEAPI_DNS_MAX) {
+        api->stats.crowded++;
+        nodeapi_answer(conn, 503, "Service Unavailable", "text/plain",
+                       "too many questions\n", false);
+        return;
+    }
+
     conn->question = tn_resolve_send(api->resolver, query, len,
                                      TN_NODEAPI_DNS_MS, nodeapi_dns_answered,
                                      conn);
@@ -254,7 +254,6 @@ nodeapi_dns_ask(nodeapi_conn_t *conn, const uint8_t *query, size_t len)
         return;
     }
 
-    api->n_questions++;
     api->stats.dns++;
 
     /* kept for an answer of our own */
@@ -308,7 +307,6 @@ nodeapi_dns_answered(void *data, const uint8_t *answer, size_t len)
 
     conn = data;
     conn->question = NULL;
-    conn->api->n_questions--;
 
     if (answer == NULL) {
 
@@ -415,7 +413,6 @@ nodeapi_dns_end(nodeapi_conn_t *conn)
 {
     if (conn->question != NULL) {
         tn_resolve_send_cancel(conn->question);
-        conn->api->n_questions--;
     }
 
     free(conn->bytes);

@@ -54,7 +54,6 @@ struct tn_nodeapi_s {
     size_t                   n_conns;
     tn_nodeapi_stats_t       stats;
     tn_resolver_t           *resolver;      /* NULL: no DNS */
-    size_t                   n_questions;
     tn_filter_t             *judge;         /* rules as of judge_mark */
     tn_filter_rules_t       *judge_rules;   /* the judge's */
     uint32_t                 judge_mark;
