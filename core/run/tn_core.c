@@ -11,7 +11,7 @@
  *
  * We outlive a killed supervisor.  The next one says CORE_RESUME, then all
  * that is to be, then CORE_START: a node of the same bytes as before goes on as
- * it is, one that was not named ends.
+ * it is, one that was not named ends, and so do listeners.
  */
 
 #include "run/tn_core_int.h"
@@ -320,12 +320,17 @@ core_stop(core_slot_t *slot)
 static void
 core_resume(core_t *core)
 {
-    tn_link_t  *link;
+    tn_link_t    *link;
+    core_slot_t  *slot;
 
     core->resuming = true;
 
     tn_list_each(link, &core->slots) {
-        tn_container(link, core_slot_t, link)->named = false;
+        slot = tn_container(link, core_slot_t, link);
+
+        slot->named = false;
+        tn_lwnet_table_mark(slot->lwip);
+        tn_funnel_mark(slot->funnel);
     }
 }
 
@@ -344,6 +349,9 @@ core_resumed(core_t *core)
 
     tn_list_each(link, &core->slots) {
         slot = tn_container(link, core_slot_t, link);
+
+        tn_lwnet_table_sweep(slot->lwip);
+        tn_funnel_sweep(slot->funnel);
 
         if (!slot->named) {
             core_stop(slot);

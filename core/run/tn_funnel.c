@@ -46,6 +46,7 @@ typedef struct {
     tn_funnel_why_e     why;
     struct sockaddr_un  addr;       /* nginx's listener */
     socklen_t           len;
+    bool                marked;     /* by tn_funnel_mark() */
 } funnel_port_t;
 
 
@@ -166,6 +167,7 @@ tn_funnel_listen(tn_funnel_t *funnel, uint16_t port, int fd)
         p->port = port;
     }
 
+    p->marked = false;
     p->len = sizeof(p->addr);
 
     if (getsockname(fd, (struct sockaddr *) &p->addr, &p->len) == -1
@@ -175,6 +177,37 @@ tn_funnel_listen(tn_funnel_t *funnel, uint16_t port, int fd)
     }
 
     funnel_check(funnel);
+}
+
+
+void
+tn_funnel_mark(tn_funnel_t *funnel)
+{
+    size_t  i;
+
+    for (i = 0; i < funnel->n; i++) {
+        funnel->port[i].marked = true;
+    }
+}
+
+
+void
+tn_funnel_sweep(tn_funnel_t *funnel)
+{
+    size_t  i, n;
+
+    n = 0;
+
+    for (i = 0; i < funnel->n; i++) {
+        if (!funnel->port[i].marked) {
+            funnel->port[n++] = funnel->port[i];
+        }
+    }
+
+    if (n != funnel->n) {
+        funnel->n = n;
+        funnel_check(funnel);
+    }
 }
 
 

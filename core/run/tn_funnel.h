@@ -35,6 +35,10 @@ void tn_funnel_node(tn_funnel_t *funnel, tn_node_t *node);
  */
 void tn_funnel_listen(tn_funnel_t *funnel, uint16_t port, int fd);
 
+/* all are going to be said anew; and those that were not since are gone */
+void tn_funnel_mark(tn_funnel_t *funnel);
+void tn_funnel_sweep(tn_funnel_t *funnel);
+
 /* for tn_nodeapi_create(), whose data is the tn_funnel_t */
 extern const tn_nodeapi_ops_t  tn_funnel_ops;
 

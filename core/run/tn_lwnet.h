@@ -27,6 +27,9 @@
 /* whose listeners: 0, the node's own; TN_IPC_CAPTURE; or a service's */
 #define TN_LWNET_SERVICE  0x8000
 
+/* of the node's own, not nginx's but the core's; it is found without this */
+#define TN_LWNET_CORE  0x4000
+
 typedef struct tn_lwnet_table_s  tn_lwnet_table_t;
 typedef struct tn_lwnet_s        tn_lwnet_t;
 
@@ -47,6 +50,13 @@ tn_rc_t tn_lwnet_table_listen(tn_lwnet_table_t *table, uint16_t proto,
     uint16_t port, uint16_t family, uint32_t flags, int fd);
 void tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
     uint16_t port, uint16_t family, uint32_t flags);
+
+/*
+ * All of nginx's are going to be said anew; and, of those, the ones that were
+ * not said since are gone.
+ */
+void tn_lwnet_table_mark(tn_lwnet_table_t *table);
+void tn_lwnet_table_sweep(tn_lwnet_table_t *table);
 
 /* whether one for the node's own addresses is there */
 bool tn_lwnet_table_listens(tn_lwnet_table_t *table, uint16_t proto,

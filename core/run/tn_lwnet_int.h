@@ -30,7 +30,8 @@ typedef struct {
     uint16_t            port;
     uint16_t            family;
     uint32_t            flags;      /* TN_IPC_CAPTURE, TN_IPC_PROBE,
-                                       TN_LWNET_SERVICE */
+                                       TN_LWNET_SERVICE, TN_LWNET_CORE */
+    bool                marked;     /* by tn_lwnet_table_mark() */
     tn_ip_t             ip;         /* of a service */
     socklen_t           len;        /* 0: the kernel listens */
     struct sockaddr_un  addr;

@@ -133,6 +133,48 @@ tn_lwnet_table_unlisten(tn_lwnet_table_t *table, uint16_t proto,
 }
 
 
+void
+tn_lwnet_table_mark(tn_lwnet_table_t *table)
+{
+    size_t         i;
+    lwnet_port_t  *entry;
+
+    pthread_mutex_lock(&table->lock);
+
+    for (i = 0; i < table->n; i++) {
+        entry = &table->ports[i];
+        entry->marked = !(entry->flags & (TN_LWNET_SERVICE|TN_LWNET_CORE));
+    }
+
+    pthread_mutex_unlock(&table->lock);
+}
+
+
+void
+tn_lwnet_table_sweep(tn_lwnet_table_t *table)
+{
+    size_t  i, n;
+
+    pthread_mutex_lock(&table->lock);
+
+    n = 0;
+
+    for (i = 0; i < table->n; i++) {
+        if (!table->ports[i].marked) {
+            table->ports[n++] = table->ports[i];
+        }
+    }
+
+    if (n != table->n) {
+        table->n = n;
+        table->version++;
+        lwnet_table_changed(table);
+    }
+
+    pthread_mutex_unlock(&table->lock);
+}
+
+
 bool
 tn_lwnet_table_listens(tn_lwnet_table_t *table, uint16_t proto,
     uint16_t port, uint16_t family)

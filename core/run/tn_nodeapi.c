@@ -301,7 +301,7 @@ nodeapi_bind_unix(nodeapi_listener_t *l)
 
     if (bind(fd, (struct sockaddr *) &un, sizeof(un.sun_family)) == -1
         || tn_lwnet_table_listen(l->api->lwip, TN_IPC_TCP, l->addr.port,
-                                 family, 0, fd)
+                                 family, TN_LWNET_CORE, fd)
            != TN_OK)
     {
         (void) close(fd);

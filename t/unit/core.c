@@ -7,9 +7,12 @@
  */
 
 #include "run/tn_core.h"
+#include "run/tn_funnel.h"
+#include "run/tn_lwnet.h"
 #include "run/tn_node_private.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -166,6 +169,108 @@ test_resume(int ctl)
 
 
 static void
+put_listen(int ctl, tn_ipc_type_e type, uint16_t proto, uint16_t port, int fd)
+{
+    tn_ipc_listen_t  msg;
+
+    tn_ipc_init(&msg, type);
+    snprintf(msg.node, sizeof(msg.node), "home");
+    msg.family = 4;
+    msg.proto = proto;
+    msg.port = port;
+    msg.flags = proto == TN_IPC_UDP ? TN_IPC_CAPTURE : 0;
+
+    if (tn_ipc_send_until(ctl, &msg, &fd, fd != -1, tn_ipc_now() + WAIT_MS)
+        != TN_OK)
+    {
+        abort();
+    }
+}
+
+
+/* how often the core says that there is no room for a listener */
+static int
+no_room(int ctl, int log, const char *name)
+{
+    int      n;
+    char     text[4096], *p;
+    tn_ms_t  until;
+    ssize_t  len;
+
+    /* a node more: what came before it is done then */
+
+    until = tn_ipc_now() + WAIT_MS;
+    close(put_node(ctl, name, "a"));
+
+    while (!exists(name) && tn_ipc_now() < until) {
+        usleep(1000);
+    }
+
+    len = pread(log, text, sizeof(text) - 1, 0);
+    text[len > 0 ? len : 0] = '\0';
+    (void) !ftruncate(log, 0);
+    n = 0;
+
+    for (p = text; (p = strstr(p, " ports ")) != NULL; p++) {
+        n++;
+    }
+
+    return n;
+}
+
+
+/* a listener of which nobody said that it ended does not outlast a resume */
+static void
+test_listeners(int ctl)
+{
+    int              i, fd, log, holder;
+    char             path[128];
+    tn_ipc_setup_t   setup;
+
+    snprintf(path, sizeof(path), "%s/log", dir);
+    log = open(path, O_RDWR|O_CREAT|O_APPEND|O_CLOEXEC, 0600);
+    fd = socket(AF_UNIX, SOCK_STREAM|SOCK_CLOEXEC, 0);
+
+    tn_ipc_init(&setup, TN_IPC_CORE_SETUP);
+    setup.mask = TN_IPC_FD_LOG;
+    setup.log_level = TN_LOG_ERR;
+
+    if (tn_ipc_send(ctl, &setup, &log, 1) != TN_OK) {
+        abort();
+    }
+
+    for (i = 0; i < TN_LWNET_PORTS; i++) {
+        put_listen(ctl, TN_IPC_CORE_LISTEN, TN_IPC_UDP, (uint16_t) (i + 1),
+                   -1);
+    }
+
+    for (i = 0; i < TN_FUNNEL_PORTS; i++) {
+        put_listen(ctl, TN_IPC_CORE_LISTEN, TN_IPC_INGRESS,
+                   (uint16_t) (i + 1), fd);
+    }
+
+    (void) no_room(ctl, log, "first");
+    put_listen(ctl, TN_IPC_CORE_LISTEN, TN_IPC_UDP, 50000, -1);
+    put_listen(ctl, TN_IPC_CORE_LISTEN, TN_IPC_INGRESS, 50000, fd);
+    is_int(no_room(ctl, log, "second"), 2, "there are as many as may be");
+
+    put(ctl, TN_IPC_CORE_RESUME);
+    holder = put_node(ctl, "home", "a");
+    put_listen(ctl, TN_IPC_CORE_LISTEN, TN_IPC_UDP, 1, -1);
+    put_listen(ctl, TN_IPC_CORE_LISTEN, TN_IPC_INGRESS, 1, fd);
+    put(ctl, TN_IPC_CORE_START);
+    put_listen(ctl, TN_IPC_CORE_LISTEN, TN_IPC_UDP, 50000, -1);
+    put_listen(ctl, TN_IPC_CORE_LISTEN, TN_IPC_INGRESS, 50000, fd);
+    is_int(no_room(ctl, log, "third"), 0,
+           "those that are not said again have ended");
+
+    close(holder);
+    close(fd);
+    close(log);
+}
+
+
+static void
 test_no_memory(int ctl)
 {
     int      first, second;
@@ -212,6 +317,7 @@ main(void)
     }
 
     test_resume(ctl[0]);
+    test_listeners(ctl[0]);
     test_no_memory(ctl[0]);
 
     close(ctl[0]);

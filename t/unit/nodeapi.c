@@ -129,6 +129,17 @@ main(void)
     tn_nodeapi_yield(api, tn_peerapi_port(&own, 0), 4);
     is_str(who(2), "api", "which nobody wants");
 
+    /* a supervisor says what nginx has, of which one is gone */
+
+    tn_lwnet_table_mark(table);
+    is_str(who(1), "nginx", "meanwhile all stay");
+    take(0, fd);
+    tn_lwnet_table_sweep(table);
+    is_str(who(0), "nginx", "what is said again stays");
+    is_str(who(1), "nobody", "what is not is gone");
+    is_str(who(2), "api", "and the PeerAPI is no part of it");
+    take(1, fd);
+
     tn_nodeapi_destroy(api);
 
     is_str(who(0), "nginx", "nginx is left");
