@@ -64,6 +64,7 @@ tn_client_open(tn_client_t *client, const tn_client_conf_t *conf, char *text)
 
     memset(client, 0, sizeof(*client));
     client->fd = -1;
+    client->hold = -1;
     text[0] = '\0';
 
     deadline = tn_ipc_now() + TN_CLIENT_OPEN_MS;
@@ -340,6 +341,7 @@ tn_client_hello(tn_client_t *client, const tn_client_conf_t *conf,
 
     if (rc == TN_OK) {
         client->pid = reply.value;
+        client->hold = fd;
     }
 
     return rc;
@@ -401,14 +403,24 @@ tn_rc_t
 tn_client_commit(tn_client_t *client, char *text)
 {
     int             fd;
+    tn_rc_t         rc;
     tn_ipc_msg_t    msg;
     tn_ipc_reply_t  reply;
 
     tn_ipc_init(&msg, TN_IPC_COMMIT);
+    memset(&reply, 0, sizeof(reply));
 
-    return tn_client_call(client, &msg, -1,
-                          tn_ipc_now() + TN_CLIENT_REQUEST_MS, &reply, &fd,
-                          text);
+    rc = tn_client_call(client, &msg, -1,
+                        tn_ipc_now() + TN_CLIENT_REQUEST_MS, &reply, &fd,
+                        text);
+
+    /* without an answer it may still be read, and then nothing behind it */
+
+    if (client->hold != -1 && reply.head.seq == client->seq) {
+        tn_ipc_close(&client->fd, 1);
+    }
+
+    return rc;
 }
 
 
@@ -425,6 +437,7 @@ tn_client_close(tn_client_t *client)
     }
 
     tn_ipc_close(&client->fd, 1);
+    tn_ipc_close(&client->hold, 1);
     client->open = false;
 }
 
@@ -455,6 +468,11 @@ tn_client_call(tn_client_t *client, tn_ipc_msg_t *msg, int log_fd,
 
     *fd = -1;
     text[0] = '\0';
+
+    if (client->fd == -1 && client->hold != -1) {
+        snprintf(text, TN_IPC_TEXT, "%s", TN_IPC_COMMITTED);
+        return TN_REFUSED;
+    }
 
     msg->head.seq = ++client->seq;
 

@@ -30,9 +30,10 @@ typedef struct {
 } tn_client_conf_t;
 
 
-/* a lifeline; zero-initialised it is closed */
+/* a lifeline; zero-initialised it is closed; both are close-on-exec */
 typedef struct {
-    int          fd;            /* close-on-exec; -1 when local */
+    int          fd;            /* for requests; -1 when local, or committed */
+    int          hold;          /* from the commit on; -1: fd serves for it */
     bool         open;
     bool         started;       /* this call started the supervisor */
     pid_t        pid;           /* of the supervisor; our own when local */
@@ -52,9 +53,9 @@ void tn_client_token(char token[TN_IPC_TOKEN]);
  * (TN_IPC_TEXT bytes).  None blocks longer than its limit above.
  *
  * Opens a lifeline; starts the supervisor when none serves the directory.
- * The descriptor has to stay open as long as this cycle, in the master and
- * in its workers: let workers inherit it and close it when the cycle's pool
- * is destroyed.
+ * Its descriptors have to stay open as long as this cycle, in the master and
+ * in its workers: let workers inherit them and close them when the cycle's
+ * pool is destroyed.
  */
 tn_rc_t tn_client_open(tn_client_t *client, const tn_client_conf_t *conf,
     char *text);
@@ -79,8 +80,9 @@ tn_rc_t tn_client_listen(tn_client_t *client, const tn_ipc_listen_t *listen,
 /*
  * The cycle is going to live: its configuration is given to the core, and
  * sockets only earlier cycles of this master wanted are closed.  To be called
- * before there are workers: they have the lifeline too, so from then on it
- * only stays open, and whatever is asked over it is refused.
+ * before there are workers, which are not to speak for the master: from then
+ * on nothing can be asked, and what they inherit is a pipe's end that can be
+ * closed, no more.
  */
 tn_rc_t tn_client_commit(tn_client_t *client, char *text);
 

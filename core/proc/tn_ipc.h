@@ -39,6 +39,10 @@
 #define TN_IPC_SERVES   64          /* listeners of services of a node */
 #define TN_IPC_SERVICE  72          /* "svc:", a DNS label, zero */
 
+/* why a request over a lifeline is refused */
+#define TN_IPC_COMMITTED                                                      \
+    "this cycle is committed, it has nothing more to ask for"
+
 /* files in the run-time directory */
 #define TN_IPC_SUPER_SOCK  "super.sock"
 #define TN_IPC_DIAL_SOCK   "dial.sock"
@@ -54,11 +58,13 @@ typedef enum {
     TN_IPC_REPLY = 1,
 
     /* nginx master -> supervisor, over super.sock: a lifeline */
-    TN_IPC_HELLO,               /* tn_ipc_hello_t + log descriptor if any */
+    TN_IPC_HELLO,               /* tn_ipc_hello_t + log descriptor if any;
+                                   REPLY has a pipe's end */
     TN_IPC_NODE,                /* tn_ipc_node_msg_t; REPLY has its share */
     TN_IPC_LISTEN,              /* tn_ipc_listen_t; REPLY has the socket */
-    TN_IPC_COMMIT,              /* tn_ipc_name_t, name unused; the last one,
-                                   as workers inherit the connection */
+    TN_IPC_COMMIT,              /* tn_ipc_name_t, name unused; the last one:
+                                   from then on the lifeline is the pipe,
+                                   which workers inherit */
 
     /* nginx worker -> core, over dial.sock, one per connection */
     TN_IPC_DIAL,                /* tn_ipc_dial_t */
@@ -329,6 +335,7 @@ typedef struct {
 #define TN_IPC_FD_CORE    0x400   /* our end of the core's channel */
 #define TN_IPC_FD_PROCESS 0x800   /* pidfd of the core */
 #define TN_IPC_FD_BULK    0x1000  /* the TUN's second queue, if it has one */
+#define TN_IPC_FD_HOLD    0x2000  /* our end of a lifeline's pipe */
 
 /* how the stack came out; `features` of a node */
 #define TN_IPC_TUN_USO       0x01   /* the TUN splits UDP too */
@@ -425,7 +432,7 @@ typedef struct {
     tn_ipc_head_t  head;
     uint64_t       opened;
     uint64_t       committed;
-    uint32_t       mask;        /* TN_IPC_FD_SUPER: its own; TN_IPC_FD_LOG */
+    uint32_t       mask;        /* LOG, SUPER: its own, HOLD */
     uint32_t       hello;       /* conf was said */
     tn_ipc_hello_t conf;
 } tn_ipc_keep_lifeline_t;

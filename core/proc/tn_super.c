@@ -8,8 +8,10 @@
  *   staged     NODE and LISTEN count as wants: holders are started and
  *              sockets made, but the core hears nothing yet
  *   committed  its configuration is in force, unless another lifeline was
- *              committed later.  From now on workers have its descriptor, and
- *              they are not to be obeyed: all requests are refused
+ *              committed later.  From now on there are workers, which are not
+ *              to be obeyed: all requests are refused.  What they have of it
+ *              is the end of a pipe to read, by which they can neither speak
+ *              nor end it for others
  *   closed     its wants are gone
  *
  * A node's configuration, and a listening socket's flags, are those of the
@@ -149,6 +151,8 @@ tn_super_open(tn_super_t *super, int fd)
 
     lifeline->fd = fd;
     lifeline->log_fd = -1;
+    lifeline->hold[0] = -1;
+    lifeline->hold[1] = -1;
     lifeline->opened = ++super->serial;
     tn_list_init(&lifeline->nodes);
     tn_list_init(&lifeline->sockets);
@@ -176,6 +180,7 @@ tn_super_close(tn_super_t *super, tn_super_lifeline_t *lifeline)
     }
 
     tn_ipc_close(&lifeline->log_fd, 1);
+    tn_ipc_close(lifeline->hold, 2);
     free(lifeline);
 
     /*
@@ -186,6 +191,13 @@ tn_super_close(tn_super_t *super, tn_super_lifeline_t *lifeline)
     if (super->n_lifelines) {
         tn_super_settle(super);
     }
+}
+
+
+int
+tn_super_held(const tn_super_lifeline_t *lifeline)
+{
+    return lifeline->committed ? lifeline->hold[1] : -1;
 }
 
 
@@ -201,12 +213,14 @@ tn_super_request(tn_super_t *super, tn_super_lifeline_t *lifeline,
     tn_ipc_init(reply, TN_IPC_REPLY);
     reply->head.seq = msg->head.seq;
 
+    /* nginx has it by now */
+    tn_ipc_close(&lifeline->hold[0], 1);
+
     if (lifeline->hello != (msg->head.type != TN_IPC_HELLO)) {
         rc = false;
 
     } else if (lifeline->committed) {
-        tn_super_reply(reply, TN_REFUSED, "this cycle is committed, it has "
-                       "nothing more to ask for");
+        tn_super_reply(reply, TN_REFUSED, TN_IPC_COMMITTED);
 
     } else {
 
@@ -215,6 +229,7 @@ tn_super_request(tn_super_t *super, tn_super_lifeline_t *lifeline,
         case TN_IPC_HELLO:
             rc = tn_super_hello(super, lifeline, &msg->hello, fds, count,
                                 reply);
+            *fd = lifeline->hold[0];
             break;
 
         case TN_IPC_NODE:
@@ -263,6 +278,13 @@ tn_super_hello(tn_super_t *super, tn_super_lifeline_t *lifeline,
 
     if (super->log_fd == -1) {
         tn_super_log(super, lifeline->log_fd, msg->log_level, msg->log_path);
+    }
+
+    /* in one process nobody inherits it */
+
+    if (!super->local && pipe2(lifeline->hold, O_CLOEXEC) == -1) {
+        tn_log(super->log, TN_LOG_ALERT, "supervisor: pipe2() failed (%d: %s)",
+               errno, strerror(errno));
     }
 
     reply->value = getpid();
@@ -525,6 +547,10 @@ tn_super_commit(tn_super_t *super, tn_super_lifeline_t *lifeline,
     tn_super_lifeline_t  *other;
 
     lifeline->committed = ++super->serial;
+
+    if (lifeline->hold[1] != -1) {
+        lifeline->fd = -1;
+    }
 
     tn_list_each(link, &super->lifelines) {
         other = tn_container(link, tn_super_lifeline_t, link);

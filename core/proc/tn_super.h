@@ -75,10 +75,17 @@ tn_super_t *tn_super_create(const tn_super_conf_t *conf);
 void tn_super_destroy(tn_super_t *super);
 
 /*
- * fd: its connection, which stays the caller's, or -1.  NULL when there are
- * too many or out of memory.
+ * fd: its connection, which stays the caller's and is open until the commit at
+ * least, or -1.  NULL when there are too many or out of memory.
  */
 tn_super_lifeline_t *tn_super_open(tn_super_t *super, int fd);
+
+/*
+ * What it lives by from its commit on: a pipe's end, for which poll() says
+ * POLLERR when nobody has the other one any more.  -1: its connection still is
+ * that, before the commit or when there was no descriptor for a pipe.
+ */
+int tn_super_held(const tn_super_lifeline_t *lifeline);
 
 /* drops what it wants */
 void tn_super_close(tn_super_t *super, tn_super_lifeline_t *lifeline);
@@ -130,7 +137,7 @@ tn_rc_t tn_super_save(tn_super_t *super, int fd, const tn_super_kept_t *kept);
 tn_rc_t tn_super_restore(tn_super_t *super, int fd, tn_ms_t deadline,
     tn_super_kept_t *kept);
 
-/* the lifeline after `prev` (NULL: the first) with its connection, or NULL */
+/* the one after `prev` (NULL: the first) with its connection, if any; NULL */
 tn_super_lifeline_t *tn_super_each(tn_super_t *super,
     tn_super_lifeline_t *prev, int *fd);
 

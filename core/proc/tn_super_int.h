@@ -38,6 +38,8 @@ struct tn_super_lifeline_s {
     bool                  hello;
     tn_ipc_hello_t        conf;
     int                   fd;           /* its connection, or -1 */
+    int                   hold[2];      /* see tn_super_held(); the other end
+                                           until nginx has it; -1: none */
     int                   log_fd;
     uint64_t              opened;
     uint64_t              committed;    /* 0: not yet */

@@ -192,7 +192,7 @@ tn_super_save_node(int fd, tn_snode_t *node)
 static tn_rc_t
 tn_super_save_lifeline(int fd, tn_super_lifeline_t *lifeline)
 {
-    int                      fds[2];
+    int                      fds[3];
     size_t                   n;
     tn_rc_t                  rc;
     tn_link_t               *link;
@@ -211,6 +211,7 @@ tn_super_save_lifeline(int fd, tn_super_lifeline_t *lifeline)
     msg.conf = lifeline->conf;
     tn_super_keep_fd(lifeline->log_fd, TN_IPC_FD_LOG, &msg.mask, fds, &n);
     tn_super_keep_fd(lifeline->fd, TN_IPC_FD_SUPER, &msg.mask, fds, &n);
+    tn_super_keep_fd(lifeline->hold[1], TN_IPC_FD_HOLD, &msg.mask, fds, &n);
 
     rc = tn_super_put(fd, &msg, fds, n);
 
@@ -472,11 +473,14 @@ tn_super_take_lifeline(tn_super_t *super, const tn_ipc_keep_lifeline_t *msg,
     lifeline->log_fd = tn_super_take_fd(fds, count, msg->mask,
                                         TN_IPC_FD_LOG);
     lifeline->fd = tn_super_take_fd(fds, count, msg->mask, TN_IPC_FD_SUPER);
+    lifeline->hold[1] = tn_super_take_fd(fds, count, msg->mask,
+                                         TN_IPC_FD_HOLD);
 
     super->serial = tn_max(super->serial,
                            tn_max(msg->opened, msg->committed));
 
-    return lifeline->fd == -1 ? TN_MALFORMED : TN_OK;
+    return lifeline->fd == -1 && tn_super_held(lifeline) == -1 ? TN_MALFORMED
+                                                               : TN_OK;
 }
 
 

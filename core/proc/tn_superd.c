@@ -64,7 +64,7 @@
 
 typedef struct {
     tn_link_t             link;
-    int                   fd;
+    int                   fd;           /* -1: tn_super_held() */
     tn_super_lifeline_t  *lifeline;
 } tn_superd_conn_t;
 
@@ -484,7 +484,7 @@ tn_superd_turn(tn_superd_t *sd, tn_ms_t next)
 
     tn_list_each(link, &sd->conns) {
         conn = tn_container(link, tn_superd_conn_t, link);
-        pfd[n].fd = conn->fd;
+        pfd[n].fd = conn->fd != -1 ? conn->fd : tn_super_held(conn->lifeline);
         who[n++] = conn;
     }
 
@@ -636,6 +636,11 @@ tn_superd_conn_read(tn_superd_t *sd, tn_superd_conn_t *conn)
     tn_ipc_msg_t    msg;
     tn_ipc_reply_t  reply;
 
+    if (conn->fd == -1) {
+        tn_superd_conn_close(sd, conn);
+        return;
+    }
+
     rc = tn_ipc_recv(conn->fd, &msg, fds, &n);
 
     if (rc == TN_AGAIN) {
@@ -653,7 +658,12 @@ tn_superd_conn_read(tn_superd_t *sd, tn_superd_conn_t *conn)
     /* what is answered holds, whatever happens to us */
     tn_superd_guard(sd);
 
-    if (tn_ipc_send(conn->fd, &reply, &fd, fd != -1) != TN_OK) {
+    rc = tn_ipc_send(conn->fd, &reply, &fd, fd != -1);
+
+    if (tn_super_held(conn->lifeline) != -1) {
+        tn_ipc_close(&conn->fd, 1);
+
+    } else if (rc != TN_OK) {
         tn_superd_conn_close(sd, conn);
     }
 }
@@ -664,7 +674,7 @@ tn_superd_conn_close(tn_superd_t *sd, tn_superd_conn_t *conn)
 {
     tn_list_remove(&conn->link);
     tn_super_close(sd->super, conn->lifeline);
-    close(conn->fd);
+    tn_ipc_close(&conn->fd, 1);
     free(conn);
 }
 

@@ -27,6 +27,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 
@@ -585,6 +586,33 @@ do_netns(int fd)
 }
 
 
+/* what a worker that was taken over may do to what it has inherited */
+static void
+do_spoil(void)
+{
+    int             fd, status;
+    pid_t           pid;
+    tn_ipc_name_t   msg;
+
+    pid = fork();
+
+    if (pid == 0) {
+        tn_ipc_init(&msg, TN_IPC_KEEP_BYE);
+
+        for (fd = 3; fd < FDS; fd++) {
+            (void) tn_ipc_send(fd, &msg, NULL, 0);
+            (void) !write(fd, "x", 1);
+            (void) shutdown(fd, SHUT_RDWR);
+        }
+
+        _exit(0);
+    }
+
+    say_rc(pid > 0 && waitpid(pid, &status, 0) == pid ? TN_OK : TN_ERROR,
+           strerror(errno));
+}
+
+
 static void
 command(char **arg, int n)
 {
@@ -607,6 +635,9 @@ command(char **arg, int n)
     } else if (strcmp(arg[0], "commit") == 0) {
         rc = tn_client_commit(&lifeline, text);
         say_rc(rc, text);
+
+    } else if (strcmp(arg[0], "spoil") == 0) {
+        do_spoil();
 
     } else if (strcmp(arg[0], "core") == 0) {
         fd = tn_client_local_core();

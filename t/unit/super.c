@@ -9,6 +9,7 @@
 
 #include "proc/tn_super_int.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -21,14 +22,14 @@ static char  dir[] = "/tmp/tn-super-XXXXXX";
 
 
 static tn_super_t *
-create(void)
+create(bool local)
 {
     tn_super_t       *super;
     tn_super_conf_t   conf;
 
     conf.dir = dir;
     conf.program_fd = -1;
-    conf.local = true;
+    conf.local = local;
 
     super = tn_super_create(&conf);
 
@@ -130,7 +131,7 @@ test_committed(void)
         abort();
     }
 
-    super = create();
+    super = create(true);
     lifeline = tn_super_open(super, -1);
 
     is_int(request(super, lifeline, TN_IPC_HELLO, NULL), TN_OK, "hello");
@@ -156,6 +157,75 @@ test_committed(void)
     tn_super_core_detach(super);
     tn_super_destroy(super);
     tn_ipc_close(pair, 2);
+}
+
+
+/* whether nobody has the other end of what a cycle lives by */
+static bool
+is_let_go(tn_super_lifeline_t *lifeline)
+{
+    struct pollfd  pfd;
+
+    pfd.fd = tn_super_held(lifeline);
+    pfd.events = POLLIN;
+
+    return poll(&pfd, 1, 0) == 1;
+}
+
+
+/* from its commit on a cycle lives by a pipe, which no worker can end */
+static void
+test_held(void)
+{
+    int                   fd, own, guard[2], line[2];
+    tn_super_t           *super, *next;
+    tn_ipc_msg_t          msg;
+    tn_ipc_reply_t        reply;
+    tn_super_kept_t       kept;
+    tn_super_lifeline_t  *lifeline;
+
+    if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(line) != TN_OK) {
+        abort();
+    }
+
+    super = create(false);
+    lifeline = tn_super_open(super, line[0]);
+
+    tn_ipc_init(&msg, TN_IPC_HELLO);
+    msg.hello.uid = geteuid();
+    msg.hello.gid = getegid();
+    msg.hello.log_level = TN_LOG_ERR;
+
+    ok(tn_super_request(super, lifeline, &msg, NULL, 0, &reply, &fd)
+       && fd != -1, "a cycle gets a pipe's end");
+    own = dup(fd);
+    is_int(tn_super_held(lifeline), -1, "its connection counts");
+
+    is_int(request(super, lifeline, TN_IPC_COMMIT, NULL), TN_OK, "a commit");
+    ok(tn_super_held(lifeline) != -1, "now the pipe counts");
+    ok(!is_let_go(lifeline), "it is held");
+    ok(write(own, "x", 1) == -1 && shutdown(own, SHUT_RDWR) == -1
+       && !is_let_go(lifeline), "whatever a worker tries");
+
+    memset(&kept, 0xff, sizeof(kept));
+    is_int(tn_super_save(super, guard[0], &kept), TN_OK, "saved");
+    tn_super_close(super, lifeline);
+    tn_super_destroy(super);
+    close(line[0]);
+
+    next = create(false);
+    is_int(tn_super_restore(next, guard[1], tn_ipc_now() + 1000, &kept),
+           TN_OK, "and restored");
+    lifeline = tn_super_each(next, NULL, &fd);
+    ok(lifeline != NULL && fd == -1 && tn_super_held(lifeline) != -1,
+       "without its connection");
+    ok(!is_let_go(lifeline), "it is still held");
+    close(own);
+    ok(is_let_go(lifeline), "until the last worker closes it");
+
+    tn_super_destroy(next);
+    close(line[1]);
+    tn_ipc_close(guard, 2);
 }
 
 
@@ -282,7 +352,7 @@ test_clones(void)
     put_cycle(guard[0], 3, 0, 1, false);
     put_mark(guard[0], TN_IPC_KEEP_END);
 
-    super = create();
+    super = create(true);
 
     is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
            TN_OK, "what a guard had");
@@ -368,7 +438,7 @@ test_flags(void)
     put_cycle(guard[0], 4, 0, 0, true);
     put_mark(guard[0], TN_IPC_KEEP_END);
 
-    super = create();
+    super = create(true);
 
     is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
            TN_OK, "what a guard had");
@@ -541,7 +611,7 @@ test_attach(void)
     put_cycle(guard[0], 1, 2, 0, false);
     put_mark(guard[0], TN_IPC_KEEP_END);
 
-    super = create();
+    super = create(true);
 
     is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
            TN_OK, "what a guard had");
@@ -604,7 +674,7 @@ test_full(void)
     put_cycle(guard[0], 1, 2, 0, false);
     put_mark(guard[0], TN_IPC_KEEP_END);
 
-    super = create();
+    super = create(true);
 
     is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
            TN_OK, "what a guard had");
@@ -653,6 +723,7 @@ main(void)
     }
 
     test_committed();
+    test_held();
     test_clones();
     test_flags();
     test_no_descriptors();
