@@ -151,8 +151,11 @@ tn_http1_init(tn_http1_t *http, bool head_only)
 void
 tn_http1_done(tn_http1_t *http)
 {
-    free(http->body);
-    http->body = NULL;
+    if (http->body != NULL) {
+        tn_wipe(http->body, http->body_len);    /* an API's answer is a key */
+        free(http->body);
+        http->body = NULL;
+    }
 }
 
 

@@ -5,10 +5,12 @@
 
 #include "control/tn_json.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
 
+static void tn_json_free(void *p);
 static const char *tn_json_skip_space(const char *p, const char *end);
 static const char *tn_json_skip_string(const char *p, const char *end);
 static const char *tn_json_skip_scalar(const char *p, const char *end);
@@ -16,6 +18,23 @@ static const char *tn_json_skip_value(const char *p, const char *end);
 static bool tn_json_whole(tn_json_span_t text, char open);
 static int64_t tn_json_days(int year, int month, int day);
 static bool tn_json_digits(const char **p, int n, int *value);
+
+
+void
+tn_json_init(void)
+{
+    json_set_alloc_funcs(malloc, tn_json_free);
+}
+
+
+static void
+tn_json_free(void *p)
+{
+    if (p != NULL) {
+        tn_wipe(p, malloc_usable_size(p));
+        free(p);
+    }
+}
 
 
 tn_rc_t

@@ -19,6 +19,12 @@
 /* brackets within brackets; a map of control nests under 20 deep */
 #define TN_JSON_DEPTH_MAX  64
 
+/*
+ * From now on jansson wipes what it frees: there are keys in it.  For a whole
+ * process, so for one of our own only.
+ */
+void tn_json_init(void);
+
 /* the text of one value inside a message; data is NULL for "absent" */
 typedef struct {
     const char     *data;

@@ -7,6 +7,7 @@
  */
 
 #include "run/tn_core.h"
+#include "control/tn_json.h"
 #include "proc/tn_spawn.h"
 #include "run/tn_toolcmd.h"
 
@@ -29,6 +30,8 @@ main(int argc, char **argv)
     const char  *what;
 
     what = argc > 1 ? argv[1] : "";
+
+    tn_json_init();
 
     if (strcmp(what, "core") == 0) {
         return tn_main_core();
