@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 
 #define NOBODY  65534
@@ -25,6 +26,30 @@
 
 static char              base[64];
 static tn_state_error_t  error;
+
+
+/* what takes the place of a directory that was just made, if named */
+static char              made[256];
+static char              instead[256];
+
+
+int
+mkdir(const char *path, mode_t mode)
+{
+    int  rc;
+
+    rc = (int) syscall(SYS_mkdirat, AT_FDCWD, path, mode);
+
+    if (rc == 0 && strcmp(path, made) == 0) {
+        made[0] = '\0';
+
+        if (rmdir(path) == -1 || rename(instead, path) == -1) {
+            abort();
+        }
+    }
+
+    return rc;
+}
 
 
 static const char *
@@ -238,6 +263,37 @@ try_lock(void)
 {
     return tn_state_open(&(tn_state_t *) { NULL }, in_base("shared"), &error)
            == TN_REFUSED ? error.why : 97;
+}
+
+
+/* who may write where a parent is made may put something else there */
+
+static void
+test_parents(void)
+{
+    (void) umask(077);
+    (void) mkdir(in_base("other"), 0700);
+    (void) mkdir(in_base("theirs"), 0700);
+    (void) !symlink(in_base("other"), in_base("link"));
+
+    strcpy(made, in_base("parent"));
+    strcpy(instead, in_base("link"));
+    (void) tn_state_prepare(in_base("parent/state"), geteuid(), getegid(),
+                            &error);
+    ok(made[0] == '\0', "a link in a parent's place");
+    is_int(mode_of(in_base("other")), 0700, "opens nothing to others");
+
+    if (geteuid() != 0) {
+        ok(true, "another's directory # SKIP needs root");
+        return;
+    }
+
+    (void) !chown(in_base("theirs"), NOBODY, NOBODY);
+    strcpy(made, in_base("parent2"));
+    strcpy(instead, in_base("theirs"));
+    (void) tn_state_prepare(in_base("parent2/state"), 0, 0, &error);
+    ok(made[0] == '\0', "nor does another's directory");
+    is_int(mode_of(in_base("parent2")), 0700, "which stays as it is");
 }
 
 
@@ -520,6 +576,7 @@ main(void)
     }
 
     test_files();
+    test_parents();
     test_privacy();
     test_root();
     test_disks();
