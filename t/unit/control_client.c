@@ -28,8 +28,6 @@
 
 static const char  *tags[] = { "tag:web" };
 
-static tn_control_conf_t  conf;
-
 
 static void
 begin(const char *url)
@@ -38,23 +36,11 @@ begin(const char *url)
 
     world_begin(++seed, MAP);
 
-    memset(&conf, 0, sizeof(conf));
     conf.url = url;
-    conf.auth_key = "tskey-secret";
-    conf.hostname = "web";
     conf.tags = tags;
     conf.ntags = 1;
     conf.os_version = "6.1";
     conf.machine_type = "x86_64";
-    memset(conf.disco.b, 7, sizeof(conf.disco.b));
-}
-
-
-static void
-create(void)
-{
-    w.control = tn_control_create(&conf, &world_ops, NULL, &w.timers,
-                                  &world_log);
 }
 
 
@@ -64,15 +50,6 @@ start(const char *url)
     begin(url);
     create();
     tn_control_start(w.control);
-}
-
-
-static void
-saved_state(void)
-{
-    tn_curve_keypair(&conf.saved.machine);
-    tn_curve_keypair(&conf.saved.node);
-    conf.saved.registered = true;
 }
 
 
@@ -110,14 +87,6 @@ text_of(const char *json, const char *name)
     json_decref(o);
 
     return text;
-}
-
-
-static bool
-running(void)
-{
-    return tn_control_state(w.control, NULL) == TN_CONTROL_RUNNING
-           && tn_control_online(w.control);
 }
 
 

@@ -27,9 +27,6 @@
     "\"PacketFilter\":[]}"
 
 
-static tn_control_conf_t  conf;
-
-
 static void
 start(void)
 {
@@ -37,22 +34,9 @@ start(void)
 
     world_begin(++seed, MAP);
 
-    memset(&conf, 0, sizeof(conf));
-    conf.url = "http://127.0.0.1:8080";
-    conf.auth_key = "tskey-secret";
-    conf.hostname = "web";
-
-    w.control = tn_control_create(&conf, &world_ops, NULL, &w.timers,
-                                  &world_log);
+    create();
     tn_control_start(w.control);
     run(1000);
-}
-
-
-static bool
-running(void)
-{
-    return w.state == TN_CONTROL_RUNNING && tn_control_online(w.control);
 }
 
 

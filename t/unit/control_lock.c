@@ -30,7 +30,6 @@ typedef struct {
     char     text[1024];                /* base64 */
 } update_t;
 
-static tn_control_conf_t  conf;
 
 static uint8_t   trusted[64], trusted_pub[32];
 static update_t  update[UPDATES];       /* a checkpoint, two more keys */
@@ -238,14 +237,7 @@ begin(int head)
     world_begin(++seed, map);
     w.answer = control_answer;
 
-    memset(&conf, 0, sizeof(conf));
-    conf.url = "http://127.0.0.1:8080";
-    conf.auth_key = "tskey-secret";
-    conf.hostname = "web";
-    memset(conf.disco.b, 7, sizeof(conf.disco.b));
-
-    w.control = tn_control_create(&conf, &world_ops, NULL, &w.timers,
-                                  &world_log);
+    create();
     tn_control_start(w.control);
     run(1000);
 }

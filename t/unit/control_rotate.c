@@ -18,8 +18,6 @@
 #define ENDS     "{\"Node\":" NODE ",\"KeyExpiry\":\"2027-01-15T08:21:40Z\"}}"
 #define EXPIRED  "{\"Node\":" NODE ",\"Expired\":true}}"
 
-static tn_control_conf_t  conf;
-
 
 static void
 begin(void)
@@ -29,33 +27,17 @@ begin(void)
     world_begin(++seed, MAP);
     w.strict = true;
 
-    memset(&conf, 0, sizeof(conf));
-    conf.url = "http://127.0.0.1:8080";
-    conf.auth_key = "tskey-secret";
-    conf.hostname = "web";
-    memset(conf.disco.b, 7, sizeof(conf.disco.b));
-
-    tn_curve_keypair(&conf.saved.machine);
-    tn_curve_keypair(&conf.saved.node);
-    conf.saved.registered = true;
+    saved_state();
     w.saved = conf.saved;
     (void) tn_key_text(&conf.saved.node.pub, TN_KEY_NODE, w.known);
 }
 
 
 static void
-create(void)
+start(void)
 {
-    w.control = tn_control_create(&conf, &world_ops, NULL, &w.timers,
-                                  &world_log);
+    create();
     tn_control_start(w.control);
-}
-
-
-static bool
-running(void)
-{
-    return w.state == TN_CONTROL_RUNNING && tn_control_online(w.control);
 }
 
 
@@ -79,7 +61,7 @@ renews(void)
     const char  *code;
 
     begin();
-    create();
+    start();
     run(1000);
     first = w.saved.node.pub;
     memcpy(old, w.known, sizeof(old));
@@ -99,7 +81,7 @@ renews(void)
 
     begin();
     conf.auth_key = NULL;
-    create();
+    start();
     run(1000);
     w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
     ok(tn_control_renew(w.control), "renewed without an auth key");
@@ -115,7 +97,7 @@ renews(void)
 
     begin();
     conf.auth_key = NULL;
-    create();
+    start();
     run(1000);
     w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
     ok(tn_control_renew(w.control), "renewed, one URL after the other");
@@ -129,7 +111,7 @@ renews(void)
     /* an auth key that is no good any more */
 
     begin();
-    create();
+    start();
     run(1000);
     w.register_answer = "{\"Error\":\"auth key is spent\"}";
     ok(tn_control_renew(w.control), "renewed with a bad auth key");
@@ -146,7 +128,7 @@ renews(void)
     begin();
     conf.auth_key = "tskey-expired";
     w.register_answer = "{\"Error\":\"auth key has expired\"}";
-    create();
+    start();
     run(60000);
     ok(running(), "an expired auth key does not lock a node out");
     is_int(w.registers, 0, "since it is not used");
@@ -155,7 +137,7 @@ renews(void)
     /* the answer was lost with the connection */
 
     begin();
-    create();
+    start();
     run(1000);
     w.hold_answers = true;
     (void) tn_control_renew(w.control);
@@ -193,7 +175,7 @@ extended(void)
     conf.auth_key = NULL;
     w.map = EXPIRED;
     w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
-    create();
+    start();
 
     while (w.registers == 0) {
         (void) world_deliver();
@@ -225,7 +207,7 @@ extended(void)
     begin();
     w.map = EXPIRED;
     w.register_answer = "{\"Error\":\"auth key is spent\"}";
-    create();
+    start();
     run(60000);
     is_int(w.state, TN_CONTROL_NEEDS_LOGIN, "expired, and no good auth key");
     logs = w.logs;
@@ -247,7 +229,7 @@ expires(void)
     begin();
     conf.auth_key = NULL;
     w.map = ENDS;
-    create();
+    start();
     run(1000);
     w.register_answer = "{\"AuthURL\":\"https://c.test/a/9\"}";
     (void) tn_control_renew(w.control);
@@ -280,7 +262,7 @@ crashes_at(int n, bool expired, int *bad)
     begin();
     w.map = expired ? EXPIRED : MAP;
     w.ops_left = expired ? n : 0;
-    create();
+    start();
     run(0);
     w.map = MAP;
 
@@ -302,7 +284,7 @@ crashes_at(int n, bool expired, int *bad)
     w.dead = false;
 
     conf.saved = saved;
-    create();
+    start();
     run(60000);
 
     if (!running() || !agreed()) {

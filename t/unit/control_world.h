@@ -363,11 +363,24 @@ open_conns(void)
 }
 
 
-/* a server that lets everybody in and has this map, and no client yet */
+/* of the next client, see world_begin() */
+static tn_control_conf_t  conf;
+
+
+/*
+ * A server that lets everybody in and has this map, and no client yet, but
+ * the configuration of a new one, to be changed.
+ */
 static void
 world_begin(uint64_t seed, const char *map)
 {
     memset(&w, 0, sizeof(w));
+    memset(&conf, 0, sizeof(conf));
+
+    conf.url = "http://127.0.0.1:8080";
+    conf.auth_key = "tskey-secret";
+    conf.hostname = "web";
+    memset(conf.disco.b, 7, sizeof(conf.disco.b));
 
     tn_random_seed_for_tests(seed);
     tn_timers_init(&w.timers);
@@ -380,6 +393,31 @@ world_begin(uint64_t seed, const char *map)
     w.register_status = 200;
     w.map_status = 200;
     w.map = map;
+}
+
+
+static void
+create(void)
+{
+    w.control = tn_control_create(&conf, &world_ops, NULL, &w.timers,
+                                  &world_log);
+}
+
+
+/* it was registered in another run */
+static inline void
+saved_state(void)
+{
+    tn_curve_keypair(&conf.saved.machine);
+    tn_curve_keypair(&conf.saved.node);
+    conf.saved.registered = true;
+}
+
+
+static inline bool
+running(void)
+{
+    return w.state == TN_CONTROL_RUNNING && tn_control_online(w.control);
 }
 
 

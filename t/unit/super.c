@@ -323,6 +323,42 @@ put_cycle(int fd, uint64_t opened, uint64_t committed, uint16_t workers,
 }
 
 
+/* what was put into a guard's channel, by a supervisor that follows */
+static tn_super_t *
+restore(int guard[2])
+{
+    tn_super_t       *super;
+    tn_super_kept_t   kept;
+
+    put_mark(guard[0], TN_IPC_KEEP_END);
+
+    super = create(true);
+
+    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
+           TN_OK, "what a guard had");
+    tn_ipc_close(guard, 2);
+
+    return super;
+}
+
+
+/* no descriptor is to be had, until *was is set again */
+static void
+no_descriptors(struct rlimit *was)
+{
+    int            fd;
+    struct rlimit  none;
+
+    fd = dup(STDIN_FILENO);
+    close(fd);
+
+    (void) getrlimit(RLIMIT_NOFILE, was);
+    none = *was;
+    none.rlim_cur = (rlim_t) fd;
+    (void) setrlimit(RLIMIT_NOFILE, &none);
+}
+
+
 /* "listen 443 quic reuseport capture", and then with fewer workers */
 static void
 test_clones(void)
@@ -332,7 +368,6 @@ test_clones(void)
     tn_super_t           *super;
     tn_ipc_msg_t          msg;
     tn_ipc_listen_t       listen;
-    tn_super_kept_t       kept;
     tn_super_lifeline_t  *first, *second;
 
     if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK) {
@@ -350,12 +385,7 @@ test_clones(void)
 
     put_cycle(guard[0], 1, 2, 2, false);
     put_cycle(guard[0], 3, 0, 1, false);
-    put_mark(guard[0], TN_IPC_KEEP_END);
-
-    super = create(true);
-
-    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
-           TN_OK, "what a guard had");
+    super = restore(guard);
 
     first = tn_super_each(super, NULL, &fd);
     close(fd);
@@ -382,7 +412,6 @@ test_clones(void)
     tn_super_core_detach(super);
     tn_super_destroy(super);
     tn_ipc_close(core, 2);
-    tn_ipc_close(guard, 2);
 }
 
 
@@ -421,7 +450,6 @@ test_flags(void)
     uint32_t              now;
     tn_super_t           *super;
     tn_ipc_listen_t       listen;
-    tn_super_kept_t       kept;
     tn_super_lifeline_t  *cycle[3];
 
     if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK) {
@@ -436,12 +464,7 @@ test_flags(void)
     put_cycle(guard[0], 1, 2, 1, true);
     put_cycle(guard[0], 3, 0, 0, true);
     put_cycle(guard[0], 4, 0, 0, true);
-    put_mark(guard[0], TN_IPC_KEEP_END);
-
-    super = create(true);
-
-    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
-           TN_OK, "what a guard had");
+    super = restore(guard);
 
     for (i = 0; i < 3; i++) {
         cycle[i] = tn_super_each(super, i ? cycle[i - 1] : NULL, &fds[i]);
@@ -475,26 +498,18 @@ test_flags(void)
     tn_super_destroy(super);
     tn_ipc_close(fds, 3);
     tn_ipc_close(core, 2);
-    tn_ipc_close(guard, 2);
 }
 
 
 static void
 test_no_descriptors(void)
 {
-    int             fd;
     tn_ms_t         now;
     tn_snode_t     *node;
-    struct rlimit   limit, none;
+    struct rlimit   limit;
 
     node = tn_snode_create("home");
-    fd = dup(STDIN_FILENO);
-    close(fd);
-
-    (void) getrlimit(RLIMIT_NOFILE, &limit);
-    none = limit;
-    none.rlim_cur = (rlim_t) fd;
-    (void) setrlimit(RLIMIT_NOFILE, &none);
+    no_descriptors(&limit);
 
     is_int(tn_snode_holder(node, -1, -1, false), TN_ERROR, "no descriptor");
     ok(node->retry <= tn_ipc_now(), "once more at once");
@@ -513,13 +528,13 @@ test_no_descriptors(void)
 static void
 test_cut(void)
 {
-    int                   s, free_fd, holder[2];
+    int                   s, holder[2];
     char                  text[TN_IPC_TEXT];
     tn_snode_t           *node;
     tn_ipc_reply_t        reply;
     tn_ipc_listen_t       listen;
     tn_snode_listener_t  *listener;
-    struct rlimit         limit, none;
+    struct rlimit         limit;
 
     if (tn_ipc_pair(holder) != TN_OK) {
         abort();
@@ -536,13 +551,7 @@ test_cut(void)
     put(holder[1], &reply, s);
     close(s);
 
-    free_fd = dup(STDIN_FILENO);
-    close(free_fd);
-
-    (void) getrlimit(RLIMIT_NOFILE, &limit);
-    none = limit;
-    none.rlim_cur = (rlim_t) free_fd;
-    (void) setrlimit(RLIMIT_NOFILE, &none);
+    no_descriptors(&limit);
 
     put_listen(&listen, TN_IPC_LISTEN, 0);
     text[0] = '\0';
@@ -598,8 +607,7 @@ test_attach(void)
     tn_snode_t       *node;
     tn_super_t       *super;
     tn_ipc_reply_t    reply;
-    tn_super_kept_t   kept;
-    struct rlimit     limit, none;
+    struct rlimit     limit;
 
     if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK
         || tn_ipc_pair(holder) != TN_OK)
@@ -609,12 +617,7 @@ test_attach(void)
 
     put_node(guard[0]);
     put_cycle(guard[0], 1, 2, 0, false);
-    put_mark(guard[0], TN_IPC_KEEP_END);
-
-    super = create(true);
-
-    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
-           TN_OK, "what a guard had");
+    super = restore(guard);
 
     (void) tn_super_each(super, NULL, &fd);
     node = tn_super_find(super, "home");
@@ -624,13 +627,7 @@ test_attach(void)
     reply.head.seq = node->seq + 1;
     put(holder[1], &reply, -1);
 
-    next = (tn_ms_t) dup(STDIN_FILENO);
-    close((int) next);
-
-    (void) getrlimit(RLIMIT_NOFILE, &limit);
-    none = limit;
-    none.rlim_cur = (rlim_t) next;
-    (void) setrlimit(RLIMIT_NOFILE, &none);
+    no_descriptors(&limit);
 
     is_int(tn_super_core_attach(super, core[0]), TN_OK, "a core");
     next = tn_super_tick(super, tn_ipc_now());
@@ -652,7 +649,6 @@ test_attach(void)
     close(fd);
     close(holder[1]);
     tn_ipc_close(core, 2);
-    tn_ipc_close(guard, 2);
 }
 
 
@@ -664,7 +660,6 @@ test_full(void)
     size_t                count;
     tn_super_t           *super;
     tn_ipc_msg_t          msg;
-    tn_super_kept_t       kept;
 
     if (tn_ipc_pair(guard) != TN_OK || tn_ipc_pair(core) != TN_OK) {
         abort();
@@ -672,12 +667,7 @@ test_full(void)
 
     put_node(guard[0]);
     put_cycle(guard[0], 1, 2, 0, false);
-    put_mark(guard[0], TN_IPC_KEEP_END);
-
-    super = create(true);
-
-    is_int(tn_super_restore(super, guard[1], tn_ipc_now() + 1000, &kept),
-           TN_OK, "what a guard had");
+    super = restore(guard);
 
     (void) tn_super_each(super, NULL, &fd);
 
@@ -709,7 +699,6 @@ test_full(void)
     tn_super_destroy(super);
     close(fd);
     tn_ipc_close(core, 2);
-    tn_ipc_close(guard, 2);
 }
 
 
