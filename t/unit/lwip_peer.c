@@ -7,47 +7,13 @@
  * not ours.
  */
 
-#include "stack/tn_lwip.h"
-#include "packets.h"
-#include "tap.h"
+#include "lwip_world.h"
 
 
-#define FIN       0x01
-#define SYN       0x02
-#define RST       0x04
-#define ACK       0x10
-
-#define PORT      80
-#define OUT_MAX   64
 #define HOSTS     64
 #define WAIT_MS   120000    /* by then every half-open one is forgotten */
 
 
-/* a segment that the stack sent */
-typedef struct {
-    uint8_t          flags;
-    uint8_t          host;
-    uint16_t         port;
-    uint32_t         seq;
-    uint32_t         ack;
-} segment_t;
-
-
-static tn_ms_t          now;
-static tn_lwip_t       *lwip;
-static tn_lwip_conn_t  *accepted;
-static size_t           n_accepted;
-static segment_t        out[OUT_MAX];
-static size_t           n_out;          /* all, also those not kept */
-
-
-static void on_packet(void *data, uint8_t *packet, size_t len);
-static void on_accepted(void *data, tn_lwip_conn_t *conn, uint16_t port);
-static void on_ready(void *data, tn_lwip_conn_t *conn);
-static void set_up(void);
-static void run_for(tn_ms_t ms);
-static const segment_t *tell(int version, uint8_t host, uint16_t port,
-    uint8_t flags, uint32_t seq, uint32_t ack);
 static bool open_one(int version, uint16_t port, uint32_t seq,
     segment_t *first);
 static void close_first(int version, uint16_t port, uint32_t seq);
@@ -57,9 +23,6 @@ static void test_reopened(int version);
 static void test_sequences(void);
 static void test_flood(void);
 static void test_strangers(void);
-
-
-static const tn_lwip_ops_t  ops = { on_packet, on_accepted, on_ready, NULL };
 
 
 int
@@ -72,144 +35,9 @@ main(void)
     test_flood();
     test_strangers();
 
-    tn_lwip_destroy(lwip);
+    tn_lwip_destroy(w.lwip);
 
     return tap_done();
-}
-
-
-static void
-on_packet(void *data, uint8_t *packet, size_t len)
-{
-    segment_t    *s;
-    tn_packet_t   p;
-
-    (void) data;
-
-    if (tn_packet_parse(&p, packet, len) != TN_OK) {
-        abort();
-    }
-
-    if (p.proto != TN_PROTO_TCP) {
-        return;
-    }
-
-    s = &out[n_out++ % OUT_MAX];
-    packet += p.header_len;
-    s->flags = p.tcp_flags;
-    s->host = p.dst.b[15];
-    s->port = p.dst_port;
-    s->seq = (uint32_t) packet[4] << 24 | packet[5] << 16 | packet[6] << 8
-             | packet[7];
-    s->ack = (uint32_t) packet[8] << 24 | packet[9] << 16 | packet[10] << 8
-             | packet[11];
-}
-
-
-static void
-on_accepted(void *data, tn_lwip_conn_t *conn, uint16_t port)
-{
-    (void) data;
-    (void) port;
-
-    accepted = conn;
-    n_accepted++;
-}
-
-
-static void
-on_ready(void *data, tn_lwip_conn_t *conn)
-{
-    (void) data;
-    (void) conn;
-}
-
-
-static void
-set_up(void)
-{
-    tn_ip_t  ips[2];
-
-    tn_lwip_destroy(lwip);
-
-    n_accepted = 0;
-    n_out = 0;
-    now = 1000;
-
-    (void) tn_ip_parse(&ips[0], "100.64.0.99", 11);
-    (void) tn_ip_parse(&ips[1], "fd7a:115c:a1e0::63", 18);
-
-    lwip = tn_lwip_create(&ops, NULL, now);
-    tn_lwip_addresses(lwip, ips, 2);
-    (void) tn_lwip_listen(lwip, PORT);
-}
-
-
-static void
-run_for(tn_ms_t ms)
-{
-    tn_ms_t  end;
-
-    for (end = now + ms; now < end; now += TN_LWIP_TICK_MS) {
-        if (tn_lwip_deadline(lwip) <= now) {
-            tn_lwip_tick(lwip, now);
-        }
-    }
-}
-
-
-/* one segment from a peer; the last that was sent for it, NULL: none was */
-static const segment_t *
-tell(int version, uint8_t host, uint16_t port, uint8_t flags, uint32_t seq,
-    uint32_t ack)
-{
-    size_t       before, len;
-    pkt_t        k;
-    uint8_t      packet[TN_LWIP_MTU];
-    tn_packet_t  p;
-
-    memset(&k, 0, sizeof(k));
-    k.version = version;
-    k.proto = 6;
-    k.ttl = 64;
-    k.host = host;
-    k.src_port = port;
-    k.dst_port = PORT;
-    k.flags = flags;
-    k.seq = seq;
-    k.ack = ack;
-    k.window = 65535;
-
-    len = pkt_build(&k, packet);
-    before = n_out;
-
-    if (tn_packet_parse(&p, packet, len) == TN_OK) {
-        tn_lwip_in(lwip, now, packet, &p);
-    }
-
-    return n_out != before ? &out[(n_out - 1) % OUT_MAX] : NULL;
-}
-
-
-/* the whole handshake; *first is the stack's SYN */
-static bool
-open_from(int version, uint8_t host, uint16_t port, uint32_t seq,
-    segment_t *first)
-{
-    size_t            before;
-    const segment_t  *s;
-
-    before = n_accepted;
-    s = tell(version, host, port, SYN, seq, 0);
-
-    if (s == NULL || s->flags != (SYN|ACK) || s->ack != seq + 1) {
-        return false;
-    }
-
-    *first = *s;
-    (void) tell(version, host, port, ACK, seq + 1, first->seq + 1);
-
-    return n_accepted == before + 1;
 }
 
 
@@ -226,10 +54,10 @@ close_first(int version, uint16_t port, uint32_t seq)
 {
     uint32_t  fin;
 
-    tn_lwip_close(accepted, false);
-    fin = out[(n_out - 1) % OUT_MAX].seq;
-    (void) tell(version, 1, port, ACK, seq + 1, fin + 1);
-    (void) tell(version, 1, port, FIN|ACK, seq + 1, fin + 1);
+    tn_lwip_close(w.accepted, false);
+    fin = w.out[(w.n_out - 1) % OUT_MAX].seq;
+    (void) tell_from(version, 1, port, ACK, seq + 1, fin + 1);
+    (void) tell_from(version, 1, port, FIN|ACK, seq + 1, fin + 1);
 }
 
 
@@ -237,8 +65,8 @@ close_first(int version, uint16_t port, uint32_t seq)
 static void
 reset_first(void)
 {
-    (void) tell(4, 1, 5000, RST, 2, 0);
-    tn_lwip_close(accepted, false);
+    (void) tell_from(4, 1, 5000, RST, 2, 0);
+    tn_lwip_close(w.accepted, false);
 }
 
 
@@ -249,24 +77,26 @@ test_begin(void)
     segment_t       first;
     static uint8_t  bytes[20000];
 
-    set_up();
+    set_up(4);
 
     if (!ok(open_one(4, 5000, 1000, &first), "a connection")) {
         return;
     }
 
-    before = n_out;
-    (void) tn_lwip_write(accepted, bytes, sizeof(bytes));
-    tn_lwip_push(accepted);
-    is_int((long long) (n_out - before), 10, "ten segments are sent at once");
+    before = w.n_out;
+    (void) tn_lwip_write(w.accepted, bytes, sizeof(bytes));
+    tn_lwip_push(w.accepted);
+    is_int((long long) (w.n_out - before), 10,
+           "ten segments are sent at once");
 
-    tn_lwip_push(accepted);
-    is_int((long long) (n_out - before), 10, "and no more");
+    tn_lwip_push(w.accepted);
+    is_int((long long) (w.n_out - before), 10, "and no more");
 
-    (void) tell(4, 1, 5000, ACK, 1001, first.seq + 1 + 536);
-    tn_lwip_push(accepted);
-    is_int((long long) (n_out - before), 12, "but for what is acknowledged");
-    tn_lwip_close(accepted, true);
+    (void) tell_from(4, 1, 5000, ACK, 1001, first.seq + 1 + 536);
+    tn_lwip_push(w.accepted);
+    is_int((long long) (w.n_out - before), 12,
+           "but for what is acknowledged");
+    tn_lwip_close(w.accepted, true);
 }
 
 
@@ -276,19 +106,19 @@ test_reopened(int version)
     segment_t         first, second, third;
     const segment_t  *s;
 
-    set_up();
+    set_up(4);
 
     ok(open_one(version, 5000, 1000, &first), "IPv%d: a connection", version);
     close_first(version, 5000, 1000);
-    is_int((long long) tn_lwip_count(lwip), 1, "closed, it waits");
+    is_int((long long) tn_lwip_count(w.lwip), 1, "closed, it waits");
 
     /* of the connection that is over, once more */
 
-    s = tell(version, 1, 5000, SYN, 1000, 0);
+    s = tell_from(version, 1, 5000, SYN, 1000, 0);
     ok(s == NULL || !(s->flags & SYN), "its own SYN opens nothing");
-    is_int((long long) tn_lwip_count(lwip), 1, "and it waits still");
+    is_int((long long) tn_lwip_count(w.lwip), 1, "and it waits still");
 
-    now += 20;
+    w.now += 20;
 
     if (!ok(open_one(version, 5000, 1000 + 100000, &second),
             "the same port again, inside of the old window"))
@@ -298,10 +128,10 @@ test_reopened(int version)
 
     ok((int32_t) (second.seq - first.seq) > 64 * 1024,
        "our numbers are beyond the old ones");
-    is_int((long long) tn_lwip_count(lwip), 1, "it took the place");
+    is_int((long long) tn_lwip_count(w.lwip), 1, "it took the place");
     close_first(version, 5000, 101000);
 
-    now += 500;
+    w.now += 500;
 
     if (!ok(open_one(version, 5000, 0x40000000, &third),
             "far beyond it, too"))
@@ -313,7 +143,7 @@ test_reopened(int version)
     close_first(version, 5000, 0x40000000);
 
     run_for(WAIT_MS);
-    is_int((long long) tn_lwip_count(lwip), 0, "nothing is left");
+    is_int((long long) tn_lwip_count(w.lwip), 0, "nothing is left");
 }
 
 
@@ -323,11 +153,11 @@ test_sequences(void)
     unsigned   i, close;
     segment_t  a, b, last;
 
-    set_up();
+    set_up(4);
 
     (void) open_one(4, 5000, 1, &a);
     reset_first();
-    now += 1000;
+    w.now += 1000;
     (void) open_one(4, 5000, 1, &b);
     reset_first();
     is_int((long long) (b.seq - a.seq), 250000, "a clock of 4 us");
@@ -344,8 +174,8 @@ test_sequences(void)
     ok(close < 4, "of another port they are elsewhere (%u of 64 near)",
        close);
 
-    set_up();
-    now += 1000;
+    set_up(4);
+    w.now += 1000;
     (void) open_one(4, 5000, 1, &a);
     ok(a.seq != b.seq, "and in another stack");
 }
@@ -360,16 +190,16 @@ test_flood(void)
     segment_t         first;
     const segment_t  *s;
 
-    set_up();
+    set_up(4);
     used = tn_lwip_used();
 
     for (i = 0; i < 2 * TN_LWIP_HALF_OPEN_EACH; i++) {
-        (void) tell(4, 2, (uint16_t) (1024 + i), SYN, i, 0);
+        (void) tell_from(4, 2, (uint16_t) (1024 + i), SYN, i, 0);
     }
 
-    is_int((long long) tn_lwip_count(lwip), TN_LWIP_HALF_OPEN_EACH,
+    is_int((long long) tn_lwip_count(w.lwip), TN_LWIP_HALF_OPEN_EACH,
            "SYNs of one address: so many are kept");
-    is_int((long long) n_out, TN_LWIP_HALF_OPEN_EACH, "and answered");
+    is_int((long long) w.n_out, TN_LWIP_HALF_OPEN_EACH, "and answered");
 
     /* one address in some hundred shares the counter, three do not */
 
@@ -378,43 +208,43 @@ test_flood(void)
     for (j = 200; j < 203; j++) {
         if (open_from(4, (uint8_t) j, 5000, 1, &first)) {
             served++;
-            (void) tell(4, (uint8_t) j, 5000, RST, 2, 0);
-            tn_lwip_close(accepted, false);
+            (void) tell_from(4, (uint8_t) j, 5000, RST, 2, 0);
+            tn_lwip_close(w.accepted, false);
         }
     }
 
     ok(served >= 1, "other addresses are served (%u of 3)", served);
-    base = n_accepted;
+    base = w.n_accepted;
 
     for (j = 3; j < 3 + HOSTS; j++) {
         for (i = 0; i < TN_LWIP_HALF_OPEN_EACH; i++) {
-            (void) tell(6, (uint8_t) j, (uint16_t) (1024 + i), SYN, i, 0);
+            (void) tell_from(6, (uint8_t) j, (uint16_t) (1024 + i), SYN, i, 0);
         }
     }
 
-    is_int((long long) tn_lwip_count(lwip), TN_LWIP_HALF_OPEN,
+    is_int((long long) tn_lwip_count(w.lwip), TN_LWIP_HALF_OPEN,
            "of many addresses: so many");
     ok(tn_lwip_used() - used < (size_t) TN_LWIP_HALF_OPEN * 1024,
        "with less than 1 KB each");
-    ok(tell(4, 1, 5001, SYN, 1, 0) == NULL, "the next is not answered");
-    is_int((long long) n_accepted, (long long) base,
+    ok(tell_from(4, 1, 5001, SYN, 1, 0) == NULL, "the next is not answered");
+    is_int((long long) w.n_accepted, (long long) base,
            "none of them is a connection");
 
     /* one that is answered makes room */
 
-    s = tell(4, 2, 1024, SYN, 0, 0);
+    s = tell_from(4, 2, 1024, SYN, 0, 0);
     ok(s != NULL && s->flags == (SYN|ACK), "a SYN once more is answered");
 
     if (s != NULL) {
-        (void) tell(4, 2, 1024, ACK, 1, s->seq + 1);
+        (void) tell_from(4, 2, 1024, ACK, 1, s->seq + 1);
     }
 
-    is_int((long long) n_accepted, (long long) base + 1,
+    is_int((long long) w.n_accepted, (long long) base + 1,
            "its handshake ends");
     ok(open_from(4, 2, 5002, 1, &first), "and there is room for another");
 
     run_for(WAIT_MS);
-    is_int((long long) tn_lwip_count(lwip), 2, "the rest is forgotten");
+    is_int((long long) tn_lwip_count(w.lwip), 2, "the rest is forgotten");
     ok(open_one(4, 5003, 1, &first), "and new ones are taken");
 }
 
@@ -425,30 +255,31 @@ test_strangers(void)
     segment_t         first;
     const segment_t  *s;
 
-    set_up();
+    set_up(4);
 
-    s = tell(4, 1, 6000, ACK, 100, 200);
+    s = tell_from(4, 1, 6000, ACK, 100, 200);
     ok(s != NULL && s->flags & RST && s->seq == 200,
        "an ACK of no connection: RST");
-    ok(tell(4, 1, 6000, RST, 100, 0) == NULL, "a RST: nothing");
-    ok(tell(4, 1, 6000, SYN|RST, 100, 0) == NULL, "a SYN with RST: nothing");
+    ok(tell_from(4, 1, 6000, RST, 100, 0) == NULL, "a RST: nothing");
+    ok(tell_from(4, 1, 6000, SYN|RST, 100, 0) == NULL,
+       "a SYN with RST: nothing");
 
-    s = tell(4, 1, 6001, SYN|FIN, 100, 0);
+    s = tell_from(4, 1, 6001, SYN|FIN, 100, 0);
     ok(s == NULL || !(s->flags & FIN), "a SYN with FIN ends nothing");
 
     (void) open_one(4, 6002, 100, &first);
 
-    s = tell(4, 1, 6002, RST, 100 + 5000, 0);
-    is_int(tn_lwip_conn_state(accepted) & TN_LWIP_DEAD, 0,
+    s = tell_from(4, 1, 6002, RST, 100 + 5000, 0);
+    is_int(tn_lwip_conn_state(w.accepted) & TN_LWIP_DEAD, 0,
            "a RST that guesses ends nothing (RFC 5961)");
     ok(s != NULL && s->flags == ACK && s->ack == 101, "it is challenged");
 
-    s = tell(4, 1, 6002, SYN, 70000, 0);
-    is_int(tn_lwip_conn_state(accepted) & TN_LWIP_DEAD, 0,
+    s = tell_from(4, 1, 6002, SYN, 70000, 0);
+    is_int(tn_lwip_conn_state(w.accepted) & TN_LWIP_DEAD, 0,
            "nor does a SYN");
     ok(s != NULL && s->flags == ACK && s->ack == 101, "it is challenged");
 
-    (void) tell(4, 1, 6002, RST, 101, 0);
-    ok(tn_lwip_conn_state(accepted) & TN_LWIP_DEAD, "the right one does");
-    tn_lwip_close(accepted, false);
+    (void) tell_from(4, 1, 6002, RST, 101, 0);
+    ok(tn_lwip_conn_state(w.accepted) & TN_LWIP_DEAD, "the right one does");
+    tn_lwip_close(w.accepted, false);
 }
