@@ -21,7 +21,6 @@ static void test_beyond_window(void);
 static void test_beyond_fin(bool in_order);
 static void test_split(void);
 static void test_split_acked(void);
-static void test_old_sack(void);
 static void test_last_bytes(void);
 static void test_last_byte(const uint8_t *options, int len,
     const char *what);
@@ -40,7 +39,6 @@ main(void)
     test_beyond_fin(false);
     test_split();
     test_split_acked();
-    test_old_sack();
     test_last_bytes();
     test_last_byte(NULL, 0, "a peer without SACK");
     test_last_byte(sack, sizeof(sack), "a peer with SACK");
@@ -288,47 +286,6 @@ test_split_acked(void)
     run_for(2000);
     is_int((long long) (w.end - w.first), 12,
            "of one byte behind a probe, too");
-    finish();
-}
-
-
-/* marks of an ACK of before, on a segment that was split meanwhile */
-static void
-test_old_sack(void)
-{
-    uint8_t               sack[12];
-    static uint8_t        bytes[400];
-    static const uint8_t  permitted[] = { 1, 1, 4, 2 };
-
-    set_up(4);
-
-    if (!open_with(permitted, sizeof(permitted), 2000)) {
-        return;
-    }
-
-    (void) tn_lwip_write(w.accepted, bytes, sizeof(bytes));
-    tn_lwip_push(w.accepted);
-    run_for(1500);
-
-    sack[0] = 1;
-    sack[1] = 1;
-    sack[2] = 5;
-    sack[3] = 10;
-    pkt_u32(sack + 4, w.first);
-    pkt_u32(sack + 8, w.first + (uint32_t) sizeof(bytes));
-
-    tell(ACK, 0, 0, 0, 1, sack, sizeof(sack));
-    run_for(5000);
-    tell(ACK, 1, 5, 0, 0, NULL, 0);
-    run_for(1000);
-    tell(ACK, 1, 0, 0, 0, sack, sizeof(sack));
-    run_for(1000);
-
-    w.end = w.first;
-    tell(ACK, 1, 5, 2000, 0, NULL, 0);
-    run_for(20000);
-    is_int((long long) (w.end - w.first), sizeof(bytes),
-           "an old ACK marks nothing: all is sent");
     finish();
 }
 

@@ -1,0 +1,101 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * What core/stack/tn_lwip_loss.c makes of single ACKs: which segments are sent
+ * again at once, and which are not.
+ */
+
+#include "lwip_world.h"
+
+
+#define MSS   536           /* of a peer that names none */
+#define SENT  6             /* segments, in a flight */
+
+
+static bool set_up_sack(uint16_t window);
+static void flight(void);
+static bool sent_since(size_t before, uint32_t at);
+static void finish(void);
+static void test_old_marks(void);
+
+
+int
+main(void)
+{
+    test_old_marks();
+
+    return tap_done();
+}
+
+
+static bool
+set_up_sack(uint16_t window)
+{
+    static const uint8_t  permitted[] = { 1, 1, 4, 2 };
+
+    set_up(4);
+
+    return open_with(permitted, sizeof(permitted), window);
+}
+
+
+static void
+flight(void)
+{
+    static uint8_t  bytes[SENT * MSS];
+
+    (void) tn_lwip_write(w.accepted, bytes, sizeof(bytes));
+    tn_lwip_push(w.accepted);
+}
+
+
+/* the segment that begins there, as one of those behind `before` */
+static bool
+sent_since(size_t before, uint32_t at)
+{
+    const segment_t  *s;
+
+    for ( /* void */ ; before < w.n_out; before++) {
+        s = &w.out[before % OUT_MAX];
+
+        if (s->len != 0 && s->seq == w.first + at) {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+static void
+finish(void)
+{
+    tn_lwip_close(w.accepted, true);
+    tn_lwip_destroy(w.lwip);
+    w.lwip = NULL;
+}
+
+
+/* what an ACK of before tells of a segment that has arrived in part */
+static void
+test_old_marks(void)
+{
+    size_t  before;
+
+    if (!set_up_sack(WINDOW)) {
+        return;
+    }
+
+    flight();
+    tell(ACK, 0, 5, WINDOW, 0, NULL, 0);
+    tell_sack(0, 0, MSS);
+
+    before = w.n_out;
+    tell_sack(5, 2 * MSS, 5 * MSS);
+    ok(sent_since(before, 0), "an old ACK marks nothing: all of it is lost");
+    ok(sent_since(before, MSS), "as is what is behind it");
+    ok(!sent_since(before, 5 * MSS), "and nothing else");
+
+    finish();
+}
