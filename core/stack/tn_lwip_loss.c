@@ -991,7 +991,9 @@ loss_resend(lwip_loss_t *loss, uint32_t *budget, struct tcp_seg ***from)
 
 /*
  * What did not go out belongs among the unacknowledged: tcp_write() would add
- * new bytes to the last segment that is unsent.
+ * new bytes to the last segment that is unsent.  One that has only lent its
+ * first byte to a probe of a closed window does not: whatever tcp_output() has
+ * sent, and nothing else, has ACK.
  */
 static void
 loss_return(lwip_loss_t *loss)
@@ -1002,7 +1004,8 @@ loss_return(lwip_loss_t *loss)
     pcb = loss->pcb;
 
     while ((seg = pcb->unsent) != NULL
-           && TCP_SEQ_LT(loss_begin(seg), pcb->snd_nxt))
+           && TCP_SEQ_LT(loss_begin(seg), pcb->snd_nxt)
+           && (TCPH_FLAGS(seg->tcphdr) & TCP_ACK))
     {
         pcb->unsent = seg->next;
         seg->flags &= (uint8_t) ~(LOSS_AGAIN(0)|LOSS_AGAIN(1));

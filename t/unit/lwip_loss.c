@@ -18,12 +18,14 @@ static void flight(void);
 static bool sent_since(size_t before, uint32_t at);
 static void finish(void);
 static void test_old_marks(void);
+static void test_probed(void);
 
 
 int
 main(void)
 {
     test_old_marks();
+    test_probed();
 
     return tap_done();
 }
@@ -96,6 +98,34 @@ test_old_marks(void)
     ok(sent_since(before, 0), "an old ACK marks nothing: all of it is lost");
     ok(sent_since(before, MSS), "as is what is behind it");
     ok(!sent_since(before, 5 * MSS), "and nothing else");
+
+    finish();
+}
+
+
+/* a window that opens when one byte behind it was probed */
+static void
+test_probed(void)
+{
+    static uint8_t  bytes[1400];
+
+    if (!set_up_sack(1000)) {
+        return;
+    }
+
+    (void) tn_lwip_write(w.accepted, bytes, sizeof(bytes));
+    tn_lwip_push(w.accepted);
+    tell(ACK, 0, 1000, 0, 0, NULL, 0);
+    run_for(1000);
+    is_int((long long) (w.end - w.first), 1001, "a closed window is probed");
+
+    tell(ACK, 0, 1000, 0, 0, NULL, 0);
+    tell(ACK, 0, 1000, WINDOW, 0, NULL, 0);
+    is_int((long long) (w.end - w.first), sizeof(bytes),
+           "when it opens, what was probed is sent at once");
+
+    tell(ACK, 0, sizeof(bytes), WINDOW, 0, NULL, 0);
+    ok(tn_lwip_conn_state(w.accepted) & TN_LWIP_DRAINED, "all arrives");
 
     finish();
 }
