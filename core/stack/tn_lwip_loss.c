@@ -118,6 +118,7 @@ struct lwip_loss_s {
     tn_ms_t          rtt_min;
     tn_ms_t          rtt_min_at;
     uint8_t          generation;
+    uint8_t          nrtx;          /* lwIP's, when we looked before */
     bool             slow_start;
     bool             cut;           /* in this round */
     bool             timer;         /* lwIP sends everything again */
@@ -634,21 +635,26 @@ loss_put(struct tcp_seg **link, struct tcp_seg *seg)
 }
 
 
-/* everything is on its way once more, in lwIP's order: marks are void */
+/*
+ * Everything is on its way once more, in lwIP's order: marks are void, also
+ * those that were made since it was so the last time.
+ */
 static bool
 loss_timer(lwip_loss_t *loss)
 {
+    bool             again;
     struct tcp_pcb  *pcb;
 
     pcb = loss->pcb;
+    again = pcb->nrtx > loss->nrtx;
+    loss->nrtx = pcb->nrtx;
 
     if (!(pcb->flags & TF_RTO)) {
         loss->timer = false;
         return false;
     }
 
-    if (!loss->timer) {
-        loss->timer = true;
+    if (again || !loss->timer) {
         loss_forget(pcb->unacked);
         loss_forget(pcb->unsent);
         loss->high = pcb->lastack;
@@ -657,6 +663,10 @@ loss_timer(lwip_loss_t *loss)
         loss->last = NULL;
         memset(loss->blocks, 0, sizeof(loss->blocks));
         loss->n_samples = 0;
+    }
+
+    if (!loss->timer) {
+        loss->timer = true;
         loss->threshold = tn_max(loss->cwnd / 2,
                                  (uint32_t) LOSS_INITIAL * pcb->mss);
         loss->cwnd = (uint32_t) LOSS_INITIAL * pcb->mss;

@@ -19,6 +19,7 @@ static bool sent_since(size_t before, uint32_t at);
 static void finish(void);
 static void test_old_marks(void);
 static void test_probed(void);
+static void test_timer_twice(void);
 
 
 int
@@ -26,6 +27,7 @@ main(void)
 {
     test_old_marks();
     test_probed();
+    test_timer_twice();
 
     return tap_done();
 }
@@ -126,6 +128,47 @@ test_probed(void)
 
     tell(ACK, 0, sizeof(bytes), WINDOW, 0, NULL, 0);
     ok(tn_lwip_conn_state(w.accepted) & TN_LWIP_DRAINED, "all arrives");
+
+    finish();
+}
+
+
+/* marks that are made between two silences */
+static void
+test_timer_twice(void)
+{
+    size_t  before;
+
+    if (!set_up_sack(WINDOW)) {
+        return;
+    }
+
+    flight();
+    tell(ACK, 0, MSS, WINDOW, 0, NULL, 0);
+
+    before = w.n_out;
+    run_for(1500);
+    ok(sent_since(before, MSS) && !sent_since(before, 2 * MSS),
+       "silence: the oldest is sent again");
+
+    tell(ACK, 0, MSS, WINDOW, 0, NULL, 0);
+    ok(sent_since(before, 5 * MSS), "and then the rest");
+    tell_sack(MSS, 3 * MSS, 6 * MSS);
+
+    before = w.n_out;
+    run_for(2500);
+    ok(sent_since(before, MSS), "silence once more");
+
+    tell(ACK, 0, 6 * MSS, WINDOW, 0, NULL, 0);
+    flight();
+    ok(sent_since(before, 11 * MSS), "all has arrived: the next flight");
+
+    before = w.n_out;
+    tell_sack(6 * MSS, 7 * MSS, 8 * MSS);
+    ok(!sent_since(before, 6 * MSS), "one segment behind a gap: none is lost");
+
+    tell_sack(6 * MSS, 7 * MSS, 10 * MSS);
+    ok(sent_since(before, 6 * MSS), "with three it is");
 
     finish();
 }
