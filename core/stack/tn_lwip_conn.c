@@ -38,6 +38,7 @@ static err_t lwip_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
 static void lwip_failed(void *arg, err_t err);
 static void lwip_ready(tn_lwip_conn_t *conn);
 static void lwip_starves(tn_lwip_conn_t *conn);
+static size_t lwip_room_queue(const struct tcp_pcb *pcb);
 
 
 tn_lwip_conn_t *
@@ -555,7 +556,7 @@ tn_lwip_take(tn_lwip_conn_t *conn, size_t len)
 size_t
 tn_lwip_room(tn_lwip_conn_t *conn)
 {
-    size_t  queued, most;
+    size_t  queued, most, room;
 
     if (conn->pcb == NULL || !(conn->state & TN_LWIP_CONNECTED)
         || tcp_sndqueuelen(conn->pcb) + 64 > TCP_SND_QUEUELEN)
@@ -572,9 +573,32 @@ tn_lwip_room(tn_lwip_conn_t *conn)
                                   (size_t) TCP_SND_BUF);
     most = conn->pcb->snd_nxt - conn->pcb->lastack + TN_LWIP_AHEAD;
 
-    return queued < most ? tn_min((size_t) conn->pcb->snd_buf,
-                                  most - queued)
-                         : 0;
+    if (queued >= most) {
+        return 0;
+    }
+
+    room = tn_min((size_t) conn->pcb->snd_buf, most - queued);
+
+    return tn_min(room, lwip_room_queue(conn->pcb));
+}
+
+
+/*
+ * What lwIP's queue takes, in segments as tcp_write() makes them: a quarter of
+ * it is for the ends of each TN_LWIP_PIECE, which are segments of their own.
+ */
+static size_t
+lwip_room_queue(const struct tcp_pcb *pcb)
+{
+    size_t  len;
+
+    len = pcb->mss;
+
+    if (pcb->snd_wnd_max >= 2) {
+        len = tn_min(len, (size_t) pcb->snd_wnd_max / 2);
+    }
+
+    return ((size_t) TCP_SND_QUEUELEN - tcp_sndqueuelen(pcb)) / 4 * 3 * len;
 }
 
 

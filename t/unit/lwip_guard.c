@@ -17,6 +17,8 @@ static void finish(void);
 static void test_mss_later(void);
 static void test_mss_again(void);
 static void test_half_window(void);
+static void test_tiny(const uint8_t *options, int len, uint16_t window,
+    const char *what);
 static void test_beyond_window(void);
 static void test_beyond_fin(bool in_order);
 static void test_split(void);
@@ -29,11 +31,14 @@ static void test_last_byte(const uint8_t *options, int len,
 int
 main(void)
 {
+    static const uint8_t  one[] = { 2, 4, 0, 1 };
     static const uint8_t  sack[] = { 1, 1, 4, 2 };
 
     test_mss_later();
     test_mss_again();
     test_half_window();
+    test_tiny(one, sizeof(one), WINDOW, "segments of one byte");
+    test_tiny(NULL, 0, 3, "a window of three bytes");
     test_beyond_window();
     test_beyond_fin(true);
     test_beyond_fin(false);
@@ -146,6 +151,38 @@ test_half_window(void)
 
     run_for(1000);
     ok(w.end - w.first >= 100, "and what fits is sent");
+
+    finish();
+}
+
+
+/* as core/run/tn_lwnet.c does: all that there is room for is taken */
+static void
+test_tiny(const uint8_t *options, int len, uint16_t window, const char *what)
+{
+    size_t          room, n, all;
+    static uint8_t  bytes[32 * 1024];
+
+    set_up(4);
+
+    if (!open_with(options, len, window)) {
+        return;
+    }
+
+    all = 0;
+
+    do {
+        room = tn_min(tn_lwip_room(w.accepted), sizeof(bytes));
+        n = tn_lwip_write(w.accepted, bytes, room);
+        all += n;
+    } while (n == room && room != 0);
+
+    ok(n == room && all > 0, "%s: what there is room for is taken (%zu)",
+       what, all);
+
+    tn_lwip_push(w.accepted);
+    tell(ACK, 0, 1, WINDOW, 0, NULL, 0);
+    ok(w.end - w.first > 1, "and sent");
 
     finish();
 }
