@@ -11,6 +11,11 @@
 
 #define PIECE     1200
 
+/* when the stack ends its direction, beside the peer's last bytes */
+#define CLOSES_BEFORE  0
+#define CLOSES_ALIKE   1
+#define CLOSES_BEHIND  2
+
 
 static void send_bytes(uint32_t from, uint32_t to);
 static void finish(void);
@@ -23,7 +28,7 @@ static void test_beyond_window(void);
 static void test_beyond_fin(bool in_order);
 static void test_split(void);
 static void test_split_acked(void);
-static void test_last_bytes(void);
+static void test_last_bytes(unsigned when, const char *what);
 static void test_last_byte(const uint8_t *options, int len,
     const char *what);
 
@@ -44,7 +49,9 @@ main(void)
     test_beyond_fin(false);
     test_split();
     test_split_acked();
-    test_last_bytes();
+    test_last_bytes(CLOSES_BEFORE, "our end before");
+    test_last_bytes(CLOSES_ALIKE, "at the same time");
+    test_last_bytes(CLOSES_BEHIND, "and behind");
     test_last_byte(NULL, 0, "a peer without SACK");
     test_last_byte(sack, sizeof(sack), "a peer with SACK");
 
@@ -327,9 +334,9 @@ test_split_acked(void)
 }
 
 
-/* the peer's last bytes come with its FIN, behind ours, when memory is short */
+/* the peer's last bytes come with its FIN, when memory is short */
 static void
-test_last_bytes(void)
+test_last_bytes(unsigned when, const char *what)
 {
     void    *hold;
     size_t   used;
@@ -341,17 +348,29 @@ test_last_bytes(void)
         return;
     }
 
-    tn_lwip_shutdown(w.accepted);
-    tell(ACK, 0, 1, WINDOW, 0, NULL, 0);
+    if (when != CLOSES_BEHIND) {
+        tn_lwip_shutdown(w.accepted);
+    }
+
+    if (when == CLOSES_BEFORE) {
+        tell(ACK, 0, 1, WINDOW, 0, NULL, 0);
+    }
 
     hold = tn_lwip_malloc(TN_LWIP_MEMORY / 4 * 3 + 4096);
-    tell(ACK|FIN, 0, 1, WINDOW, 1000, NULL, 0);
+    tell(ACK|FIN, 0, when == CLOSES_BEFORE, WINDOW, 1000, NULL, 0);
+
+    if (when == CLOSES_BEHIND) {
+        tn_lwip_shutdown(w.accepted);
+    }
+
+    tell(ACK, 1001, 1, WINDOW, 0, NULL, 0);
     tn_lwip_free(hold);
     run_for(30000);
 
     ok(hold != NULL && unread(w.accepted) == 1000
        && (tn_lwip_conn_state(w.accepted) & TN_LWIP_EOF),
-       "the last bytes are kept, and the end");
+       "%s: the last bytes are kept, and the end", what);
+    is_int((long long) tn_lwip_count(w.lwip), 0, "the connection is over");
 
     finish();
     is_int((long long) tn_lwip_used(), (long long) used,

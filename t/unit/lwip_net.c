@@ -3,7 +3,7 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * What the control thread says to the net of a data thread while that is at
- * the orders of before.
+ * the orders of before, and connections that nginx closes in two steps.
  */
 
 #include "run/tn_lwnet.h"
@@ -12,6 +12,7 @@
 #include "packets.h"
 #include "tap.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -23,7 +24,8 @@ static tn_lwnet_t        *net;
 
 static int                nginx;        /* its listening socket */
 static bool               listens;      /* on 8080, with the next frame */
-static tn_packet_t        last;         /* that was sent */
+static tn_packet_t        last;         /* that was sent, */
+static uint32_t           last_seq;     /* its number, if it is of TCP */
 
 
 static tn_ip_t
@@ -44,6 +46,11 @@ frame(void *data, uint8_t *bytes, size_t len)
 
     (void) tn_packet_parse(&last, bytes + sizeof(tn_vnet_t),
                            len - sizeof(tn_vnet_t));
+
+    if (last.proto == TN_PROTO_TCP) {
+        last_seq = tn_packet_u32(bytes + sizeof(tn_vnet_t) + last.header_len
+                                 + 4);
+    }
 
     if (listens) {
         listens = false;
@@ -88,12 +95,13 @@ listener(void)
 }
 
 
-/* a SYN of 100.64.0.2 to 100.64.0.99, as a frame */
+/* a segment of 100.64.0.2 to 100.64.0.99, as a frame */
 static void
-opens(uint16_t port)
+sends(uint16_t port, uint8_t flags, uint32_t seq, uint32_t ack,
+    size_t payload)
 {
     pkt_t         k;
-    uint8_t       packet[128];
+    uint8_t       packet[256];
     tn_vnet_t     vnet;
     struct iovec  iov[2];
 
@@ -104,9 +112,11 @@ opens(uint16_t port)
     k.host = 2;
     k.src_port = 40000;
     k.dst_port = port;
-    k.seq = 1000;
+    k.seq = seq;
+    k.ack = ack;
     k.window = 65535;
-    k.flags = TN_TCP_SYN;
+    k.flags = flags;
+    k.payload = payload;
 
     memset(&vnet, 0, sizeof(vnet));
     memset(&last, 0, sizeof(last));
@@ -118,6 +128,13 @@ opens(uint16_t port)
 
     tn_lwnet_write(net, iov, 2);
     tn_lwnet_run(net);
+}
+
+
+static void
+opens(uint16_t port)
+{
+    sends(port, TN_TCP_SYN, 1000, 0, 0);
 }
 
 
@@ -146,6 +163,41 @@ dial(void)
 }
 
 
+/* nginx ends its direction, and closes when it has heard enough */
+static void
+half_closed(void)
+{
+    int       fd;
+    uint8_t   bytes[256];
+    uint32_t  ours;
+
+    opens(80);
+    ours = last_seq + 1;
+    sends(80, TN_TCP_ACK, 1001, ours, 0);
+    turns();
+    fd = accept4(nginx, NULL, NULL, SOCK_CLOEXEC|SOCK_NONBLOCK);
+
+    if (!ok(fd != -1, "a connection comes to nginx")) {
+        return;
+    }
+
+    (void) shutdown(fd, SHUT_WR);
+    turns();
+    ok(last.tcp_flags & TN_TCP_FIN, "its end goes to the peer");
+
+    sends(80, TN_TCP_ACK, 1001, ours + 1, 0);
+    sends(80, TN_TCP_ACK, 1001, ours + 1, 100);
+    turns();
+    is_int(read(fd, bytes, sizeof(bytes)), 100,
+           "what the peer sends goes on to nginx");
+
+    (void) close(fd);
+    turns();
+    sends(80, TN_TCP_ACK, 1101, ours + 1, 100);
+    ok(last.tcp_flags & TN_TCP_RST, "until nginx closes: then it is refused");
+}
+
+
 int
 main(void)
 {
@@ -154,7 +206,9 @@ main(void)
     table = tn_lwnet_table_create();
     nginx = listener();
 
-    if (table == NULL || nginx == -1 || tn_loop_init(&loop) != TN_OK) {
+    if (table == NULL || nginx == -1 || tn_loop_init(&loop) != TN_OK
+        || fcntl(nginx, F_SETFL, O_NONBLOCK) == -1)
+    {
         return 1;
     }
 
@@ -178,6 +232,8 @@ main(void)
     turns();
     opens(8080);
     is_int(last.tcp_flags, TN_TCP_SYN | TN_TCP_ACK, "and is there");
+
+    half_closed();
 
     tn_lwnet_destroy(net);
     tn_lwnet_table_free(table);
