@@ -690,7 +690,7 @@ lwip_timers(tn_lwip_t *lwip, bool slow)
     size_t           i;
     uint32_t         former;
     lwip_bucket_t   *bucket;
-    struct tcp_pcb  *pcb;
+    struct tcp_pcb  *pcb, *next;
 
     for (i = lwip->n_busy; i > 0; i--) {
         bucket = &lwip->buckets[lwip->busy[i - 1]];
@@ -698,7 +698,8 @@ lwip_timers(tn_lwip_t *lwip, bool slow)
         former = lwip_enter(lwip, lwip->busy[i - 1]);
         tcp_fasttmr();
 
-        for (pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {
+        for (pcb = tcp_active_pcbs; pcb != NULL; pcb = next) {
+            next = pcb->next;
             lwip_loss_tick(lwip, pcb);
             lwip_guard_tick(lwip, pcb);
         }

@@ -696,6 +696,7 @@ tn_lwip_close(tn_lwip_conn_t *conn, bool abort)
         tcp_err(pcb, NULL);
         tcp_poll(pcb, NULL, 0);
         lwip_set_conn(pcb, NULL);
+        lwip_guard_close(lwip, pcb);
 
         if (abort || tcp_close(pcb) != ERR_OK) {
             tcp_abort(pcb);

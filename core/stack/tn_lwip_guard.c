@@ -27,14 +27,24 @@
  *            acknowledged, and is either sent again without end, or never and
  *            all behind it neither
  *   LAST-ACK ends after 10 s, whatever is still to be delivered
+ *   orphan   a connection that was closed stays for as long as its peer answers
+ *            the probes of a closed window, with all that is to be delivered.
+ *            Linux gives up when it would wait for more than two minutes, 200 s
+ *            after the window has closed; here it is as long since the peer
+ *            took a byte, and less when memory is short
  */
 
 #include "tn_lwip_int.h"
 
 
+#define GUARD_ORPHAN_MS        200000
+#define GUARD_ORPHAN_SHORT_MS  20000
+
+
 static void guard_options(uint8_t *option, unsigned len);
 static bool guard_overruns(const struct tcp_pcb *pcb,
     const struct tcp_hdr *header, unsigned data);
+static bool guard_orphan(const tn_lwip_t *lwip, struct tcp_pcb *pcb);
 static void guard_persist(struct tcp_pcb *pcb);
 
 
@@ -139,9 +149,26 @@ lwip_guard_write(struct tcp_pcb *pcb)
 }
 
 
+/*
+ * Of keepalive, which ends here, lwIP has two fields: what of its bytes the
+ * peer had when it last took some, and when that was.
+ */
+void
+lwip_guard_close(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
+{
+    ip_reset_option(pcb, SOF_KEEPALIVE);
+    pcb->keep_intvl = pcb->lastack;
+    pcb->keep_idle = lwip->ticks;
+}
+
+
 void
 lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 {
+    if ((pcb->flags & TF_RXCLOSED) && guard_orphan(lwip, pcb)) {
+        return;
+    }
+
     if (pcb->persist_backoff != 0) {
         guard_persist(pcb);
     }
@@ -154,6 +181,34 @@ lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
     {
         pcb->tmr = lwip->ticks;
     }
+}
+
+
+/* one that was closed; true: it is gone */
+static bool
+guard_orphan(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
+{
+    uint32_t  ms;
+
+    if (pcb->keep_intvl != pcb->lastack
+        || (pcb->unsent == NULL && pcb->unacked == NULL))
+    {
+        pcb->keep_intvl = pcb->lastack;
+        pcb->keep_idle = lwip->ticks;
+        return false;
+    }
+
+    ms = (lwip->ticks - pcb->keep_idle) * TCP_SLOW_INTERVAL;
+
+    if (ms < GUARD_ORPHAN_SHORT_MS
+        || (ms < GUARD_ORPHAN_MS && !lwip_memory_is_short()))
+    {
+        return false;
+    }
+
+    tcp_abort(pcb);
+
+    return true;
 }
 
 

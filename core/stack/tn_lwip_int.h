@@ -155,7 +155,13 @@ lwip_loss_t *lwip_get_loss(const struct tcp_pcb *pcb);
 /* before tcp_write() */
 void lwip_guard_write(struct tcp_pcb *pcb);
 
-/* each TN_LWIP_TICK_MS while its bucket is busy, before lwIP's own timers */
+/* before tcp_close(): nobody but the peer decides how long it stays */
+void lwip_guard_close(const tn_lwip_t *lwip, struct tcp_pcb *pcb);
+
+/*
+ * Each TN_LWIP_TICK_MS while its bucket is busy, before lwIP's own timers; may
+ * free the pcb
+ */
 void lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb);
 
 
