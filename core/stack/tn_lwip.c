@@ -420,7 +420,7 @@ void
 tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
     const tn_packet_t *p)
 {
-    uint32_t      former;
+    uint32_t      former, source;
     ip_addr_t     remote;
     struct pbuf  *buf;
 
@@ -435,6 +435,9 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
 
     former = lwip_enter(lwip, lwip_bucket(lwip, &remote, p->src_port,
                                           p->dst_port));
+
+    lwip->source = lwip_memory_source(lwip, &p->src);
+    source = lwip_memory_for(lwip->source);
 
     /* lwIP looks for the length of an option that is a header's last byte */
 
@@ -470,6 +473,7 @@ tn_lwip_in(tn_lwip_t *lwip, tn_ms_t now, const uint8_t *packet,
 
     lwip->joined = false;
 
+    (void) lwip_memory_for(source);
     lwip_leave(lwip, former);
 }
 

@@ -20,7 +20,10 @@
 #define TN_LWIP_HALF_OPEN       4096    /* at a time; further SYNs are lost */
 #define TN_LWIP_HALF_OPEN_EACH  512     /* of these, from one address */
 
-/* of all stacks of the process together */
+/*
+ * Of all stacks of the process together.  Three quarters are for data, and of
+ * these a peer's address has at most as much as is left.
+ */
 #define TN_LWIP_MEMORY          ((size_t) 512 * 1024 * 1024)
 
 

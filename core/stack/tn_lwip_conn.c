@@ -74,6 +74,7 @@ tn_lwip_connect(tn_lwip_t *lwip, const tn_addr_t *to, void *data)
 
     conn->data = data;
     conn->bucket = bucket;
+    conn->source = lwip_memory_source(lwip, &to->ip);
     conn->remote = *to;
     tcp_poll(pcb, lwip_unanswered, TN_LWIP_SYN_POLL);
 
@@ -204,6 +205,7 @@ lwip_accept(void *arg, struct tcp_pcb *pcb, err_t err)
                                pcb->local_port);
     lwip_to_addr(&pcb->local_ip, pcb->local_port, &conn->local);
     lwip_to_addr(&pcb->remote_ip, pcb->remote_port, &conn->remote);
+    conn->source = lwip_memory_source(lwip, &conn->remote.ip);
 
     lwip->ops->accepted(lwip->data, conn, listener->port);
 
@@ -292,9 +294,10 @@ static bool
 lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p, bool last)
 {
     size_t         n, done, room;
+    uint32_t       former;
     lwip_chunk_t  *chunk, *fresh, **link;
 
-    if (!last && lwip_memory_is_short()) {
+    if (!last && lwip_memory_is_short(conn->source)) {
         return false;
     }
 
@@ -303,7 +306,9 @@ lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p, bool last)
     room = conn->last != NULL ? TN_LWIP_CHUNK - conn->last->end : 0;
 
     for (n = p->tot_len; n > room; room += TN_LWIP_CHUNK) {
+        former = lwip_memory_for(conn->source);
         chunk = tn_lwip_malloc(sizeof(lwip_chunk_t));
+        (void) lwip_memory_for(former);
 
         if (chunk == NULL) {
             while ((chunk = fresh) != NULL) {
@@ -425,13 +430,10 @@ lwip_starves(tn_lwip_conn_t *conn)
 void
 lwip_feed(tn_lwip_t *lwip)
 {
-    tn_link_t  *link, all;
+    tn_link_t       *link, all;
+    tn_lwip_conn_t  *conn;
 
     lwip->fed = lwip->now + TN_LWIP_TICK_MS;
-
-    if (lwip_memory_is_short()) {
-        return;
-    }
 
     tn_list_init(&all);
 
@@ -440,7 +442,14 @@ lwip_feed(tn_lwip_t *lwip)
     }
 
     while ((link = tn_list_shift(&all)) != NULL) {
-        lwip_ready(tn_container(link, tn_lwip_conn_t, starved));
+        conn = tn_container(link, tn_lwip_conn_t, starved);
+
+        if (lwip_memory_is_short(conn->source)) {
+            tn_list_push(&lwip->starved, link);
+
+        } else {
+            lwip_ready(conn);
+        }
     }
 }
 
@@ -564,7 +573,7 @@ tn_lwip_room(tn_lwip_conn_t *conn)
         return 0;
     }
 
-    if (lwip_memory_is_short()) {
+    if (lwip_memory_is_short(conn->source)) {
         lwip_starves(conn);
         return 0;
     }
@@ -606,9 +615,10 @@ size_t
 tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len)
 {
     size_t    n, done;
-    uint32_t  former;
+    uint32_t  former, source;
 
     former = lwip_enter(conn->lwip, conn->bucket);
+    source = lwip_memory_for(conn->source);
 
     /* asked once: what it takes may make memory short */
 
@@ -629,6 +639,7 @@ tn_lwip_write(tn_lwip_conn_t *conn, const void *bytes, size_t len)
         }
     }
 
+    (void) lwip_memory_for(source);
     lwip_leave(conn->lwip, former);
 
     return done;

@@ -32,6 +32,8 @@
  *            Linux gives up when it would wait for more than two minutes, 200 s
  *            after the window has closed; here it is as long since the peer
  *            took a byte, and less when memory is short
+ *   gaps     what comes behind one is kept, up to 4,096 segments, whatever the
+ *            memory that is left
  */
 
 #include "tn_lwip_int.h"
@@ -61,7 +63,10 @@ tn_lwip_segment(struct tcp_pcb *pcb, struct tcp_hdr *header, unsigned len,
 
     guard_options((uint8_t *) (header + 1), len);
 
-    if (tn_unlikely(guard_overruns(pcb, header, data))) {
+    if (tn_unlikely(guard_overruns(pcb, header, data))
+        || (data != 0 && TCP_SEQ_GT(header->seqno, pcb->rcv_nxt)
+            && lwip_memory_is_short(lwip_holder()->source)))
+    {
         (void) tcp_send_empty_ack(pcb);
         return ERR_VAL;
     }
@@ -188,7 +193,8 @@ lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 static bool
 guard_orphan(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 {
-    uint32_t  ms;
+    uint32_t   ms;
+    tn_addr_t  peer;
 
     if (pcb->keep_intvl != pcb->lastack
         || (pcb->unsent == NULL && pcb->unacked == NULL))
@@ -200,8 +206,14 @@ guard_orphan(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 
     ms = (lwip->ticks - pcb->keep_idle) * TCP_SLOW_INTERVAL;
 
-    if (ms < GUARD_ORPHAN_SHORT_MS
-        || (ms < GUARD_ORPHAN_MS && !lwip_memory_is_short()))
+    if (ms < GUARD_ORPHAN_SHORT_MS) {
+        return false;
+    }
+
+    lwip_to_addr(&pcb->remote_ip, 0, &peer);
+
+    if (ms < GUARD_ORPHAN_MS
+        && !lwip_memory_is_short(lwip_memory_source(lwip, &peer.ip)))
     {
         return false;
     }

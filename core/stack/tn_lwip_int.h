@@ -25,6 +25,7 @@
 
 #define TN_LWIP_CHUNK       (16 * 1024 - 64)    /* what comes before it */
 #define TN_LWIP_SOURCES     256     /* counters of half-open connections */
+#define TN_LWIP_HOLDERS     4096    /* and of memory; 0: nobody's */
 
 
 typedef struct lwip_chunk_s  lwip_chunk_t;
@@ -62,6 +63,7 @@ struct tn_lwip_conn_s {
     struct tcp_pcb       *pcb;          /* NULL: dead */
     void                 *data;
     uint32_t              bucket;
+    uint32_t              source;       /* whose memory it takes */
     unsigned              state;
     int                   err;
     unsigned              polls;        /* of an unanswered SYN */
@@ -96,6 +98,7 @@ struct tn_lwip_s {
     bool                  reopens;      /* the segment that came in does */
     uint32_t              reopens_at;   /* our first sequence number then */
     uint32_t              current;
+    uint32_t              source;       /* of the segment that came in */
     lwip_loss_t          *loss;         /* of the segment that came in */
     size_t                n_pcbs;
     size_t                n_half_open;
@@ -190,8 +193,17 @@ void lwip_reopen(tn_lwip_t *lwip, const ip_addr_t *remote,
 
 /* --- tn_lwip_memory.c */
 
-/* what bulk data may have is used up: only what ends things gets more */
-bool lwip_memory_is_short(void);
+/* the counter of an address, which few others share */
+uint32_t lwip_memory_source(const tn_lwip_t *lwip, const tn_ip_t *ip);
+
+/* whose is what is taken from now on; whose it was before */
+uint32_t lwip_memory_for(uint32_t source);
+
+/*
+ * What bulk data may have is used up, or the part of this source: only what
+ * ends things gets more
+ */
+bool lwip_memory_is_short(uint32_t source);
 
 /* gives back spare memory that nobody took for a while, if it is time */
 void lwip_memory_reap(tn_ms_t now);

@@ -7,6 +7,11 @@
  * quarters are used (tn_lwip_room(), lwip_keep()), so that there is always
  * something left for what frees memory: acknowledgements, ends, resets.
  *
+ * Each piece counts for the address that it was taken for, which gets no more
+ * when it has more than is left of these three quarters.  So one alone has half
+ * of them at most, n have 1 / (n + 1) each, and something is left for who comes
+ * next.
+ *
  * Each segment is a few pieces that live for a round trip, which malloc()
  * keeps neither in order nor in the cache.  So a size is rounded up to one of
  * LWIP_CLASSES, and what was freed of each is taken again, the last first:
@@ -21,6 +26,8 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+
+#define LWIP_BULK     (TN_LWIP_MEMORY / 4 * 3)
 
 #define LWIP_STEP     64            /* between sizes, up to */
 #define LWIP_SMALL    2048          /* this; then each is twice the other */
@@ -44,6 +51,17 @@
 #endif
 
 
+/*
+ * Before each piece that is in use, which stays aligned as by malloc(): what is
+ * copied and summed up costs a fifth more at odd multiples of 8
+ */
+typedef struct {
+    _Alignas(16)
+    size_t         size;            /* with this */
+    uint32_t       source;
+} lwip_head_t;
+
+
 typedef struct lwip_piece_s  lwip_piece_t;
 
 struct lwip_piece_s {
@@ -51,7 +69,9 @@ struct lwip_piece_s {
 };
 
 
-static size_t  lwip_used;
+static size_t    lwip_used;
+static size_t    lwip_held[TN_LWIP_HOLDERS];    /* of it */
+static uint32_t  lwip_source;       /* whose the next piece is */
 
 static struct {
     lwip_piece_t  *first;
@@ -71,13 +91,15 @@ static lwip_piece_t *lwip_take(unsigned class, size_t size);
 void *
 tn_lwip_malloc(size_t size)
 {
-    void      *p;
-    unsigned   class;
+    void         *p;
+    unsigned      class;
+    lwip_head_t  *head;
 
     if (size == 0 || size > TN_LWIP_MEMORY) {
         return NULL;
     }
 
+    size += sizeof(lwip_head_t);
     class = lwip_class(&size);
 
     if (lwip_used + size > TN_LWIP_MEMORY) {
@@ -90,11 +112,18 @@ tn_lwip_malloc(size_t size)
         p = malloc(size);
     }
 
-    if (p != NULL) {
-        lwip_used += malloc_usable_size(p);
+    if (p == NULL) {
+        return NULL;
     }
 
-    return p;
+    head = p;
+    head->size = size;
+    head->source = lwip_source;
+
+    lwip_used += size;
+    lwip_held[lwip_source] += size;
+
+    return head + 1;
 }
 
 
@@ -156,27 +185,25 @@ lwip_class_size(unsigned class)
 void
 tn_lwip_free(void *p)
 {
-    size_t         size, least;
+    size_t         size;
     unsigned       class;
+    lwip_head_t   *head;
     lwip_piece_t  *piece;
 
     if (p == NULL) {
         return;
     }
 
-    size = malloc_usable_size(p);
+    head = (lwip_head_t *) p - 1;
+    p = head;
+
+    size = head->size;
     lwip_used -= size;
+    lwip_held[head->source] -= size;
 
-    /* malloc() may give a little more than it was asked for */
-
-    least = size < LWIP_SMALL + LWIP_STEP ? size / LWIP_STEP * LWIP_STEP
-                                          : size / LWIP_SMALL * LWIP_SMALL;
-    size = least;
     class = lwip_class(&size);
 
-    if (class == 0 || size != least
-        || lwip_spares[class].bytes + size > LWIP_SPARE)
-    {
+    if (class == 0 || lwip_spares[class].bytes + size > LWIP_SPARE) {
         free(p);
         return;
     }
@@ -254,8 +281,35 @@ tn_lwip_used(void)
 }
 
 
-bool
-lwip_memory_is_short(void)
+uint32_t
+lwip_memory_source(const tn_lwip_t *lwip, const tn_ip_t *ip)
 {
-    return lwip_used > TN_LWIP_MEMORY / 4 * 3;
+    uint64_t  h, words[2];
+
+    memcpy(words, ip->b, sizeof(words));
+
+    h = (words[0] ^ lwip->seed) * 0x9e3779b97f4a7c15ULL;
+    h ^= h >> 32;
+    h = (h ^ words[1]) * 0x9e3779b97f4a7c15ULL;
+
+    return 1 + (uint32_t) (h >> 32) % (TN_LWIP_HOLDERS - 1);
+}
+
+
+uint32_t
+lwip_memory_for(uint32_t source)
+{
+    uint32_t  former;
+
+    former = lwip_source;
+    lwip_source = source;
+
+    return former;
+}
+
+
+bool
+lwip_memory_is_short(uint32_t source)
+{
+    return lwip_used > LWIP_BULK || lwip_held[source] > LWIP_BULK - lwip_used;
 }

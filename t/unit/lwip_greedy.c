@@ -6,6 +6,8 @@
  * of it.
  */
 
+#include <sys/random.h>
+
 #include "lwip_world.h"
 
 
@@ -14,6 +16,30 @@
 #define TAKEN     1000          /* bytes, before the window closes */
 #define WRITTEN   3000
 
+/* what a crowd of connections takes of what is left */
+#define CROWD     100
+#define LEFT      ((size_t) 16 * 1024 * 1024)
+#define EACH      ((size_t) 256 * 1024)
+#define PIECE     1200
+#define OTHERS    (40 * PIECE)
+
+#define UNREAD    0             /* bytes that nginx does not read */
+#define GAPS      1             /* and such that it cannot */
+#define UNACKED   2             /* or that the peer does not take */
+
+
+typedef struct {
+    tn_lwip_conn_t  *conn;
+    uint8_t          host;
+    uint16_t         port;
+    uint32_t         ack;
+} member_t;
+
+
+static uint32_t  entropy;
+static member_t  crowd[CROWD];
+static uint8_t   bytes[64 * 1024];
+
 
 static bool orphan(bool ended);
 static void wait_closed(uint32_t seq, uint32_t taken, tn_ms_t ms);
@@ -21,6 +47,11 @@ static void finish(void);
 static void test_orphan(bool ended, const char *what);
 static void test_orphan_slow(void);
 static void test_orphan_short(void);
+static const segment_t *member_put(const member_t *m, uint8_t flags,
+    uint32_t seq, size_t payload);
+static bool member_open(member_t *m, uint8_t host, uint16_t port);
+static void crowd_takes(unsigned what);
+static void test_crowd(unsigned what, const char *name);
 
 
 int
@@ -30,8 +61,28 @@ main(void)
     test_orphan(true, "one that its peer had ended");
     test_orphan_slow();
     test_orphan_short();
+    test_crowd(UNREAD, "bytes that nobody reads");
+    test_crowd(GAPS, "bytes behind gaps");
+    test_crowd(UNACKED, "bytes that nobody takes");
 
     return tap_done();
+}
+
+
+/* libc's: which addresses share a counter is the same in each run */
+ssize_t
+getrandom(void *buf, size_t len, unsigned flags)
+{
+    size_t  i;
+
+    (void) flags;
+
+    for (i = 0; i < len; i++) {
+        entropy = entropy * 1664525 + 1013904223;
+        ((uint8_t *) buf)[i] = (uint8_t) (entropy >> 24);
+    }
+
+    return (ssize_t) len;
 }
 
 
@@ -39,15 +90,13 @@ main(void)
 static bool
 orphan(bool ended)
 {
-    static uint8_t  bytes[WRITTEN];
-
     set_up(4);
 
     if (!open_with(NULL, 0, TAKEN)) {
         return false;
     }
 
-    (void) tn_lwip_write(w.accepted, bytes, sizeof(bytes));
+    (void) tn_lwip_write(w.accepted, bytes, WRITTEN);
     tn_lwip_push(w.accepted);
     tell(ACK, 0, TAKEN, 0, 0, NULL, 0);
 
@@ -98,7 +147,7 @@ test_orphan(bool ended, const char *what)
            "closed, with bytes that nobody takes: it waits");
 
     wait_closed(ended, TAKEN, 100000);
-    is_int((long long) tn_lwip_count(w.lwip), 0, what);
+    ok(tn_lwip_count(w.lwip) == 0, "%s: not for ever", what);
 
     finish();
     is_int((long long) tn_lwip_used(), (long long) used, "holds nothing more");
@@ -143,4 +192,126 @@ test_orphan_short(void)
 
     tn_lwip_free(hold);
     finish();
+}
+
+
+static const segment_t *
+member_put(const member_t *m, uint8_t flags, uint32_t seq, size_t payload)
+{
+    pkt_t  k;
+
+    static const uint8_t  scale[] = { 1, 3, 3, 7 };
+
+    memset(&k, 0, sizeof(k));
+    k.version = 4;
+    k.host = m->host;
+    k.src_port = m->port;
+    k.flags = flags;
+    k.seq = SEQ + seq;
+    k.ack = m->ack;
+    k.window = WINDOW;
+    k.payload = payload;
+
+    return put(&k, flags == SYN ? scale : NULL, sizeof(scale));
+}
+
+
+static bool
+member_open(member_t *m, uint8_t host, uint16_t port)
+{
+    const segment_t  *s;
+
+    m->host = host;
+    m->port = port;
+    m->ack = 0;
+    w.accepted = NULL;
+
+    s = member_put(m, SYN, (uint32_t) -1, 0);
+
+    if (s != NULL) {
+        m->ack = s->seq + 1;
+        (void) member_put(m, ACK, 0, 0);
+    }
+
+    m->conn = w.accepted;
+
+    return m->conn != NULL;
+}
+
+
+static void
+crowd_takes(unsigned what)
+{
+    size_t    i;
+    uint32_t  at;
+
+    for (at = 0; at < EACH && what != UNACKED; at += PIECE) {
+        for (i = 0; i < CROWD; i++) {
+            (void) member_put(&crowd[i], ACK, at + (what == GAPS), PIECE);
+        }
+    }
+
+    /* in the other cases the rest, less than a packet */
+
+    for (i = 0; i < CROWD; i++) {
+        while (tn_lwip_write(crowd[i].conn, bytes, sizeof(bytes)) != 0) {
+            /* void */
+        }
+    }
+}
+
+
+/* a hundred connections of one address, and one of another */
+static void
+test_crowd(unsigned what, const char *name)
+{
+    void      *hold;
+    size_t     i, used, ready;
+    uint32_t   at;
+    member_t   other;
+
+    used = tn_lwip_used();
+    entropy = 7;
+    set_up(4);
+
+    for (i = 0; i < CROWD && member_open(&crowd[i], 2, (uint16_t) (1024 + i));
+         i++)
+    {
+        /* void */
+    }
+
+    if (!ok(i == CROWD && member_open(&other, 3, PEER), "%s", name)) {
+        return;
+    }
+
+    hold = tn_lwip_malloc(SHORT - LEFT - tn_lwip_used());
+    crowd_takes(what);
+
+    ok(hold != NULL && tn_lwip_used() < SHORT - LEFT / 5 * 2,
+       "one address leaves something (%zu KB of %zu)",
+       (SHORT - tn_lwip_used()) / 1024, LEFT / 1024);
+    is_int((long long) tn_lwip_room(crowd[CROWD - 1].conn), 0,
+           "no room for its own");
+
+    for (at = 0; at < OTHERS; at += PIECE) {
+        (void) member_put(&other, ACK, at, PIECE);
+    }
+
+    is_int((long long) unread(other.conn), OTHERS, "another one may send");
+    is_int((long long) tn_lwip_write(other.conn, bytes, sizeof(bytes)),
+           sizeof(bytes), "and is written to");
+
+    for (i = 0; i < CROWD / 2; i++) {
+        tn_lwip_close(crowd[i].conn, true);
+    }
+
+    ready = w.n_ready;
+    run_for(200);
+    ok(w.n_ready > ready && tn_lwip_room(crowd[CROWD - 1].conn) != 0,
+       "half of the first end: the rest goes on");
+
+    tn_lwip_free(hold);
+    finish();
+    is_int((long long) tn_lwip_used(), (long long) used,
+           "and no memory is lost");
 }
