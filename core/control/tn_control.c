@@ -83,6 +83,7 @@ tn_control_create(const tn_control_conf_t *conf, const tn_control_ops_t *ops,
     tn_timer_init(&c->update_timer, tn_control_update, c);
     tn_timer_init(&c->alive_timer, tn_control_alive, c);
     tn_timer_init(&c->expiry_timer, tn_control_expiry, c);
+    tn_timer_init(&c->renew_timer, tn_control_renew_due, c);
     tn_timer_init(&c->url_timer, tn_control_url_timeout, c);
     tn_timer_init(&c->keep_timer, tn_control_keep_due, c);
     tn_timer_init(&c->lock_timer, tn_control_lock_due, c);
@@ -165,6 +166,7 @@ tn_control_destroy(tn_control_t *c)
     tn_control_teardown(c);
     tn_timer_cancel(c->timers, &c->retry_timer);
     tn_timer_cancel(c->timers, &c->expiry_timer);
+    tn_timer_cancel(c->timers, &c->renew_timer);
     tn_timer_cancel(c->timers, &c->keep_timer);
     free(c->old_signature);
 
@@ -305,27 +307,6 @@ tn_control_logout(tn_control_t *c)
     tn_control_leave(c);
 
     return false;
-}
-
-
-bool
-tn_control_renew(tn_control_t *c)
-{
-    if (!c->saved.registered || tn_control_rotating(c) || c->stopping
-        || c->phase == TN_CONTROL_IDLE || c->phase == TN_CONTROL_LEAVING)
-    {
-        return false;
-    }
-
-    tn_control_enter(c);
-
-    if (tn_control_next_node_key(c) == TN_OK && tn_control_online(c)) {
-        tn_control_session_register(c);
-    }
-
-    tn_control_leave(c);
-
-    return true;
 }
 
 
@@ -778,9 +759,8 @@ tn_control_next_node_key(tn_control_t *c)
         tn_curve_keypair(&c->saved.next);
         c->unsaved = true;
         c->next_sent = false;
+        c->rekeyed = true;
     }
-
-    c->rekeyed = true;
 
     if (tn_control_save(c) != TN_OK) {
         tn_control_fail(c, "a new node key cannot be saved");
@@ -890,6 +870,7 @@ tn_control_teardown(tn_control_t *c)
     c->polling = NULL;
     c->updating = NULL;
     c->locking = NULL;
+    c->leaving = NULL;
     c->lock_seen[0] = '\0';
     c->ping_sent = false;
 }
@@ -1026,6 +1007,7 @@ tn_control_stopped(tn_control_t *c)
     tn_control_teardown(c);
     tn_timer_cancel(c->timers, &c->retry_timer);
     tn_timer_cancel(c->timers, &c->expiry_timer);
+    tn_timer_cancel(c->timers, &c->renew_timer);
 
     tn_control_keep(c);
     tn_timer_cancel(c->timers, &c->keep_timer);

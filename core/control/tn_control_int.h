@@ -172,11 +172,12 @@ struct tn_control_s {
     char                     unheard[TN_CONTROL_TEXT]; /* a logout was, why */
     unsigned                 attempts;
     uint64_t                 retry_ms;  /* what control asked for, or 0 */
-    bool                     rekeyed;   /* a new node key since the last
-                                           success */
+    bool                     rekeyed;   /* a new node key was made since the
+                                           last success */
     bool                     next_sent; /* control may have saved.next */
     bool                     poll_next; /* the map is asked for with it */
     bool                     key_due;   /* the owner has the former key yet */
+    bool                     put_off;   /* a renewal was, and that was said */
     bool                     must_register;
     bool                     reregistered;  /* and no map since */
     bool                     stopping;
@@ -207,6 +208,7 @@ struct tn_control_s {
     tn_control_call_t       *polling;
     tn_control_call_t       *updating;
     tn_control_call_t       *dns;
+    tn_control_call_t       *leaving;   /* the logout whose answer counts */
     char                    *followup;  /* the URL somebody has to visit */
 
     /* the map */
@@ -256,6 +258,7 @@ struct tn_control_s {
     tn_timer_t               update_timer;
     tn_timer_t               alive_timer;
     tn_timer_t               expiry_timer;
+    tn_timer_t               renew_timer;   /* set: a renewal is put off */
     tn_timer_t               url_timer;
     tn_timer_t               keep_timer;
     tn_timer_t               lock_timer;
@@ -347,6 +350,17 @@ const char *tn_control_answer_text(tn_control_call_t *call);
 
 /* no, and why: of control, or of who makes auth keys */
 void tn_control_register_refused(tn_control_t *c, const char *why);
+
+/* --- tn_control_renew.c: another node key beside a map stream */
+
+/* the present key is good, whatever becomes of another */
+bool tn_control_serves(const tn_control_t *c);
+/* a new key that was refused is given up when the present one is good */
+bool tn_control_unrenewed(tn_control_t *c, const char *why);
+/* it is tried again after so long; false: there is no stream beside which it
+ * could wait */
+bool tn_control_put_off(tn_control_t *c, uint64_t in_ms, const char *why);
+void tn_control_renew_due(void *data, tn_ms_t now);
 
 /* --- tn_control_mint.c: auth keys by an OAuth client's secret */
 

@@ -248,6 +248,7 @@ tn_control_mint_received(tn_control_t *c)
     int                 status;
     char                why[TN_CONTROL_TEXT], *text;
     json_t             *o;
+    uint64_t            in_ms;
     tn_http1_t         *http;
     const char         *value, *message;
     tn_json_span_t      span;
@@ -272,17 +273,17 @@ tn_control_mint_received(tn_control_t *c)
         free(text);
         json_decref(o);
 
+        in_ms = 0;
+
         if (status == 429 || status == 503) {
-            c->retry_ms = tn_control_retry_after(c, http->retry_after);
+            in_ms = tn_control_retry_after(c, http->retry_after);
         }
 
         tn_control_mint_drop(c);
-        tn_control_register_refused(c, why);
 
-        if (!c->failed) {
-
-            /* the present key serves, and control itself said nothing */
-            c->retry_ms = 0;
+        if (in_ms == 0 || !tn_control_put_off(c, in_ms, why)) {
+            c->retry_ms = in_ms;
+            tn_control_register_refused(c, why);
         }
 
         return;
@@ -310,9 +311,16 @@ tn_control_mint_received(tn_control_t *c)
 void
 tn_control_mint_closed(tn_control_t *c, const char *reason)
 {
+    char  why[TN_CONTROL_TEXT];
+
+    snprintf(why, sizeof(why), "no auth key can be made of the %s: %s",
+             tn_control_mint_what(c), reason);
+
     tn_control_mint_drop(c);
-    tn_control_fail(c, "no auth key can be made of the %s: %s",
-                    tn_control_mint_what(c), reason);
+
+    if (!tn_control_put_off(c, TN_CONTROL_BACKOFF_MAX_MS, why)) {
+        tn_control_fail(c, "%s", why);
+    }
 }
 
 

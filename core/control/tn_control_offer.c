@@ -58,6 +58,7 @@ tn_control_offer_end(tn_control_t *c)
     tn_timer_cancel(c->timers, &c->watchdog_timer);
     tn_timer_cancel(c->timers, &c->update_timer);
     tn_control_call_cancel(&c->updating);
+    tn_control_mint_drop(c);
 
     if (tn_control_request(c, "POST", "/machine/map", "application/json",
                            tn_control_map_json(c, false), tn_control_parted)

@@ -41,10 +41,10 @@ static void tn_control_call_free(tn_control_call_t *call);
 static void tn_control_registered(tn_control_t *c, tn_control_call_t *call,
     const char *error);
 static void tn_control_session_go_on(tn_control_t *c);
+static void tn_control_session_took(tn_control_t *c);
+static bool tn_control_register_is_in(const json_t *o);
 static void tn_control_register_answer(tn_control_t *c, const json_t *o);
-static bool tn_control_serves(const tn_control_t *c);
 static void tn_control_needs_login(tn_control_t *c, const char *text);
-static bool tn_control_unrenewed(tn_control_t *c, const char *why);
 static void tn_control_unpoll(tn_control_t *c);
 static void tn_control_logged_out(tn_control_t *c, tn_control_call_t *call,
     const char *error);
@@ -106,11 +106,17 @@ tn_control_session_register(tn_control_t *c)
 {
     char  *text;
 
+    if (c->phase == TN_CONTROL_LEAVING) {
+        return;
+    }
+
     if (c->polling == NULL) {
         c->phase = TN_CONTROL_REGISTERING;
     }
 
-    if (c->registering != NULL) {
+    if (c->registering != NULL
+        || (c->polling != NULL && tn_timer_is_set(&c->renew_timer)))
+    {
         return;
     }
 
@@ -185,11 +191,28 @@ tn_control_session_logout(tn_control_t *c)
 
     c->phase = TN_CONTROL_LEAVING;
 
+    tn_control_mint_drop(c);
+
     text = tn_control_register_json(c, TN_REGISTER_LOGOUT);
 
-    (void) tn_control_request(c, "POST", "/machine/register",
-                              "application/json", text,
-                              tn_control_logged_out);
+    c->leaving = tn_control_request(c, "POST", "/machine/register",
+                                    "application/json", text,
+                                    tn_control_logged_out);
+}
+
+
+/*
+ * Control has the new node key.  Where a logout is under way it named the
+ * former one, so it is said once more.
+ */
+static void
+tn_control_session_took(tn_control_t *c)
+{
+    tn_control_take_next(c);
+
+    if (c->phase == TN_CONTROL_LEAVING && !c->parting) {
+        tn_control_session_logout(c);
+    }
 }
 
 
@@ -211,6 +234,7 @@ tn_control_session_self(tn_control_t *c)
     if (tn_control_self_expired(c, &in_s)) {
 
         if (c->rekeyed && !tn_control_rotating(c)) {
+            c->rekeyed = false;
             tn_control_refuse(c, "control says that the new node key has "
                               "expired too");
             return;
@@ -472,6 +496,7 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
     int             status;
     json_t         *o;
     tn_rc_t         rc;
+    uint64_t        in_ms;
     tn_json_span_t  span;
 
     c->registering = NULL;
@@ -483,6 +508,25 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
     }
 
     status = call->h2.status;
+    span.data = call->text ? call->text : "";
+    span.len = call->text_len;
+
+    if (c->phase == TN_CONTROL_LEAVING) {
+
+        /* what else it says does not matter any more */
+
+        if (error == NULL && status == 200 && tn_control_rotating(c)
+            && tn_json_load(span, &o) == TN_OK)
+        {
+            if (tn_control_register_is_in(o)) {
+                tn_control_session_took(c);
+            }
+
+            json_decref(o);
+        }
+
+        return;
+    }
 
     if (error != NULL) {
         tn_control_fail(c, "registering with %s failed: %s", c->url.host,
@@ -490,16 +534,24 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
         return;
     }
 
-    if (status / 100 == 4 && tn_control_unrenewed(c,
-                                               tn_control_answer_text(call)))
-    {
+    if (status == 429 || status == 503) {
+        in_ms = tn_control_retry_after(c, call->h2.retry_after);
+
+        if (tn_control_put_off(c, in_ms, "control is busy")) {
+            return;
+        }
+
+        c->retry_ms = in_ms;
+        tn_control_refuse(c, "%s is busy (status %d), registering again "
+                          "later", c->url.host, status);
         return;
     }
 
-    if (status == 429 || status == 503) {
-        c->retry_ms = tn_control_retry_after(c, call->h2.retry_after);
-        tn_control_refuse(c, "%s is busy (status %d), registering again "
-                          "later", c->url.host, status);
+    c->put_off = false;
+
+    if (status / 100 == 4 && tn_control_unrenewed(c,
+                                               tn_control_answer_text(call)))
+    {
         return;
     }
 
@@ -511,9 +563,6 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
                           tn_control_answer_text(call));
         return;
     }
-
-    span.data = call->text ? call->text : "";
-    span.len = call->text_len;
 
     rc = tn_json_load(span, &o);
 
@@ -529,10 +578,21 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
 }
 
 
+/* the node key is in, with nothing left for anybody to do about it */
+static bool
+tn_control_register_is_in(const json_t *o)
+{
+    return json_is_object(o) && *tn_json_text(o, "Error") == '\0'
+           && *tn_json_text(o, "AuthURL") == '\0'
+           && *tn_json_text(o, "NodeKeySignature") == '\0'
+           && !tn_json_bool(o, "NodeKeyExpired");
+}
+
+
 static void
 tn_control_register_answer(tn_control_t *c, const json_t *o)
 {
-    bool         again, news;
+    bool         again, news, fresh;
     char        *copy;
     const char  *error, *url;
 
@@ -554,6 +614,12 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
             return;
         }
 
+        if (tn_control_unrenewed(c, "the tailnet is locked and wants it "
+                                 "signed"))
+        {
+            return;
+        }
+
         tn_control_refuse(c, "the tailnet is locked and wants this node's "
                           "key signed: sign it with \"tailscale lock sign\"");
         return;
@@ -561,9 +627,26 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
 
     if (tn_json_bool(o, "NodeKeyExpired")) {
 
-        c->next_sent = false;
+        fresh = c->rekeyed;
 
-        if (c->rekeyed) {
+        if (fresh && tn_control_unrenewed(c, "it has expired")) {
+            return;
+        }
+
+        /* a new one that has expired, too, is replaced by yet another, which
+         * waits for the next attempt when this one was made just now */
+
+        tn_wipe(&c->saved.next, sizeof(c->saved.next));
+        c->unsaved = true;
+
+        free(c->followup);
+        c->followup = NULL;
+
+        if (tn_control_next_node_key(c) != TN_OK) {
+            return;
+        }
+
+        if (fresh) {
             tn_control_refuse(c, "%s says that a new node key has expired",
                               c->url.host);
             return;
@@ -572,10 +655,7 @@ tn_control_register_answer(tn_control_t *c, const json_t *o)
         tn_log(c->log, TN_LOG_NOTICE, "control: the node key has expired, "
                "registering a new one");
 
-        if (tn_control_next_node_key(c) == TN_OK) {
-            tn_control_session_register(c);
-        }
-
+        tn_control_session_register(c);
         return;
     }
 
@@ -688,17 +768,6 @@ tn_control_register_refused(tn_control_t *c, const char *why)
 }
 
 
-/* the present key is good, whatever becomes of another */
-static bool
-tn_control_serves(const tn_control_t *c)
-{
-    int64_t  in_s;
-
-    return c->saved.registered && c->polling != NULL && !c->must_register
-           && !tn_control_self_expired(c, &in_s);
-}
-
-
 static void
 tn_control_needs_login(tn_control_t *c, const char *text)
 {
@@ -707,30 +776,6 @@ tn_control_needs_login(tn_control_t *c, const char *text)
     }
 
     tn_control_expired_tell(c);
-}
-
-
-/* a new key that was refused is given up when the present one is good */
-static bool
-tn_control_unrenewed(tn_control_t *c, const char *why)
-{
-    if (!tn_control_rotating(c) || !tn_control_serves(c)) {
-        return false;
-    }
-
-    tn_log(c->log, TN_LOG_ERR, "control: %s refused a new node key: %s; the "
-           "present one stays", c->url.host, why);
-
-    free(c->followup);
-    c->followup = NULL;
-
-    tn_wipe(&c->saved.next, sizeof(c->saved.next));
-    c->unsaved = true;
-    c->next_sent = false;
-    c->rekeyed = false;
-    (void) tn_control_save(c);
-
-    return true;
 }
 
 
@@ -748,7 +793,7 @@ static void
 tn_control_logged_out(tn_control_t *c, tn_control_call_t *call,
     const char *error)
 {
-    if (c->phase != TN_CONTROL_LEAVING) {
+    if (c->phase != TN_CONTROL_LEAVING || call != c->leaving) {
         return;
     }
 
@@ -788,7 +833,7 @@ tn_control_poll_headers(tn_h2_call_t *h2)
         c->must_register = false;
         free(c->followup);
         c->followup = NULL;
-        tn_control_take_next(c);
+        tn_control_session_took(c);
     }
 
     tn_control_timer(c, &c->watchdog_timer, TN_CONTROL_WATCHDOG_MS);

@@ -152,6 +152,27 @@ renews(void)
 }
 
 
+/* the oldest registration that has no answer yet gets one */
+static void
+server_first(const char *body)
+{
+    size_t   i;
+    conn_t  *conn;
+
+    conn = server_conn();
+
+    for (i = 0; conn != NULL && i < conn->nstreams; i++) {
+        if (strcmp(conn->streams[i].path, "/machine/register") == 0
+            && !conn->streams[i].end)
+        {
+            server_respond(conn, &conn->streams[i], 200, body, true);
+            server_flush(conn);
+            return;
+        }
+    }
+}
+
+
 /* so many minutes of a map stream on which nothing is said */
 static void
 minutes(int n)
@@ -249,6 +270,223 @@ expires(void)
 }
 
 
+/* a renewal that has to wait costs no map stream */
+static void
+waits(int status)
+{
+    begin();
+    start();
+    run(1000);
+    w.register_status = status;
+    w.register_answer = "busy";
+    w.retry_after = "60";
+    ok(tn_control_renew(w.control), "renewed, control says %d", status);
+    run(1000);
+    ok(running(), "it runs");
+    is_int((long long) w.nconns, 2, "by the map stream it had");
+    server_map(MAP);
+    tn_control_wake(w.control);
+    run(57000);
+    is_int(w.registers, 1, "control is left alone for as long as it wants");
+    w.register_status = 200;
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    w.retry_after = NULL;
+    run(3000);
+    ok(running() && agreed(), "and is asked again then");
+    is_int(w.key_changes, 1, "the owner has the new key");
+    is_int((long long) w.nconns, 2, "all on one connection");
+    world_end();
+
+    /* the same of a key that has expired, which an admin may extend */
+
+    begin();
+    w.map = EXPIRED;
+    w.register_status = status;
+    w.register_answer = "busy";
+    w.retry_after = "600";
+    start();
+    run(1000);
+    is_int((long long) w.nconns, 2, "expired, and control is busy");
+    server_map(MAP);
+    run(10);
+    ok(running(), "the key is extended: it runs at once");
+    world_end();
+}
+
+
+/* nor does one whose auth key nobody makes */
+static void
+mints(void)
+{
+    static const char  *tags[] = { "tag:web" };
+
+    begin();
+    conf.auth_key = "tskey-client-kId-s?baseURL=http://127.0.0.1:8081";
+    conf.tags = tags;
+    conf.ntags = 1;
+    start();
+    run(1000);
+    w.down = true;
+    ok(tn_control_renew(w.control), "renewed by an OAuth client");
+    run(1000);
+    is_int((long long) w.nconns, 3, "the API was dialled, it is away");
+    ok(running(), "it runs");
+    run(31000);
+    is_int((long long) w.nconns, 4, "later it is dialled again");
+    ok(running(), "and runs");
+    world_end();
+}
+
+
+/* a registration is answered while the node logs out */
+static void
+leaves(void)
+{
+    char         key[TN_KEY_TEXT];
+    tn_key_t     next;
+    const char  *answer;
+
+    answer = "{\"MachineAuthorized\":true}";
+
+    begin();
+    start();
+    run(1000);
+    w.hold_answers = true;
+    (void) tn_control_renew(w.control);
+    next = w.saved.next.pub;
+    ok(tn_control_logout(w.control), "logged out while the key is renewed");
+    is_int(w.registers, 2, "control hears of both");
+    server_first(answer);
+    run(10);
+    is_int(w.registers, 3, "the new key is in: its logout, too");
+    ok(strstr(w.last_register, tn_key_text(&next, TN_KEY_NODE, key)) != NULL
+       && strstr(w.last_register, "1970-") != NULL, "names it");
+    server_first(answer);
+    run(10);
+    is_int(w.state, TN_CONTROL_RUNNING, "the first one's answer ends nothing");
+    server_first(answer);
+    run(10);
+    is_int(w.state, TN_CONTROL_STOPPED, "that of the second does");
+    is_str(w.text, "", "control has heard it");
+    ok(tn_key_is_zero(&w.saved.node.priv), "the key is forgotten");
+    world_end();
+
+    /* a login is asked for, and not waited for any more */
+
+    begin();
+    start();
+    run(1000);
+    w.hold_answers = true;
+    (void) tn_control_renew(w.control);
+    ok(tn_control_logout(w.control), "once more");
+    server_first("{\"AuthURL\":\"https://c.test/a/9\"}");
+    run(10);
+    is_int(w.registers, 2, "nothing else is asked");
+    server_first(answer);
+    run(10);
+    is_int(w.state, TN_CONTROL_STOPPED, "the logout is answered");
+    ok(tn_key_is_zero(&w.saved.node.priv), "and counts");
+    world_end();
+
+    /* the same key is registered, of which control knew nothing */
+
+    begin();
+    w.known[12] ^= 1;
+    w.hold_answers = true;
+    start();
+    run(1000);
+    is_int(w.registers, 1, "a node that control does not know");
+    ok(tn_control_logout(w.control), "logs out");
+    server_first(answer);
+    run(10);
+    is_int(w.polls, 1, "it is let in, and asks for no map");
+    server_first(answer);
+    run(10);
+    is_int(w.state, TN_CONTROL_STOPPED, "the logout is answered");
+    is_str(w.text, "", "control has heard it");
+    ok(tn_key_is_zero(&w.saved.node.priv), "the key is forgotten");
+    world_end();
+}
+
+
+/* control says of a new key, too, that it has expired */
+static void
+stale(void)
+{
+    char      key[TN_KEY_TEXT];
+    tn_key_t  next;
+
+    /* one that was kept, from long ago */
+
+    begin();
+    tn_curve_keypair(&conf.saved.next);
+    next = conf.saved.next.pub;
+    w.saved = conf.saved;
+    w.map = EXPIRED;
+    w.register_answer = "{\"NodeKeyExpired\":true}";
+    start();
+
+    while (w.registers == 0) {
+        (void) world_deliver();
+    }
+
+    ok(strstr(w.last_register, tn_key_text(&next, TN_KEY_NODE, key)) != NULL,
+       "the new key of a former run is tried");
+    w.map = MAP;
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    run(1000);
+    ok(running() && agreed(), "it has expired: another is");
+    ok(!tn_key_equal(&next, &w.saved.node.pub), "and taken");
+    is_int((long long) w.nconns, 2, "on the same connection");
+    world_end();
+
+    /* one that is new, again and again */
+
+    begin();
+    w.map = EXPIRED;
+    w.register_answer = "{\"NodeKeyExpired\":true}";
+    start();
+    run(1);
+    next = w.saved.next.pub;
+    run(120000);
+    ok(w.registers > 2 && w.registers < 20, "tried %d times, with pauses",
+       w.registers);
+    (void) tn_key_text(&w.saved.node.pub, TN_KEY_NODE, key);
+    is_str(w.known, key, "by the same node");
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    w.map = MAP;
+    run(31000);
+    ok(running() && agreed(), "in the end one is taken");
+    ok(!tn_key_equal(&next, &w.saved.node.pub), "which is not the first");
+    world_end();
+
+    /* one that is taken, and in the map has expired */
+
+    begin();
+    w.map = EXPIRED;
+    start();
+    run(180000);
+    ok(w.registers > 2 && w.registers < 25, "registered %d times, with pauses",
+       w.registers);
+    w.map = MAP;
+    run(31000);
+    ok(running() && agreed(), "until the map is content");
+    world_end();
+
+    /* while the present one is good */
+
+    begin();
+    start();
+    run(1000);
+    w.register_answer = "{\"NodeKeyExpired\":true}";
+    (void) tn_control_renew(w.control);
+    run(60000);
+    ok(running() && agreed(), "the present key is good: it stays");
+    is_int((long long) w.nconns, 2, "and so does the connection");
+    world_end();
+}
+
+
 /*
  * `expired`: the key has, and the client begins by itself; else it is told
  * to.  Dies as it does the nth thing; false: it did not get that far.
@@ -318,6 +556,11 @@ main(void)
     renews();
     extended();
     expires();
+    waits(503);
+    waits(429);
+    mints();
+    leaves();
+    stale();
 
     bad = 0;
 
