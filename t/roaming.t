@@ -193,11 +193,33 @@ sub change {
 }
 
 
+# How often a peer's path was given up since the network had changed.
+
+sub changes { return scalar(() = $_[0]->error_log =~ /\(network changed\)/g) }
+
+
 subtest 'on the switch' => sub {
     my @setup = node();
     my $web = $setup[1]{web};
 
     change('nothing', 2, \@setup, sub { });
+
+    my $changes = changes($setup[2]);
+
+    change('links of containers', 2, \@setup, sub {
+        for my $i (1 .. 3) {
+            $web->ip('link', 'add', "veth$i", 'type', 'veth', 'peer', 'name',
+                     "vethp$i");
+            $web->ip('link', 'set', $_, 'up') for "veth$i", "vethp$i";
+        }
+
+        sleep(1);
+        $web->ip('link', 'del', "veth$_") for 1 .. 3;
+        $web->ip('route', 'add', '192.0.2.0/24', 'via', '10.77.0.250');
+    });
+
+    is(changes($setup[2]), $changes, 'links of containers: no path was left')
+        or diag($setup[2]->error_log) unless $real;
 
     change('another address', 3, \@setup, sub {
         $web->ip('addr', 'del', $web->ip4 . '/24', 'dev', 'eth0');

@@ -3,7 +3,7 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * The router that the host sends to by default, as far as it may be asked
- * for port mappings.
+ * for port mappings, and which way that is.
  */
 
 #ifndef TN_GATEWAY_H_INCLUDED_
@@ -26,6 +26,20 @@ tn_rc_t tn_gateway_self(const tn_ip_t *gateway, tn_ip_t *self);
 
 /* the gateway alone, by the text of /proc/net/route */
 tn_rc_t tn_gateway_read(FILE *routes, tn_ip_t *gateway);
+
+
+#define TN_GATEWAY_WAY  40
+
+/*
+ * The default route with the lowest metric as a text to compare: interface and
+ * gateway of IPv4; where there is none, the interface of IPv6.  "" for none.
+ */
+void tn_gateway_way(char way[TN_GATEWAY_WAY]);
+
+/* the same by the texts of /proc/net/route and /proc/net/ipv6_route, each may
+ * be NULL */
+void tn_gateway_read_way(FILE *routes, FILE *routes6,
+    char way[TN_GATEWAY_WAY]);
 
 
 #endif /* TN_GATEWAY_H_INCLUDED_ */

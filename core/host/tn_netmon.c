@@ -5,8 +5,11 @@
  * Netlink tells of every change, often many times for one (an interface that
  * comes up, a router advertisement): word goes on TN_NETMON_QUIET_MS after
  * the last event, TN_NETMON_LONGEST_MS after the first at the latest.  What
- * they say is not needed: the list of addresses is taken anew and compared, so
- * a lost event (ENOBUFS) costs nothing.
+ * they say is not needed: the list of addresses and the default route are
+ * taken anew and compared, so a lost event (ENOBUFS) costs nothing.  What
+ * differs in neither is no major change (upstream: netmon).  A default route
+ * that goes is none either, unless addresses go with it: nothing is better
+ * then, and what needs no router may go on.  One that comes back is.
  *
  * But each router advertisement has the kernel, and what configures the
  * network besides, tell of addresses again whose lifetimes alone are new, on
@@ -20,6 +23,8 @@
  */
 
 #include "host/tn_netmon.h"
+
+#include "host/tn_gateway.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -58,6 +63,8 @@ struct tn_netmon_s {
 
     tn_ip_t         ips[TN_NETMON_MAX];
     size_t          n;
+    char            way[TN_GATEWAY_WAY];
+    bool            slept;              /* not told yet */
 
     tn_netmon_told_t  told[TN_NETMON_MAX];
     size_t            next;             /* to be used, in turns */
@@ -267,6 +274,7 @@ tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed,
     }
 
     netmon->n = tn_netmon_addrs(netmon->ips, TN_NETMON_MAX);
+    tn_gateway_way(netmon->way);
     tn_netmon_steps_open(netmon);
 
     return netmon;
@@ -376,6 +384,7 @@ tn_netmon_clocks(tn_netmon_t *netmon, uint64_t wall, tn_ms_t mono)
     tn_log(netmon->log, TN_LOG_NOTICE, "the machine slept for %lld s, or its "
            "clock was set ahead", (long long) slept / 1000);
 
+    netmon->slept = true;
     netmon->woke(netmon->data, (tn_ms_t) slept);
     tn_netmon_later(netmon);
 }
@@ -558,7 +567,8 @@ tn_netmon_later(tn_netmon_t *netmon)
 static void
 tn_netmon_tell(void *data, tn_ms_t now)
 {
-    bool          differ;
+    bool          differ, moved, major;
+    char          way[TN_GATEWAY_WAY];
     size_t        n;
     tn_ip_t       ips[TN_NETMON_MAX];
     tn_netmon_t  *netmon;
@@ -569,16 +579,22 @@ tn_netmon_tell(void *data, tn_ms_t now)
 
     memset(ips, 0, sizeof(ips));
     n = tn_netmon_addrs(ips, TN_NETMON_MAX);
+    tn_gateway_way(way);
 
     differ = n != netmon->n
              || memcmp(ips, netmon->ips, n * sizeof(tn_ip_t)) != 0;
+    moved = way[0] != '\0' && strcmp(way, netmon->way) != 0;
+    major = differ || moved || netmon->slept;
 
     memcpy(netmon->ips, ips, sizeof(ips));
+    memcpy(netmon->way, way, sizeof(way));
     netmon->n = n;
+    netmon->slept = false;
 
     tn_log(netmon->log, TN_LOG_DEBUG,
-           "the host's network changed, %zu usable addresses%s", n,
-           differ ? ", not those of before" : "");
+           "the host's network changed, %zu usable addresses%s%s", n,
+           differ ? ", not those of before" : "",
+           moved ? ", another default route" : "");
 
-    netmon->changed(netmon->data, differ);
+    netmon->changed(netmon->data, major);
 }

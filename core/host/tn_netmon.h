@@ -22,10 +22,14 @@
 
 typedef struct tn_netmon_s  tn_netmon_t;
 
-/* `addrs_changed`: the list of usable addresses is not what it was */
-typedef void (*tn_netmon_pt)(void *data, bool addrs_changed);
+/*
+ * `major`: the usable addresses or the default route are not what they were,
+ * or the machine slept.  Else it is a link or a route that may matter to
+ * nobody, as those of containers.
+ */
+typedef void (*tn_netmon_pt)(void *data, bool major);
 
-/* the machine slept for so long; word as of a change follows */
+/* the machine slept for so long; word as of a major change follows */
 typedef void (*tn_netmon_woke_pt)(void *data, tn_ms_t slept);
 
 

@@ -548,6 +548,13 @@ tn_path_network_changed(tn_path_t *path, tn_ms_t now)
 }
 
 
+void
+tn_path_network_touched(tn_path_t *path, tn_ms_t now)
+{
+    tn_path_restun(path, now, false);
+}
+
+
 bool
 tn_path_udp(tn_path_t *path, tn_ms_t now, const tn_addr_t *from,
     const uint8_t *bytes, size_t len)

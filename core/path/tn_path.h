@@ -373,8 +373,12 @@ void tn_path_set_extra(tn_path_t *path, tn_ms_t now,
 void tn_path_set_portmap(tn_path_t *path, tn_ms_t now, tn_tristate_e upnp,
     tn_tristate_e pmp, tn_tristate_e pcp, bool mapped);
 
-/* interfaces, routes or sockets changed, or the machine slept */
+/* addresses, the default route or sockets changed, or the machine slept:
+ * nothing is proven any more */
 void tn_path_network_changed(tn_path_t *path, tn_ms_t now);
+
+/* another link or route did: what is proven stays, STUN is asked again */
+void tn_path_network_touched(tn_path_t *path, tn_ms_t now);
 
 /*
  * A datagram from the WireGuard socket.  True when it was disco or STUN and

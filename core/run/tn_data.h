@@ -28,8 +28,9 @@ typedef struct {
     void  (*endpoints)(void *data, const tn_endpoint_t *endpoints, size_t n);
     void  (*netinfo)(void *data, const tn_netinfo_t *netinfo);
 
-    /* interfaces or routes of the host are not what they were */
-    void  (*network_changed)(void *data);
+    /* interfaces or routes of the host are not what they were, see
+     * tn_netmon.h */
+    void  (*network_changed)(void *data, bool major);
 
     /* how a peer is reached; derp: the region, when it is by one */
     void  (*path_changed)(void *data, int64_t id, tn_path_kind_e kind,

@@ -191,24 +191,32 @@ data_tun_gone(void *arg, int err)
 
 
 void
-tn_data_net_changed(void *arg, bool addrs_changed)
+tn_data_net_changed(void *arg, bool major)
 {
     tn_data_t *data = arg;
 
-    tn_log(data->log, TN_LOG_INFO, "the network changed%s",
-           addrs_changed ? ", and so did own addresses" : "");
+    if (major) {
+        tn_log(data->log, TN_LOG_INFO, "the network changed");
+    }
 
     if (data->plane != NULL) {
         tn_data_local(data);
         tn_derpconn_network_changed(data->derp);
-        tn_path_network_changed(tn_plane_path(data->plane), data->loop.now);
+
+        if (major) {
+            tn_path_network_changed(tn_plane_path(data->plane),
+                                    data->loop.now);
+        } else {
+            tn_path_network_touched(tn_plane_path(data->plane),
+                                    data->loop.now);
+        }
     }
 
-    if (data->portmap != NULL) {
+    if (major && data->portmap != NULL) {
         tn_portmap_network_changed(data->portmap);
     }
 
-    tn_data_say_network(data);
+    tn_data_say_network(data, major);
 }
 
 

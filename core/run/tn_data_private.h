@@ -131,7 +131,7 @@ void tn_data_gate_release(tn_data_gate_t *gate);
 void tn_data_say_endpoints(void *arg, const tn_endpoint_t *endpoints,
     size_t n);
 void tn_data_say_netinfo(void *arg, const tn_netinfo_t *netinfo);
-void tn_data_say_network(tn_data_t *data);
+void tn_data_say_network(tn_data_t *data, bool major);
 void tn_data_say_path(void *arg, int64_t id, tn_path_kind_e kind,
     uint32_t derp);
 void tn_data_say_near(void *arg, const tn_ip_t ips[2], bool near);
@@ -208,7 +208,7 @@ void tn_data_echoed(void *arg, const tn_ip_t *ip, uint32_t latency_us);
 void tn_data_udp_batch(void *arg);
 void tn_data_frame(void *arg, uint8_t *frame, size_t len);
 void tn_data_lwip_done(void *arg);
-void tn_data_net_changed(void *arg, bool addrs_changed);
+void tn_data_net_changed(void *arg, bool major);
 void tn_data_woke(void *arg, tn_ms_t slept);
 
 

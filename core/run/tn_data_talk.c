@@ -94,6 +94,7 @@ typedef struct {
             tn_ip_t         ips[2];
             bool            near;
         } near;
+        bool               major;
     } u;
 } data_word_t;
 
@@ -745,13 +746,14 @@ tn_data_say_netinfo(void *arg, const tn_netinfo_t *netinfo)
 
 
 void
-tn_data_say_network(tn_data_t *data)
+tn_data_say_network(tn_data_t *data, bool major)
 {
     data_word_t  *word;
 
     word = data_word(data, data_tell_network);
 
     if (word != NULL) {
+        word->u.major = major;
         data_say(data, word);
     }
 }
@@ -867,9 +869,9 @@ data_tell_netinfo(tn_data_t *data, void *arg)
 static void
 data_tell_network(tn_data_t *data, void *arg)
 {
-    (void) arg;
+    data_word_t *word = arg;
 
-    data->ops->network_changed(data->data);
+    data->ops->network_changed(data->data, word->u.major);
 }
 
 

@@ -82,7 +82,7 @@ static void node_key_changed(void *data, const tn_keypair_t *pair);
 static void node_endpoints(void *data, const tn_endpoint_t *endpoints,
     size_t n);
 static void node_netinfo(void *data, const tn_netinfo_t *netinfo);
-static void node_network(void *data);
+static void node_network(void *data, bool major);
 static void node_path(void *data, int64_t id, tn_path_kind_e kind,
     uint32_t derp);
 static void node_near(void *data, const tn_ip_t ips[2], bool near);
@@ -1152,12 +1152,15 @@ node_netinfo(void *data, const tn_netinfo_t *netinfo)
 
 
 static void
-node_network(void *data)
+node_network(void *data, bool major)
 {
     tn_node_t *node = data;
 
     tn_node_conns_rerouted(node);
-    tn_control_wake(node->control);
+
+    if (major) {
+        tn_control_wake(node->control);
+    }
 }
 
 

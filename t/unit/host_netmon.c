@@ -16,7 +16,7 @@
 
 typedef struct {
     int   told;
-    int   addrs;        /* told that the addresses differ */
+    int   major;        /* of these */
     int   woke;
     int   slept;        /* s, the last time */
 } word_t;
@@ -26,13 +26,13 @@ static tn_loop_t  loop;
 
 
 static void
-on_change(void *data, bool addrs_changed)
+on_change(void *data, bool major)
 {
     word_t  *word;
 
     word = data;
     word->told++;
-    word->addrs += addrs_changed;
+    word->major += major;
 }
 
 
@@ -137,6 +137,41 @@ test_addresses(void)
 }
 
 
+/* what a change of the routes is told as */
+
+static void
+say(word_t *word, const char *command, int major, const char *name)
+{
+    word->told = 0;
+    word->major = 0;
+    ok(run(command), "%s", name);
+    turn_told(word);
+    turn_for(400);
+    is_int(word->major, major, "is told as what it is");
+}
+
+
+static void
+test_default(word_t *word)
+{
+    say(word, "ip route add default via 10.9.8.9", 1, "a default route");
+    say(word, "ip route replace default via 10.9.8.9 mtu 1400", 0,
+        "the same again");
+    say(word, "ip route add default via 10.9.8.8 metric 9", 0,
+        "another, as a reserve");
+    say(word, "ip route replace default via 10.9.8.8", 1, "another router");
+    say(word, "ip -6 route add default via 2001:db8::9", 0,
+        "one of IPv6 beside it");
+    say(word, "ip route del default && ip route del default", 1,
+        "those of IPv4 go, that of IPv6 stays");
+    say(word, "ip -6 route del default", 0, "there is none any more");
+    say(word, "ip -6 route add default via 2001:db8::9", 1, "it is back");
+    say(word, "ip -6 route replace default via 2001:db8::8", 0,
+        "the kernel may take turns with these");
+    word->major = 0;
+}
+
+
 static void
 test_word(void)
 {
@@ -150,7 +185,7 @@ test_word(void)
 
     turn_for(400);
     word.told = 0;
-    word.addrs = 0;
+    word.major = 0;
 
     (void) tn_loop_turn(&loop, 0);
     begin = tn_loop_clock_ms();
@@ -168,7 +203,7 @@ test_word(void)
        "word comes when it is quiet");
     turn_for(400);
     is_int(word.told, 1, "once for many changes");
-    is_int(word.addrs, 1, "the addresses differ");
+    is_int(word.major, 1, "the addresses differ");
 
     /* what each router advertisement does, and each renewal of a lease */
 
@@ -187,7 +222,8 @@ test_word(void)
            " preferred_lft 0"), "but not to be used any more");
     turn_told(&word);
     ok(word.told >= 1, "is told");
-    word.addrs = 1;
+    turn_for(400);
+    word.major = 0;
 
     /* the kernel may have more to say of its own (IPv6): at least */
 
@@ -195,20 +231,40 @@ test_word(void)
     ok(run("ip route add 192.0.2.0/24 via 10.9.8.9"), "a route");
     turn_told(&word);
     ok(word.told >= 1, "is told");
-    is_int(word.addrs, 1, "the addresses are the same");
+    is_int(word.major, 0, "as what may matter to nobody");
+
+    /* a container comes and goes */
+
+    word.told = 0;
+    ok(run("ip link add tnC type veth peer name tnD"
+           " && ip link set tnC up && ip link set tnD up"
+           " && ip addr add 169.254.9.9/16 dev tnC"), "a link of others");
+    turn_told(&word);
+    turn_for(3000);
+    ok(word.told >= 1, "is told");
+    word.told = 0;
+    ok(run("ip link del tnC"), "and is gone");
+    turn_told(&word);
+    turn_for(400);
+    ok(word.told >= 1, "which is told");
+    is_int(word.major, 0, "as what may matter to nobody");
+
+    /* the default route */
+
+    test_default(&word);
 
     word.told = 0;
     ok(run("printf 'addr %s 10.9.7.1/24 dev tnA\\n' add del | ip -batch -"),
        "there and back");
     turn_told(&word);
     ok(word.told >= 1, "is told");
-    is_int(word.addrs, 1, "the addresses are the same");
+    is_int(word.major, 0, "the addresses are the same");
 
     turn_for(400);
     word.told = 0;
     ok(run("ip link set tnA down"), "an interface goes");
     turn_told(&word);
-    ok(word.addrs > 1, "and its addresses with it");
+    ok(word.major >= 1, "and its addresses with it");
 
     /* a change that does not end is told all the same */
 
@@ -250,6 +306,7 @@ test_sleep(void)
     ok(netmon != NULL, "a monitor");
     turn_for(400);
     word.told = 0;
+    word.major = 0;
 
     mono = tn_loop_clock_ms();
     wall = tn_loop_wall_ns() / 1000000;
@@ -270,7 +327,8 @@ test_sleep(void)
     is_int(word.woke, 1, "an hour that one knows of alone is");
     is_int(word.slept, 3600, "an hour");
     turn_told(&word);
-    ok(word.told >= 1, "and told as a change of the network");
+    ok(word.told >= 1 && word.major >= 1,
+       "and told as a change of the network");
 
     tn_netmon_clocks(netmon, wall + 7201000, mono + 7201000);
     is_int(word.woke, 1, "once");

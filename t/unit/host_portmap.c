@@ -310,10 +310,57 @@ check_routes(void)
 }
 
 
+/* the way out, as text */
+static const char *
+way(const char *table, const char *table6)
+{
+    FILE        *routes, *routes6;
+    static char  way[TN_GATEWAY_WAY];
+
+    routes = fmemopen((char *) (uintptr_t) table, strlen(table), "r");
+    routes6 = fmemopen((char *) (uintptr_t) table6, strlen(table6), "r");
+    tn_gateway_read_way(routes, routes6, way);
+    (void) fclose(routes);
+    (void) fclose(routes6);
+
+    return way;
+}
+
+
+#define SIX(bits, metric, flags, name)                                        \
+    "00000000000000000000000000000000 " bits                                  \
+    " 00000000000000000000000000000000 00"                                    \
+    " fe800000000000000000000000000001 " metric                               \
+    " 00000001 00000000 " flags "     " name "\n"
+
+
+static void
+check_way(void)
+{
+    static const char  head[] = "Iface\tDestination\tGateway\tFlags\tRefCnt"
+        "\tUse\tMetric\tMask\tMTU\n";
+    static const char  four[] =
+        "eth0\t0000000A\t00000000\t0001\t0\t0\t0\t000000FF\t0\n"
+        "wlan0\t00000000\t0101A8C0\t0003\t0\t0\t600\t00000000\t0\n"
+        "eth0\t00000000\t0101000A\t0003\t0\t0\t100\t00000000\t0\n";
+    static const char  reject[] =
+        "*\t00000000\t00000000\t0201\t0\t0\t5\t00000000\t0\n";
+    static const char  six[] = SIX("40", "00000001", "00000001", "eth1")
+        SIX("00", "00000400", "00450003", "eth2")
+        SIX("00", "00000200", "00000003", "eth3")
+        SIX("00", "ffffffff", "00200200", "  lo");
+
+    is_str(way(four, six), "eth0 0101000a", "the way out, by IPv4");
+    is_str(way(head, six), "eth3", "by IPv6 where there is none");
+    is_str(way(reject, head), "", "a route that refuses is none");
+}
+
+
 int
 main(void)
 {
     check_routes();
+    check_way();
 
     if (tn_loop_init(&loop) != TN_OK) {
         return 1;

@@ -328,6 +328,41 @@ check_lost_home(void)
 }
 
 
+/* links of others come and go */
+static void
+check_touched(void)
+{
+    node_t            *a, *b;
+    size_t             n;
+    world_t           *world;
+    uint64_t           reports;
+    tn_path_change_t   changes[TN_PATH_HISTORY];
+
+    world = world_create(22, 2);
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_EASY);
+    world_meet(world, a, b);
+    world_know(a, b);
+    world_know(b, a);
+    world_talk(world, a, b, 30000, 100);
+    is_int(tn_path_kind(a->peers[b->id], world->now), TN_PATH_DIRECT,
+           "a direct path");
+
+    n = tn_path_history(a->peers[b->id], changes);
+    reports = tn_path_counters(a->path)->reports;
+    tn_path_network_touched(a->path, world->now);
+    is_int(tn_path_kind(a->peers[b->id], world->now), TN_PATH_DIRECT,
+           "stays when another link goes");
+    world_talk(world, a, b, 5000, 100);
+    is_int((long long) tn_path_history(a->peers[b->id], changes),
+           (long long) n, "and was never left");
+    is_int(a->got_derp, 0, "nothing went by DERP");
+    ok(tn_path_counters(a->path)->reports > reports, "STUN was asked");
+
+    world_free(world);
+}
+
+
 /* a peer whose home is unknown is answered where it called from */
 static void
 check_reverse(void)
@@ -443,6 +478,7 @@ main(void)
     check_periodic();
     check_relays();
     check_lost_home();
+    check_touched();
     check_reverse();
     check_map();
 
