@@ -17,6 +17,9 @@
  * former home stays while it is reachable (it answered, or DERP brought a
  * frame within 8 s or since the start) and the gain is under 10 ms or under a
  * third.  When nothing answered, it stays as long as DERP brings frames.
+ *
+ * A region that answers STUN but takes no connections is passed over while
+ * another one answers, also when it is home (upstream stays there).
  */
 
 #include "tn_netcheck_private.h"
@@ -32,6 +35,9 @@
 
 static bool tn_netcheck_ask_https(tn_netcheck_t *nc, tn_ms_t now);
 static uint32_t tn_netcheck_choose(tn_netcheck_t *nc, tn_ms_t now);
+static uint32_t tn_netcheck_best(const tn_netcheck_t *nc, tn_ms_t now,
+    bool lost, double *best_any, double *old);
+static bool tn_netcheck_is_lost(const tn_netcheck_t *nc, uint32_t region);
 static void tn_netcheck_timer(void *data, tn_ms_t now);
 
 
@@ -373,52 +379,32 @@ tn_netcheck_any(const tn_netcheck_region_t *region)
 static uint32_t
 tn_netcheck_choose(tn_netcheck_t *nc, tn_ms_t now)
 {
-    double                       best, best_any, old, score;
-    tn_ms_t                      heard;
-    uint32_t                     i, k, n, chosen;
-    const tn_netcheck_region_t  *region;
-    const tn_netcheck_sample_t  *sample;
+    double    best_any, old;
+    tn_ms_t   heard;
+    uint32_t  chosen, wish;
 
-    chosen = 0;
-    best_any = 0;
-    old = 0;
+    wish = tn_netcheck_best(nc, now, true, &best_any, &old);
+    chosen = wish;
 
-    for (i = 0; i < nc->map->nregions; i++) {
-        region = &nc->regions[i];
+    if (wish != 0 && tn_netcheck_is_lost(nc, wish)) {
+        chosen = tn_netcheck_best(nc, now, false, &best_any, &old);
 
-        if (tn_netcheck_any(region) == 0) {
-            continue;
-        }
+        if (chosen == 0) {
+            chosen = tn_netcheck_best(nc, now, true, &best_any, &old);
 
-        score = tn_derpmap_score(nc->map, region->id);
-        best = tn_netcheck_any(region) * score;
-
-        if (region->id == nc->home) {
-            old = best;
-        }
-
-        n = tn_min(region->nsamples, (uint32_t) TN_NETCHECK_HISTORY);
-
-        for (k = 0; k < n; k++) {
-            sample = &region->sample[k];
-
-            if (now - sample->at <= TN_NETCHECK_HISTORY_MS) {
-                best = tn_min(best, sample->ms * score);
-            }
-        }
-
-        if (nc->map->regions[i].avoid && region->id != nc->home) {
-            continue;
-        }
-
-        if (chosen == 0 || best < best_any) {
-            best_any = best;
-            chosen = region->id;
+        } else {
+            nc->report.passed_over = wish;
         }
     }
 
     if (nc->home == 0 || chosen == nc->home
         || tn_derpmap_find(nc->map, nc->home) == NULL)
+    {
+        return chosen;
+    }
+
+    if (chosen != 0 && !tn_netcheck_is_lost(nc, chosen)
+        && tn_netcheck_is_lost(nc, nc->home))
     {
         return chosen;
     }
@@ -443,6 +429,67 @@ tn_netcheck_choose(tn_netcheck_t *nc, tn_ms_t now)
     }
 
     return chosen;
+}
+
+
+/* old: the former home's latency in this report, 0: no answer */
+static uint32_t
+tn_netcheck_best(const tn_netcheck_t *nc, tn_ms_t now, bool lost,
+    double *best_any, double *old)
+{
+    double                       best, score;
+    uint32_t                     i, k, n, chosen;
+    const tn_netcheck_region_t  *region;
+    const tn_netcheck_sample_t  *sample;
+
+    chosen = 0;
+    *best_any = 0;
+    *old = 0;
+
+    for (i = 0; i < nc->map->nregions; i++) {
+        region = &nc->regions[i];
+
+        if (tn_netcheck_any(region) == 0) {
+            continue;
+        }
+
+        score = tn_derpmap_score(nc->map, region->id);
+        best = tn_netcheck_any(region) * score;
+
+        if (region->id == nc->home) {
+            *old = best;
+        }
+
+        n = tn_min(region->nsamples, (uint32_t) TN_NETCHECK_HISTORY);
+
+        for (k = 0; k < n; k++) {
+            sample = &region->sample[k];
+
+            if (now - sample->at <= TN_NETCHECK_HISTORY_MS) {
+                best = tn_min(best, sample->ms * score);
+            }
+        }
+
+        if ((nc->map->regions[i].avoid && region->id != nc->home)
+            || (!lost && tn_netcheck_is_lost(nc, region->id)))
+        {
+            continue;
+        }
+
+        if (chosen == 0 || best < *best_any) {
+            *best_any = best;
+            chosen = region->id;
+        }
+    }
+
+    return chosen;
+}
+
+
+static bool
+tn_netcheck_is_lost(const tn_netcheck_t *nc, uint32_t region)
+{
+    return nc->ops->lost != NULL && nc->ops->lost(nc->data, region);
 }
 
 

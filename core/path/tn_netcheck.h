@@ -43,6 +43,8 @@ typedef struct {
     uint32_t       nseen6;
 
     uint32_t       preferred;       /* region, 0: nothing to go by */
+    uint32_t       passed_over;     /* the one that would be preferred if it
+                                       took connections, or 0 */
 } tn_netcheck_report_t;
 
 typedef struct {
@@ -52,6 +54,10 @@ typedef struct {
 
     /* when the DERP connection of a region last gave a frame, 0: never */
     tn_ms_t (*heard)(void *data, uint32_t region);
+
+    /* the region takes no connections: no home while others answer; may be
+     * NULL */
+    bool (*lost)(void *data, uint32_t region);
 
     /*
      * One probe over HTTPS, which ends in tn_netcheck_probed(), never inside

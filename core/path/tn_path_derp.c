@@ -17,6 +17,11 @@
  * first relay, or with the next one when its own hung: that would still take
  * a connection, and upstream never leaves such a one.
  *
+ * A region is lost when three rounds have failed, and 15 s after the first of
+ * them it is no home any more where there is another, though its STUN may
+ * answer.  While it would be the better home it is connected to each 5 min,
+ * and is as the others again when that has lasted for 10 s.
+ *
  * A relay that was connected to but did not take the upgrade is tried again
  * at once by WebSocket, which proxies know (upstream has that for browsers
  * alone).  What passed is tried first from then on; what did not is left.
@@ -342,6 +347,9 @@ tn_path_regions_probe(tn_path_t *path, tn_ms_t now)
         default:
             break;
         }
+
+        region->failing = 0;
+        region->tried = 0;
     }
 }
 
@@ -555,6 +563,26 @@ tn_path_region_break(tn_path_region_t *region, tn_ms_t now)
 }
 
 
+void
+tn_path_region_try(tn_path_t *path, tn_ms_t now, uint32_t id)
+{
+    tn_path_region_t  *region;
+
+    region = tn_path_region_find(path, id);
+
+    if (region == NULL || !region->lost
+        || region->state != TN_PATH_REGION_IDLE
+        || (region->tried != 0 && now - region->tried < TN_PATH_DERP_TRY_MS))
+    {
+        return;
+    }
+
+    region->tried = now;
+    region->trial = true;
+    tn_path_region_open(region, now);
+}
+
+
 static tn_path_region_t *
 tn_path_region_create(tn_path_t *path, uint32_t id)
 {
@@ -588,7 +616,7 @@ tn_path_region_free(tn_path_region_t *region)
 static bool
 tn_path_region_is_wanted(const tn_path_region_t *region, tn_ms_t now)
 {
-    return region->id == region->path->home
+    return region->id == region->path->home || region->trial
            || (region->written != 0
                && now - region->written < TN_PATH_DERP_IDLE_MS);
 }
@@ -650,6 +678,7 @@ tn_path_region_close(tn_path_region_t *region)
     region->client = NULL;
     region->state = TN_PATH_REGION_IDLE;
     region->relay = 0;
+    region->trial = false;
 
     if (region->connected) {
         region->connected = false;
@@ -663,13 +692,17 @@ static void
 tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
     const char *reason)
 {
-    bool                     was_ready, blocked, hung, round;
+    bool                     was_ready, blocked, hung, round, lost;
     tn_ms_t                  wait;
     tn_path_t               *path;
     const tn_derpmap_node_t *next;
 
     path = region->path;
+
+    /* what has swallowed the login was never good, however long that took */
+
     was_ready = region->state == TN_PATH_REGION_READY
+                && tn_derp_client_is_proven(region->client)
                 && now - region->ready_at >= TN_PATH_DERP_GOOD_MS;
 
     tn_log(path->log, TN_LOG_NOTICE, "path: DERP region %u: %s", region->id,
@@ -699,15 +732,18 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
         tn_path_region_drop_queue(region);
         region->relay = 0;
         region->failures = 0;
+        region->failing = 0;
         return;
     }
 
     wait = 0;
     round = false;
+    lost = false;
 
     if (was_ready) {
         region->relay = hung ? region->relay + 1 : 0;
         region->failures = 0;
+        region->failing = 0;
         wait = region->restart_in;
         region->restart_in = 0;
 
@@ -727,8 +763,18 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
             wait = tn_min(wait, (tn_ms_t) TN_PATH_DERP_BACKOFF_MS);
             wait = wait / 2 + tn_random_below((uint32_t) wait / 2);
             region->failures++;
+            region->failing = region->failing ? region->failing : now;
+            region->trial = false;
             round = true;
         }
+    }
+
+    if (round && !region->lost && region->failures >= TN_PATH_DERP_LOST
+        && now - region->failing >= TN_PATH_DERP_LOST_MS)
+    {
+        region->lost = true;
+        region->tried = now;
+        lost = true;
     }
 
     region->state = TN_PATH_REGION_WAITING;
@@ -740,9 +786,9 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
 
     /* STUN finds another home; where it is blocked the next race does */
 
-    if (round && region->failures <= TN_PATH_DERP_LOST) {
+    if (lost || (round && region->failures <= TN_PATH_DERP_LOST)) {
         tn_netcheck_doubt(path->netcheck);
-        tn_path_restun(path, now, false);
+        tn_path_restun(path, now, lost);
     }
 
     if (!path->udp && path->control_up
@@ -776,6 +822,23 @@ tn_path_region_timer(void *data, tn_ms_t now)
             tn_path_region_drop_queue(region);
         }
 
+        break;
+
+    case TN_PATH_REGION_READY:
+
+        /* it was lost, and has been good for a while */
+
+        if (!tn_derp_client_is_proven(region->client)) {
+            tn_path_region_arm(region, now + TN_PATH_DERP_GOOD_MS);
+            break;
+        }
+
+        region->lost = false;
+        region->trial = false;
+        region->failures = 0;
+        region->failing = 0;
+        region->written = now;
+        tn_path_restun(region->path, now, false);
         break;
 
     default:
@@ -870,6 +933,10 @@ tn_path_region_ready(void *data, tn_ms_t now)
     region->ready_at = now;
     region->session++;
     tn_timer_cancel(path->timers, &region->timer);
+
+    if (region->lost) {
+        tn_path_region_arm(region, now + TN_PATH_DERP_GOOD_MS);
+    }
 
     node = tn_derpmap_relay(tn_derpmap_find(path->map, region->id),
                             region->relay);

@@ -22,6 +22,7 @@ static tn_rc_t tn_path_stun_send(void *data, const tn_addr_t *to,
     const uint8_t *bytes, size_t len);
 static void tn_path_stun_resolve(void *data, uint32_t id, const char *host);
 static tn_ms_t tn_path_stun_heard(void *data, uint32_t region);
+static bool tn_path_stun_lost(void *data, uint32_t region);
 static bool tn_path_stun_https(void *data, uint32_t id, uint32_t region,
     const tn_derpmap_node_t *node);
 static void tn_path_stun_done(void *data, tn_ms_t now,
@@ -48,6 +49,7 @@ const tn_netcheck_ops_t  tn_path_netcheck_ops = {
     tn_path_stun_send,
     tn_path_stun_resolve,
     tn_path_stun_heard,
+    tn_path_stun_lost,
     tn_path_stun_https,
     tn_path_stun_done
 };
@@ -171,6 +173,17 @@ tn_path_stun_heard(void *data, uint32_t id)
 
 
 static bool
+tn_path_stun_lost(void *data, uint32_t id)
+{
+    tn_path_region_t  *region;
+
+    region = tn_path_region_find(data, id);
+
+    return region != NULL && region->lost;
+}
+
+
+static bool
 tn_path_stun_https(void *data, uint32_t id, uint32_t region,
     const tn_derpmap_node_t *node)
 {
@@ -278,6 +291,10 @@ tn_path_report_home(tn_path_t *path, tn_ms_t now,
 
     if (path->knobs.homeless) {
         return;
+    }
+
+    if (report->passed_over != 0) {
+        tn_path_region_try(path, now, report->passed_over);
     }
 
     if (report->preferred != 0) {

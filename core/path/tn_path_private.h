@@ -81,6 +81,8 @@
 #define TN_PATH_DERP_OPEN_MS      10000
 #define TN_PATH_DERP_NEXT_MS      4000      /* when there is another relay */
 #define TN_PATH_DERP_STALE_MS     3000      /* of a packet that waited */
+#define TN_PATH_DERP_LOST_MS      15000     /* then it is no home any more */
+#define TN_PATH_DERP_TRY_MS       300000    /* between tries whether it is */
 #define TN_PATH_MTU_MAX           9000
 #define TN_PATH_DISCO_OUT         TN_PATH_MTU_MAX
 #define TN_PATH_RELAY_AGAIN_MS    1000      /* a bind, then each 2 s */
@@ -234,6 +236,10 @@ struct tn_path_region_s {
     tn_derp_client_t       *client;
     uint32_t                relay;      /* number of the node to try */
     uint32_t                failures;   /* rounds through all nodes */
+    tn_ms_t                 failing;    /* since the first of them, 0: not */
+    bool                    lost;       /* takes no connections, is no home */
+    bool                    trial;      /* opened to see whether it does */
+    tn_ms_t                 tried;      /* the last of these, 0: none */
     uint32_t                session;    /* counts logins */
     tn_ms_t                 restart_in; /* the server announced it */
     tn_ms_t                 written;    /* last wish to send */
@@ -569,6 +575,9 @@ void tn_path_open_home(tn_path_t *path, tn_ms_t now);
 void tn_path_race(tn_path_t *path, tn_ms_t now);
 void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
 void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
+
+/* a lost region would be a better home: now and then it is connected to */
+void tn_path_region_try(tn_path_t *path, tn_ms_t now, uint32_t id);
 void tn_path_sweep_timer(void *data, tn_ms_t now);
 
 bool tn_path_derp_is_ready(const tn_path_t *path, uint32_t id);

@@ -33,6 +33,7 @@ const tn_netcheck_ops_t  tn_path_own_ops = {
     tn_path_own_send,
     tn_path_own_resolve,
     tn_path_own_heard,
+    NULL,
     tn_path_own_https,
     tn_path_own_done
 };

@@ -302,6 +302,37 @@ check_relays(void)
 }
 
 
+/* a relay that takes logins and says nothing to them */
+static void
+check_silent_login(void)
+{
+    node_t             *a;
+    world_t            *world;
+    tn_derpmap_node_t  *node;
+
+    world = world_create(20, 1);
+    node = tn_derpmap_add_node((tn_derpmap_region_t *)
+                               tn_derpmap_find(world->map, 1));
+    (void) tn_derpmap_set_string(&node->name, "1b", 2);
+    (void) tn_derpmap_set_string(&node->ipv4, "198.51.100.1", 12);
+
+    world->regions[1].fast = true;
+    a = world_add(world, NAT_EASY);
+    world_run(world, 25000);
+    ok(a->conns[1].login && strcmp(a->relay, "1b") != 0,
+       "the first relay serves");
+
+    world->regions[1].frozen = true;
+    world_derp_kill(a, 1);
+    world_run(world, 9000);
+    ok(strcmp(a->relay, "1b") != 0, "it does not answer a login");
+    world_run(world, 3000);
+    is_str(a->relay, "1b", "10 s later the next relay is tried");
+
+    world_free(world);
+}
+
+
 /* UDP is blocked and the home relay is gone for good */
 static void
 check_lost_home(void)
@@ -323,6 +354,137 @@ check_lost_home(void)
        "home moved to %u", tn_path_home(a->path));
     is_int(a->netinfo.preferred_derp, tn_path_home(a->path),
            "and NetInfo says so");
+
+    world_free(world);
+}
+
+
+/* a home whose STUN answers and which takes no connections */
+static void
+check_deaf_home(void)
+{
+    node_t   *a, *b;
+    tn_ms_t   begin;
+    world_t  *world;
+    unsigned  told, times;
+
+    world = world_create(21, 3);
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_EASY);
+    world_meet(world, a, b);
+    world_talk(world, a, b, 20000, 1000);
+    is_int(tn_path_home(a->path), 1, "home is 1");
+
+    /* for a moment only */
+
+    world->regions[1].dead = true;
+    world_derp_kill(a, 1);
+    world_talk(world, a, b, 8000, 1000);
+    is_int(tn_path_home(a->path), 1, "8 s without its relay: home stays");
+    world->regions[1].dead = false;
+    world_talk(world, a, b, 20000, 1000);
+    ok(tn_path_home(a->path) == 1 && a->conns[1].login, "it is back");
+
+    /* for good */
+
+    world->regions[1].dead = true;
+    world_derp_kill(a, 1);
+    world_talk(world, a, b, 30000, 1000);
+    is_int(tn_path_home(a->path), 2, "30 s: another region is home");
+    is_int(a->netinfo.preferred_derp, 2, "which NetInfo says");
+    ok(a->conns[2].login, "it is connected");
+
+    told = 0;
+
+    for (times = 0; times < 900; times++) {
+        world_talk(world, a, b, 1000, 1000);
+        told += tn_path_home(a->path) != 2;
+    }
+
+    is_int(told, 0, "so it stays for a quarter of an hour");
+
+    /* until it takes connections, but not those that do not last */
+
+    world->regions[1].dead = false;
+    begin = world->now;
+
+    while (!a->conns[1].login && world->now - begin < 400000) {
+        world_talk(world, a, b, 1000, 1000);
+    }
+
+    ok(a->conns[1].login, "after %llu s it is tried, and connected",
+       (unsigned long long) (world->now - begin) / 1000);
+    world_derp_kill(a, 1);
+    world_talk(world, a, b, 5000, 1000);
+    is_int(tn_path_home(a->path), 2, "a connection that breaks is no proof");
+    world_talk(world, a, b, 330000, 1000);
+    ok(tn_path_home(a->path) == 1 && a->conns[1].login,
+       "one that lasts is: home is 1 again");
+
+    /* another network may let it through */
+
+    world->regions[1].frozen = true;
+    world->regions[1].fast = true;
+    world_derp_kill(a, 1);
+    world_talk(world, a, b, 60000, 1000);
+    is_int(tn_path_home(a->path), 2, "a relay that says nothing is left, too");
+    world->regions[1].frozen = false;
+    tn_path_network_changed(a->path, world->now);
+    world_talk(world, a, b, 60000, 1000);
+    is_int(tn_path_home(a->path), 1, "and tried when the network changes");
+
+    /* nobody takes connections */
+
+    world->regions[1].dead = true;
+    world->regions[2].dead = true;
+    world->regions[3].dead = true;
+    world_derp_kill(a, 1);
+    world_talk(world, a, b, 120000, 1000);
+    told = tn_path_home(a->path);
+    ok(told != 0, "without any relay home is somewhere");
+    world_talk(world, a, b, 120000, 1000);
+    is_int(tn_path_home(a->path), told, "and stays there");
+    world->regions[told].dead = false;
+    world_talk(world, a, b, 20000, 1000);
+    ok(a->conns[told].login, "until one takes them");
+
+    world_free(world);
+}
+
+
+/* the same where nobody else has business with that region */
+static void
+check_trial(void)
+{
+    node_t   *a;
+    world_t  *world;
+    unsigned  i;
+
+    world = world_create(23, 2);
+    a = world_add(world, NAT_EASY);
+    world_run(world, 20000);
+    world->regions[1].dead = true;
+    world_derp_kill(a, 1);
+    world_run(world, 30000);
+    is_int(tn_path_home(a->path), 2, "another region is home");
+
+    world->regions[1].dead = false;
+
+    for (i = 0; i < 24; i++) {
+        world_run(world, 10000);
+        tn_path_stun_again(a->path, world->now);
+    }
+
+    is_int(tn_path_home(a->path), 2, "for some minutes");
+    is_int(a->conns[1].open, 0, "in which the first is left alone");
+
+    for (i = 0; i < 9; i++) {
+        world_run(world, 10000);
+        tn_path_stun_again(a->path, world->now);
+    }
+
+    ok(tn_path_home(a->path) == 1 && a->conns[1].login,
+       "then it is tried, and home again");
 
     world_free(world);
 }
@@ -477,7 +639,10 @@ main(void)
     check_home();
     check_periodic();
     check_relays();
+    check_silent_login();
     check_lost_home();
+    check_deaf_home();
+    check_trial();
     check_touched();
     check_reverse();
     check_map();

@@ -129,6 +129,7 @@ typedef struct {
     unsigned           latency;
     bool               dead;            /* relay: no connection opens */
     bool               frozen;          /* relay: nothing is answered */
+    bool               fast;            /* TLS tells its key: fast start */
     bool               stun_dead;
     char               dead_node[64];   /* this one of the relays alone */
 } region_t;
@@ -604,7 +605,9 @@ world_event(void *data, tn_ms_t now)
         break;
 
     case EVENT_DERP_OPENED:
-        tn_path_derp_opened(conn->node->path, now, conn->region, NULL);
+        tn_path_derp_opened(conn->node->path, now, conn->region,
+                            world->regions[conn->region].fast
+                            ? &world->regions[conn->region].key.pub : NULL);
         break;
 
     case EVENT_PROBED:
