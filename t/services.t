@@ -281,6 +281,8 @@ subtest 'as an upstream' => sub {
 
     $key{peer} = $control->node('peer')->{Key};
     give('peer', $CHAT);
+    $lab->wait_for(20, 'the tag at the peer', sub {
+        @{$peer->status->{Self}{Tags} // []} });
 
     my ($status, $said) = $peer->try_cli('serve', '--service=svc:chat',
                                          '--http=80', '80');
