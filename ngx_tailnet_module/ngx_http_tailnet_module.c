@@ -26,8 +26,6 @@ static char *ngx_http_tailnet_listen(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static void ngx_http_tailnet_server_order(
-    ngx_http_upstream_srv_conf_t *uscf);
 static char *ngx_http_tailnet_hash(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_http_tailnet_ip_hash(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -280,45 +278,11 @@ ngx_http_tailnet_server(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         }
     }
 
-    ngx_http_tailnet_server_order(uscf);
-
     return NGX_CONF_OK;
 }
 
 
-/* the last server goes before those of groups, see ngx_tailnet_members.c */
-
-static void
-ngx_http_tailnet_server_order(ngx_http_upstream_srv_conf_t *uscf)
-{
-    ngx_uint_t                   i;
-    ngx_http_upstream_server_t  *us, last;
-
-    us = uscf->servers->elts;
-    i = uscf->servers->nelts - 1;
-
-    if (us[i].naddrs == TN_IPC_MEMBERS_MAX
-        && ngx_tailnet_is_target(us[i].addrs[0].sockaddr))
-    {
-        return;
-    }
-
-    for (last = us[i]; i > 0; i--) {
-
-        if (us[i - 1].naddrs != TN_IPC_MEMBERS_MAX
-            || !ngx_tailnet_is_target(us[i - 1].addrs[0].sockaddr))
-        {
-            break;
-        }
-
-        us[i] = us[i - 1];
-    }
-
-    us[i] = last;
-}
-
-
-/* what goes by the total weight finds no slot that is down if they are last */
+/* what goes by the total weight would seldom find a slot that is up */
 
 static char *
 ngx_http_tailnet_hash(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
@@ -502,6 +466,7 @@ ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
         group.conf = tcf;
         group.target = target;
         group.tries = &peers->tries;
+        group.total_weight = dense ? &peers->total_weight : NULL;
 
 #if (NGX_HTTP_UPSTREAM_ZONE)
         group.lock = peers->shpool ? &peers->rwlock : NULL;
@@ -516,12 +481,8 @@ ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
         slot->checked = &peer->checked;
         slot->current_weight = &peer->current_weight;
         slot->effective_weight = &peer->effective_weight;
-        slot->weight = peer->weight;
+        slot->weight = &peer->weight;
     }
-
-    /* the last ones */
-
-    group.total_weight = dense ? &peers->total_weight : NULL;
 
     return ngx_tailnet_members_group(tcf, &group);
 }

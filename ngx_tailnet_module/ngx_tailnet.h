@@ -127,7 +127,7 @@ typedef struct {
     time_t                         *checked;
     ngx_int_t                      *current_weight;
     ngx_int_t                      *effective_weight;
-    ngx_int_t                       weight;
+    ngx_int_t                      *weight;
 } ngx_tailnet_slot_t;
 
 
@@ -138,6 +138,7 @@ typedef struct {
     ngx_tailnet_target_t           *target;
     ngx_tailnet_slot_t              slots[TN_IPC_MEMBERS_MAX];
     ngx_uint_t                      nslots;
+    ngx_int_t                       weight;     /* of each that counts */
     ngx_uint_t                     *tries;      /* of the list */
     ngx_uint_t                     *total_weight;   /* or NULL: to be left */
     ngx_atomic_t                   *lock;       /* NULL without a zone */
@@ -458,8 +459,8 @@ ngx_int_t ngx_tailnet_members_addrs(ngx_conf_t *cf, ngx_addr_t **addrs,
     ngx_uint_t *naddrs);
 
 /*
- * Takes the slots that a target has in a list over, which are its last
- * servers; in the master, before workers are made.
+ * Takes the slots over that a target has in a list; in the master, before
+ * workers are made.
  */
 ngx_int_t ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_group_t *group);

@@ -12,8 +12,8 @@
  * A peer stays in its slot, as requests under way know by its place which
  * server they have tried; for the same reason a new one takes a slot that was
  * not used of late.  Balancers that draw lots by the total weight ("dense")
- * have it cut after the last slot that is up: there a new peer takes the
- * first slot that is free, and peers move only when three of four are.
+ * give none to the slots after the last one that is up: there a new peer takes
+ * the first slot that is free, and peers move only when three of four are.
  *
  * Until the core has answered, and while no peer has the tag, the first slot
  * is up without a peer: its connections go to whom the core finds for the tag
@@ -53,6 +53,8 @@ static ngx_uint_t ngx_tailnet_members_index(tn_ipc_members_t *known,
 static void ngx_tailnet_members_put(ngx_tailnet_group_t *group,
     ngx_uint_t i, int64_t id);
 static void ngx_tailnet_members_up(ngx_tailnet_group_t *group);
+static void ngx_tailnet_members_weigh(ngx_tailnet_group_t *group,
+    ngx_uint_t n);
 static ngx_uint_t ngx_tailnet_members_extent(ngx_tailnet_group_t *group);
 static ngx_uint_t ngx_tailnet_members_free(ngx_tailnet_group_t *group);
 static void ngx_tailnet_members_close_up(ngx_tailnet_group_t *group,
@@ -110,6 +112,8 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
     }
 
     *g = *group;
+
+    g->weight = *g->slots[0].weight;
 
     ngx_tailnet_members_up(g);
 
@@ -409,7 +413,7 @@ ngx_tailnet_members_put(ngx_tailnet_group_t *group, ngx_uint_t i, int64_t id)
     *slot->accessed = 0;
     *slot->checked = 0;
     *slot->current_weight = 0;
-    *slot->effective_weight = slot->weight;
+    *slot->effective_weight = group->weight;
 }
 
 
@@ -418,19 +422,16 @@ ngx_tailnet_members_put(ngx_tailnet_group_t *group, ngx_uint_t i, int64_t id)
 static void
 ngx_tailnet_members_up(ngx_tailnet_group_t *group)
 {
-    ngx_uint_t           i, down, extent, before, after;
+    ngx_uint_t           i, down, extent;
     ngx_tailnet_slot_t  *slot;
 
     extent = ngx_tailnet_members_extent(group);
-    before = 0;
-    after = 0;
 
     for (i = 0; i < group->nslots; i++) {
 
         slot = &group->slots[i];
 
         if (!*slot->down) {
-            before = i + 1;
             (*group->tries)--;
         }
 
@@ -440,13 +441,32 @@ ngx_tailnet_members_up(ngx_tailnet_group_t *group)
         *slot->down = down;
 
         if (!down) {
-            after = i + 1;
             (*group->tries)++;
         }
     }
 
     if (group->total_weight) {
-        *group->total_weight += (after - before) * group->slots[0].weight;
+        ngx_tailnet_members_weigh(group, extent ? extent : 1);
+    }
+}
+
+
+/* a slot without weight has no lot */
+
+static void
+ngx_tailnet_members_weigh(ngx_tailnet_group_t *group, ngx_uint_t n)
+{
+    ngx_int_t            weight;
+    ngx_uint_t           i;
+    ngx_tailnet_slot_t  *slot;
+
+    for (i = 0; i < group->nslots; i++) {
+
+        slot = &group->slots[i];
+        weight = (i < n) ? group->weight : 0;
+
+        *group->total_weight += weight - *slot->weight;
+        *slot->weight = weight;
     }
 }
 

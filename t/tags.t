@@ -67,6 +67,8 @@ my %upstream = (
               . 'server 127.0.0.1:8001;',
     backup => 'zone backup 64k; server 127.0.0.1:8002; '
               . 'server tag:web:81 tailnet backup;',
+    twice  => 'zone twice 128k; hash $arg_k; server tag:web:81 tailnet; '
+              . 'server tag:web:81 tailnet;',
     mixed  => 'zone mixed 64k; hash $arg_k; server tag:web:81 tailnet; '
               . 'server 127.0.0.1:8001;',
     down   => 'server tag:web:81 tailnet down; server 127.0.0.1:8001;',
@@ -164,6 +166,12 @@ subtest 'balancers' => sub {
     my %by = map { $_ => tally(2, "mixed/?k=$_") } 1 .. 24;
     is(join(' ', sort keys %{{ reverse %by }}), 'a:2 b:2 host:2',
        'hash over peers and a server of the host');
+
+    # keys whose first twenty lots would be slots without a peer, if these
+    # had lots before those of another tag
+
+    like(tally(8, "twice/?k=$_"), qr/^[ab]:8$/, "hash over two tags, key $_")
+        for 20, 32, 41, 64;
 
     like(ask('zone/')->{headers}, qr/^X-Upstream: n[ab]:81\r$/m,
          '$upstream_addr is the peer');
