@@ -482,6 +482,10 @@ ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
         slot->current_weight = &peer->current_weight;
         slot->effective_weight = &peer->effective_weight;
         slot->weight = &peer->weight;
+
+#if (NGX_TAILNET_SID)
+        slot->sid = peer->route ? NULL : peer->sid.data;
+#endif
     }
 
     return ngx_tailnet_members_group(tcf, &group);

@@ -24,6 +24,11 @@
 #define NGX_TAILNET_CONF  0x02000000
 
 
+/* whether nginx's servers have an id, for "sticky" */
+#define NGX_TAILNET_SID                                                       \
+    (nginx_version >= 1029006 && (NGX_HTTP_UPSTREAM_SID || NGX_COMPAT))
+
+
 typedef char *(*ngx_tailnet_set_pt)(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 
@@ -128,6 +133,7 @@ typedef struct {
     ngx_int_t                      *current_weight;
     ngx_int_t                      *effective_weight;
     ngx_int_t                      *weight;
+    u_char                         *sid;        /* NULL: not ours to say */
 } ngx_tailnet_slot_t;
 
 
@@ -139,6 +145,7 @@ typedef struct {
     ngx_tailnet_slot_t              slots[TN_IPC_MEMBERS_MAX];
     ngx_uint_t                      nslots;
     ngx_int_t                       weight;     /* of each that counts */
+    ngx_uint_t                      up;         /* what is not down has */
     ngx_uint_t                     *tries;      /* of the list */
     ngx_uint_t                     *total_weight;   /* or NULL: to be left */
     ngx_atomic_t                   *lock;       /* NULL without a zone */

@@ -25,8 +25,13 @@
 
 #include "ngx_tailnet.h"
 
+#include <ngx_md5.h>
+
 
 #define NGX_TAILNET_RETRY_MS     500
+
+/* what nginx takes for not quite down, with the parameter "drain" */
+#define NGX_TAILNET_DRAINING     8
 
 /* names of one peer that a worker watches; dials of others ask the core */
 #define NGX_TAILNET_WATCHED_MAX  128
@@ -52,6 +57,8 @@ static ngx_uint_t ngx_tailnet_members_index(tn_ipc_members_t *known,
     int64_t id);
 static void ngx_tailnet_members_put(ngx_tailnet_group_t *group,
     ngx_uint_t i, int64_t id);
+static void ngx_tailnet_members_sid(ngx_tailnet_group_t *group,
+    ngx_tailnet_slot_t *slot, int64_t id);
 static void ngx_tailnet_members_up(ngx_tailnet_group_t *group);
 static void ngx_tailnet_members_weigh(ngx_tailnet_group_t *group,
     ngx_uint_t n);
@@ -99,8 +106,9 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
 {
     ngx_tailnet_group_t  *g;
 
-    if (group->nslots == 0 || *group->slots[0].down) {
-
+    if (group->nslots == 0
+        || (*group->slots[0].down & ~NGX_TAILNET_DRAINING))
+    {
         /* the configuration says "down" */
 
         return NGX_OK;
@@ -114,6 +122,7 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
     *g = *group;
 
     g->weight = *g->slots[0].weight;
+    g->up = *g->slots[0].down;
 
     ngx_tailnet_members_up(g);
 
@@ -414,6 +423,38 @@ ngx_tailnet_members_put(ngx_tailnet_group_t *group, ngx_uint_t i, int64_t id)
     *slot->checked = 0;
     *slot->current_weight = 0;
     *slot->effective_weight = group->weight;
+
+    ngx_tailnet_members_sid(group, slot, id);
+}
+
+
+/*
+ * nginx makes it of a server's name, which is that of the tag in all slots.
+ * This one is the same after a reload, in each upstream, and in each nginx that
+ * calls the node so.
+ */
+
+static void
+ngx_tailnet_members_sid(ngx_tailnet_group_t *group, ngx_tailnet_slot_t *slot,
+    int64_t id)
+{
+    u_char     *p, hash[16], text[TN_IPC_NAME + sizeof("/:65535")
+                                  + NGX_INT64_LEN];
+    ngx_md5_t   md5;
+
+    if (slot->sid == NULL) {
+        return;
+    }
+
+    p = ngx_snprintf(text, sizeof(text), "%V/%L:%ui",
+                     &group->target->node->name, id,
+                     (ngx_uint_t) group->target->port);
+
+    ngx_md5_init(&md5);
+    ngx_md5_update(&md5, text, p - text);
+    ngx_md5_final(hash, &md5);
+
+    (void) ngx_hex_dump(slot->sid, hash, sizeof(hash));
 }
 
 
@@ -438,9 +479,9 @@ ngx_tailnet_members_up(ngx_tailnet_group_t *group)
         down = (extent == 0) ? (i != 0)
                              : (ngx_tailnet_target_id(slot->sockaddr) == 0);
 
-        *slot->down = down;
+        *slot->down = down ? 1 : group->up;
 
-        if (!down) {
+        if (!*slot->down) {
             (*group->tries)++;
         }
     }

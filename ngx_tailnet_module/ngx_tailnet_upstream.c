@@ -573,6 +573,9 @@ ngx_tailnet_peer_name(ngx_tailnet_peer_t *peer)
 {
     ngx_str_t              *name, host;
     ngx_peer_connection_t  *pc;
+#if (NGX_TAILNET_SID)
+    ngx_str_t              *sid;
+#endif
 
     pc = peer->pc;
 
@@ -604,6 +607,25 @@ ngx_tailnet_peer_name(ngx_tailnet_peer_t *peer)
     peer->host.len = host.len;
 
     pc->name = name;
+
+#if (NGX_TAILNET_SID)
+
+    if (pc->sid) {
+        sid = ngx_palloc(peer->pool, sizeof(ngx_str_t));
+        if (sid == NULL) {
+            return NGX_ERROR;
+        }
+
+        sid->len = pc->sid->len;
+        sid->data = ngx_pstrdup(peer->pool, pc->sid);
+        if (sid->data == NULL) {
+            return NGX_ERROR;
+        }
+
+        pc->sid = sid;
+    }
+
+#endif
 
     return NGX_OK;
 }
