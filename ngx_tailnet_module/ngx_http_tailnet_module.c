@@ -364,6 +364,8 @@ ngx_http_tailnet_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    ngx_tailnet_listen_committed(tcf);
+
     return ngx_http_tailnet_groups(cycle);
 }
 

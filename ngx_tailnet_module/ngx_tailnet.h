@@ -103,6 +103,7 @@ typedef struct {
     unsigned                        udp:1;      /* with lwip */
     unsigned                        funnel:1;
     unsigned                        capture:1;
+    unsigned                        reuseport:1;
 } ngx_tailnet_opened_t;
 
 
@@ -345,6 +346,9 @@ void ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf);
 
 /* after nginx opened its own: makes the stand-ins look like what they are */
 ngx_int_t ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf);
+
+/* after all of nginx's core modules */
+void ngx_tailnet_listen_committed(ngx_tailnet_conf_t *tcf);
 
 /* an accepted connection that nginx's own handler has not seen */
 void ngx_tailnet_listen_close(ngx_connection_t *c);

@@ -19,6 +19,10 @@
  *                 the layout; lwip's are AF_UNIX (ngx_tailnet_lwip.c), so
  *                 their families are the real ones too.  "ignore" keeps the
  *                 sockets out of what later cycles and newer binaries inherit
+ *
+ * Up to then "reuseport" is hidden, as "quic_bpf" would name each of its
+ * listeners by address to a newer binary: it could not read a stand-in, and
+ * 0.0.0.0:port may be the host's too.  Addresses of peers do not change.
  */
 
 #include "ngx_tailnet_identity.h"
@@ -574,6 +578,11 @@ ngx_tailnet_listen_open(ngx_tailnet_conf_t *tcf)
             opened->node = tl->node;
             opened->udp = 0;
             opened->lwip = tl->lwip;
+
+#if (NGX_HAVE_REUSEPORT)
+            opened->reuseport = ls[i].reuseport;
+            ls[i].reuseport = 0;
+#endif
         }
 
         if (n != i) {
@@ -847,6 +856,26 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
     }
 
     return NGX_OK;
+}
+
+
+void
+ngx_tailnet_listen_committed(ngx_tailnet_conf_t *tcf)
+{
+#if (NGX_HAVE_REUSEPORT)
+
+    ngx_uint_t             i;
+    ngx_listening_t       *ls;
+    ngx_tailnet_opened_t  *opened;
+
+    ls = tcf->cycle->listening.elts;
+    opened = tcf->opened.elts;
+
+    for (i = 0; i < tcf->opened.nelts; i++) {
+        ls[opened[i].index].reuseport = opened[i].reuseport;
+    }
+
+#endif
 }
 
 
