@@ -74,6 +74,7 @@ static ngx_int_t ngx_tailnet_service_listen(ngx_tailnet_service_t *service,
     tn_addr_t *addr, int fd);
 static ngx_int_t ngx_tailnet_service_kind(ngx_tailnet_service_t *service,
     tn_addr_t *addr, int fd);
+static void ngx_tailnet_service_event(ngx_event_t *ev);
 static void ngx_tailnet_service_accept(ngx_event_t *ev);
 static ngx_int_t ngx_tailnet_service_watch(ngx_event_t *ev);
 static void ngx_tailnet_service_accepted(ngx_connection_t *c);
@@ -650,8 +651,6 @@ ngx_tailnet_service_watch(ngx_event_t *rev)
 }
 
 
-/* nginx stops its own listeners for a while when there are no descriptors */
-
 static void
 ngx_tailnet_service_accept(ngx_event_t *ev)
 {
@@ -661,10 +660,40 @@ ngx_tailnet_service_accept(ngx_event_t *ev)
         return;
     }
 
-    ngx_event_accept(ev);
+    ngx_tailnet_service_event(ev);
 
     if (ev->timer_set && ev->active) {
         (void) ngx_del_event(ev, NGX_READ_EVENT, 0);
+    }
+}
+
+
+/*
+ * nginx stops its own listeners when there are no descriptors, and sets this
+ * timer to go on; but not with an accept mutex, by which it goes on with its
+ * own alone.
+ */
+
+static void
+ngx_tailnet_service_event(ngx_event_t *ev)
+{
+    ngx_uint_t  mutex;
+
+    mutex = ngx_use_accept_mutex;
+
+    if (mutex) {
+        ev->timedout = 0;
+    }
+
+    ngx_use_accept_mutex = 0;
+
+    ngx_event_accept(ev);
+
+    ngx_use_accept_mutex = mutex;
+
+    if (ev->timer_set && ngx_accept_mutex_held) {
+        ngx_shmtx_unlock(&ngx_accept_mutex);
+        ngx_accept_mutex_held = 0;
     }
 }
 
@@ -720,10 +749,10 @@ ngx_tailnet_service_close(ngx_tailnet_service_t *service)
             break;
         }
 
-        ngx_event_accept(rev);
+        ngx_tailnet_service_event(rev);
     }
 
-    if (rev->timer_set) {
+    if (rev->timer_set && !ngx_use_accept_mutex) {
 
         /* without descriptors nginx's listeners wait for this timer */
 
