@@ -39,6 +39,9 @@ typedef struct {
     ngx_connection_handler_pt   handler;        /* nginx's */
     ngx_connection_t           *connection;     /* NULL: no socket */
     ngx_sockaddr_t              addr;           /* of QUIC */
+    int                         waiting;        /* a socket that found no
+                                                   connection free, or -1 */
+    tn_addr_t                   place;          /* its address */
     unsigned                    udp:1;
     unsigned                    quic:1;
     unsigned                    local:1;        /* its socket is AF_UNIX */
@@ -52,6 +55,8 @@ struct ngx_tailnet_serving_s {
     ngx_tailnet_node_t         *node;
     ngx_array_t                 services;       /* ngx_tailnet_service_t * */
     ngx_tailnet_line_t          line;           /* to the core */
+    ngx_event_t                 retry;          /* of sockets that wait */
+    ngx_connection_t            dummy;          /* a timer wants one */
     unsigned                    leaving:1;
 };
 
@@ -70,6 +75,9 @@ static void ngx_tailnet_service_set(ngx_tailnet_serving_t *serving,
     tn_ipc_serve_set_t *msg, int fd);
 static ngx_uint_t ngx_tailnet_service_is(ngx_tailnet_service_t *service,
     tn_ipc_service_t *key);
+static void ngx_tailnet_service_begin(ngx_tailnet_serving_t *serving,
+    ngx_tailnet_service_t *service, tn_addr_t *addr, int fd);
+static void ngx_tailnet_service_retry(ngx_event_t *ev);
 static ngx_int_t ngx_tailnet_service_listen(ngx_tailnet_service_t *service,
     tn_addr_t *addr, int fd);
 static ngx_int_t ngx_tailnet_service_kind(ngx_tailnet_service_t *service,
@@ -217,6 +225,7 @@ ngx_tailnet_service_take(ngx_tailnet_conf_t *tcf, ngx_tailnet_listen_t *tl,
     service->ls.addr_text_max_len = NGX_INET6_ADDRSTRLEN;
     service->ls.fd = (ngx_socket_t) -1;
     service->ls.ignore = 1;
+    service->waiting = -1;
 
     return ngx_tailnet_service_layout(tcf, service, &service->ls);
 }
@@ -298,6 +307,12 @@ ngx_tailnet_service_node(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node)
                           ngx_tailnet_service_lost, *serving);
     (*serving)->line.idle = 1;
 
+    (*serving)->dummy.fd = (ngx_socket_t) -1;
+    (*serving)->dummy.data = *serving;
+    (*serving)->retry.data = &(*serving)->dummy;
+    (*serving)->retry.handler = ngx_tailnet_service_retry;
+    (*serving)->retry.cancelable = 1;
+
     return *serving;
 }
 
@@ -329,6 +344,8 @@ ngx_tailnet_service_start(ngx_tailnet_conf_t *tcf)
             service[n]->ls.log = *service[n]->ls.logp;
         }
 
+        serving[i]->retry.log = tcf->cycle->log;
+
         if (!serving[i]->node->failed) {
             ngx_tailnet_line_open(&serving[i]->line, tcf->cycle->log);
         }
@@ -347,6 +364,10 @@ ngx_tailnet_service_stop(ngx_tailnet_conf_t *tcf)
     for (i = 0; i < tcf->servings.nelts; i++) {
         ngx_tailnet_service_close_all(serving[i]);
         ngx_tailnet_line_stop(&serving[i]->line);
+
+        if (serving[i]->retry.timer_set) {
+            ngx_del_timer(&serving[i]->retry);
+        }
     }
 }
 
@@ -518,11 +539,9 @@ ngx_tailnet_service_set(ngx_tailnet_serving_t *serving,
         if (ngx_tailnet_service_is(service[n], &msg->service)) {
             ngx_tailnet_service_close(service[n]);
 
-            if (fd != -1
-                && ngx_tailnet_service_listen(service[n], &msg->addr, fd)
-                   != NGX_OK)
-            {
-                ngx_tailnet_service_close(service[n]);
+            if (fd != -1) {
+                ngx_tailnet_service_begin(serving, service[n], &msg->addr,
+                                          fd);
             }
 
             fd = -1;
@@ -556,7 +575,61 @@ ngx_tailnet_service_is(ngx_tailnet_service_t *service, tn_ipc_service_t *key)
 }
 
 
-/* takes fd over, also when it fails */
+/* takes fd over; the core gives it once */
+
+static void
+ngx_tailnet_service_begin(ngx_tailnet_serving_t *serving,
+    ngx_tailnet_service_t *service, tn_addr_t *addr, int fd)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_tailnet_service_listen(service, addr, fd);
+
+    if (rc == NGX_ERROR) {
+        ngx_tailnet_service_close(service);
+    }
+
+    if (rc != NGX_AGAIN) {
+        return;
+    }
+
+    service->waiting = fd;
+    service->place = *addr;
+
+    if (!serving->retry.timer_set) {
+        ngx_add_timer(&serving->retry, NGX_TAILNET_SERVICE_RETRY_MS);
+    }
+}
+
+
+static void
+ngx_tailnet_service_retry(ngx_event_t *ev)
+{
+    int                      fd;
+    tn_addr_t                addr;
+    ngx_uint_t               n;
+    ngx_connection_t        *dummy;
+    ngx_tailnet_service_t  **service;
+    ngx_tailnet_serving_t   *serving;
+
+    dummy = ev->data;
+    serving = dummy->data;
+    service = serving->services.elts;
+
+    for (n = 0; n < serving->services.nelts; n++) {
+
+        fd = service[n]->waiting;
+
+        if (fd != -1) {
+            addr = service[n]->place;
+            service[n]->waiting = -1;
+            ngx_tailnet_service_begin(serving, service[n], &addr, fd);
+        }
+    }
+}
+
+
+/* NGX_AGAIN: there is no connection free; or else it takes fd over */
 
 static ngx_int_t
 ngx_tailnet_service_listen(ngx_tailnet_service_t *service, tn_addr_t *addr,
@@ -568,8 +641,7 @@ ngx_tailnet_service_listen(ngx_tailnet_service_t *service, tn_addr_t *addr,
     c = ngx_get_connection(fd, &service->ls.log);
 
     if (c == NULL) {
-        (void) ngx_close_socket(fd);
-        return NGX_ERROR;
+        return NGX_AGAIN;
     }
 
     service->connection = c;
@@ -729,6 +801,11 @@ ngx_tailnet_service_close(ngx_tailnet_service_t *service)
     ngx_uint_t      n;
     ngx_event_t    *rev;
     struct pollfd   pfd;
+
+    if (service->waiting != -1) {
+        (void) ngx_close_socket(service->waiting);
+        service->waiting = -1;
+    }
 
     if (service->connection == NULL) {
         return;

@@ -385,13 +385,21 @@ STREAM
         page("http://$net.2/", 3) });
 };
 
+# A worker without a descriptor at a reload is deaf to its master from then on:
+# not before connections that were held have gone.
+
+sub room {
+    $lab->wait_for(20, 'descriptors', sub {
+        !grep { (() = glob "/proc/$_/fd/*") > 56 } $nginx{two}->workers });
+}
+
 # nginx stops accepting for a while when there are no descriptors; a listener
 # that ends meanwhile is none of those it needs for going on.
 
 subtest 'no descriptors' => sub {
     $routes = '';
     $workers = "worker_processes 1;\nworker_rlimit_nofile 64;\n";
-    configure('two', $SERVICE);
+    configure('two', "client_header_timeout 5s;\n$SERVICE");
     $nginx{two}->reload;
     give('two', $VIP);
     becomes('web two', 'served', sub { page("http://$VIP/", 2) });
@@ -410,9 +418,80 @@ subtest 'no descriptors' => sub {
     ok(eval { $lab->wait_for(10, 'a page', sub {
         $host{two}->get('http://127.0.0.1:8000/', timeout => 2)->{ok} }) },
        'other listeners go on') or diag($nginx{two}->error_log);
+    room();
 };
 
-is(join("\n", map { grep { !/(?:ended|exited) on signal 9|failed \(24/ }
+# With an accept mutex nginx has no timer to go on by: a listener that nginx
+# does not know must not try without end.
+
+subtest 'no descriptors, by accept_mutex' => sub {
+    $workers = "worker_processes 2;\nworker_rlimit_nofile 64;\n"
+        . "events { worker_connections 1024; accept_mutex on; }\n";
+    configure('two', "client_header_timeout 5s;\n$SERVICE");
+    $nginx{two}->reload;
+    give('two', $VIP);
+    becomes('web two', 'served', sub { page("http://$VIP/", 2) });
+
+    my $lack = qr/accept4?\(\) failed \(24/;
+    my $before = $nginx{two}->errors($lack);
+    my $hold = $peer->host->start('hold2', ['perl', '-MIO::Socket::IP', '-e',
+        '@s = map { IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => 80,
+                                        Timeout => 1) } 1 .. 200; sleep 100',
+        $VIP]);
+
+    ok(eval { $lab->wait_for(20, 'the lack', sub {
+        $nginx{two}->errors($lack) > $before }) },
+       'more connections than they can have');
+    sleep 1;
+    $before = $nginx{two}->errors($lack);
+    sleep 3;
+    cmp_ok($nginx{two}->errors($lack) - $before, '<', 100,
+           'which is not tried without end');
+    $hold->stop;
+
+    becomes('web two', 'served again', sub { page("http://$VIP/", 2) });
+    ok(eval { $lab->wait_for(10, 'a page', sub {
+        $host{two}->get('http://127.0.0.1:8000/', timeout => 2)->{ok} }) },
+       'and other listeners go on') or diag($nginx{two}->error_log);
+    give('two');
+    room();
+};
+
+# A socket that comes while all connections of the worker are in use, by
+# requests of which there is a part, as nginx ends others for new ones.
+
+subtest 'no connections' => sub {
+    $workers = "worker_processes 1;\nevents { worker_connections 64; }\n";
+    configure('two', $SERVICE);
+    $nginx{two}->reload;
+    becomes(undef, 'not served', sub { page("http://$VIP/", 1) });
+
+    my $served = qr/svc:web is served at \Q$VIP\E/;
+    my $before = $nginx{two}->errors($served);
+    my $hold = $host{two}->start('hold3', ['perl', '-MIO::Socket::IP', '-e',
+        '$SIG{PIPE} = "IGNORE";
+         for (1 .. 800) {
+             select undef, undef, undef, 0.02 if $_ > 80;
+             push @s, IO::Socket::IP->new(PeerHost => "127.0.0.1",
+                                          PeerPort => 8000) // next;
+             syswrite $s[-1], "GET / HTTP/1.1\r\nHost: x\r\n";
+         }
+         sleep 100']);
+
+    ok($nginx{two}->wait_error_log(20,
+                                   qr/connections are not enough(?!, reusing)/),
+       'all are in use');
+    give('two', $VIP);
+    ok(eval { $lab->wait_for(20, 'the address', sub {
+        $nginx{two}->errors($served) > $before }) }, 'the socket comes');
+    sleep 1;
+    is(page("http://$VIP/", 1), undef, 'and cannot be served');
+    $hold->stop;
+    becomes('web two', 'until there are some', sub { page("http://$VIP/", 2) });
+};
+
+is(join("\n", map { grep { !/(?:ended|exited) on signal 9|failed \(24/
+                           && !/worker_connections are not enough/ }
                     $nginx{$_}->errors(qr/\[(?:alert|emerg|crit)\]/) }
               sort keys %nginx), '', 'nothing alarming in the logs');
 
