@@ -3,8 +3,9 @@
 # Other nginxes than the installed one, each with our module built for it: that
 # of Debian 13, the newest of Debian or a source tree named by
 # TAILNET_NGINX_SOURCE, one without stream, one that our module is linked into;
-# HTTP/3, also of a service; two nodes in one nginx; the module unloaded and
-# loaded again by reloads; and beside njs.
+# HTTP/3, also of a service and with quic_bpf; what stream passes on; sticky
+# sessions and names that are resolved; two nodes in one nginx; the module
+# unloaded and loaded again by reloads; and beside njs.
 
 use strict;
 use warnings;
@@ -378,6 +379,280 @@ HTTP
     kill KILL => $core;
     $answers->('a new core');
     is($nginx->quit, 0, 'nginx quits');
+};
+
+
+# What quic_bpf hands to a newer binary is of the host's listeners alone.
+
+subtest 'quic_bpf' => sub {
+    my $out = $lab->path('nginx-of-Debian-13');
+
+    plan skip_all => 'no nginx with QUIC, or no client'
+        unless -x "$out/nginx" && -x '/usr/bin/gtlsclient';
+
+    tailnet();
+
+    my $web = $tailnet->{web};
+    my $nginx = $lab->nginx(host => $web, module => 1, name => 'bpf',
+                            build => $out, binary => "$out/nginx");
+
+    ($crt, $key) = $lab->ca->issue($nginx->prefix, 'web.lab.test');
+    $nginx->configure(main => "worker_processes 2;\nquic_bpf on;\n"
+        . $nginx->tailnet_block($tailnet->{control}, $tailnet->{auth_key},
+                                hostname => 'bpf'), http => <<"HTTP");
+    server {
+        listen 443 quic reuseport tailnet=home;
+        ssl_certificate     $crt;
+        ssl_certificate_key $key;
+        location / { return 200 "\$server_protocol\\n"; }
+    }
+HTTP
+
+    # a daemon: another one ignores USR2 while its parent lives
+
+    $web->run(map { s/daemon off; //r } $nginx->command);
+
+    my $pid = sub { ($lab->read_file($nginx->prefix . '/logs/nginx.pid')
+                     =~ /^(\d+)$/)[0] };
+    my $works = sub {
+        my ($of) = @_;
+        return $of && grep {
+            $lab->read_file("/proc/$_/cmdline") =~ /worker process/
+        } split ' ', $lab->read_file("/proc/$of/task/$of/children");
+    };
+    my $ends = sub {
+        my ($of, $when) = @_;
+        kill QUIT => $of;
+        ok(eval { $lab->wait_for(20, "the end of $of", sub {
+            $lab->read_file("/proc/$of/stat") !~ /\) [^ZX] / }) }, $when);
+    };
+
+    ok(eval { $lab->wait_for(10, 'the start', sub { $works->($pid->()) }) },
+       'nginx starts') or diag($nginx->error_log), return;
+
+    my $old = $pid->();
+    my ($ip) = grep { /\./ } @{$peer->wait_peer('bpf', 20)->{TailscaleIPs}};
+
+    is(get3($ip, 'page'), "HTTP/3.0\n", 'HTTP/3');
+
+    kill USR2 => $old;
+    ok(eval { $lab->wait_for(15, 'the new master', sub {
+        my $new = $pid->();
+        $new && $new != $old && $works->($new) }) }, 'another binary starts')
+        or diag($nginx->error_log);
+
+    $ends->($old, 'the old one ends');
+    is(get3($ip, 'page'), "HTTP/3.0\n", 'HTTP/3 by the other');
+    $ends->($pid->(), 'which ends, too') if $pid->() && $pid->() != $old;
+    is(join("\n", $nginx->errors(qr/\[(?:alert|emerg|crit)\]/)), '',
+       'nothing alarming in the log');
+};
+
+
+# A client of Funnel stays one when stream passes it on to another listener.
+
+subtest 'passed on from Funnel' => sub {
+    my $out = $lab->path('nginx-of-Debian-13');
+
+    plan skip_all => 'no such nginx' unless -x "$out/nginx";
+
+    my $other = Tailnet::Lab->new;
+    my $small = $other->small_tailnet(testcontrol => 1);
+    my ($control, $relay, $infra) = @$small{qw(control peer infra)};
+    my $nginx = $other->nginx(host => $small->{web}, module => 1,
+                              build => $out, binary => "$out/nginx");
+
+    $nginx->configure(main => $nginx->tailnet_block($control,
+                                                    $small->{auth_key}),
+                      http => ' ', stream => <<'STREAM');
+    server {
+        listen 5002 tailnet=home;
+        return "$tailnet_funnel [$tailnet_peer] $remote_addr\n";
+    }
+    server { listen 8443 tailnet=home funnel=only; pass 0.0.0.0:5002; }
+STREAM
+    $nginx->start;
+
+    my ($ip) = grep { /\./ } @{$relay->wait_peer('web', 20)->{TailscaleIPs}};
+
+    $control->call(POST => '/cap-map?node=' . $control->node('web')->{Key}, {
+        https => undef, funnel => undef,
+        'https://tailscale.com/cap/funnel-ports?ports=443,8443' => undef,
+    });
+    ok($nginx->wait_error_log(20, qr/Funnel to port 8443 is on/),
+       'Funnel is on');
+
+    my $urls = $other->wait_for(20, 'the PeerAPI', sub {
+        my $u = $relay->peer('web')->{PeerAPIURL};
+        ref $u && @$u == 2 ? $u : undef;
+    });
+    my ($api) = map { s{^http://}{}r } grep { !/\[/ } @$urls;
+
+    my $ingress = $relay->host->start('ingress',
+        [$other->bin('ingress'), '-listen=:4443', '-peerapi', $api,
+         '-target=web.lab.test:8443']);
+    $ingress->wait_until(5, 'the port', sub { $relay->host->accepts(4443) });
+
+    is(said($infra, $relay->host->ip4, 4443), '1 [] ' . $infra->ip4 . "\n",
+       'is a client of Funnel') or diag($nginx->error_log);
+    like(said($relay->host, $ip, 5002),
+         qr/^0? ?\[peer\] \Q@{[$relay->ip4]}\E$/, 'a peer is one');
+    is($nginx->quit, 0, 'nginx quits');
+};
+
+
+# Of newer balancers: each peer of a tag is one to stick to, and beside them
+# there may be servers that are resolved while nginx runs.
+
+subtest 'sticky, resolve' => sub {
+    my $out = $lab->path('nginx-the-newest');
+
+    plan skip_all => 'no such nginx' unless -x "$out/nginx";
+
+    my $version = (Tailnet::Lab::capture("$out/nginx", '-v'))[1];
+
+    plan skip_all => "$version is too old"
+        unless sprintf('%d%03d%03d', $version =~ m{/(\d+)\.(\d+)\.(\d+)})
+               >= 1_029_006;
+
+    tailnet();
+
+    my ($control, $web) = @$tailnet{qw(control web)};
+    my $pair = $control->auth_key(tags => ['tag:pair']);
+    my $nginx = $lab->nginx(host => $web, module => 1, name => 'sticky',
+                            build => $out, binary => "$out/nginx");
+    my $dns = $lab->write_file($lab->path('dns.pl'), <<'PERL');
+use strict;
+use IO::Socket::IP;
+my $s = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 5353,
+                            Proto => 'udp') or die $@;
+while (my $from = $s->recv(my $q, 512)) {
+    my $end = index($q, "\0", 12) + 5;
+    $s->send(substr($q, 0, 2) . pack('n5', 0x8180, 1, 1, 0, 0)
+             . substr($q, 12, $end - 12)
+             . pack('n n n N n C4', 0xc00c, 1, 1, 5, 4, 127, 0, 0, 1), 0,
+             $from);
+}
+PERL
+    my $resolver = $web->start('dns', ['perl', $dns]);
+
+    my $configure = sub {
+        my ($more) = @_;
+
+        $nginx->configure(main => "worker_processes 2;\n" . join('',
+            map { $nginx->tailnet_block($control, $_ eq 'home'
+                ? $tailnet->{auth_key} : $pair, name => $_,
+                hostname => "sticky-$_") } qw(home a b)), http => <<"HTTP");
+    resolver 127.0.0.1:5353 ipv6=off;
+    upstream cookie {
+        zone cookie 64k;
+        server tag:pair:81 tailnet=home $more;
+        sticky cookie srv;
+    }
+    upstream learn {
+        zone learn 64k;
+        server tag:pair:81 tailnet=home;
+        sticky learn create=\$upstream_cookie_id lookup=\$cookie_id
+               zone=learned:1m;
+    }
+    upstream mixed {
+        zone mixed 64k;
+        hash \$arg_k;
+        server tag:pair:81 tailnet=home;
+        server one.lab.test:8001 resolve;
+    }
+    server { listen 127.0.0.1:8001; return 200 "host\\n"; }
+    server {
+        listen 8000;
+        location /cookie { proxy_pass http://cookie; }
+        location /learn  { proxy_pass http://learn; }
+        location /mixed  { proxy_pass http://mixed; }
+    }
+    server { listen 81 tailnet=a; add_header Set-Cookie id=a\$msec;
+             return 200 "a\\n"; }
+    server { listen 81 tailnet=b; add_header Set-Cookie id=b\$msec;
+             return 200 "b\\n"; }
+HTTP
+    };
+    my $ask = sub {
+        my ($uri, $cookie) = @_;
+        my $r = $web->get("http://127.0.0.1:8000/$uri", timeout => 5,
+                          $cookie ? (headers => ["Cookie: $cookie"]) : ());
+        my ($body) = ($r->{body} // '') =~ /^(\w+)\n\z/;
+        my $name = $uri eq 'learn' ? 'id' : 'srv';
+
+        return ($body // $r->{status},
+                ($r->{headers} // '') =~ /^Set-Cookie: ($name=[^;\r]+)/m);
+    };
+
+    $configure->('');
+    $nginx->start;
+
+    ok(eval { $lab->wait_for(30, 'both peers', sub {
+        my %seen = map { ($ask->('cookie'))[0] => 1 } 1 .. 8;
+        "@{[sort keys %seen]}" eq 'a b' }) }, 'both peers serve')
+        or diag($nginx->error_log), return;
+
+    my %cookie;
+
+    for my $n (1 .. 12) {
+        my ($body, $cookie) = $ask->('cookie');
+        $cookie{$body}{$cookie} = 1;
+    }
+
+    is(join(' ', map { scalar keys %$_ } { map { %$_ } values %cookie },
+                                         map { $cookie{$_} } qw(a b)),
+       '2 1 1', 'each with a cookie of its own') or diag(explain(\%cookie));
+
+    my $sticks = sub {
+        my ($when) = @_;
+
+        for my $name (qw(a b)) {
+            my ($cookie) = keys %{$cookie{$name}};
+            is(join('', map { ($ask->('cookie', $cookie))[0] } 1 .. 6),
+               $name x 6, "$when: the cookie of $name");
+        }
+    };
+
+    $sticks->('sticky cookie');
+
+    for my $n (1 .. 4) {
+        my ($body, $id) = $ask->('learn');
+        is(join('', map { ($ask->('learn', $id))[0] } 1 .. 6), $body x 6,
+           "sticky learn: session $n with $body");
+    }
+
+    my %by;
+
+    ok(eval { $lab->wait_for(20, 'the name', sub {
+        %by = ();
+        for my $k (1 .. 16) {
+            $by{$k} = join ' ', map { ($ask->("mixed?k=$k"))[0] } 1 .. 3;
+        }
+        join(', ', sort keys %{{ reverse %by }})
+            eq 'a a a, b b b, host host host' }) },
+       'hash over peers and a server that is resolved')
+        or diag(explain(\%by));
+
+    $nginx->reload;
+    ok(eval { $lab->wait_for(20, 'both peers', sub {
+        my %seen = map { ($ask->('cookie'))[0] => 1 } 1 .. 8;
+        "@{[sort keys %seen]}" eq 'a b' }) }, 'reloaded');
+    $sticks->('reloaded');
+
+    $configure->("drain;\n        server 127.0.0.1:8001");
+    $nginx->reload;
+    ok(eval { $lab->wait_for(20, 'the host', sub {
+        ($ask->('cookie'))[0] eq 'host' }) }, 'drain: others go elsewhere');
+    ok(eval { $lab->wait_for(20, 'the peers', sub {
+        !grep { ($ask->('cookie', (keys %{$cookie{$_}})[0]))[0] ne $_ }
+            qw(a b) }) }, 'drain: the peers are there');
+    $sticks->('drain');
+
+    is($nginx->quit, 0, 'nginx quits');
+    is(join("\n", $nginx->errors(qr/\[(?:alert|emerg|crit)\]/)), '',
+       'nothing alarming in the log');
+    $resolver->stop;
 };
 
 
