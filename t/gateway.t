@@ -248,7 +248,43 @@ for my $seq (1 .. 5) {
 }
 PERL
 
+# How the other end closes TCP below a connection of TLS that says nothing.
+
+my $below = $lab->write_file($lab->path('below.pl'), <<'PERL');
+use strict;
+use IO::Select;
+use IO::Socket::IP;
+my $l = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0,
+                            Listen => 1) or die $@;
+my $pid = fork // die $!;
+if (!$pid) {
+    open STDIN, '<', '/dev/null';
+    open STDOUT, '>', '/dev/null';
+    open STDERR, '>&', \*STDOUT;
+    exec qw(openssl s_client -ign_eof -connect), '127.0.0.1:' . $l->sockport;
+}
+my $c = $l->accept;
+my $s = IO::Socket::IP->new(PeerHost => $ARGV[0], PeerPort => $ARGV[1])
+    or die $@;
+my ($all, $got) = (IO::Select->new($c, $s), 0);
+alarm 10;
+while (my @ready = $all->can_read) {
+    for my $from (@ready) {
+        my $n = sysread $from, my $text, 65536;
+        if ($from == $s && !$n) {
+            print $got > 400 ? 'TLS, ' : '', defined $n ? 'end' : "$!";
+            kill TERM => $pid;
+            exit;
+        }
+        $all->remove($c), next unless $n;
+        $got += $n if $from == $s;
+        syswrite $from == $s ? $c : $s, $text;
+    }
+}
+PERL
+
 my $nginx = $lab->nginx(host => $web, module => 1);
+my ($crt, $crt_key) = $lab->ca->issue($nginx->prefix, 'any.example');
 
 # A configuration of the document: what it has in tailnet and stream.
 
@@ -418,14 +454,25 @@ $talker->stop;
 
 # --- by name of the port, in http and stream, beside those of all ports
 
-configure((recipe('A subnet router'))[0], <<'STREAM', <<'HTTP');
+configure((recipe('A subnet router'))[0], <<"STREAM", <<'HTTP');
     server {
         listen 5353 udp tailnet=home capture;
-        return "named $server_port";
+        return "named \$server_port";
     }
     server {
         listen     any udp tailnet=home capture;
-        proxy_pass $tailnet_destination;
+        proxy_pass \$tailnet_destination;
+    }
+    server {
+        listen     9 tailnet=home capture;
+        proxy_pass \$tailnet_destination;
+    }
+    server {
+        listen     853 ssl tailnet=home capture;
+        proxy_pass \$tailnet_destination;
+
+        ssl_certificate     $crt;
+        ssl_certificate_key $crt_key;
     }
 STREAM
     server {
@@ -444,6 +491,9 @@ is(page("[$NET6:2]"), "$NET6:2:80\n", 'http: by IPv6');
 is(page($own), "own\n", 'the own addresses have their own server');
 is(ask("$NET.2", 5353), 'named 5353', 'UDP: a port with its own listener');
 is(ask("$NET.2", 5354), '5354 hello', 'UDP: and all others');
+like(knock("$NET.2", 9), qr/reset by peer$/, 'what refuses is reset');
+is(($peer->host->capture('perl', $below, "$NET.2", 853))[1], 'TLS, end',
+   'but for TLS, which has been answered');
 
 # A route less.
 
