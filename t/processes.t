@@ -260,7 +260,8 @@ sub life {
     ok(!find('core', $c->{run}), 'no core before the commit');
     is($c->say('commit'), 'ok', 'commit');
 
-    ok($c->talk_soon($tcp4, 80), 'a dialled connection by IPv4');
+    ok($c->talk_soon($tcp4, 80), 'a dialled connection by IPv4')
+        or diag($c->log_text);
     ok($c->talk($tcp6, 80, 'fd7a:115c:a1e0::1'), 'and by IPv6');
 
     my ($udp) = $c->dial('home', '100.64.0.2', 7, 'udp') =~ /^ok (\d+)/;

@@ -334,7 +334,10 @@ subtest 'a service' => sub {
                               build => $out, binary => "$out/nginx");
 
     ($crt, $key) = $other->ca->issue($nginx->prefix, 'web.lab.test');
+    # a client that has given up leaves a connection that nginx waits for
+
     $nginx->configure(main => "worker_processes 3;\n"
+        . "worker_shutdown_timeout 3s;\n"
         . $nginx->tailnet_block($control, $small->{auth_key},
                                 hostname => 'web', extra => 'tags tag:web;'),
         http => <<"HTTP");
@@ -398,6 +401,7 @@ subtest 'quic_bpf' => sub {
 
     ($crt, $key) = $lab->ca->issue($nginx->prefix, 'web.lab.test');
     $nginx->configure(main => "worker_processes 2;\nquic_bpf on;\n"
+        . "worker_shutdown_timeout 3s;\n"
         . $nginx->tailnet_block($tailnet->{control}, $tailnet->{auth_key},
                                 hostname => 'bpf'), http => <<"HTTP");
     server {
