@@ -17,8 +17,21 @@
 #define TN_GATEWAY_PORT    9        /* any: nothing is sent there */
 
 
-static bool tn_gateway_way4(FILE *routes, char way[TN_GATEWAY_WAY]);
-static void tn_gateway_way6(FILE *routes, char way[TN_GATEWAY_WAY]);
+/* a default route that is up */
+typedef struct {
+    char          name[16];         /* of the interface */
+    unsigned int  via;              /* of IPv4; as in memory */
+    unsigned int  flags;
+    unsigned int  metric;
+} tn_gateway_route_t;
+
+
+static bool tn_gateway_next(FILE *routes, bool ip6, unsigned *lines,
+    tn_gateway_route_t *route);
+static bool tn_gateway_scan4(const char *line, tn_gateway_route_t *route);
+static bool tn_gateway_scan6(const char *line, tn_gateway_route_t *route);
+static bool tn_gateway_way_by(FILE *routes, bool ip6,
+    char way[TN_GATEWAY_WAY]);
 
 
 tn_rc_t
@@ -42,42 +55,30 @@ tn_gateway_find(tn_ip_t *gateway, tn_ip_t *self)
 tn_rc_t
 tn_gateway_read(FILE *routes, tn_ip_t *gateway)
 {
-    int           i;
-    bool          found;
-    char          line[256];
-    tn_ip_t       ip;
-    uint32_t      v4;
-    unsigned int  to, via, flags, metric, mask, lowest;
+    bool                found;
+    tn_ip_t             ip;
+    uint32_t            v4;
+    unsigned            lines, lowest;
+    tn_gateway_route_t  route;
 
     found = false;
     lowest = 0;
+    lines = 0;
 
-    for (i = 0; i < TN_GATEWAY_ROUTES; i++) {
+    while (tn_gateway_next(routes, false, &lines, &route)) {
 
-        if (fgets(line, sizeof(line), routes) == NULL) {
-            break;
-        }
-
-        if (sscanf(line, "%*15s %8x %8x %4x %*u %*u %u %8x", &to, &via,
-                   &flags, &metric, &mask) != 5)
-        {
-            continue;
-        }
-
-        if (to != 0 || mask != 0
-            || (flags & (RTF_UP | RTF_GATEWAY)) != (RTF_UP | RTF_GATEWAY))
-        {
+        if (!(route.flags & RTF_GATEWAY)) {
             continue;
         }
 
         /* the digits are those of the number in memory */
 
-        v4 = via;
+        v4 = route.via;
         ip = tn_ip_from_v4((uint8_t *) &v4);
 
-        if (tn_ip_is_private(&ip) && (!found || metric < lowest)) {
+        if (tn_ip_is_private(&ip) && (!found || route.metric < lowest)) {
             *gateway = ip;
-            lowest = metric;
+            lowest = route.metric;
             found = true;
         }
     }
@@ -118,51 +119,47 @@ tn_gateway_way(char way[TN_GATEWAY_WAY])
 }
 
 
-/* of several routers of IPv6 the kernel takes turns, so its gateway is left
- * out */
 void
 tn_gateway_read_way(FILE *routes, FILE *routes6, char way[TN_GATEWAY_WAY])
 {
     way[0] = '\0';
 
-    if ((routes == NULL || !tn_gateway_way4(routes, way)) && routes6 != NULL) {
-        tn_gateway_way6(routes6, way);
+    if ((routes == NULL || !tn_gateway_way_by(routes, false, way))
+        && routes6 != NULL)
+    {
+        (void) tn_gateway_way_by(routes6, true, way);
     }
 }
 
 
+/* of several routers of IPv6 the kernel takes turns, so its gateway is left
+ * out */
 static bool
-tn_gateway_way4(FILE *routes, char way[TN_GATEWAY_WAY])
+tn_gateway_way_by(FILE *routes, bool ip6, char way[TN_GATEWAY_WAY])
 {
-    int           i;
-    bool          found;
-    char          line[256], name[16];
-    unsigned int  to, via, flags, metric, mask, lowest;
+    bool                found;
+    unsigned            lines, lowest;
+    tn_gateway_route_t  route;
 
     found = false;
     lowest = 0;
+    lines = 0;
 
-    for (i = 0; i < TN_GATEWAY_ROUTES; i++) {
+    while (tn_gateway_next(routes, ip6, &lines, &route)) {
 
-        if (fgets(line, sizeof(line), routes) == NULL) {
-            break;
-        }
-
-        if (sscanf(line, "%15s %8x %8x %4x %*u %*u %u %8x", name, &to, &via,
-                   &flags, &metric, &mask) != 6)
-        {
+        if ((route.flags & RTF_REJECT) || (found && route.metric >= lowest)) {
             continue;
         }
 
-        if (to != 0 || mask != 0
-            || (flags & (RTF_UP | RTF_REJECT)) != RTF_UP
-            || (found && metric >= lowest))
-        {
-            continue;
+        if (ip6) {
+            (void) snprintf(way, TN_GATEWAY_WAY, "%s", route.name);
+
+        } else {
+            (void) snprintf(way, TN_GATEWAY_WAY, "%s %08x", route.name,
+                            route.via);
         }
 
-        (void) snprintf(way, TN_GATEWAY_WAY, "%s %08x", name, via);
-        lowest = metric;
+        lowest = route.metric;
         found = true;
     }
 
@@ -170,37 +167,46 @@ tn_gateway_way4(FILE *routes, char way[TN_GATEWAY_WAY])
 }
 
 
-static void
-tn_gateway_way6(FILE *routes, char way[TN_GATEWAY_WAY])
+/* the next one in the kernel's text; false: there is none */
+static bool
+tn_gateway_next(FILE *routes, bool ip6, unsigned *lines,
+    tn_gateway_route_t *route)
 {
-    int           i;
-    bool          found;
-    char          line[256], to[33], name[16];
-    unsigned int  bits, metric, flags, lowest;
+    char  line[256];
 
-    found = false;
-    lowest = 0;
-
-    for (i = 0; i < TN_GATEWAY_ROUTES; i++) {
-
-        if (fgets(line, sizeof(line), routes) == NULL) {
-            break;
-        }
-
-        if (sscanf(line, "%32s %2x %*32s %*2x %*32s %8x %*8x %*8x %8x %15s",
-                   to, &bits, &metric, &flags, name) != 5)
+    while ((*lines)++ < TN_GATEWAY_ROUTES
+           && fgets(line, sizeof(line), routes) != NULL)
+    {
+        if ((ip6 ? tn_gateway_scan6(line, route)
+                 : tn_gateway_scan4(line, route))
+            && (route->flags & RTF_UP))
         {
-            continue;
+            return true;
         }
-
-        if (bits != 0 || (flags & (RTF_UP | RTF_REJECT)) != RTF_UP
-            || (found && metric >= lowest))
-        {
-            continue;
-        }
-
-        (void) snprintf(way, TN_GATEWAY_WAY, "%s", name);
-        lowest = metric;
-        found = true;
     }
+
+    return false;
+}
+
+
+static bool
+tn_gateway_scan4(const char *line, tn_gateway_route_t *route)
+{
+    unsigned int  to, mask;
+
+    return sscanf(line, "%15s %8x %8x %4x %*u %*u %u %8x", route->name, &to,
+                  &route->via, &route->flags, &route->metric, &mask) == 6
+           && to == 0 && mask == 0;
+}
+
+
+static bool
+tn_gateway_scan6(const char *line, tn_gateway_route_t *route)
+{
+    char          to[33];
+    unsigned int  bits;
+
+    return sscanf(line, "%32s %2x %*32s %*2x %*32s %8x %*8x %*8x %8x %15s",
+                  to, &bits, &route->metric, &route->flags, route->name) == 5
+           && bits == 0;
 }
