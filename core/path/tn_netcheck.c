@@ -379,21 +379,19 @@ tn_netcheck_any(const tn_netcheck_region_t *region)
 static uint32_t
 tn_netcheck_choose(tn_netcheck_t *nc, tn_ms_t now)
 {
-    double    best_any, old;
+    double    best_any, best_other, old;
     tn_ms_t   heard;
-    uint32_t  chosen, wish;
+    uint32_t  chosen, other;
 
-    wish = tn_netcheck_best(nc, now, true, &best_any, &old);
-    chosen = wish;
+    chosen = tn_netcheck_best(nc, now, true, &best_any, &old);
 
-    if (wish != 0 && tn_netcheck_is_lost(nc, wish)) {
-        chosen = tn_netcheck_best(nc, now, false, &best_any, &old);
+    if (chosen != 0 && tn_netcheck_is_lost(nc, chosen)) {
+        other = tn_netcheck_best(nc, now, false, &best_other, &old);
 
-        if (chosen == 0) {
-            chosen = tn_netcheck_best(nc, now, true, &best_any, &old);
-
-        } else {
-            nc->report.passed_over = wish;
+        if (other != 0) {
+            nc->report.passed_over = chosen;
+            chosen = other;
+            best_any = best_other;
         }
     }
 
