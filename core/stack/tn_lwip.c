@@ -74,8 +74,6 @@ static bool lwip_is_quiet(const tn_lwip_t *lwip, const lwip_bucket_t *bucket);
 static void lwip_sweep(tn_lwip_t *lwip);
 static void lwip_clear(tn_lwip_t *lwip, uint32_t i);
 static void lwip_set_busy(tn_lwip_t *lwip, uint32_t i);
-static uint64_t lwip_hash(const tn_lwip_t *lwip, const ip_addr_t *remote,
-    uint32_t ports);
 static err_t lwip_passive_open(u8_t id, struct tcp_pcb_listen *listener,
     struct tcp_pcb *pcb);
 static void lwip_destroyed(u8_t id, void *data);
@@ -784,16 +782,14 @@ lwip_sweep(tn_lwip_t *lwip)
 
 /* --- buckets */
 
-static uint64_t
-lwip_hash(const tn_lwip_t *lwip, const ip_addr_t *remote, uint32_t ports)
+uint32_t
+lwip_hash(const tn_lwip_t *lwip, const tn_ip_t *remote, uint32_t ports)
 {
-    size_t     i;
-    uint64_t   h;
-    tn_addr_t  addr;
-    uint32_t   words[4];
+    size_t    i;
+    uint64_t  h;
+    uint32_t  words[4];
 
-    lwip_to_addr(remote, 0, &addr);
-    memcpy(words, addr.ip.b, sizeof(words));
+    memcpy(words, remote->b, sizeof(words));
 
     h = lwip->seed ^ ports;
 
@@ -802,7 +798,7 @@ lwip_hash(const tn_lwip_t *lwip, const ip_addr_t *remote, uint32_t ports)
         h ^= h >> 29;
     }
 
-    return h >> 32;
+    return (uint32_t) (h >> 32);
 }
 
 
@@ -810,9 +806,12 @@ uint32_t
 lwip_bucket(const tn_lwip_t *lwip, const ip_addr_t *remote,
     uint16_t remote_port, uint16_t local_port)
 {
-    return (uint32_t) (lwip_hash(lwip, remote,
-                                 (uint32_t) remote_port << 16 | local_port)
-                       % TN_LWIP_BUCKETS);
+    tn_addr_t  addr;
+
+    lwip_to_addr(remote, 0, &addr);
+
+    return lwip_hash(lwip, &addr.ip, (uint32_t) remote_port << 16 | local_port)
+           % TN_LWIP_BUCKETS;
 }
 
 
@@ -1004,13 +1003,15 @@ static err_t
 lwip_passive_open(u8_t id, struct tcp_pcb_listen *listener,
     struct tcp_pcb *pcb)
 {
+    tn_addr_t   remote;
     uintptr_t   source;
     tn_lwip_t  *lwip;
 
     (void) listener;
 
     lwip = lwip_now;
-    source = lwip_hash(lwip, &pcb->remote_ip, 0) % TN_LWIP_SOURCES;
+    lwip_to_addr(&pcb->remote_ip, 0, &remote);
+    source = lwip_hash(lwip, &remote.ip, 0) % TN_LWIP_SOURCES;
 
     if (lwip->n_half_open == TN_LWIP_HALF_OPEN
         || lwip->half_open[source] == TN_LWIP_HALF_OPEN_EACH)

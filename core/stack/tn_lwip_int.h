@@ -116,6 +116,10 @@ struct tn_lwip_s {
 void lwip_hold(tn_lwip_t *lwip);
 void lwip_release(tn_lwip_t *lwip);
 
+/* seeded: no peer shall choose what is the same as others' */
+uint32_t lwip_hash(const tn_lwip_t *lwip, const tn_ip_t *remote,
+    uint32_t ports);
+
 uint32_t lwip_bucket(const tn_lwip_t *lwip, const ip_addr_t *remote,
     uint16_t remote_port, uint16_t local_port);
 

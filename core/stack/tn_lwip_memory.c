@@ -284,15 +284,7 @@ tn_lwip_used(void)
 uint32_t
 lwip_memory_source(const tn_lwip_t *lwip, const tn_ip_t *ip)
 {
-    uint64_t  h, words[2];
-
-    memcpy(words, ip->b, sizeof(words));
-
-    h = (words[0] ^ lwip->seed) * 0x9e3779b97f4a7c15ULL;
-    h ^= h >> 32;
-    h = (h ^ words[1]) * 0x9e3779b97f4a7c15ULL;
-
-    return 1 + (uint32_t) (h >> 32) % (TN_LWIP_HOLDERS - 1);
+    return 1 + lwip_hash(lwip, ip, 0) % (TN_LWIP_HOLDERS - 1);
 }
 
 

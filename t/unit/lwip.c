@@ -7,10 +7,10 @@
  */
 
 #include <errno.h>
-#include <sys/random.h>
 
 #include "stack/tn_coalesce.h"
 #include "stack/tn_lwip.h"
+#include "entropy.h"
 #include "tap.h"
 
 
@@ -55,7 +55,6 @@ static size_t      narrow_bytes;    /* of the last of these ms */
 static tn_coalesce_t  *joining;     /* what is due in a ms, or NULL */
 static unsigned    joined;          /* frames of several packets */
 static uint32_t    seed;
-static uint32_t    entropy;
 
 static tn_ms_t     now;
 static tn_lwip_t  *lwip;
@@ -124,23 +123,6 @@ draw(void)
     seed = seed * 1664525 + 1013904223;
 
     return (seed >> 8) % 1000;
-}
-
-
-/* libc's, for the sequence numbers and ports of lwIP: each run is the same */
-ssize_t
-getrandom(void *buf, size_t len, unsigned flags)
-{
-    size_t  i;
-
-    (void) flags;
-
-    for (i = 0; i < len; i++) {
-        entropy = entropy * 1664525 + 1013904223;
-        ((uint8_t *) buf)[i] = (uint8_t) (entropy >> 24);
-    }
-
-    return (ssize_t) len;
 }
 
 

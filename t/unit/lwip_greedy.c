@@ -6,8 +6,7 @@
  * of it.
  */
 
-#include <sys/random.h>
-
+#include "entropy.h"
 #include "lwip_world.h"
 
 
@@ -36,14 +35,12 @@ typedef struct {
 } member_t;
 
 
-static uint32_t  entropy;
 static member_t  crowd[CROWD];
 static uint8_t   bytes[64 * 1024];
 
 
 static bool orphan(bool ended);
 static void wait_closed(uint32_t seq, uint32_t taken, tn_ms_t ms);
-static void finish(void);
 static void test_orphan(bool ended, const char *what);
 static void test_orphan_slow(void);
 static void test_orphan_short(void);
@@ -66,23 +63,6 @@ main(void)
     test_crowd(UNACKED, "bytes that nobody takes");
 
     return tap_done();
-}
-
-
-/* libc's: which addresses share a counter is the same in each run */
-ssize_t
-getrandom(void *buf, size_t len, unsigned flags)
-{
-    size_t  i;
-
-    (void) flags;
-
-    for (i = 0; i < len; i++) {
-        entropy = entropy * 1664525 + 1013904223;
-        ((uint8_t *) buf)[i] = (uint8_t) (entropy >> 24);
-    }
-
-    return (ssize_t) len;
 }
 
 
@@ -124,14 +104,6 @@ wait_closed(uint32_t seq, uint32_t taken, tn_ms_t ms)
 
 
 static void
-finish(void)
-{
-    tn_lwip_destroy(w.lwip);
-    w.lwip = NULL;
-}
-
-
-static void
 test_orphan(bool ended, const char *what)
 {
     size_t  used;
@@ -149,7 +121,7 @@ test_orphan(bool ended, const char *what)
     wait_closed(ended, TAKEN, 100000);
     ok(tn_lwip_count(w.lwip) == 0, "%s: not for ever", what);
 
-    finish();
+    tear_down();
     is_int((long long) tn_lwip_used(), (long long) used, "holds nothing more");
 }
 
@@ -170,7 +142,7 @@ test_orphan_slow(void)
 
     ok(w.end - w.first == WRITTEN && w.ended,
        "who takes some now and then gets it all, and the end");
-    finish();
+    tear_down();
 }
 
 
@@ -191,7 +163,7 @@ test_orphan_short(void)
     is_int((long long) tn_lwip_count(w.lwip), 0, "but not for long");
 
     tn_lwip_free(hold);
-    finish();
+    tear_down();
 }
 
 
@@ -311,7 +283,7 @@ test_crowd(unsigned what, const char *name)
        "half of the first end: the rest goes on");
 
     tn_lwip_free(hold);
-    finish();
+    tear_down();
     is_int((long long) tn_lwip_used(), (long long) used,
            "and no memory is lost");
 }

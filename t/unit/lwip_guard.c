@@ -18,7 +18,6 @@
 
 
 static void send_bytes(uint32_t from, uint32_t to);
-static void finish(void);
 static void test_mss_later(void);
 static void test_mss_again(void);
 static void test_half_window(void);
@@ -69,15 +68,6 @@ send_bytes(uint32_t from, uint32_t to)
         n = tn_min(to - from, (uint32_t) PIECE);
         tell(ACK, from, 0, WINDOW, n, NULL, 0);
     }
-}
-
-
-static void
-finish(void)
-{
-    tn_lwip_close(w.accepted, true);
-    tn_lwip_destroy(w.lwip);
-    w.lwip = NULL;
 }
 
 

@@ -16,7 +16,6 @@
 static bool set_up_sack(uint16_t window);
 static void flight(void);
 static bool sent_since(size_t before, uint32_t at);
-static void finish(void);
 static void test_old_marks(void);
 static void test_probed(void);
 static void test_timer_twice(void);
@@ -69,15 +68,6 @@ sent_since(size_t before, uint32_t at)
     }
 
     return false;
-}
-
-
-static void
-finish(void)
-{
-    tn_lwip_close(w.accepted, true);
-    tn_lwip_destroy(w.lwip);
-    w.lwip = NULL;
 }
 
 

@@ -156,6 +156,23 @@ set_up(int version)
 
 
 static inline void
+tear_down(void)
+{
+    tn_lwip_destroy(w.lwip);
+    w.lwip = NULL;
+}
+
+
+/* with a connection that is still there */
+static inline void
+finish(void)
+{
+    tn_lwip_close(w.accepted, true);
+    tear_down();
+}
+
+
+static inline void
 run_for(tn_ms_t ms)
 {
     tn_ms_t  until;
