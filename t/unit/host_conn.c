@@ -301,16 +301,23 @@ has(const client_t *client, const char *text)
 
 
 static void
+to_server(tn_conn_params_t *params, const char *host, tn_tls_t *tls)
+{
+    memset(params, 0, sizeof(*params));
+    params->host = host;
+    params->port = server.port;
+    params->tls = tls;
+}
+
+
+static void
 test_stream(tn_tls_t *tls)
 {
     const char       *kind = tls ? "TLS" : "plain";
     client_t          client;
     tn_conn_params_t  params;
 
-    memset(&params, 0, sizeof(params));
-    params.host = "localhost";
-    params.port = server.port;
-    params.tls = tls;
+    to_server(&params, "localhost", tls);
     params.cert_name = SERVER_NAME;
 
     server.tls = tls != NULL;
@@ -381,10 +388,7 @@ test_big(tn_tls_t *tls)
     uint64_t          queued;
     tn_conn_params_t  params;
 
-    memset(&params, 0, sizeof(params));
-    params.host = "127.0.0.1";
-    params.port = server.port;
-    params.tls = tls;
+    to_server(&params, "127.0.0.1", tls);
     params.out_limit = LIMIT;
 
     memset(chunk, 'c', sizeof(chunk));
@@ -487,10 +491,7 @@ test_certificate(const char *name, tn_tls_t *tls, const char *host,
     client_t          client;
     tn_conn_params_t  params;
 
-    memset(&params, 0, sizeof(params));
-    params.host = host;
-    params.port = server.port;
-    params.tls = tls;
+    to_server(&params, host, tls);
     params.cert_name = cert_name;
 
     server.tls = true;
@@ -557,10 +558,7 @@ test_derp_key(tn_tls_t *tls)
     client_t          client;
     tn_conn_params_t  params;
 
-    memset(&params, 0, sizeof(params));
-    params.host = "127.0.0.1";
-    params.port = server.port;
-    params.tls = tls;
+    to_server(&params, "127.0.0.1", tls);
 
     server.tls = true;
     server.mode = SERVER_ECHO;
@@ -633,9 +631,7 @@ test_race(void)
     server.tls = false;
     server.mode = SERVER_GREET;
 
-    memset(&params, 0, sizeof(params));
-    params.host = "some.name.test";
-    params.port = server.port;
+    to_server(&params, "some.name.test", NULL);
     params.ips = ips;
 
     /* the first refuses: the second is tried at once */
@@ -739,10 +735,7 @@ test_silence(tn_tls_t *tls)
     client_t          client;
     tn_conn_params_t  params;
 
-    memset(&params, 0, sizeof(params));
-    params.host = "127.0.0.1";
-    params.port = server.port;
-    params.tls = tls;
+    to_server(&params, "127.0.0.1", tls);
     params.timeout_ms = 300;
 
     server.tls = true;
@@ -767,10 +760,7 @@ test_half(tn_tls_t *tls)
     client_t          client;
     tn_conn_params_t  params;
 
-    memset(&params, 0, sizeof(params));
-    params.host = "127.0.0.1";
-    params.port = server.port;
-    params.tls = tls;
+    to_server(&params, "127.0.0.1", tls);
 
     server.tls = true;
     server.mode = SERVER_HALF;
@@ -820,10 +810,7 @@ test_update(tn_tls_t *tls)
     client_t          client;
     tn_conn_params_t  params;
 
-    memset(&params, 0, sizeof(params));
-    params.host = "127.0.0.1";
-    params.port = server.port;
-    params.tls = tls;
+    to_server(&params, "127.0.0.1", tls);
     params.out_limit = LIMIT;
 
     server.tls = true;
@@ -883,10 +870,7 @@ test_close(tn_tls_t *tls)
     client_t          client;
     tn_conn_params_t  params;
 
-    memset(&params, 0, sizeof(params));
-    params.host = "127.0.0.1";
-    params.port = server.port;
-    params.tls = tls;
+    to_server(&params, "127.0.0.1", tls);
 
     server.tls = tls != NULL;
     server.mode = SERVER_GREET;
