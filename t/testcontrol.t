@@ -37,13 +37,17 @@ my ($one, $two) = @node{qw(one two)};
 
 $one->up(control => $control);
 
-my ($status, $output) = $two->try_cli('up', '--login-server', $control->url,
-    '--auth-key', 'wrong', '--timeout=5s', '--hostname=two',
+$two->up(control => $control);
+
+# A tailscaled of its own: one that was refused may tell the next "up" of the
+# refusal of the last.
+
+my $wrong = $lab->tailscaled(host => $lab->host('wrong'), derp_http => 1);
+my ($status, $output) = $wrong->try_cli('up', '--login-server', $control->url,
+    '--auth-key', 'wrong', '--timeout=5s', '--hostname=wrong',
     '--accept-dns=false', '--netfilter-mode=off');
 isnt($status, 0, 'a wrong auth key is refused');
 like($output, qr/invalid authkey/, 'and the refusal is said');
-
-$two->up(control => $control);
 
 is($control->call(GET => '/status')->{Nodes}, 2, 'two nodes');
 is(scalar($control->nodes), 2, 'listed');
