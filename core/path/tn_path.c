@@ -1032,6 +1032,7 @@ tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
     if (disco != peer->disco) {
         tn_path_pings_forget(peer);
         tn_path_relay_forget(peer, true);
+        tn_path_long_forget(peer);
         tn_path_disco_leave(path, peer);
 
         if (disco != NULL) {

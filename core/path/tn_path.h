@@ -424,6 +424,13 @@ void tn_path_probed(tn_path_t *path, tn_ms_t now, uint32_t id,
 tn_rc_t tn_path_send_derp(tn_path_peer_t *peer, tn_ms_t now, uint32_t region,
     const uint8_t *bytes, size_t len);
 
+/*
+ * The longest packet that may be sent to this peer where all goes by DERP
+ * alone, if it is TCP's and longer than a tunnel's; 0: none.  Asks the peer
+ * now and then if it may.
+ */
+uint32_t tn_path_longest(tn_path_peer_t *peer, tn_ms_t now, bool ask);
+
 /* the answer to a message of an unknown sender: a cookie reply */
 tn_rc_t tn_path_reply(tn_path_t *path, tn_ms_t now,
     const tn_path_from_t *from, const uint8_t *bytes, size_t len);

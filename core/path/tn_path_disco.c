@@ -16,6 +16,8 @@
 
 #include <stdlib.h>
 
+#include "wire/tn_wgmsg.h"
+
 
 /* what upstream takes as the address of a DERP region: its port is the id */
 static const uint8_t  tn_path_derp_ip[4] = { 127, 3, 3, 40 };
@@ -49,6 +51,8 @@ static tn_path_ping_t *tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now,
 static tn_rc_t tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to, uint32_t vni, tn_path_asked_t *asked, uint32_t mtu,
     bool lifetime);
+static tn_rc_t tn_path_ping_derp(tn_path_member_t *peer, tn_ms_t now,
+    tn_path_asked_t *asked, uint32_t size);
 static void tn_path_asked_answer(tn_path_asked_t *asked, tn_ms_t now,
     const tn_path_pong_t *pong);
 static void tn_path_asked_release(tn_path_asked_t *asked, tn_ms_t now,
@@ -262,6 +266,23 @@ tn_rc_t
 tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
     tn_path_asked_t *asked)
 {
+    return tn_path_ping_derp(peer, now, asked, 0);
+}
+
+
+tn_rc_t
+tn_path_probe_long(tn_path_member_t *peer, tn_ms_t now, uint32_t longest)
+{
+    return tn_path_ping_derp(peer, now, NULL,
+                             longest + TN_WGMSG_DATA_OVERHEAD);
+}
+
+
+/* `size` is the length of the message, 0: not padded */
+static tn_rc_t
+tn_path_ping_derp(tn_path_member_t *peer, tn_ms_t now, tn_path_asked_t *asked,
+    uint32_t size)
+{
     tn_rc_t          rc;
     size_t           len;
     tn_path_t       *path;
@@ -275,7 +296,7 @@ tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
         return TN_NOTFOUND;
     }
 
-    ping = tn_path_ping_new(peer, now, &nowhere, peer->pub.derp, 0, &len);
+    ping = tn_path_ping_new(peer, now, &nowhere, peer->pub.derp, size, &len);
 
     if (ping == NULL) {
         return TN_NOMEM;
@@ -363,7 +384,7 @@ tn_path_pings_forget(tn_path_member_t *peer)
 void
 tn_path_pings_timer(void *data, tn_ms_t now)
 {
-    bool               udp;
+    bool               udp, longer;
     uint32_t           vni;
     tn_addr_t          to;
     tn_path_t         *path;
@@ -384,6 +405,7 @@ tn_path_pings_timer(void *data, tn_ms_t now)
         to = ping->to;
         vni = ping->vni;
         udp = ping->region == 0 && ping->size == 0 && !ping->lifetime;
+        longer = ping->region != 0 && ping->size != 0;
         asked = ping->asked;
 
         path->counters.pings_lost++;
@@ -391,6 +413,10 @@ tn_path_pings_timer(void *data, tn_ms_t now)
 
         if (udp) {
             tn_path_peer_ping_lost(peer, now, &to, vni);
+        }
+
+        if (longer) {
+            tn_path_long_lost(peer, now);
         }
 
         tn_path_asked_release(asked, now, TN_AGAIN);
@@ -561,6 +587,7 @@ tn_path_disco_ping(tn_path_t *path, tn_ms_t now, tn_path_disco_t *disco,
 
         pong.src.ip = tn_ip_from_v4(tn_path_derp_ip);
         pong.src.port = (uint16_t) from->region;
+        pong.takes = tn_path_long_takes(ping->padding);
 
         len = tn_path_disco_make(path, disco, &pong);
 
@@ -681,6 +708,9 @@ tn_path_disco_pong(tn_path_t *path, tn_ms_t now, const tn_path_disco_t *disco,
         }
 
         tn_path_peer_pong(ping.peer, now, &ping, (uint32_t) rtt);
+
+    } else if (ping.size != 0) {
+        tn_path_long_answer(ping.peer, now, &ping, pong);
 
     } else {
         tn_path_peer_derp_pong(ping.peer, now, (uint32_t) rtt);
@@ -811,8 +841,12 @@ tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to,
     tn_random(msg.txid, TN_DISCO_TXID);
 
     if (mtu != 0) {
-        bare = TN_DISCO_OVERHEAD + TN_PATH_PING_BODY
-               + (tn_ip_is_v4(&to->ip) ? TN_PATH_IP4 : TN_PATH_IP6);
+        bare = TN_DISCO_OVERHEAD + TN_PATH_PING_BODY;
+
+        if (region == 0) {
+            bare += tn_ip_is_v4(&to->ip) ? TN_PATH_IP4 : TN_PATH_IP6;
+        }
+
         msg.padding = mtu > bare ? mtu - bare : 0;
     }
 

@@ -84,7 +84,7 @@
 #define TN_PATH_DERP_LOST_MS      15000     /* then it is no home any more */
 #define TN_PATH_DERP_TRY_MS       300000    /* between tries whether it is */
 #define TN_PATH_MTU_MAX           9000
-#define TN_PATH_DISCO_OUT         TN_PATH_MTU_MAX
+#define TN_PATH_DISCO_OUT         (16 << 10)
 #define TN_PATH_RELAY_AGAIN_MS    1000      /* a bind, then each 2 s */
 #define TN_PATH_RELAY_TRIES       8
 #define TN_PATH_RELAY_ADDRS       16        /* of one relay, the rest lost */
@@ -139,6 +139,14 @@ typedef struct {
     bool                 failed;        /* WireGuard alone: not heard there */
 } tn_path_candidate_t;
 
+/* whether a peer takes longer packets by DERP */
+typedef struct {
+    uint32_t             region;        /* that was asked through, 0: none */
+    uint32_t             longest;       /* that it takes, 0: it does not */
+    uint32_t             lost;          /* pings in a row */
+    tn_ms_t              next;          /* it is asked again */
+} tn_path_long_t;
+
 /* a peer; what is read per packet stands first */
 struct tn_path_member_s {
     tn_path_peer_t       pub;
@@ -174,6 +182,7 @@ struct tn_path_member_s {
     uint32_t             base_us;       /* the lowest of it, when direct */
     uint32_t             derp_us;       /* round trip by DERP, 0: unknown */
     tn_ms_t              derp_at;       /* when it was measured */
+    tn_path_long_t       longer;        /* see tn_path_long.c */
     tn_ms_t              full_ping;     /* last round, 0: none */
     tn_ms_t              plain_since;   /* best is tried, 0: not yet */
     tn_ms_t              called;        /* last CallMeMaybe wanted */
@@ -216,7 +225,8 @@ typedef struct {
     tn_ms_t              at;
     uint64_t             at_us;
     tn_path_asked_t     *asked;     /* or NULL */
-    uint32_t             size;      /* of the packet, 0: not padded */
+    uint32_t             size;      /* of the packet, or of what DERP carries;
+                                       0: not padded */
     bool                 lifetime;
 } tn_path_ping_t;
 
@@ -468,6 +478,19 @@ void tn_path_rtt_forget(tn_path_candidate_t *candidate);
 uint32_t tn_path_rtt_base(const tn_path_candidate_t *candidate);
 
 
+/* tn_path_long.c: what came of tn_path_probe_long() */
+
+void tn_path_long_answer(tn_path_member_t *peer, tn_ms_t now,
+    const tn_path_ping_t *ping, const tn_disco_msg_t *pong);
+void tn_path_long_lost(tn_path_member_t *peer, tn_ms_t now);
+
+/* what a ping of this padding is told, 0: nothing */
+uint16_t tn_path_long_takes(size_t padding);
+
+/* another process: nothing is known of it */
+void tn_path_long_forget(tn_path_member_t *peer);
+
+
 /* tn_path_lifetime.c: how long an idle path lives */
 
 void tn_path_lifetime_idle(tn_path_member_t *peer, tn_ms_t now);
@@ -491,6 +514,10 @@ tn_rc_t tn_path_probe(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to, uint32_t vni, tn_path_asked_t *asked);
 tn_rc_t tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
     tn_path_asked_t *asked);
+
+/* as long as what carries a packet of this length */
+tn_rc_t tn_path_probe_long(tn_path_member_t *peer, tn_ms_t now,
+    uint32_t longest);
 
 /* pings of the sizes that networks are known to carry */
 void tn_path_probe_mtu(tn_path_member_t *peer, tn_ms_t now,

@@ -18,6 +18,9 @@ static void tn_disco_write_relay(tn_writer_t *w, const tn_disco_msg_t *msg);
 #define TN_DISCO_VERSION   0
 #define TN_DISCO_ADDR_LEN  18
 
+/* behind a pong, where upstream has nothing and ignores all: what it takes */
+#define TN_DISCO_TAKES     0x746e6c67
+
 
 static const uint8_t  tn_disco_magic[TN_DISCO_MAGIC] =
     { 0x54, 0x53, 0xf0, 0x9f, 0x92, 0xac };
@@ -70,6 +73,11 @@ tn_disco_parse(tn_disco_msg_t *msg, const uint8_t *bytes, size_t len)
     case TN_DISCO_PONG:
         tn_read_copy(&c, msg->txid, TN_DISCO_TXID);
         tn_disco_read_addr(&c, &msg->src);
+
+        if (tn_cursor_left(&c) >= 6 && tn_read_u32(&c) == TN_DISCO_TAKES) {
+            msg->takes = tn_read_u16(&c);
+        }
+
         break;
 
     case TN_DISCO_CALL_ME_MAYBE:
@@ -148,6 +156,12 @@ tn_disco_write(tn_writer_t *w, const tn_disco_msg_t *msg)
     case TN_DISCO_PONG:
         tn_write_bytes(w, msg->txid, TN_DISCO_TXID);
         tn_disco_write_addr(w, &msg->src);
+
+        if (msg->takes != 0) {
+            tn_write_u32(w, TN_DISCO_TAKES);
+            tn_write_u16(w, msg->takes);
+        }
+
         break;
 
     case TN_DISCO_CALL_ME_MAYBE:

@@ -63,6 +63,7 @@ typedef struct {
                                        bind: the remote peer's disco key */
     size_t           padding;                   /* ping */
     tn_addr_t        src;                       /* pong: as it was seen */
+    uint16_t         takes;         /* pong: see tn_path_long.c, 0: not said */
     uint32_t         vni;                       /* bind */
     uint32_t         generation;                /* bind, allocate */
     uint8_t          challenge[TN_DISCO_CHALLENGE];     /* bind */

@@ -132,6 +132,19 @@ main(void)
     is_str(tn_addr_text(&msg.src, (char *) scratch), "192.0.2.9:41641",
            "pong: source");
 
+    is_int(msg.takes, 0, "pong: nothing behind it");
+
+    msg.takes = 16315;
+    ok(tn_disco_seal(&ours, &b.pub, &msg, scratch, out, sizeof(out), &len)
+       == TN_OK
+       && tn_disco_open(&theirs, out, len, scratch, sizeof(scratch), &got)
+          == TN_OK
+       && memcmp(&got, &msg, sizeof(msg)) == 0, "what a peer takes is kept");
+
+    memcpy(bytes + n, "upstream", 8);
+    ok(tn_disco_parse(&got, bytes, n + 8) == TN_OK && got.takes == 0,
+       "anything else there is ignored");
+
     n = unhex(bytes, disco_call);
     (void) tn_disco_parse(&msg, bytes, n);
     is_int(msg.addrs.n, 3, "call: three addresses");

@@ -131,6 +131,7 @@ typedef struct {
     bool               frozen;          /* relay: nothing is answered */
     bool               fast;            /* TLS tells its key: fast start */
     bool               stun_dead;
+    size_t             longest;         /* packet that it carries, 0: any */
     char               dead_node[64];   /* this one of the relays alone */
 } region_t;
 

@@ -72,6 +72,10 @@ world_derp_frame(derp_conn_t *conn, uint8_t type, const uint8_t *payload,
     case TN_DERP_SEND_PACKET:
         memcpy(key.b, payload, TN_KEY_LEN);
 
+        if (region->longest != 0 && len - TN_KEY_LEN > region->longest) {
+            break;
+        }
+
         for (i = 0; i < node->world->nnodes; i++) {
             other = &node->world->nodes[i]->conns[conn->region];
 

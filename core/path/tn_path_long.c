@@ -1,0 +1,116 @@
+
+/*
+ * Copyright (C) the ngx_tailnet authors
+ *
+ * Theory: longer packets by DERP.
+ *
+ * A relay handles packet by packet, whatever their length: it and both ends
+ * take most of their time for that, and its queue for a client is 32 packets.
+ * DERP carries up to 64 KB in one.  So what the kernel gave as one TCP frame
+ * need not be cut to the tunnel's MTU where it goes by DERP alone, if the peer
+ * takes it as frames that a network card has joined, which upstream does not
+ * promise.
+ *
+ * Who is such a peer is asked by a ping as long as the longest message, so
+ * that the relays on the way have a say too.  The pong of a node of ours says
+ * behind its end what it takes (core/wire/tn_disco.c; upstream's has nothing
+ * there).  It is asked when there is such a frame: at once, and each 30 s
+ * while it takes them; each 10 min if it does not.  Three pings in a row that
+ * are lost end it for 30 s.  Meanwhile nothing stands still: TCP sends again
+ * what is lost segment by segment.
+ *
+ * A message of this length, 37 bytes of DERP before it, is one TLS record.
+ */
+
+#include "tn_path_private.h"
+
+#include "wire/tn_wgmsg.h"
+
+
+#define TN_PATH_LONG_MAX       (TN_PATH_LONG_RECORD - 37                      \
+                                - TN_WGMSG_DATA_OVERHEAD)
+#define TN_PATH_LONG_RECORD    (16 << 10)
+#define TN_PATH_LONG_LEAST     (8 << 10)    /* the padding that asks */
+#define TN_PATH_LONG_LOST      3
+#define TN_PATH_LONG_AGAIN_MS  30000
+#define TN_PATH_LONG_NOT_MS    600000
+
+
+uint32_t
+tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, bool ask)
+{
+    tn_path_long_t    *longer;
+    tn_path_member_t  *peer;
+
+    peer = tn_path_member(pub);
+    longer = &peer->longer;
+
+    /* through another relay nothing is known */
+
+    if (longer->region != pub->derp) {
+        tn_path_long_forget(peer);
+        longer->region = pub->derp;
+    }
+
+    if (!tn_path_derp_is_up(pub->path, pub->derp)) {
+        return 0;
+    }
+
+    if (ask && now >= longer->next) {
+        longer->next = now + TN_PATH_LONG_AGAIN_MS;
+        (void) tn_path_probe_long(peer, now, TN_PATH_LONG_MAX);
+    }
+
+    return longer->longest;
+}
+
+
+void
+tn_path_long_answer(tn_path_member_t *peer, tn_ms_t now,
+    const tn_path_ping_t *ping, const tn_disco_msg_t *pong)
+{
+    tn_path_long_t  *longer;
+
+    longer = &peer->longer;
+
+    if (longer->region != ping->region) {
+        return;
+    }
+
+    longer->lost = 0;
+    longer->longest = tn_min(pong->takes, (uint32_t) TN_PATH_LONG_MAX);
+    longer->next = now + (longer->longest != 0 ? TN_PATH_LONG_AGAIN_MS
+                                               : TN_PATH_LONG_NOT_MS);
+}
+
+
+void
+tn_path_long_lost(tn_path_member_t *peer, tn_ms_t now)
+{
+    tn_path_long_t  *longer;
+
+    longer = &peer->longer;
+
+    if (++longer->lost < TN_PATH_LONG_LOST) {
+        longer->next = now;
+        return;
+    }
+
+    longer->lost = 0;
+    longer->longest = 0;
+    longer->next = now + TN_PATH_LONG_AGAIN_MS;
+}
+
+
+uint16_t
+tn_path_long_takes(size_t padding)
+{
+    return padding >= TN_PATH_LONG_LEAST ? TN_PATH_LONG_MAX : 0;
+}
+
+
+void
+tn_path_long_forget(tn_path_member_t *peer)
+{
+    memset(&peer->longer, 0, sizeof(tn_path_long_t));
+}
