@@ -26,6 +26,10 @@
  * packets are verified before they are joined (so does wireguard-go).  What
  * is wrong goes alone, and the kernel drops it.
  *
+ * What a node of ours has not cut (core/path/tn_path_long.c) is taken as so
+ * many segments as fit into the MTU of nodes, to which it must be a multiple;
+ * the kernel sees a frame of several packets, also where it is alone.
+ *
  * A pure ACK has a slot of its own, open while a later packet of its flow may
  * take its place: core/stack/tn_thin.c says when.
  */
@@ -84,6 +88,8 @@ static uint32_t tn_coalesce_find(const tn_coalesce_t *c,
     const tn_packet_t *p, uint32_t hash);
 static bool tn_coalesce_is_joinable(const tn_coalesce_t *c,
     const uint8_t *ip, const tn_packet_t *p);
+static uint16_t tn_coalesce_unit(const tn_packet_t *p);
+static bool tn_coalesce_is_long(const tn_packet_t *p);
 static bool tn_coalesce_replaces(const tn_coalesce_slot_t *slot,
     const uint8_t *ip, const tn_packet_t *p);
 static void tn_coalesce_begin(tn_coalesce_slot_t *slot, uint8_t *ip,
@@ -197,6 +203,14 @@ tn_coalesce_add(tn_coalesce_t *c, uint8_t *packet, const tn_packet_t *p)
 
         slot = &c->slots[c->n++];
         tn_coalesce_begin(slot, packet, p);
+
+        if (tn_unlikely(p->total_len > TN_COALESCE_MTU)
+            && joinable && tn_coalesce_is_long(p)
+            && tn_coalesce_is_intact(packet, p))
+        {
+            slot->gso_size = tn_coalesce_unit(p);
+            slot->verified = true;
+        }
     }
 
     slot->ack = ack;
@@ -291,6 +305,24 @@ tn_coalesce_is_joinable(const tn_coalesce_t *c, const uint8_t *ip,
 }
 
 
+/* payload of a full segment; what is joinable has headers of up to 100 bytes */
+static uint16_t
+tn_coalesce_unit(const tn_packet_t *p)
+{
+    return (uint16_t) (TN_COALESCE_MTU - p->data_offset);
+}
+
+
+/* whether it, which is joinable, is several segments that were not cut */
+static bool
+tn_coalesce_is_long(const tn_packet_t *p)
+{
+    return p->proto == TN_PROTO_TCP
+           && p->total_len > TN_COALESCE_MTU
+           && (p->total_len - p->data_offset) % tn_coalesce_unit(p) == 0;
+}
+
+
 /* whether the slot's ACK need not be written when this packet is */
 static bool
 tn_coalesce_replaces(const tn_coalesce_slot_t *slot, const uint8_t *ip,
@@ -341,7 +373,9 @@ tn_coalesce_append(tn_coalesce_slot_t *slot, uint8_t *ip,
 
     payload = (size_t) (p->total_len - p->data_offset);
 
-    if (payload > slot->gso_size
+    if ((payload > slot->gso_size
+         && (slot->gso_size != tn_coalesce_unit(p)
+             || !tn_coalesce_is_long(p)))
         || slot->total + payload > TN_COALESCE_BYTES
         || !tn_coalesce_ip_fits(slot, ip, p)
         || (p->proto == TN_PROTO_TCP && !tn_coalesce_tcp_fits(slot, ip, p)))
@@ -448,7 +482,9 @@ tn_coalesce_finish(tn_coalesce_slot_t *slot)
     uint16_t            len, field;
     const tn_packet_t  *p;
 
-    if (slot->segments == 1) {
+    if (slot->segments == 1
+        && slot->total - slot->p.data_offset <= slot->gso_size)
+    {
         return;
     }
 

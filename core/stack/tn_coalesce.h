@@ -19,6 +19,7 @@
 #define TN_COALESCE_SLOTS     64    /* frames kept until a flush */
 #define TN_COALESCE_SEGMENTS  64    /* packets of one frame at most */
 #define TN_COALESCE_BYTES     65408 /* with headers; lwIP adds its own */
+#define TN_COALESCE_MTU       1280  /* of nodes: longer ones were joined */
 
 
 typedef struct tn_coalesce_s  tn_coalesce_t;

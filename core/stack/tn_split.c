@@ -35,7 +35,7 @@
 
 
 static int tn_split_tcp(const tn_packet_t *p, uint8_t *packet, size_t mss,
-    tn_split_emit_pt emit, void *data);
+    size_t longest, tn_split_emit_pt emit, void *data);
 static int tn_split_udp(const tn_packet_t *p, uint8_t *packet, size_t size,
     tn_split_emit_pt emit, void *data);
 static bool tn_split_is_valid(const tn_vnet_t *vnet, const tn_packet_t *p,
@@ -51,6 +51,14 @@ static tn_rc_t tn_split_complete(const tn_vnet_t *vnet, uint8_t *packet,
 int
 tn_split(const tn_vnet_t *vnet, uint8_t *packet, size_t len,
     tn_split_emit_pt emit, void *data)
+{
+    return tn_split_long(vnet, packet, len, 0, emit, data);
+}
+
+
+int
+tn_split_long(const tn_vnet_t *vnet, uint8_t *packet, size_t len,
+    size_t longest, tn_split_emit_pt emit, void *data)
 {
     tn_packet_t  p;
 
@@ -78,7 +86,7 @@ tn_split(const tn_vnet_t *vnet, uint8_t *packet, size_t len,
     }
 
     if (p.proto == TN_PROTO_TCP) {
-        return tn_split_tcp(&p, packet, vnet->gso_size, emit, data);
+        return tn_split_tcp(&p, packet, vnet->gso_size, longest, emit, data);
     }
 
     return tn_split_udp(&p, packet, vnet->gso_size, emit, data);
@@ -87,10 +95,10 @@ tn_split(const tn_vnet_t *vnet, uint8_t *packet, size_t len,
 
 static int
 tn_split_tcp(const tn_packet_t *p, uint8_t *packet, size_t mss,
-    tn_split_emit_pt emit, void *data)
+    size_t longest, tn_split_emit_pt emit, void *data)
 {
     int       n;
-    size_t    headers, at, len, payload;
+    size_t    headers, at, len, payload, step;
     uint8_t   flags, *ip, *tcp, saved[TN_SPLIT_HEADERS_MAX];
     uint16_t  id;
     uint32_t  seq, field;
@@ -104,9 +112,22 @@ tn_split_tcp(const tn_packet_t *p, uint8_t *packet, size_t mss,
     seq = ntohl(seq);
 
     payload = p->total_len - headers;
+    step = mss;
 
-    for (n = 0, at = 0; at < payload || n == 0; n++, at += mss) {
-        len = tn_min(payload - at, mss);
+    if (tn_unlikely(longest > headers + mss)) {
+        step = longest - headers;
+        step -= step % mss;
+    }
+
+    for (n = 0, at = 0; at < payload || n == 0; n++, at += len) {
+        len = payload - at;
+
+        if (len > step) {
+            len = step;
+
+        } else if (len > mss) {
+            len -= len % mss;
+        }
 
         ip = packet + at;
         tcp = ip + p->header_len;

@@ -2,8 +2,9 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * Fuzzes segmentation: the input is a virtio header and a frame.  Segments
- * lie inside the frame, in order, and carry no more than its bytes.
+ * Fuzzes segmentation: the input is the length of the longest packet, a virtio
+ * header and a frame.  Segments lie inside the frame, in order, and carry no
+ * more than its bytes.
  */
 
 #include <stdlib.h>
@@ -46,14 +47,17 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int        rc;
     uint8_t   *packet;
     frame_t    f;
+    uint16_t   longest;
     tn_vnet_t  vnet;
 
-    if (size < sizeof(vnet)) {
+    if (size < sizeof(longest) + sizeof(vnet)) {
         return 0;
     }
 
+    memcpy(&longest, data, sizeof(longest));
+    data += sizeof(longest);
     memcpy(&vnet, data, sizeof(vnet));
-    size -= sizeof(vnet);
+    size -= sizeof(longest) + sizeof(vnet);
 
     packet = malloc(size + 1);
     memcpy(packet, data + sizeof(vnet), size);
@@ -63,7 +67,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     f.last = packet;
     f.n = 0;
 
-    rc = tn_split(&vnet, packet, size, emit, &f);
+    rc = tn_split_long(&vnet, packet, size, longest, emit, &f);
 
     if (rc != (f.n ? f.n : TN_MALFORMED) || f.n > TN_SPLIT_SEGMENTS_MAX) {
         abort();
