@@ -98,6 +98,7 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->log = conf->log;
     plane->timers = conf->timers;
     plane->transit = conf->transit;
+    plane->singly = conf->singly;
     tn_hash_init(&plane->peers, sizeof(int64_t));
     tn_hash_init(&plane->keys, TN_KEY_LEN);
     tn_hash_init(&plane->discos, TN_KEY_LEN);
@@ -166,6 +167,7 @@ tn_plane_destroy(tn_plane_t *plane)
         tn_coalesce_destroy(plane->coalesce);
     }
 
+    tn_plane_gather_free(plane->gather);
     tn_wg_destroy(plane->wg);
     plane_tally_end(plane, 0);
     free(plane);

@@ -105,6 +105,8 @@ typedef struct {
     bool                   shields_up;      /* nothing new comes in */
     tn_ms_t                hurry_until;     /* as tn_wg_conf_t has it */
     bool                   udp_offload;     /* the TUN takes joined UDP */
+    bool                   singly;          /* it is lwIP, which gives its
+                                               packets one by one */
     const tn_prefix_t     *routes;          /* that the node advertises */
     size_t                 nroutes;         /* up to TN_PLANE_ROUTES */
 

@@ -17,6 +17,12 @@
 #include "wire/tn_icmp.h"
 
 
+static void plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer,
+    uint8_t *frame, size_t len, const tn_packet_t *p);
+static bool plane_may_gather(tn_plane_t *plane, const tn_plane_peer_t *peer,
+    const tn_packet_t *p);
+static uint32_t plane_longest(const tn_plane_t *plane,
+    const tn_plane_peer_t *peer, const tn_packet_t *p, bool ask);
 static void plane_emit(void *data, uint8_t *packet, size_t len);
 static uint8_t *plane_room(tn_plane_t *plane, size_t len);
 static void plane_tally_out(tn_plane_peer_t *peer,
@@ -29,9 +35,7 @@ static void plane_unroutable(tn_plane_t *plane, const uint8_t *packet,
 void
 tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
 {
-    int               n;
     uint8_t          *packet;
-    tn_vnet_t         vnet;
     tn_packet_t       p;
     tn_plane_peer_t  *peer;
 
@@ -39,11 +43,9 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
         return;
     }
 
-    memcpy(&vnet, frame, sizeof(tn_vnet_t));
     packet = frame + sizeof(tn_vnet_t);
-    len -= sizeof(tn_vnet_t);
 
-    if (tn_packet_parse(&p, packet, len) != TN_OK) {
+    if (tn_packet_parse(&p, packet, len - sizeof(tn_vnet_t)) != TN_OK) {
         return;
     }
 
@@ -68,30 +70,120 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
     }
 
     plane->now = now;
-    plane->peer = peer;
-    plane->snat = tn_plane_masq_out(plane, plane->peer, &p);
-    plane->flow = tn_packet_flow(&p);
-    tn_path_route(plane->peer->path, now, &plane->route);
 
-    n = tn_split(&vnet, packet, len, plane_emit, plane);
+    if (tn_unlikely(plane->singly)
+        && plane_may_gather(plane, peer, &p)
+        && tn_plane_gather(plane, packet, len - sizeof(tn_vnet_t), &p))
+    {
+        return;
+    }
+
+    plane_cut(plane, peer, frame, len, &p);
+}
+
+
+void
+tn_plane_cut(tn_plane_t *plane, uint8_t *frame, size_t len)
+{
+    tn_packet_t       p;
+    tn_plane_peer_t  *peer;
+
+    if (tn_packet_parse(&p, frame + sizeof(tn_vnet_t),
+                        len - sizeof(tn_vnet_t))
+        != TN_OK)
+    {
+        return;
+    }
+
+    peer = tn_wg_route(plane->wg, &p.dst);
+
+    if (peer != NULL) {
+        plane_cut(plane, peer, frame, len, &p);
+    }
+}
+
+
+/* `peer` is awake */
+static void
+plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer, uint8_t *frame,
+    size_t len, const tn_packet_t *p)
+{
+    int         n;
+    size_t      longest;
+    uint8_t    *packet;
+    tn_vnet_t   vnet;
+
+    memcpy(&vnet, frame, sizeof(tn_vnet_t));
+    packet = frame + sizeof(tn_vnet_t);
+    len -= sizeof(tn_vnet_t);
+
+    plane->peer = peer;
+    plane->snat = tn_plane_masq_out(plane, peer, p);
+    plane->flow = tn_packet_flow(p);
+    tn_path_route(peer->path, plane->now, &plane->route);
+
+    longest = 0;
+
+    if (tn_unlikely(plane->route.derp != 0)
+        && vnet.gso_type != TN_VNET_GSO_NONE)
+    {
+        longest = plane_longest(plane, peer, p, true);
+    }
+
+    n = tn_split_long(&vnet, packet, len, longest, plane_emit, plane);
 
     if (n > 0) {
         if (tn_unlikely(plane->tally != NULL)) {
-            tn_tally_packet(plane->tally, &p, true, (size_t) n,
-                            len + (size_t) (n - 1) * p.data_offset);
+            tn_tally_packet(plane->tally, p, true, (size_t) n,
+                            len + (size_t) (n - 1) * p->data_offset);
         }
 
         plane->stats.out_packets += (uint64_t) n;
         plane->stats.out_bytes += len;
     }
 
-    tn_path_sent(plane->peer->path, now);
+    tn_path_sent(peer->path, plane->now);
+}
+
+
+/* a full segment makes it ask whether more could go at once */
+static bool
+plane_may_gather(tn_plane_t *plane, const tn_plane_peer_t *peer,
+    const tn_packet_t *p)
+{
+    tn_path_route(peer->path, plane->now, &plane->route);
+
+    return plane->route.derp != 0
+           && plane_longest(plane, peer, p, p->total_len >= TN_WG_MTU) != 0;
+}
+
+
+/*
+ * By DERP alone fewer and longer packets go to who takes them; not while they
+ * may wait for a session, as the way may be another one then.
+ */
+static uint32_t
+plane_longest(const tn_plane_t *plane, const tn_plane_peer_t *peer,
+    const tn_packet_t *p, bool ask)
+{
+    if (plane->route.udp.port != 0
+        || p->proto != TN_PROTO_TCP
+        || !tn_wg_peer_ready(peer->wg, plane->now))
+    {
+        return 0;
+    }
+
+    return tn_path_longest(peer->path, plane->now, ask);
 }
 
 
 void
 tn_plane_tun_done(tn_plane_t *plane)
 {
+    if (tn_unlikely(plane->gather != NULL)) {
+        tn_plane_gathered(plane);
+    }
+
     tn_plane_flush(plane);
 }
 

@@ -69,6 +69,8 @@ typedef struct {
 } tn_plane_ping_t;
 
 
+typedef struct tn_plane_gather_s  tn_plane_gather_t;
+
 #define TN_PLANE_OPENING  64
 
 /* how one of them came: by UDP, perhaps through a peer relay, or by DERP */
@@ -124,6 +126,9 @@ struct tn_plane_s {
     tn_plane_ping_t        pings[TN_PLANE_PINGS];
     unsigned               echos;   /* of them by ICMP */
     tn_plane_syn_t         syns[TN_PLANE_SYNS];
+
+    bool                   singly;  /* the stack's packets come one by one */
+    tn_plane_gather_t     *gather;  /* NULL: none yet */
 
     /* the frame being cut up */
     tn_ms_t                now;
@@ -248,12 +253,28 @@ void tn_plane_tally_message(tn_plane_peer_t *peer, const tn_addr_t *addr,
 void tn_plane_inject(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     uint8_t *packet, size_t len);
 
+/* a frame that was routed and accepted, at plane->now, to its peer */
+void tn_plane_cut(tn_plane_t *plane, uint8_t *frame, size_t len);
+
 /* seals and sends what is in the batch */
 void tn_plane_flush(tn_plane_t *plane);
 
 /* one WireGuard message along the peer's present path */
 void tn_plane_send(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
     const uint8_t *msg, size_t len);
+
+
+/* --- packets that are joined before (tn_plane_gather.c) */
+
+/* false: it is to be sent as it is; the packet is copied */
+bool tn_plane_gather(tn_plane_t *plane, const uint8_t *packet, size_t len,
+    const tn_packet_t *p);
+
+/* sends them all */
+void tn_plane_gathered(tn_plane_t *plane);
+
+/* NULL is allowed */
+void tn_plane_gather_free(tn_plane_gather_t *gather);
 
 
 #endif /* TN_PLANE_PRIVATE_H_INCLUDED_ */

@@ -158,6 +158,7 @@ tn_data_start(const tn_data_conf_t *conf)
 
     if (conf->by_lwip && conf->listeners != NULL) {
         data->plane_conf.udp_offload = false;
+        data->plane_conf.singly = true;
         data->lwnet = tn_lwnet_create(&data->loop, conf->listeners,
                                       tn_data_frame, tn_data_lwip_done,
                                       data, conf->log);
