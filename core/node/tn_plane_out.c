@@ -22,7 +22,7 @@ static void plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer,
 static bool plane_may_gather(tn_plane_t *plane, const tn_plane_peer_t *peer,
     const tn_packet_t *p);
 static uint32_t plane_longest(const tn_plane_t *plane,
-    const tn_plane_peer_t *peer, const tn_packet_t *p, bool ask);
+    const tn_plane_peer_t *peer, const tn_packet_t *p, size_t len, bool ask);
 static void plane_emit(void *data, uint8_t *packet, size_t len);
 static uint8_t *plane_room(tn_plane_t *plane, size_t len);
 static void plane_tally_out(tn_plane_peer_t *peer,
@@ -71,11 +71,17 @@ tn_plane_tun(tn_plane_t *plane, tn_ms_t now, uint8_t *frame, size_t len)
 
     plane->now = now;
 
-    if (tn_unlikely(plane->singly)
-        && plane_may_gather(plane, peer, &p)
-        && tn_plane_gather(plane, packet, len - sizeof(tn_vnet_t), &p))
-    {
-        return;
+    if (tn_unlikely(plane->singly)) {
+
+        if (plane_may_gather(plane, peer, &p)
+            && tn_plane_gather(plane, packet, len - sizeof(tn_vnet_t), &p))
+        {
+            return;
+        }
+
+        /* what came before it, first */
+
+        tn_plane_gathered(plane);
     }
 
     plane_cut(plane, peer, frame, len, &p);
@@ -127,7 +133,7 @@ plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer, uint8_t *frame,
     if (tn_unlikely(plane->route.derp != 0)
         && vnet.gso_type != TN_VNET_GSO_NONE)
     {
-        longest = plane_longest(plane, peer, p, true);
+        longest = plane_longest(plane, peer, p, len, true);
     }
 
     n = tn_split_long(&vnet, packet, len, longest, plane_emit, plane);
@@ -153,8 +159,13 @@ plane_may_gather(tn_plane_t *plane, const tn_plane_peer_t *peer,
 {
     tn_path_route(peer->path, plane->now, &plane->route);
 
-    return plane->route.derp != 0
-           && plane_longest(plane, peer, p, p->total_len >= TN_WG_MTU) != 0;
+    if (plane->route.derp == 0) {
+        return false;
+    }
+
+    (void) plane_longest(plane, peer, p, 0, p->total_len >= TN_WG_MTU);
+
+    return p->proto == TN_PROTO_TCP && tn_path_takes_long(peer->path);
 }
 
 
@@ -164,7 +175,7 @@ plane_may_gather(tn_plane_t *plane, const tn_plane_peer_t *peer,
  */
 static uint32_t
 plane_longest(const tn_plane_t *plane, const tn_plane_peer_t *peer,
-    const tn_packet_t *p, bool ask)
+    const tn_packet_t *p, size_t len, bool ask)
 {
     if (plane->route.udp.port != 0
         || p->proto != TN_PROTO_TCP
@@ -173,7 +184,7 @@ plane_longest(const tn_plane_t *plane, const tn_plane_peer_t *peer,
         return 0;
     }
 
-    return tn_path_longest(peer->path, plane->now, ask);
+    return tn_path_longest(peer->path, plane->now, len, ask);
 }
 
 

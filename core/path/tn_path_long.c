@@ -19,7 +19,10 @@
  * are lost end it for 30 s.  Meanwhile nothing stands still: TCP sends again
  * what is lost segment by segment.
  *
- * A message of this length, 37 bytes of DERP before it, is one TLS record.
+ * A full queue of 32 such messages would take its time at a slow peer.  So they
+ * are no longer than the 32nd part of what went to the peer this way in 10 ms
+ * lately: 5 KB at 128 Mbit/s, below which there are none, and 32 KB, two TLS
+ * records, from 0.9 Gbit/s on.
  */
 
 #include "tn_path_private.h"
@@ -27,18 +30,25 @@
 #include "wire/tn_wgmsg.h"
 
 
-#define TN_PATH_LONG_MAX       (TN_PATH_LONG_RECORD - 37                      \
-                                - TN_WGMSG_DATA_OVERHEAD)
-#define TN_PATH_LONG_RECORD    (16 << 10)
+#define TN_PATH_LONG_MAX       ((32 << 10) - 37 - TN_WGMSG_DATA_OVERHEAD)
 #define TN_PATH_LONG_LEAST     (8 << 10)    /* the padding that asks */
 #define TN_PATH_LONG_LOST      3
 #define TN_PATH_LONG_AGAIN_MS  30000
 #define TN_PATH_LONG_NOT_MS    600000
+#define TN_PATH_LONG_SPAN_MS   20           /* of which a rate is taken */
+#define TN_PATH_LONG_QUEUE_MS  10
+#define TN_PATH_LONG_QUEUE     32           /* messages */
+#define TN_PATH_LONG_RATE      16000        /* bytes a millisecond, at least */
+
+
+static uint32_t tn_path_long_rate(tn_path_long_t *longer, tn_ms_t now,
+    size_t len);
 
 
 uint32_t
-tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, bool ask)
+tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, size_t len, bool ask)
 {
+    uint32_t           rate;
     tn_path_long_t    *longer;
     tn_path_member_t  *peer;
 
@@ -52,6 +62,8 @@ tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, bool ask)
         longer->region = pub->derp;
     }
 
+    rate = tn_path_long_rate(longer, now, len);
+
     if (!tn_path_derp_is_up(pub->path, pub->derp)) {
         return 0;
     }
@@ -61,7 +73,47 @@ tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, bool ask)
         (void) tn_path_probe_long(peer, now, TN_PATH_LONG_MAX);
     }
 
-    return longer->longest;
+    if (rate < TN_PATH_LONG_RATE) {
+        return 0;
+    }
+
+    return (uint32_t) tn_min((uint64_t) longer->longest,
+                             (uint64_t) rate * TN_PATH_LONG_QUEUE_MS
+                             / TN_PATH_LONG_QUEUE);
+}
+
+
+bool
+tn_path_takes_long(const tn_path_peer_t *pub)
+{
+    return tn_path_member(pub)->longer.longest != 0;
+}
+
+
+/* bytes a millisecond, lately; `len` more go now */
+static uint32_t
+tn_path_long_rate(tn_path_long_t *longer, tn_ms_t now, size_t len)
+{
+    tn_ms_t   span;
+    uint64_t  rate;
+
+    span = now - longer->since;
+
+    if (span >= TN_PATH_LONG_SPAN_MS) {
+        rate = longer->sent / span;
+
+        if (span < 10 * TN_PATH_LONG_SPAN_MS) {
+            rate = (rate + longer->rate) / 2;
+        }
+
+        longer->rate = (uint32_t) tn_min(rate, (uint64_t) UINT32_MAX);
+        longer->sent = 0;
+        longer->since = now;
+    }
+
+    longer->sent += len;
+
+    return longer->rate;
 }
 
 

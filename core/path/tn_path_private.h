@@ -84,7 +84,7 @@
 #define TN_PATH_DERP_LOST_MS      15000     /* then it is no home any more */
 #define TN_PATH_DERP_TRY_MS       300000    /* between tries whether it is */
 #define TN_PATH_MTU_MAX           9000
-#define TN_PATH_DISCO_OUT         (16 << 10)
+#define TN_PATH_DISCO_OUT         (32 << 10)
 #define TN_PATH_RELAY_AGAIN_MS    1000      /* a bind, then each 2 s */
 #define TN_PATH_RELAY_TRIES       8
 #define TN_PATH_RELAY_ADDRS       16        /* of one relay, the rest lost */
@@ -145,6 +145,9 @@ typedef struct {
     uint32_t             longest;       /* that it takes, 0: it does not */
     uint32_t             lost;          /* pings in a row */
     tn_ms_t              next;          /* it is asked again */
+    tn_ms_t              since;
+    uint64_t             sent;          /* bytes since then */
+    uint32_t             rate;          /* before, bytes a millisecond */
 } tn_path_long_t;
 
 /* a peer; what is read per packet stands first */

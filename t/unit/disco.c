@@ -134,7 +134,7 @@ main(void)
 
     is_int(msg.takes, 0, "pong: nothing behind it");
 
-    msg.takes = 16315;
+    msg.takes = 32699;
     ok(tn_disco_seal(&ours, &b.pub, &msg, scratch, out, sizeof(out), &len)
        == TN_OK
        && tn_disco_open(&theirs, out, len, scratch, sizeof(scratch), &got)
