@@ -369,7 +369,7 @@ HTTP
             $got eq $want }) };
         is($got, $want, $when) or diag($nginx->error_log);
         is(join('', map { get3($vip, 'page', $from) } 1 .. 3), $want x 3,
-           "$when: by whichever worker");
+           "$when: by whichever worker") or diag($nginx->error_log);
     };
 
     $answers->('HTTP/3');
