@@ -275,9 +275,8 @@ lwnet_event(tn_watch_t *watch, uint32_t events)
 
     tn_lwnet_t  *net;
 
-    (void) events;
-
     net = conn->net;
+    conn->gone |= (events & TN_LOOP_ERROR) != 0;
 
     tn_lwip_hold(net->lwip, net->loop->now);
     (void) lwnet_move(conn);
@@ -747,17 +746,21 @@ lwnet_move(lwnet_conn_t *conn)
         return false;
     }
 
-    if (events == 0 && conn->read_end) {
+    if (events == 0 && !conn->gone) {
 
-        /* nginx has only shut its direction: its close is to be seen too */
+        /* whatever is waited for, that nginx closes is to be seen too */
 
         events = TN_LOOP_ERROR;
     }
 
     if (events == 0) {
 
-        /* an end that was shut is reported without being asked for */
+        /*
+         * What nginx has left waits for the peer, and is not to do so for
+         * ever; that it is gone would be reported again and again
+         */
 
+        tn_lwip_orphan(conn->tcp);
         tn_loop_unwatch(conn->net->loop, &conn->watch);
         return true;
     }

@@ -77,6 +77,7 @@ typedef struct {
     tn_watch_t          watch;
     bool                foreign;    /* to no own address */
     bool                connected;  /* the socket is there */
+    bool                gone;       /* nginx has closed it */
     bool                read_end;   /* nginx sends no more */
     bool                write_end;  /* nginx was told that the peer is done */
 } lwnet_conn_t;

@@ -147,6 +147,12 @@ void tn_lwip_push(tn_lwip_conn_t *conn);
 /* no more bytes from here: FIN behind what was written */
 void tn_lwip_shutdown(tn_lwip_conn_t *conn);
 
+/*
+ * Nobody reads it any more, and nothing is written but what there is already:
+ * it ends as one that is closed does when its peer takes nothing for long
+ */
+void tn_lwip_orphan(tn_lwip_conn_t *conn);
+
 /* frees it; bytes written are still delivered, unless it is aborted (RST) */
 void tn_lwip_close(tn_lwip_conn_t *conn, bool abort);
 

@@ -690,6 +690,15 @@ tn_lwip_shutdown(tn_lwip_conn_t *conn)
 
 
 void
+tn_lwip_orphan(tn_lwip_conn_t *conn)
+{
+    if (conn->pcb != NULL) {
+        lwip_guard_close(conn->lwip, conn->pcb);
+    }
+}
+
+
+void
 tn_lwip_close(tn_lwip_conn_t *conn, bool abort)
 {
     uint32_t         former;

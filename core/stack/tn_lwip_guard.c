@@ -161,6 +161,10 @@ lwip_guard_write(struct tcp_pcb *pcb)
 void
 lwip_guard_close(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 {
+    if (!ip_get_option(pcb, SOF_KEEPALIVE)) {
+        return;
+    }
+
     ip_reset_option(pcb, SOF_KEEPALIVE);
     pcb->keep_intvl = pcb->lastack;
     pcb->keep_idle = lwip->ticks;
@@ -170,7 +174,9 @@ lwip_guard_close(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 void
 lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 {
-    if ((pcb->flags & TF_RXCLOSED) && guard_orphan(lwip, pcb)) {
+    if (pcb->state >= ESTABLISHED && !ip_get_option(pcb, SOF_KEEPALIVE)
+        && guard_orphan(lwip, pcb))
+    {
         return;
     }
 
@@ -189,7 +195,7 @@ lwip_guard_tick(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 }
 
 
-/* one that was closed; true: it is gone */
+/* one without an owner, or whose owner waits for its peer; true: it is gone */
 static bool
 guard_orphan(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
 {

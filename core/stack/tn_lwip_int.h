@@ -162,7 +162,7 @@ lwip_loss_t *lwip_get_loss(const struct tcp_pcb *pcb);
 /* before tcp_write() */
 void lwip_guard_write(struct tcp_pcb *pcb);
 
-/* before tcp_close(): nobody but the peer decides how long it stays */
+/* at the latest before tcp_close(): only the peer decides how long it stays */
 void lwip_guard_close(const tn_lwip_t *lwip, struct tcp_pcb *pcb);
 
 /*

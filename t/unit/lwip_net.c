@@ -3,7 +3,8 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * What the control thread says to the net of a data thread while that is at
- * the orders of before, and connections that nginx closes in two steps.
+ * the orders of before, and connections that nginx closes in two steps, or
+ * while their peers take nothing.
  */
 
 #include "run/tn_lwnet.h"
@@ -26,6 +27,9 @@ static int                nginx;        /* its listening socket */
 static bool               listens;      /* on 8080, with the next frame */
 static tn_packet_t        last;         /* that was sent, */
 static uint32_t           last_seq;     /* its number, if it is of TCP */
+static uint32_t           last_end;     /* and that behind its bytes */
+static uint16_t           window;       /* of the peer */
+static size_t             n_resets;     /* that were sent */
 
 
 static tn_ip_t
@@ -50,6 +54,8 @@ frame(void *data, uint8_t *bytes, size_t len)
     if (last.proto == TN_PROTO_TCP) {
         last_seq = tn_packet_u32(bytes + sizeof(tn_vnet_t) + last.header_len
                                  + 4);
+        last_end = last_seq + last.total_len - last.data_offset;
+        n_resets += (last.tcp_flags & TN_TCP_RST) != 0;
     }
 
     if (listens) {
@@ -114,7 +120,7 @@ sends(uint16_t port, uint8_t flags, uint32_t seq, uint32_t ack,
     k.dst_port = port;
     k.seq = seq;
     k.ack = ack;
-    k.window = 65535;
+    k.window = window;
     k.flags = flags;
     k.payload = payload;
 
@@ -198,10 +204,62 @@ half_closed(void)
 }
 
 
+/* of the net's clock; what it probes for is answered, and nothing is taken */
+static void
+waits(tn_ms_t ms)
+{
+    tn_ms_t  end;
+
+    for (end = loop.now + ms; loop.now < end; loop.now += 50) {
+        tn_timers_run(&loop.timers, loop.now);
+
+        if (loop.now % 5000 < 50 && n_resets == 0) {
+            sends(80, TN_TCP_ACK, 1001, last_seq, 0);
+        }
+    }
+}
+
+
+/* nginx closes behind a response that is larger than what its peer takes */
+static void
+closed_behind(void)
+{
+    int             fd;
+    size_t          n;
+    uint32_t        ours;
+    static uint8_t  bytes[64 * 1024];
+
+    opens(80);
+    ours = last_seq + 1;
+    sends(80, TN_TCP_ACK, 1001, ours, 0);
+    turns();
+    fd = accept4(nginx, NULL, NULL, SOCK_CLOEXEC|SOCK_NONBLOCK);
+
+    for (n = 0; n < 100 && write(fd, bytes, sizeof(bytes)) > 0; n++) {
+        turns();
+    }
+
+    ok(fd != -1 && n > 8 && n < 100, "a large response");
+
+    window = 0;
+    sends(80, TN_TCP_ACK, 1001, last_end, 0);
+    (void) close(fd);
+    turns();
+
+    n_resets = 0;
+    waits(150000);
+    is_int((long long) n_resets, 0, "closed, while its peer takes nothing");
+    waits(100000);
+    is_int((long long) n_resets, 1, "that is not waited for for ever");
+}
+
+
 int
 main(void)
 {
     tn_ip_t  own;
+
+    window = 65535;
 
     table = tn_lwnet_table_create();
     nginx = listener();
@@ -234,6 +292,7 @@ main(void)
     is_int(last.tcp_flags, TN_TCP_SYN | TN_TCP_ACK, "and is there");
 
     half_closed();
+    closed_behind();
 
     tn_lwnet_destroy(net);
     tn_lwnet_table_free(table);
