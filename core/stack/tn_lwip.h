@@ -22,7 +22,8 @@
 
 /*
  * Of all stacks of the process together.  Three quarters are for data, and of
- * these a peer's address has at most as much as is left.
+ * these a peer's address has at most as much as is left, or twice that with
+ * what its connections begin to send.
  */
 #define TN_LWIP_MEMORY          ((size_t) 512 * 1024 * 1024)
 

@@ -16,6 +16,7 @@
 
 
 #define TN_LWIP_PIECE       (16 * 1024)     /* of one tcp_write() */
+#define TN_LWIP_LITTLE      (16 * 1024)     /* to begin with */
 #define TN_LWIP_AHEAD       (512 * 1024)
 #define TN_LWIP_BEGIN       10      /* segments sent at once, RFC 6928 */
 #define TN_LWIP_PORT_FIRST  32768
@@ -37,6 +38,7 @@ static bool lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p,
 static err_t lwip_sent(void *arg, struct tcp_pcb *pcb, u16_t len);
 static void lwip_failed(void *arg, err_t err);
 static void lwip_ready(tn_lwip_conn_t *conn);
+static bool lwip_has_no_memory(const tn_lwip_conn_t *conn);
 static void lwip_starves(tn_lwip_conn_t *conn);
 static size_t lwip_room_queue(const struct tcp_pcb *pcb);
 
@@ -288,26 +290,36 @@ lwip_received(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 }
 
 
-/* all of it, or nothing for want of memory: the last, which nothing can follow
- * any more, even if that is short */
+/*
+ * All of it, or nothing for want of memory.  Even if that is short: the last,
+ * which nothing can follow any more; and when all before was read, or what
+ * lwIP keeps instead could be all that memory is short of, for ever.  It takes
+ * no more then than lwIP has of it.
+ */
 static bool
 lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p, bool last)
 {
-    size_t         n, done, room;
+    bool           is_short;
+    size_t         n, done, room, size;
     uint32_t       former;
     lwip_chunk_t  *chunk, *fresh, **link;
 
-    if (!last && lwip_memory_is_short(conn->source)) {
+    is_short = lwip_memory_is_short(conn->source, false);
+
+    if (is_short && !last && conn->first != NULL) {
         return false;
     }
 
     fresh = NULL;
     link = &fresh;
-    room = conn->last != NULL ? TN_LWIP_CHUNK - conn->last->end : 0;
+    room = conn->last != NULL ? conn->last->size - conn->last->end : 0;
 
-    for (n = p->tot_len; n > room; room += TN_LWIP_CHUNK) {
+    for (n = p->tot_len; n > room; room += size) {
+        size = is_short ? tn_min(n - room, (size_t) TN_LWIP_CHUNK)
+                        : TN_LWIP_CHUNK;
+
         former = lwip_memory_for(conn->source);
-        chunk = tn_lwip_malloc(sizeof(lwip_chunk_t));
+        chunk = tn_lwip_malloc(sizeof(lwip_chunk_t) + size);
         (void) lwip_memory_for(former);
 
         if (chunk == NULL) {
@@ -322,6 +334,7 @@ lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p, bool last)
         chunk->next = NULL;
         chunk->start = 0;
         chunk->end = 0;
+        chunk->size = size;
         *link = chunk;
         link = &chunk->next;
     }
@@ -337,12 +350,12 @@ lwip_keep(tn_lwip_conn_t *conn, const struct pbuf *p, bool last)
     for (done = 0; done < p->tot_len; done += n) {
         chunk = conn->last;
 
-        if (chunk->end == TN_LWIP_CHUNK) {
+        if (chunk->end == chunk->size) {
             chunk = chunk->next;
             conn->last = chunk;
         }
 
-        n = tn_min((size_t) p->tot_len - done, TN_LWIP_CHUNK - chunk->end);
+        n = tn_min((size_t) p->tot_len - done, chunk->size - chunk->end);
         (void) pbuf_copy_partial(p, chunk->bytes + chunk->end, (u16_t) n,
                                  (u16_t) done);
         chunk->end += n;
@@ -406,6 +419,16 @@ lwip_ready(tn_lwip_conn_t *conn)
 }
 
 
+/* to send anything */
+static bool
+lwip_has_no_memory(const tn_lwip_conn_t *conn)
+{
+    return lwip_memory_is_short(conn->source,
+                                conn->pcb != NULL && conn->pcb->unsent == NULL
+                                && conn->pcb->unacked == NULL);
+}
+
+
 /*
  * One that was told of no room for want of memory is told when there is some:
  * with nothing on its way, no acknowledgment would do it.
@@ -444,7 +467,7 @@ lwip_feed(tn_lwip_t *lwip)
     while ((link = tn_list_shift(&all)) != NULL) {
         conn = tn_container(link, tn_lwip_conn_t, starved);
 
-        if (lwip_memory_is_short(conn->source)) {
+        if (lwip_has_no_memory(conn)) {
             tn_list_push(&lwip->starved, link);
 
         } else {
@@ -573,7 +596,7 @@ tn_lwip_room(tn_lwip_conn_t *conn)
         return 0;
     }
 
-    if (lwip_memory_is_short(conn->source)) {
+    if (lwip_has_no_memory(conn)) {
         lwip_starves(conn);
         return 0;
     }
@@ -587,6 +610,10 @@ tn_lwip_room(tn_lwip_conn_t *conn)
     }
 
     room = tn_min((size_t) conn->pcb->snd_buf, most - queued);
+
+    if (lwip_memory_is_short(conn->source, false)) {
+        room = tn_min(room, (size_t) TN_LWIP_LITTLE);
+    }
 
     return tn_min(room, lwip_room_queue(conn->pcb));
 }

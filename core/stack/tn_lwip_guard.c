@@ -65,7 +65,7 @@ tn_lwip_segment(struct tcp_pcb *pcb, struct tcp_hdr *header, unsigned len,
 
     if (tn_unlikely(guard_overruns(pcb, header, data))
         || (data != 0 && TCP_SEQ_GT(header->seqno, pcb->rcv_nxt)
-            && lwip_memory_is_short(lwip_holder()->source)))
+            && lwip_memory_is_short(lwip_holder()->source, false)))
     {
         (void) tcp_send_empty_ack(pcb);
         return ERR_VAL;
@@ -219,7 +219,7 @@ guard_orphan(const tn_lwip_t *lwip, struct tcp_pcb *pcb)
     lwip_to_addr(&pcb->remote_ip, 0, &peer);
 
     if (ms < GUARD_ORPHAN_MS
-        && !lwip_memory_is_short(lwip_memory_source(lwip, &peer.ip)))
+        && !lwip_memory_is_short(lwip_memory_source(lwip, &peer.ip), false))
     {
         return false;
     }

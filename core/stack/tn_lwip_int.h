@@ -34,7 +34,8 @@ struct lwip_chunk_s {
     lwip_chunk_t         *next;
     size_t                start;
     size_t                end;
-    uint8_t               bytes[TN_LWIP_CHUNK];
+    size_t                size;
+    uint8_t               bytes[];
 };
 
 
@@ -205,9 +206,9 @@ uint32_t lwip_memory_for(uint32_t source);
 
 /*
  * What bulk data may have is used up, or the part of this source: only what
- * ends things gets more
+ * ends things gets more.  begins: to be sent where nothing is so far
  */
-bool lwip_memory_is_short(uint32_t source);
+bool lwip_memory_is_short(uint32_t source, bool begins);
 
 /* gives back spare memory that nobody took for a while, if it is time */
 void lwip_memory_reap(tn_ms_t now);

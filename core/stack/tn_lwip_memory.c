@@ -10,7 +10,10 @@
  * Each piece counts for the address that it was taken for, which gets no more
  * when it has more than is left of these three quarters.  So one alone has half
  * of them at most, n have 1 / (n + 1) each, and something is left for who comes
- * next.
+ * next.  A connection with nothing to be sent may send a little until its
+ * address has twice what is left, 2 / (2 n + 1): that may be a proxy's, whose
+ * new clients are not to wait for those that are slow.  And one of which all
+ * was read gets what came next, which lwIP has already.
  *
  * Each segment is a few pieces that live for a round trip, which malloc()
  * keeps neither in order nor in the cache.  So a size is rounded up to one of
@@ -301,7 +304,15 @@ lwip_memory_for(uint32_t source)
 
 
 bool
-lwip_memory_is_short(uint32_t source)
+lwip_memory_is_short(uint32_t source, bool begins)
 {
-    return lwip_used > LWIP_BULK || lwip_held[source] > LWIP_BULK - lwip_used;
+    size_t  left;
+
+    if (lwip_used > LWIP_BULK) {
+        return true;
+    }
+
+    left = LWIP_BULK - lwip_used;
+
+    return lwip_held[source] > (begins ? 2 * left : left);
 }
