@@ -34,6 +34,7 @@
  *            took a byte, and less when memory is short
  *   gaps     what comes behind one is kept, up to 4,096 segments, whatever the
  *            memory that is left
+ *   refused  so is, of each connection, what comes when nothing is taken
  */
 
 #include "tn_lwip_int.h"
@@ -45,6 +46,8 @@
 
 static void guard_options(uint8_t *option, unsigned len);
 static bool guard_overruns(const struct tcp_pcb *pcb,
+    const struct tcp_hdr *header, unsigned data);
+static bool guard_exceeds(const struct tcp_pcb *pcb,
     const struct tcp_hdr *header, unsigned data);
 static bool guard_orphan(const tn_lwip_t *lwip, struct tcp_pcb *pcb);
 static void guard_persist(struct tcp_pcb *pcb);
@@ -64,8 +67,7 @@ tn_lwip_segment(struct tcp_pcb *pcb, struct tcp_hdr *header, unsigned len,
     guard_options((uint8_t *) (header + 1), len);
 
     if (tn_unlikely(guard_overruns(pcb, header, data))
-        || (data != 0 && TCP_SEQ_GT(header->seqno, pcb->rcv_nxt)
-            && lwip_memory_is_short(lwip_holder()->source, false)))
+        || guard_exceeds(pcb, header, data))
     {
         (void) tcp_send_empty_ack(pcb);
         return ERR_VAL;
@@ -141,6 +143,29 @@ guard_overruns(const struct tcp_pcb *pcb, const struct tcp_hdr *header,
     }
 
     return false;
+}
+
+
+/* bytes for which there is no memory, but for those that end a connection */
+static bool
+guard_exceeds(const struct tcp_pcb *pcb, const struct tcp_hdr *header,
+    unsigned data)
+{
+    uint32_t  source;
+
+    if (data == 0 || (TCPH_FLAGS(header) & TCP_RST)) {
+        return false;
+    }
+
+    source = lwip_holder()->source;
+
+    if (TCP_SEQ_GT(header->seqno, pcb->rcv_nxt)) {
+        return lwip_memory_is_short(source, false);
+    }
+
+    /* lwIP resets what was closed when more comes */
+
+    return !(pcb->flags & TF_RXCLOSED) && lwip_memory_is_exceeded(source);
 }
 
 

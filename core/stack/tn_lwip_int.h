@@ -210,6 +210,9 @@ uint32_t lwip_memory_for(uint32_t source);
  */
 bool lwip_memory_is_short(uint32_t source, bool begins);
 
+/* the source has so much that nothing more of it is kept */
+bool lwip_memory_is_exceeded(uint32_t source);
+
 /* gives back spare memory that nobody took for a while, if it is time */
 void lwip_memory_reap(tn_ms_t now);
 

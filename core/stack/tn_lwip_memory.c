@@ -13,7 +13,8 @@
  * next.  A connection with nothing to be sent may send a little until its
  * address has twice what is left, 2 / (2 n + 1): that may be a proxy's, whose
  * new clients are not to wait for those that are slow.  And one of which all
- * was read gets what came next, which lwIP has already.
+ * was read gets what came next, which lwIP has already; but what comes for an
+ * address beyond that twice, and LWIP_FLOOR, is dropped before lwIP has it.
  *
  * Each segment is a few pieces that live for a round trip, which malloc()
  * keeps neither in order nor in the cache.  So a size is rounded up to one of
@@ -31,6 +32,8 @@
 
 
 #define LWIP_BULK     (TN_LWIP_MEMORY / 4 * 3)
+
+#define LWIP_FLOOR    ((size_t) 256 * 1024)     /* of any address */
 
 #define LWIP_STEP     64            /* between sizes, up to */
 #define LWIP_SMALL    2048          /* this; then each is twice the other */
@@ -315,4 +318,12 @@ lwip_memory_is_short(uint32_t source, bool begins)
     left = LWIP_BULK - lwip_used;
 
     return lwip_held[source] > (begins ? 2 * left : left);
+}
+
+
+bool
+lwip_memory_is_exceeded(uint32_t source)
+{
+    return lwip_held[source] > LWIP_FLOOR
+           && lwip_memory_is_short(source, true);
 }

@@ -22,6 +22,8 @@
 #define PIECE     1200
 #define OTHERS    (40 * PIECE)
 #define NEW       12            /* connections of who has a crowd */
+#define JOINERS   300           /* others, that send large segments: */
+#define JOINED    (60 * 1024)   /* bytes of several in one */
 
 #define UNREAD    0             /* bytes that nginx does not read */
 #define GAPS      1             /* and such that it cannot */
@@ -48,11 +50,14 @@ static void test_orphan_short(void);
 static const segment_t *member_put(const member_t *m, uint8_t flags,
     uint32_t seq, size_t payload);
 static bool member_open(member_t *m, uint8_t host, uint16_t port);
+static void crowd_sends(bool gaps);
 static void crowd_takes(unsigned what);
 static void test_crowd(unsigned what, const char *name);
-static void crowd_begin(unsigned what, const char *name, void **hold);
+static void *crowd_begin(const char *name);
 static void test_crowd_new(unsigned what, const char *name);
 static void test_crowd_mended(void);
+static void member_joined(const member_t *m, uint8_t flags, uint32_t seq);
+static void test_crowd_joined(uint8_t flags, const char *name);
 
 
 int
@@ -68,6 +73,8 @@ main(void)
     test_crowd_new(UNREAD, "bytes that nobody reads, of some");
     test_crowd_new(UNACKED, "bytes that nobody takes, of some");
     test_crowd_mended();
+    test_crowd_joined(ACK, "large segments of many");
+    test_crowd_joined(ACK|FIN, "and with their ends");
 
     return tap_done();
 }
@@ -219,15 +226,26 @@ member_open(member_t *m, uint8_t host, uint16_t port)
 
 
 static void
-crowd_takes(unsigned what)
+crowd_sends(bool gaps)
 {
     size_t    i;
     uint32_t  at;
 
-    for (at = 0; at < EACH && what != UNACKED; at += PIECE) {
+    for (at = 0; at < EACH; at += PIECE) {
         for (i = 0; i < CROWD; i++) {
-            (void) member_put(&crowd[i], ACK, at + (what == GAPS), PIECE);
+            (void) member_put(&crowd[i], ACK, at + gaps, PIECE);
         }
+    }
+}
+
+
+static void
+crowd_takes(unsigned what)
+{
+    size_t  i;
+
+    if (what != UNACKED) {
+        crowd_sends(what == GAPS);
     }
 
     /* in the other cases the rest, less than a packet */
@@ -296,10 +314,12 @@ test_crowd(unsigned what, const char *name)
 }
 
 
-static void
-crowd_begin(unsigned what, const char *name, void **hold)
+/* all but LEFT is taken already */
+static void *
+crowd_begin(const char *name)
 {
-    size_t  i;
+    void    *hold;
+    size_t   i;
 
     entropy = 7;
     set_up(4);
@@ -310,11 +330,10 @@ crowd_begin(unsigned what, const char *name, void **hold)
         /* void */
     }
 
-    *hold = tn_lwip_malloc(SHORT - LEFT - tn_lwip_used());
-    crowd_takes(what);
+    hold = tn_lwip_malloc(SHORT - LEFT - tn_lwip_used());
+    ok(i == CROWD && hold != NULL, "%s", name);
 
-    ok(i == CROWD && *hold != NULL
-       && tn_lwip_room(crowd[CROWD - 1].conn) == 0, "%s", name);
+    return hold;
 }
 
 
@@ -327,7 +346,10 @@ test_crowd_new(unsigned what, const char *name)
     member_t   member;
 
     used = tn_lwip_used();
-    crowd_begin(what, name, &hold);
+    hold = crowd_begin(name);
+    crowd_takes(what);
+    is_int((long long) tn_lwip_room(crowd[CROWD - 1].conn), 0,
+           "they have no room");
 
     asked = 0;
     written = 0;
@@ -364,8 +386,9 @@ test_crowd_mended(void)
     tn_ms_t        end;
     struct iovec   iov;
 
-    crowd_begin(GAPS, "gaps of many", &hold);
-    other = tn_lwip_malloc(LEFT / 5);
+    hold = crowd_begin("gaps of many");
+    crowd_sends(true);
+    other = tn_lwip_malloc(LEFT / 16);
 
     for (i = 0; i < CROWD; i++) {
         (void) member_put(&crowd[i], ACK, 0, 1);
@@ -385,6 +408,72 @@ test_crowd_mended(void)
     ok(got > LEFT / 4, "they are mended: all is read (%zu KB)", got / 1024);
 
     tn_lwip_free(other);
+    tn_lwip_free(hold);
+    tear_down();
+}
+
+
+static void
+member_joined(const member_t *m, uint8_t flags, uint32_t seq)
+{
+    size_t          n;
+    pkt_t           k;
+    tn_packet_t     p;
+    static uint8_t  packet[JOINED + 64];
+
+    memset(&k, 0, sizeof(k));
+    k.version = 4;
+    k.proto = 6;
+    k.ttl = 64;
+    k.host = m->host;
+    k.src_port = m->port;
+    k.dst_port = PORT;
+    k.flags = flags;
+    k.seq = SEQ + seq;
+    k.ack = m->ack;
+    k.window = WINDOW;
+    k.payload = JOINED;
+
+    n = pkt_build(&k, packet);
+
+    if (tn_packet_parse(&p, packet, n) == TN_OK) {
+        tn_lwip_joined(w.lwip, true);
+        tn_lwip_in(w.lwip, w.now, packet, &p);
+    }
+}
+
+
+/* of each connection something is taken, and of many that is much */
+static void
+test_crowd_joined(uint8_t flags, const char *name)
+{
+    void      *hold;
+    size_t     i;
+    uint32_t   at;
+    member_t   other;
+
+    static member_t  joiners[JOINERS];
+
+    hold = crowd_begin(name);
+
+    for (i = 0; i < JOINERS; i++) {
+        (void) member_open(&joiners[i], 2, (uint16_t) (2048 + i));
+    }
+
+    for (at = 0; at < 10 * JOINED; at += JOINED) {
+        for (i = 0; i < JOINERS; i++) {
+            member_joined(&joiners[i], flags, at);
+        }
+    }
+
+    ok(tn_lwip_used() < SHORT - LEFT / 4,
+       "others, too, leave something (%zu KB)",
+       tn_lwip_used() < SHORT ? (SHORT - tn_lwip_used()) / 1024 : 0);
+
+    ok(member_open(&other, 3, PEER), "another one");
+    (void) member_put(&other, ACK, 0, PIECE);
+    is_int((long long) unread(other.conn), PIECE, "may send");
+
     tn_lwip_free(hold);
     tear_down();
 }
