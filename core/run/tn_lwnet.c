@@ -56,6 +56,8 @@ static void lwnet_packet(void *data, uint8_t *packet, size_t len);
 static void lwnet_accepted(void *data, tn_lwip_conn_t *tcp, uint16_t port);
 static void lwnet_ready(void *data, tn_lwip_conn_t *tcp);
 static void lwnet_open(lwnet_conn_t *conn);
+static bool lwnet_is_full(const tn_lwnet_t *net, const lwnet_port_t *port);
+static void lwnet_wait(lwnet_conn_t *conn, const lwnet_port_t *port);
 static void lwnet_retry(void *data, tn_ms_t now);
 static void lwnet_event(tn_watch_t *watch, uint32_t events);
 static bool lwnet_move(lwnet_conn_t *conn);
@@ -670,6 +672,11 @@ lwnet_open(lwnet_conn_t *conn)
         return;
     }
 
+    if (lwnet_is_full(net, &port)) {
+        tn_list_push(&net->waiting, &conn->dirty);
+        return;
+    }
+
     conn->watch.fd = lwnet_socket(net->log, &port, SOCK_STREAM, &remote,
                                   &local);
 
@@ -684,9 +691,42 @@ lwnet_open(lwnet_conn_t *conn)
         return;
     }
 
-    /* nginx's queue is full: the connection stands and waits */
+    lwnet_wait(conn, &port);
+}
+
+
+/* one that waits was told so: the others need not ask */
+static bool
+lwnet_is_full(const tn_lwnet_t *net, const lwnet_port_t *port)
+{
+    size_t  i;
+
+    for (i = 0; i < net->n_full; i++) {
+        if (net->full[i].len == port->len
+            && memcmp(&net->full[i].addr, &port->addr, port->len) == 0)
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
+/* nginx's queue is full: the connection stands and waits */
+static void
+lwnet_wait(lwnet_conn_t *conn, const lwnet_port_t *port)
+{
+    tn_lwnet_t  *net;
+
+    net = conn->net;
 
     tn_list_push(&net->waiting, &conn->dirty);
+
+    if (net->n_full < TN_LWNET_FULL) {
+        net->full[net->n_full].len = port->len;
+        net->full[net->n_full++].addr = port->addr;
+    }
 
     if (!tn_timer_is_set(&net->retry)) {
         (void) tn_timer_set(&net->loop->timers, &net->retry,
@@ -701,6 +741,8 @@ lwnet_retry(void *data, tn_ms_t now)
     tn_lwnet_t *net = data;
 
     tn_link_t  *link;
+
+    net->n_full = 0;
 
     while ((link = tn_list_shift(&net->waiting)) != NULL) {
         tn_list_push(&net->dirty, link);

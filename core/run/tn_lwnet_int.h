@@ -23,6 +23,7 @@
 
 #define TN_LWNET_QUEUE  512         /* packets between two runs */
 #define TN_LWNET_BYTES  (2 * 1024 * 1024)   /* and of all of them */
+#define TN_LWNET_FULL   8           /* listeners known to be full */
 
 
 typedef struct {
@@ -113,6 +114,11 @@ struct tn_lwnet_s {
     tn_link_t           dirty;
     tn_link_t           waiting;    /* for room in nginx's queue */
     tn_timer_t          retry;
+    size_t              n_full;     /* until then; they are not asked */
+    struct {
+        socklen_t           len;
+        struct sockaddr_un  addr;
+    } full[TN_LWNET_FULL];
     tn_link_t           conns;
 
     size_t              n_dials;

@@ -3,8 +3,8 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * What the control thread says to the net of a data thread while that is at
- * the orders of before, and connections that nginx closes in two steps, or
- * while their peers take nothing.
+ * the orders of before, and connections that nginx closes in two steps, while
+ * their peers take nothing, or does not take itself.
  */
 
 #include "run/tn_lwnet.h"
@@ -19,6 +19,11 @@
 #include <unistd.h>
 
 
+#define SOURCE   40000
+#define WAITING  100        /* connections, more than nginx's queue has */
+#define RETRIES  5
+
+
 static tn_loop_t          loop;
 static tn_lwnet_table_t  *table;
 static tn_lwnet_t        *net;
@@ -29,7 +34,10 @@ static tn_packet_t        last;         /* that was sent, */
 static uint32_t           last_seq;     /* its number, if it is of TCP */
 static uint32_t           last_end;     /* and that behind its bytes */
 static uint16_t           window;       /* of the peer */
+static uint16_t           source = SOURCE;      /* its port */
 static size_t             n_resets;     /* that were sent */
+static size_t             n_lines;      /* of the log, */
+static tn_log_t           lines;        /* this one */
 
 
 static tn_ip_t
@@ -55,13 +63,25 @@ frame(void *data, uint8_t *bytes, size_t len)
         last_seq = tn_packet_u32(bytes + sizeof(tn_vnet_t) + last.header_len
                                  + 4);
         last_end = last_seq + last.total_len - last.data_offset;
-        n_resets += (last.tcp_flags & TN_TCP_RST) != 0;
+        n_resets += (last.tcp_flags & TN_TCP_RST) && last.dst_port == SOURCE;
     }
 
     if (listens) {
         listens = false;
         (void) tn_lwnet_table_listen(table, TN_IPC_TCP, 8080, 4, 0, nginx);
     }
+}
+
+
+static void
+line(tn_log_t *to, tn_log_level_e level, const char *text, size_t len)
+{
+    (void) to;
+    (void) level;
+    (void) text;
+    (void) len;
+
+    n_lines++;
 }
 
 
@@ -116,7 +136,7 @@ sends(uint16_t port, uint8_t flags, uint32_t seq, uint32_t ack,
     k.proto = 6;
     k.ttl = 64;
     k.host = 2;
-    k.src_port = 40000;
+    k.src_port = source;
     k.dst_port = port;
     k.seq = seq;
     k.ack = ack;
@@ -134,6 +154,17 @@ sends(uint16_t port, uint8_t flags, uint32_t seq, uint32_t ack,
 
     tn_lwnet_write(net, iov, 2);
     tn_lwnet_run(net);
+}
+
+
+/* the same from another port */
+static void
+sends_from(uint16_t from, uint16_t port, uint8_t flags, uint32_t seq,
+    uint32_t ack, size_t payload)
+{
+    source = from;
+    sends(port, flags, seq, ack, payload);
+    source = SOURCE;
 }
 
 
@@ -254,6 +285,45 @@ closed_behind(void)
 }
 
 
+/* nginx's queue is full, and many wait for it */
+static void
+queue_full(void)
+{
+    int     fd;
+    size_t  i, n;
+
+    window = 65535;
+    lines.level = TN_LOG_INFO;
+    lines.write = line;
+
+    for (i = 0; i < WAITING; i++) {
+        sends_from((uint16_t) (SOURCE + 1 + i), 80, TN_TCP_SYN, 1000, 0, 0);
+        sends_from((uint16_t) (SOURCE + 1 + i), 80, TN_TCP_ACK, 1001,
+                   last_seq + 1, 0);
+    }
+
+    for (i = 0; i < RETRIES; i++) {
+        loop.now += 20;
+        tn_timers_run(&loop.timers, loop.now);
+    }
+
+    ok(n_lines != 0 && n_lines <= 1 + RETRIES,
+       "nginx's queue is asked once for all that wait (%zu times)", n_lines);
+
+    for (i = 0, n = 0; i < 10 * WAITING && n < WAITING; i++) {
+        loop.now += 20;
+        tn_timers_run(&loop.timers, loop.now);
+
+        while ((fd = accept4(nginx, NULL, NULL, SOCK_CLOEXEC)) != -1) {
+            (void) close(fd);
+            n++;
+        }
+    }
+
+    is_int((long long) n, WAITING, "and all of them come to it");
+}
+
+
 int
 main(void)
 {
@@ -274,7 +344,7 @@ main(void)
     tn_lwnet_table_addresses(table, &own, 1);
     (void) tn_lwnet_table_listen(table, TN_IPC_TCP, 80, 4, 0, nginx);
 
-    net = tn_lwnet_create(&loop, table, frame, done, NULL, NULL);
+    net = tn_lwnet_create(&loop, table, frame, done, NULL, &lines);
     ok(net != NULL, "a net");
     turns();
 
@@ -292,7 +362,11 @@ main(void)
     is_int(last.tcp_flags, TN_TCP_SYN | TN_TCP_ACK, "and is there");
 
     half_closed();
+
+    /* by a clock of their own from now on */
+
     closed_behind();
+    queue_full();
 
     tn_lwnet_destroy(net);
     tn_lwnet_table_free(table);
