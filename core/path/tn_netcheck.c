@@ -384,6 +384,7 @@ tn_netcheck_choose(tn_netcheck_t *nc, tn_ms_t now)
     uint32_t  chosen, other;
 
     chosen = tn_netcheck_best(nc, now, true, &best_any, &old);
+    nc->report.answered = chosen != 0;
 
     if (chosen != 0 && tn_netcheck_is_lost(nc, chosen)) {
         other = tn_netcheck_best(nc, now, false, &best_other, &old);

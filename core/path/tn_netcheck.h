@@ -42,6 +42,7 @@ typedef struct {
     uint32_t       nseen4;
     uint32_t       nseen6;
 
+    bool           answered;        /* some region did, by UDP or HTTPS */
     uint32_t       preferred;       /* region, 0: nothing to go by */
     uint32_t       passed_over;     /* the one that would be preferred if it
                                        took connections, or 0 */

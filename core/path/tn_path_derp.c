@@ -21,6 +21,8 @@
  * them it is no home any more where there is another, though its STUN may
  * answer.  While it would be the better home it is connected to each 5 min,
  * and is as the others again when that has lasted for 10 s.
+ * What fails while nobody answers, STUN or HTTPS, is the network's fault and
+ * does not count.
  *
  * A relay that was connected to but did not take the upgrade is tried again
  * at once by WebSocket, which proxies know (upstream has that for browsers
@@ -350,6 +352,17 @@ tn_path_regions_probe(tn_path_t *path, tn_ms_t now)
 
         region->failing = 0;
         region->tried = 0;
+    }
+}
+
+
+void
+tn_path_regions_excuse(tn_path_t *path)
+{
+    uint32_t  i;
+
+    for (i = 0; i < path->map->nregions; i++) {
+        path->regions[i]->failing = 0;
     }
 }
 
@@ -763,13 +776,17 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
             wait = tn_min(wait, (tn_ms_t) TN_PATH_DERP_BACKOFF_MS);
             wait = wait / 2 + tn_random_below((uint32_t) wait / 2);
             region->failures++;
-            region->failing = region->failing ? region->failing : now;
             region->trial = false;
             round = true;
+
+            if (region->failing == 0 && path->answered) {
+                region->failing = now;
+            }
         }
     }
 
     if (round && !region->lost && region->failures >= TN_PATH_DERP_LOST
+        && region->failing != 0
         && now - region->failing >= TN_PATH_DERP_LOST_MS)
     {
         region->lost = true;
@@ -789,6 +806,11 @@ tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
     if (lost || (round && region->failures <= TN_PATH_DERP_LOST)) {
         tn_netcheck_doubt(path->netcheck);
         tn_path_restun(path, now, lost);
+
+    } else if (round && !path->answered
+               && now - path->report_at >= TN_PATH_RESTUN_MIN_MS)
+    {
+        tn_path_restun(path, now, false);
     }
 
     if (!path->udp && path->control_up

@@ -255,6 +255,12 @@ tn_path_stun_done(void *data, tn_ms_t now, const tn_netcheck_report_t *report)
 
     path = data;
     path->udp = report->udp;
+    path->answered = report->answered;
+
+    if (!path->answered) {
+        tn_path_regions_excuse(path);
+    }
+
     path->report = *report;
     path->report_at = now;
     path->counters.reports++;

@@ -249,7 +249,8 @@ struct tn_path_region_s {
     tn_derp_client_t       *client;
     uint32_t                relay;      /* number of the node to try */
     uint32_t                failures;   /* rounds through all nodes */
-    tn_ms_t                 failing;    /* since the first of them, 0: not */
+    tn_ms_t                 failing;    /* since the first of them while
+                                           others answered, 0: not */
     bool                    lost;       /* takes no connections, is no home */
     bool                    trial;      /* opened to see whether it does */
     tn_ms_t                 tried;      /* the last of these, 0: none */
@@ -331,6 +332,7 @@ struct tn_path_s {
 
     tn_netcheck_t       *netcheck;
     bool                 udp;       /* the last report had an answer */
+    bool                 answered;  /* the same, by UDP or by HTTPS */
     bool                 again;     /* another report is wanted */
     bool                 again_full;
     tn_timer_t           restun;
@@ -604,6 +606,8 @@ void tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id);
 void tn_path_open_home(tn_path_t *path, tn_ms_t now);
 void tn_path_race(tn_path_t *path, tn_ms_t now);
 void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
+/* nobody answers: that says nothing of any region */
+void tn_path_regions_excuse(tn_path_t *path);
 void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
 
 /* a lost region would be a better home: now and then it is connected to */

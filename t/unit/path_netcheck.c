@@ -490,6 +490,62 @@ check_trial(void)
 }
 
 
+/* the network goes and comes back: no region was to blame */
+static void
+check_outage(bool told)
+{
+    node_t   *a;
+    world_t  *world;
+    unsigned  i, moved;
+
+    world = world_create(24, 3);
+    a = world_add(world, NAT_EASY);
+    world_run(world, 20000);
+    is_int(tn_path_home(a->path), 1, "home is 1");
+
+    a->cut = true;
+
+    for (i = 1; i <= 3; i++) {
+        world->regions[i].dead = true;
+        world_derp_kill(a, i);
+    }
+
+    tn_path_set_control_up(a->path, world->now, false);
+    world_run(world, 60000);
+
+    a->cut = false;
+
+    for (i = 1; i <= 3; i++) {
+        world->regions[i].dead = false;
+    }
+
+    if (told) {
+        tn_path_network_changed(a->path, world->now);
+    }
+
+    tn_path_set_control_up(a->path, world->now, true);
+    moved = 0;
+
+    for (i = 0; i < 60; i++) {
+        world_run(world, 1000);
+        moved += tn_path_home(a->path) != 1;
+    }
+
+    is_int(moved, 0, told ? "a minute without network: home stays"
+                          : "also when nobody tells that it is back");
+    ok(a->conns[1].login, "and is connected");
+
+    /* it counts again from then on */
+
+    world->regions[1].dead = true;
+    world_derp_kill(a, 1);
+    world_run(world, 30000);
+    is_int(tn_path_home(a->path), 2, "a relay that is gone is left");
+
+    world_free(world);
+}
+
+
 /* links of others come and go */
 static void
 check_touched(void)
@@ -643,6 +699,8 @@ main(void)
     check_lost_home();
     check_deaf_home();
     check_trial();
+    check_outage(true);
+    check_outage(false);
     check_touched();
     check_reverse();
     check_map();
