@@ -973,7 +973,13 @@ tn_control_map_message(tn_control_t *c, const char *json, size_t len)
     wall = c->ops->wall(c->data);
 
     if (tn_json_span_is(message.field[TN_MAP_KEEP_ALIVE], "true")) {
-        tn_netmap_clock(c->netmap, message.field[TN_MAP_CONTROL_TIME], wall);
+
+        if (tn_netmap_clock(c->netmap, message.field[TN_MAP_CONTROL_TIME],
+                            wall))
+        {
+            tn_control_expire(c);
+        }
+
         return;
     }
 

@@ -94,6 +94,7 @@ struct tn_netmap_node_s {
 
     unsigned            machine_authorized:1;
     unsigned            expired:1;      /* by control's word or by time */
+    unsigned            lapsed:1;       /* by time alone: till clocks differ */
     unsigned            jailed:1;
     unsigned            wireguard_only:1;
     unsigned            unsigned_peerapi_only:1;
@@ -342,8 +343,9 @@ bool tn_netmap_is_vouched(const tn_netmap_t *netmap);
 
 /*
  * Marks peers as expired whose key_expiry lies before `wall`, on control's
- * clock.  Returns the next moment, on our clock, at which one will expire,
- * or INT64_MAX; fills changes like tn_netmap_apply().
+ * clock, and those as not expired that it marked by a clock which was ahead.
+ * Returns the next moment, on our clock, at which to look again, or INT64_MAX;
+ * fills changes like tn_netmap_apply().
  */
 int64_t tn_netmap_expire(tn_netmap_t *netmap, int64_t wall,
     tn_netmap_changes_t *changes);

@@ -24,6 +24,9 @@
 /* control clocks before 2023-01-10 are broken ones (ipnlocal/expiry.go) */
 #define TN_NETMAP_CLOCK_MIN_S     1673308800
 
+/* until a peer that our clock says has expired is looked at again */
+#define TN_NETMAP_LAPSED_S        3600
+
 /* a difference of the clocks that is worth minding */
 #define TN_NETMAP_CLOCK_SKEW_S    60
 
@@ -119,6 +122,7 @@ int64_t
 tn_netmap_expire(tn_netmap_t *netmap, int64_t wall,
     tn_netmap_changes_t *changes)
 {
+    bool                passed;
     int64_t             next, control;
     tn_netmap_node_t   *node;
     tn_netmap_draft_t   draft;
@@ -141,20 +145,26 @@ tn_netmap_expire(tn_netmap_t *netmap, int64_t wall,
          node != NULL;
          node = tn_netmap_each(netmap, node))
     {
-        if (node->key_expiry == 0 || node->expired) {
+        if (node->key_expiry == 0 || (node->expired && !node->lapsed)) {
             continue;
         }
 
-        if (node->key_expiry > control) {
-            next = tn_min(next, node->key_expiry - netmap->clock_offset);
+        passed = node->key_expiry <= control;
+        next = tn_min(next, passed ? wall + TN_NETMAP_LAPSED_S
+                            : node->key_expiry - netmap->clock_offset);
+
+        if (passed == node->lapsed) {
             continue;
         }
+
+        /* or has not, by a clock that was put right */
 
         if (tn_netmap_note(&draft, node, TN_NODE_EXPIRY) != TN_OK) {
             return wall + 1;
         }
 
-        node->expired = 1;
+        node->expired = passed;
+        node->lapsed = passed;
     }
 
     return next;
@@ -555,10 +565,12 @@ tn_netmap_commit_node(tn_netmap_draft_t *draft, tn_netmap_node_t *node)
         return tn_netmap_index(netmap, node);
     }
 
-    /* what tn_netmap_expire() found stays found */
-    if (old->expired && old->key_expiry != 0
-        && old->key_expiry == node->key_expiry)
-    {
+    /* what tn_netmap_expire() found stays found until it says otherwise, or
+     * control the same */
+
+    if (old->lapsed && old->key_expiry == node->key_expiry) {
+        old->lapsed = !node->expired;
+        node->lapsed = old->lapsed;
         node->expired = 1;
     }
 

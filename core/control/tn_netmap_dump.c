@@ -151,7 +151,7 @@ dump_node(tn_dump_t *d, const tn_netmap_node_t *node, uint32_t home,
     dump_time(d, "LastSeen", node->last_seen);
     dump_tristate(d, "Online", node->online);
     dump_flag(d, "MachineAuthorized", node->machine_authorized);
-    dump_flag(d, "Expired", node->expired);
+    dump_flag(d, "Expired", node->expired && !node->lapsed);
     dump_flag(d, "IsJailed", node->jailed);
     dump_flag(d, "IsWireGuardOnly", node->wireguard_only);
     dump_flag(d, "UnsignedPeerAPIOnly", node->unsigned_peerapi_only);

@@ -379,6 +379,7 @@ tn_netmap_patch_put(tn_netmap_node_t *node, tn_netmap_patch_t *patch)
     /* whether it has passed is for tn_netmap_expire() to see anew */
     if (what & TN_PATCH_KEY_EXPIRY) {
         from->expired = 0;
+        node->lapsed = 0;
         tn_netmap_put(TN_PATCH_KEY_EXPIRY, expired, TN_NODE_EXPIRY);
     }
 

@@ -540,13 +540,31 @@ expiry(void)
     is_int((long long) changes.npeers, 0, "not yet");
 
     next = tn_netmap_expire(map, WALL + 10, &changes);
-    ok(next == INT64_MAX, "then none");
+    is_int(next, WALL + 10 + 3600, "then none, looked at again in an hour");
     is_int(changed(12), TN_NODE_EXPIRY, "it is told");
     is_int(tn_netmap_find_id(map, 12)->expired, 1, "and expired");
 
     (void) apply("{\"PeersChanged\":[" PEER("12", "9",
                  ",\"KeyExpiry\":\"2027-01-15T08:00:10Z\"") "]}");
     is_int(changes.what, 0, "the same again is no change");
+
+    /* the clock stood ahead and was put right */
+
+    (void) tn_netmap_expire(map, WALL, &changes);
+    is_int(changed(12), TN_NODE_EXPIRY, "a clock that was ahead is told");
+    is_int(tn_netmap_find_id(map, 12)->expired, 0, "so it has not expired");
+    tn_netmap_changes_done(&changes);
+
+    (void) tn_netmap_expire(map, WALL + 10, &changes);
+    tn_netmap_changes_done(&changes);
+    (void) apply("{\"PeersChanged\":[" PEER("12", "9",
+                 ",\"KeyExpiry\":\"2027-01-15T08:00:10Z\",\"Expired\":true")
+                 "]}");
+    tn_netmap_changes_done(&changes);
+    (void) tn_netmap_expire(map, WALL, &changes);
+    is_int(tn_netmap_find_id(map, 12)->expired, 1,
+           "but what control says stays");
+    tn_netmap_changes_done(&changes);
 
     (void) apply("{\"PeersChangedPatch\":[{\"NodeID\":12,\"KeyExpiry\":"
                  "\"2028-01-01T00:00:00Z\"}]}");
