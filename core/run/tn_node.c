@@ -532,7 +532,9 @@ node_restore(tn_node_t *node)
         return;
     }
 
-    tn_data_control_up(node->path, false);
+    if (node->path != NULL) {
+        tn_data_control_up(node->path, false);
+    }
 }
 
 
@@ -804,7 +806,7 @@ node_left(tn_node_t *node)
     node->online = false;
     tn_nodecert_online(node->certs, false);
 
-    if (out) {
+    if (out && node->path != NULL) {
 
         /* nobody knows this key: no session, no relay, no answer to a peer */
 
@@ -812,7 +814,7 @@ node_left(tn_node_t *node)
         tn_data_identity(node->path, &nobody);
         tn_wipe(&nobody, sizeof(nobody));
 
-    } else {
+    } else if (!out) {
         tn_control_start(node->control);
     }
 
@@ -871,7 +873,9 @@ node_save(void *data, const tn_control_saved_t *saved)
         node->state_why = TN_STATE_FINE;
     }
 
-    if (rc == TN_OK && node->path == NULL) {
+    if (rc == TN_OK && node->path == NULL
+        && !tn_key_is_zero(&saved->node.priv))
+    {
 
         /* the first moment at which the node key is known for certain */
 

@@ -3,13 +3,18 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * A node whose data thread cannot be started, for want of a thread, is tried
- * again, with all that the supervisor gave it: nobody gives that twice.
+ * again, with all that the supervisor gave it: nobody gives that twice.  So is
+ * one with the netmap of the last run; and one that is logged out meanwhile
+ * has none to stop.
  */
 
+#include "control/tn_netmap_dump.h"
 #include "crypto/tn_aead.h"
+#include "crypto/tn_curve.h"
 #include "host/tn_http.h"
 #include "host/tn_resolve.h"
 #include "run/tn_node.h"
+#include "run/tn_nodestate.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -79,9 +84,65 @@ is_held(int fd)
 }
 
 
+static void
+on_left(void *data, const char *error)
+{
+    *(int *) data = error == NULL ? 1 : -1;
+}
+
+
+/* what the last run has left */
+static void
+keep(const char *dir, const char *url)
+{
+    size_t                len;
+    uint8_t              *bytes;
+    tn_log_t              log;
+    tn_netmap_t          *netmap;
+    tn_nodestate_t       *state;
+    tn_state_error_t      error;
+    tn_control_saved_t    saved;
+    tn_netmap_changes_t   changes;
+
+    static const char  map[] =
+        "{\"Node\":{\"ID\":1,\"Key\":\"nodekey:"
+        "1111111111111111111111111111111111111111111111111111111111111111\","
+        "\"Name\":\"a.test.\",\"MachineAuthorized\":true,"
+        "\"Addresses\":[\"100.64.0.1/32\"]}}";
+
+    memset(&log, 0, sizeof(log));
+    log.level = TN_LOG_ERR;
+    log.write = log_write;
+
+    memset(&saved, 0, sizeof(saved));
+    tn_curve_keypair(&saved.machine);
+    tn_curve_keypair(&saved.node);
+    saved.registered = true;
+
+    netmap = tn_netmap_create(&log);
+
+    if (netmap == NULL
+        || tn_netmap_apply(netmap, map, sizeof(map) - 1, 0, &changes) != TN_OK
+        || tn_netmap_pack(netmap, &saved.node.pub, 0, 0, &bytes, &len)
+           != TN_OK
+        || tn_nodestate_open(&state, dir, &error) != TN_OK
+        || tn_nodestate_save(state, url, &saved, &error) != TN_OK
+        || tn_nodestate_keep_netmap(state, bytes, len, &error) != TN_OK)
+    {
+        abort();
+    }
+
+    tn_netmap_changes_done(&changes);
+    tn_netmap_destroy(netmap);
+    tn_nodestate_close(state);
+    free(bytes);
+}
+
+
 int
 main(void)
 {
+    int               left;
     int               tun[2];
     char              command[64], dir[] = "/tmp/tn-node-XXXXXX";
     uint8_t           disco[32];
@@ -150,8 +211,43 @@ main(void)
 
     tn_node_free(node);
     ok(!is_held(tun[0]), "which ends with the node");
-
     close(tun[0]);
+
+    /* none to be had, and logged out */
+
+    nc.tun = -1;
+    scarce = true;
+    refused = 0;
+    left = 0;
+    node = tn_node_create(&nc);
+
+    is_int(tn_node_logout(node, on_left, &left), TN_OK, "it is logged out");
+
+    while (left == 0 && tn_ipc_now() < until) {
+        (void) tn_loop_turn(&loop, 100);
+    }
+
+    is_int(left, 1, "though there is no data thread");
+    scarce = false;
+    ok(tn_node_login(node), "and in again");
+
+    while (tn_node_data(node) == NULL && tn_ipc_now() < until) {
+        (void) tn_loop_turn(&loop, 100);
+    }
+
+    ok(tn_node_data(node) != NULL, "then with one");
+    tn_node_free(node);
+
+    /* with the netmap of the last run */
+
+    keep(conf.state_dir, conf.control_url);
+    scarce = true;
+    refused = 0;
+    node = tn_node_create(&nc);
+    ok(refused != 0 && tn_node_data(node) == NULL,
+       "a netmap was kept, and there is no data thread");
+    tn_node_free(node);
+
     tn_http_destroy(nc.http);
     tn_resolve_destroy(nc.resolver);
     tn_loop_done(&loop);
