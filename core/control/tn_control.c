@@ -1067,6 +1067,10 @@ tn_control_empty(tn_control_t *c)
         changes.removed[changes.nremoved++].key = node->key;
     }
 
+    /* who has made something of a map knows it by this */
+
+    netmap->mark = c->netmap->mark + 1;
+
     tn_netmap_destroy(c->netmap);
     c->netmap = netmap;
     c->stale = false;

@@ -257,7 +257,8 @@ typedef struct {
     int64_t               clock_offset; /* control's clock minus ours, s */
     bool                  logtail_off;
 
-    uint32_t              mark;         /* the number of the last change */
+    uint32_t              mark;         /* the number of the last change;
+                                           counts on from netmap to netmap */
     uint32_t              epoch;        /* and of the last full map */
     tn_log_t             *log;
 } tn_netmap_t;

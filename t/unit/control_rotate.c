@@ -343,6 +343,7 @@ static void
 leaves(void)
 {
     char         key[TN_KEY_TEXT];
+    uint32_t     mark;
     tn_key_t     next;
     const char  *answer;
 
@@ -354,6 +355,7 @@ leaves(void)
     w.hold_answers = true;
     (void) tn_control_renew(w.control);
     next = w.saved.next.pub;
+    mark = tn_control_netmap(w.control)->mark;
     ok(tn_control_logout(w.control), "logged out while the key is renewed");
     is_int(w.registers, 2, "control hears of both");
     server_first(answer);
@@ -369,6 +371,8 @@ leaves(void)
     is_int(w.state, TN_CONTROL_STOPPED, "that of the second does");
     is_str(w.text, "", "control has heard it");
     ok(tn_key_is_zero(&w.saved.node.priv), "the key is forgotten");
+    ok(tn_control_netmap(w.control)->mark > mark,
+       "no later netmap has this one's number");
     world_end();
 
     /* a login is asked for, and not waited for any more */
