@@ -755,19 +755,27 @@ tn_control_new_node_key(tn_control_t *c)
 tn_rc_t
 tn_control_next_node_key(tn_control_t *c)
 {
-    if (!tn_control_rotating(c)) {
+    bool  made, unsaved;
+
+    made = !tn_control_rotating(c);
+    unsaved = c->unsaved;
+
+    if (made) {
         tn_curve_keypair(&c->saved.next);
         c->unsaved = true;
         c->next_sent = false;
         c->rekeyed = true;
     }
 
-    if (tn_control_save(c) != TN_OK) {
-        tn_control_fail(c, "a new node key cannot be saved");
-        return TN_ERROR;
+    if (tn_control_save(c) == TN_OK) {
+        return TN_OK;
     }
 
-    return TN_OK;
+    if (!made || !tn_control_unmade(c, unsaved)) {
+        tn_control_fail(c, "a new node key cannot be saved");
+    }
+
+    return TN_ERROR;
 }
 
 

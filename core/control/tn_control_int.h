@@ -357,6 +357,8 @@ void tn_control_register_refused(tn_control_t *c, const char *why);
 bool tn_control_serves(const tn_control_t *c);
 /* a new key that was refused is given up when the present one is good */
 bool tn_control_unrenewed(tn_control_t *c, const char *why);
+/* so is one that could not be saved; `unsaved`: as before there was one */
+bool tn_control_unmade(tn_control_t *c, bool unsaved);
 /* it is tried again after so long; false: there is no stream beside which it
  * could wait */
 bool tn_control_put_off(tn_control_t *c, uint64_t in_ms, const char *why);

@@ -110,3 +110,21 @@ tn_control_unrenewed(tn_control_t *c, const char *why)
 
     return true;
 }
+
+
+bool
+tn_control_unmade(tn_control_t *c, bool unsaved)
+{
+    if (!tn_control_serves(c)) {
+        return false;
+    }
+
+    tn_log(c->log, TN_LOG_ERR, "control: a new node key cannot be saved; the "
+           "present one stays");
+
+    tn_wipe(&c->saved.next, sizeof(c->saved.next));
+    c->unsaved = unsaved;
+    c->rekeyed = false;
+
+    return true;
+}

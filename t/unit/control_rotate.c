@@ -270,7 +270,33 @@ expires(void)
 }
 
 
-/* a renewal that has to wait costs no map stream */
+/* a renewal whose key cannot be saved costs no map stream */
+static void
+unsaved(void)
+{
+    size_t  before;
+
+    begin();
+    start();
+    run(1000);
+    before = w.nconns;
+    w.save_fails = true;
+    (void) tn_control_renew(w.control);
+    run(60000);
+    ok(running() && agreed(), "no room for a new key: it runs by the old one");
+    is_int((long long) w.nconns, (long long) before,
+           "by the map stream it had");
+    is_int(w.registers, 0, "control hears nothing of it");
+    w.save_fails = false;
+    ok(tn_control_renew(w.control), "renewed when there is room");
+    run(1000);
+    ok(running() && agreed(), "and by that key it runs");
+    is_int(w.registers, 1, "which control has");
+    world_end();
+}
+
+
+/* nor does one that has to wait */
 static void
 waits(int status)
 {
@@ -560,6 +586,7 @@ main(void)
     renews();
     extended();
     expires();
+    unsaved();
     waits(503);
     waits(429);
     mints();
