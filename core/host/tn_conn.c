@@ -1052,7 +1052,7 @@ tn_conn_remote(const tn_conn_t *conn)
  */
 
 bool
-tn_conn_is_rerouted(const tn_conn_t *conn)
+tn_conn_is_rerouted(const tn_conn_t *conn, bool major)
 {
     tn_ip_t    has;
     tn_addr_t  had;
@@ -1062,7 +1062,7 @@ tn_conn_is_rerouted(const tn_conn_t *conn)
     }
 
     if (conn->watch.fd == -1) {
-        return true;
+        return major;
     }
 
     if (tn_sockname(conn->watch.fd, &had) != TN_OK) {

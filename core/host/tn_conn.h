@@ -121,11 +121,11 @@ const tn_addr_t *tn_conn_remote(const tn_conn_t *conn);
 
 /*
  * After a change of the network: the kernel would reach this peer from
- * another address than the connection has, or it is not connected yet and
- * may wait for an answer to an address that is gone.  False when there is no
- * way at all: that may be for a moment.
+ * another address than the connection has; or it is not connected yet and,
+ * after a `major` change (tn_netmon.h), may wait for an answer to an address
+ * that is gone.  False when there is no way at all: that may be for a moment.
  */
-bool tn_conn_is_rerouted(const tn_conn_t *conn);
+bool tn_conn_is_rerouted(const tn_conn_t *conn, bool major);
 
 /* see tn_tls_derp_key(); false without TLS */
 bool tn_conn_derp_key(const tn_conn_t *conn, tn_key_t *key,

@@ -201,7 +201,7 @@ tn_data_net_changed(void *arg, bool major)
 
     if (data->plane != NULL) {
         tn_data_local(data);
-        tn_derpconn_network_changed(data->derp);
+        tn_derpconn_network_changed(data->derp, major);
 
         if (major) {
             tn_path_network_changed(tn_plane_path(data->plane),

@@ -168,7 +168,7 @@ tn_derpconn_set_path(tn_derpconn_t *set, tn_path_t *path)
 
 
 void
-tn_derpconn_network_changed(tn_derpconn_t *set)
+tn_derpconn_network_changed(tn_derpconn_t *set, bool major)
 {
     size_t       i, n;
     uint32_t     regions[TN_DERPCONN_MOVED];
@@ -180,7 +180,9 @@ tn_derpconn_network_changed(tn_derpconn_t *set)
     tn_list_each_safe(link, next, &set->conns) {
         derp = tn_container(link, derpconn_t, link);
 
-        if (n < TN_DERPCONN_MOVED && tn_conn_is_rerouted(derp->conn)) {
+        if (n < TN_DERPCONN_MOVED
+            && tn_conn_is_rerouted(derp->conn, major))
+        {
             regions[n++] = derp->region;
             derpconn_done(derp);
         }

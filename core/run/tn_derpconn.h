@@ -40,10 +40,12 @@ void tn_derpconn_destroy(tn_derpconn_t *set);
 void tn_derpconn_set_path(tn_derpconn_t *set, tn_path_t *path);
 
 /*
- * The network has changed: those that the kernel would make from another
- * address now are told to the path machine as closed, which opens them anew.
+ * The network has changed, see tn_netmon.h for `major`: those that the kernel
+ * would make from another address now, and after a major change those that
+ * are not connected yet, are told to the path machine as closed, which opens
+ * them anew.
  */
-void tn_derpconn_network_changed(tn_derpconn_t *set);
+void tn_derpconn_network_changed(tn_derpconn_t *set, bool major);
 
 /* as in tn_path_ops_t */
 void tn_derpconn_open(tn_derpconn_t *set, uint32_t region,

@@ -1160,7 +1160,7 @@ node_network(void *data, bool major)
 {
     tn_node_t *node = data;
 
-    tn_node_conns_rerouted(node);
+    tn_node_conns_rerouted(node, major);
 
     if (major) {
         tn_control_wake(node->control);

@@ -161,7 +161,7 @@ tn_node_close(void *data, uint32_t id)
 
 
 void
-tn_node_conns_rerouted(tn_node_t *node)
+tn_node_conns_rerouted(tn_node_t *node, bool major)
 {
     size_t        i, n;
     uint32_t      ids[TN_NODE_CONNS_MAX];
@@ -176,7 +176,7 @@ tn_node_conns_rerouted(tn_node_t *node)
         conn = tn_container(link, node_conn_t, link);
 
         if (n < TN_NODE_CONNS_MAX && !conn->closing
-            && tn_conn_is_rerouted(conn->conn))
+            && tn_conn_is_rerouted(conn->conn, major))
         {
             ids[n++] = conn->id;
             node_conn_done(conn);

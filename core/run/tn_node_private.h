@@ -88,8 +88,9 @@ void tn_node_connect(void *data, uint32_t id, const char *host, uint16_t port,
 void tn_node_send(void *data, uint32_t id, const uint8_t *bytes, size_t len);
 void tn_node_close(void *data, uint32_t id);
 
-/* closes those that another address of the host's has cut off */
-void tn_node_conns_rerouted(tn_node_t *node);
+/* closes those that another address of the host's has cut off; after a major
+ * change (tn_netmon.h) also those that are not connected yet */
+void tn_node_conns_rerouted(tn_node_t *node, bool major);
 
 /* closes all, without a word to the client */
 void tn_node_conns_done(tn_node_t *node);

@@ -890,6 +890,9 @@ test_close(tn_tls_t *tls)
     memset(&client, 0, sizeof(client));
     params.host = "localhost";
     start(&client, &params);
+    ok(!tn_conn_is_rerouted(client.conn, false),
+       "one that is being made goes on when a link of others changes");
+    ok(tn_conn_is_rerouted(client.conn, true), "and not on another network");
     tn_conn_close(client.conn);
     turn_for(20);
     is_int(client.connected + client.closed, 0, "closed at once");

@@ -92,11 +92,11 @@ tn_conn_shutdown(tn_conn_t *c)
 
 
 bool
-tn_conn_is_rerouted(const tn_conn_t *c)
+tn_conn_is_rerouted(const tn_conn_t *c, bool major)
 {
     (void) c;
 
-    return false;
+    return major;
 }
 
 
@@ -221,6 +221,15 @@ main(void)
     tn_node_connect(&node, 2, "c.test", 443, true);
     tn_node_close(&node, 2);
     ok(node.online && told_data == 0, "another connection means nothing");
+
+    /* the network changes */
+
+    begin();
+    tn_node_conns_rerouted(&node, false);
+    is_int(nclosed, 0, "a link of others: all connections go on");
+    tn_node_conns_rerouted(&node, true);
+    is_int(nclosed, 1, "another network: that may end some");
+    begin();
 
     /* the node ends */
 
