@@ -485,6 +485,32 @@ subtest 'a worker that was taken over' => sub {
 };
 
 
+# A new binary of nginx finds the supervisor of the old one, and must not take
+# it for one that ends just now.
+
+subtest 'a client of another version' => sub {
+    my $c = Client->new;
+
+    $c->open('versions', 'm1');
+
+    socket my $s, AF_UNIX, SOCK_SEQPACKET, 0 or die;
+    connect $s, pack_sockaddr_un("$c->{run}/super.sock") or die;
+    send $s, pack('LSSLL', 0x746e6970, 0, 2, 16, 1), 0 or die;
+
+    my $rin = '';
+    vec($rin, fileno $s, 1) = 1;
+    select $rin, undef, undef, 5;
+    recv $s, my $answer, 4096, Socket::MSG_DONTWAIT();
+    is((unpack 'L', $answer // '')[0], 0x746e6970, 'gets an answer');
+    recv $s, $answer, 4096, Socket::MSG_DONTWAIT() or $answer = '';
+    is($answer, '', 'and no more');
+
+    close $s;
+    $c->end;
+    ok(nothing_left($c->{run}), 'all is gone');
+};
+
+
 subtest 'a supervisor without descriptors' => sub {
     my $c = Client->new;
 

@@ -73,6 +73,26 @@ static int tn_ipc_address(const char *dir, const char *name,
     struct sockaddr_un *un, int *dirfd);
 
 
+/*
+ * Programs of two builds may meet: a new binary of nginx, or a tool, and the
+ * supervisor or the core that runs.  FNV-1a, of numbers.
+ */
+uint16_t
+tn_ipc_version(void)
+{
+    size_t    i;
+    uint32_t  hash;
+
+    hash = 2166136261u ^ TN_IPC_VERSION;
+
+    for (i = 0; i < TN_IPC_TYPES; i++) {
+        hash = (hash ^ (uint32_t) tn_ipc_size[i]) * 16777619u;
+    }
+
+    return (uint16_t) (hash ^ hash >> 16);
+}
+
+
 void
 tn_ipc_init(void *msg, tn_ipc_type_e type)
 {
@@ -82,7 +102,7 @@ tn_ipc_init(void *msg, tn_ipc_type_e type)
 
     head = msg;
     head->magic = TN_IPC_MAGIC;
-    head->version = TN_IPC_VERSION;
+    head->version = tn_ipc_version();
     head->type = type;
     head->len = tn_ipc_size[type];
 }
@@ -287,7 +307,7 @@ tn_ipc_check(const tn_ipc_msg_t *msg, size_t len)
 {
     if (len < sizeof(tn_ipc_head_t)
         || msg->head.magic != TN_IPC_MAGIC
-        || msg->head.version != TN_IPC_VERSION
+        || msg->head.version != tn_ipc_version()
         || msg->head.type >= TN_IPC_TYPES
         || tn_ipc_size[msg->head.type] == 0
         || msg->head.len != len

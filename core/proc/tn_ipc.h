@@ -16,7 +16,7 @@
 
 
 #define TN_IPC_MAGIC    0x746e6970
-#define TN_IPC_VERSION  1
+#define TN_IPC_VERSION  1           /* of what sizes do not tell */
 
 #define TN_IPC_FDS      32          /* descriptors in one message, at most */
 
@@ -612,6 +612,12 @@ tn_rc_t tn_ipc_recv(int fd, tn_ipc_msg_t *msg, int *fds, size_t *count);
 /* the same, waiting until `deadline` (tn_ipc_now()): then TN_AGAIN */
 tn_rc_t tn_ipc_recv_until(int fd, tn_ipc_msg_t *msg, int *fds, size_t *count,
     tn_ms_t deadline);
+
+/*
+ * Of this build's messages, in the head of each.  It is another one as soon as
+ * a message has another size.
+ */
+uint16_t tn_ipc_version(void);
 
 /* what a received buffer must satisfy; for the tests */
 tn_rc_t tn_ipc_check(const tn_ipc_msg_t *msg, size_t len);

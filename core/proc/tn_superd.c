@@ -647,6 +647,15 @@ tn_superd_conn_read(tn_superd_t *sd, tn_superd_conn_t *conn)
         return;
     }
 
+    if (rc == TN_MALFORMED) {
+
+        /* of another build: the head of any answer tells it that */
+
+        tn_ipc_init(&reply, TN_IPC_REPLY);
+        reply.rc = TN_MALFORMED;
+        (void) tn_ipc_send(conn->fd, &reply, NULL, 0);
+    }
+
     if (rc != TN_OK
         || !tn_super_request(sd->super, conn->lifeline, &msg, fds, n, &reply,
                              &fd))

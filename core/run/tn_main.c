@@ -80,7 +80,7 @@ tn_main_core(void)
 static int
 tn_main_version(void)
 {
-    printf("ngx_tailnet_core, messages of version %d\n", TN_IPC_VERSION);
+    printf("ngx_tailnet_core, messages of version %u\n", tn_ipc_version());
 
     return 0;
 }

@@ -6,7 +6,7 @@
  * descriptor is lost on the way.
  */
 
-#include "proc/tn_ipc.h"
+#include "proc/tn_client.h"
 #include "tap.h"
 
 #include <dirent.h>
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 
@@ -166,6 +167,64 @@ test_refused(int *pair)
     is_int(tn_ipc_recv(pair[1], &msg, got, &n), TN_MALFORMED, "is refused");
 
     is_int(open_files(), before, "no descriptor is left");
+}
+
+
+/* a supervisor that runs, and whose answers have another version */
+static void
+test_version(void)
+{
+    int               fd, conn, fds[TN_IPC_FDS];
+    char              dir[] = "/tmp/tn-ipc-XXXXXX", text[TN_IPC_TEXT];
+    char              path[64];
+    size_t            n;
+    pid_t             pid;
+    tn_client_t       client;
+    tn_ipc_msg_t      msg;
+    tn_client_conf_t  conf;
+
+    if (mkdtemp(dir) == NULL) {
+        abort();
+    }
+
+    snprintf(path, sizeof(path), "%s/" TN_IPC_SUPER_SOCK, dir);
+    fd = tn_ipc_bind(dir, TN_IPC_SUPER_SOCK, 0600, geteuid(), getegid(), 1);
+    pid = fork();
+
+    if (fd == -1 || pid == -1) {
+        abort();
+    }
+
+    if (pid == 0) {
+        alarm(10);
+        (void) fcntl(fd, F_SETFL, 0);
+        conn = accept(fd, NULL, NULL);
+        (void) tn_ipc_recv_until(conn, &msg, fds, &n, tn_ipc_now() + 5000);
+
+        tn_ipc_init(&msg, TN_IPC_REPLY);
+        msg.head.version++;
+        (void) tn_ipc_send(conn, &msg, NULL, 0);
+        _exit(0);
+    }
+
+    close(fd);
+
+    memset(&conf, 0, sizeof(conf));
+    conf.dir = dir;
+    conf.program = "/nonexistent";
+    conf.token = "m";
+    conf.uid = geteuid();
+    conf.gid = getegid();
+    conf.log_fd = -1;
+
+    is_int(tn_client_open(&client, &conf, text), TN_REFUSED,
+           "a supervisor of another version");
+    is_str(text, "the running supervisor is of another version; restart nginx",
+           "which is said");
+
+    (void) waitpid(pid, NULL, 0);
+    (void) unlink(path);
+    (void) rmdir(dir);
 }
 
 
@@ -324,6 +383,7 @@ main(void)
 
     test_exchange(pair);
     test_refused(pair);
+    test_version();
     test_services();
     test_ends();
     test_fd();
