@@ -137,9 +137,7 @@ $lab->wait_for(20, 'the ephemeral node', sub {
     ($control->node('leaf') // {})->{online}
 });
 
-my ($core) = grep {
-    $lab->read_file("/proc/$_/comm") =~ /^tailnet-core/
-} $tailnet->{web}->pids;
+my ($core) = grep { is_core($_) } $tailnet->{web}->pids;
 my $id = $control->node('leaf')->{id};
 
 kill 'KILL', $core;
@@ -157,4 +155,22 @@ is($nginx->quit, 0, 'nginx quits');
 $lab->wait_for(10, 'the node to leave', sub { !$control->node('leaf') });
 pass('with it the ephemeral node leaves');
 
+# As service managers end it: all processes at once, which is in order, too.
+
+$nginx->start;
+$lab->wait_for(20, 'the ephemeral node', sub {
+    ($control->node('leaf') // {})->{online}
+});
+kill 'TERM', sort { is_core($b) <=> is_core($a) } $tailnet->{web}->pids;
+ok(eval { $lab->wait_for(10, 'the node to leave',
+                         sub { !$control->node('leaf') }) },
+   'SIGTERM to all processes') or diag($nginx->error_log);
+$nginx->stop;
+
 done_testing();
+
+
+sub is_core {
+    my ($pid) = @_;
+    return $lab->read_file("/proc/$pid/comm") =~ /^tailnet-core/ ? 1 : 0;
+}

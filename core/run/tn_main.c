@@ -71,6 +71,10 @@ tn_main_core(void)
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
 
+    /* a service manager's for all processes: there is a goodbye to say */
+
+    signal(SIGTERM, SIG_IGN);
+
     tn_spawn_raise_files();
 
     return tn_core_run(TN_MAIN_CORE_FD);
