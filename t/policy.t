@@ -94,6 +94,11 @@ ok(eval {
 is($infra->wait_get('http://' . $web->ip4 . ':8000/')->{status}, 200,
    'and the node still gets out');
 
+like((Tailnet::Lab::capture($lab->path('modules') . '/ngx_tailnet_core',
+                           'status', '--run',
+                           $nginx->prefix . '/logs/nginx.pid.tailnet'))[1],
+     qr/^  filter +has refused [1-9]\d* packets$/m, 'status tells of it');
+
 is($nginx->quit, 0, 'nginx quits');
 
 

@@ -107,11 +107,12 @@ typedef struct {
 
 /*
  * Asks how the peers are reached: `fn` is called on the control loop with
- * the statuses of the ids that are there.  TN_OK or TN_NOMEM.
+ * the statuses of the ids that are there, and with the plane's counters.
+ * TN_OK or TN_NOMEM.
  */
 typedef void (*tn_data_status_pt)(void *data,
     const tn_plane_peer_status_t *status, size_t n,
-    const tn_data_relay_status_t *relay);
+    const tn_data_relay_status_t *relay, const tn_plane_stats_t *stats);
 
 tn_rc_t tn_data_status(tn_data_t *data, const int64_t *ids, size_t n,
     tn_data_status_pt fn, void *fn_data);

@@ -44,6 +44,7 @@ typedef struct {
     size_t                 found;
     tn_data_gate_t        *gate;
     tn_data_relay_status_t  relay;
+    tn_plane_stats_t       stats;
     int64_t               *ids;
     tn_plane_peer_status_t  status[];
 } data_question_t;
@@ -514,6 +515,10 @@ data_on_question(void *arg)
         }
     }
 
+    if (data->plane != NULL) {
+        question->stats = *tn_plane_stats(data->plane);
+    }
+
     tn_data_relay_status(data->relay, &question->relay);
     question->post.fn = data_on_answer;
 
@@ -532,7 +537,7 @@ data_on_answer(void *arg)
 
     if (question->gate->owner != NULL) {
         question->fn(question->fn_data, question->status, question->found,
-                     &question->relay);
+                     &question->relay, &question->stats);
     }
 
     tn_data_gate_release(question->gate);

@@ -51,7 +51,7 @@ static void metric_latency(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who);
 static void metric_certificate(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who);
-static void metric_peerapi(tn_text_t *text, const metric_t *metric,
+static void metric_results(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who);
 static void metric_peers(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who);
@@ -95,7 +95,10 @@ static const metric_t  metrics[] = {
       metric_certificate, false, NULL },
     { "tailnet_peerapi_requests_total", "counter",
       "Requests of the PeerAPI by what became of them.",
-      metric_peerapi, false, NULL },
+      metric_results, false, "peerapi" },
+    { "tailnet_node_packets_total", "counter",
+      "Packets of the tunnel by what became of them.",
+      metric_results, false, "packets" },
     { "tailnet_peers", "gauge", "Peers of the node by what control says.",
       metric_peers, false, NULL },
     { "tailnet_peer_online", "gauge", "Whether control sees the peer.",
@@ -344,13 +347,13 @@ metric_certificate(tn_text_t *text, const metric_t *metric,
 
 
 static void
-metric_peerapi(tn_text_t *text, const metric_t *metric,
+metric_results(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who)
 {
     void        *i;
     json_t      *counts, *count;
 
-    counts = json_object_get(who->node, "peerapi");
+    counts = json_object_get(who->node, metric->member);
 
     for (i = json_object_iter(counts); i != NULL;
          i = json_object_iter_next(counts, i))

@@ -204,9 +204,13 @@ static void
 page_facts(tn_text_t *text, const json_t *node, int64_t wall)
 {
     char           derp[128];
+    json_int_t     refused;
     const json_t  *netcheck;
 
     netcheck = json_object_get(node, "netcheck");
+    refused = json_integer_value(json_object_get(json_object_get(node,
+                                                                 "packets"),
+                                                 "refused"));
 
     if (*page_text(node, "name") == '\0') {
 
@@ -253,6 +257,12 @@ page_facts(tn_text_t *text, const json_t *node, int64_t wall)
         }
 
         tn_text_add(text, "</dd></div>\n");
+    }
+
+    if (refused != 0) {
+        page_fact(text, "Packet filter");
+        tn_text_add(text, "refused %lld packets</dd></div>\n",
+                    (long long) refused);
     }
 
     tn_text_add(text, "</dl>\n");

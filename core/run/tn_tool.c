@@ -106,7 +106,8 @@ static tool_ticket_t *tool_ticket(tool_request_t *req, tn_node_t *node,
     json_t *shown);
 static void tool_ponged(void *data, const tn_path_pong_t *pong);
 static void tool_answered(void *data, const tn_plane_peer_status_t *status,
-    size_t n, const tn_data_relay_status_t *relay);
+    size_t n, const tn_data_relay_status_t *relay,
+    const tn_plane_stats_t *stats);
 static void tool_ticket_free(tool_ticket_t *ticket);
 static void tool_complete(tool_request_t *req);
 static void tool_answer(tool_request_t *req, tn_rc_t rc, char *text);
@@ -754,7 +755,7 @@ tool_ticket(tool_request_t *req, tn_node_t *node, json_t *shown)
 
 static void
 tool_answered(void *data, const tn_plane_peer_status_t *status, size_t n,
-    const tn_data_relay_status_t *relay)
+    const tn_data_relay_status_t *relay, const tn_plane_stats_t *stats)
 {
     tool_ticket_t *ticket = data;
 
@@ -768,6 +769,7 @@ tool_answered(void *data, const tn_plane_peer_status_t *status, size_t n,
 
     if (req != NULL) {
         tn_toolshow_relay(ticket->shown, relay);
+        tn_toolshow_packets(ticket->shown, stats);
     }
 
     /* the order is that of the question, peers that are gone left out */

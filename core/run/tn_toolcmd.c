@@ -531,6 +531,13 @@ toolcmd_status(const json_t *node)
         toolcmd_say("  home relay %s\n", toolcmd_derp(node, "home_derp"));
     }
 
+    item = json_object_get(json_object_get(node, "packets"), "refused");
+
+    if (json_integer_value(item) != 0) {
+        (void) printf("  filter     has refused %lld packets\n",
+                      (long long) json_integer_value(item));
+    }
+
     item = json_object_get(node, "peer_relay");
 
     if (item != NULL) {

@@ -12,6 +12,7 @@
 
 
 static void show_set(json_t *object, const char *name, json_t *value);
+static void show_count(json_t *object, const char *name, uint64_t count);
 static void show_text(json_t *object, const char *name, const char *text);
 static void show_tristate(json_t *object, const char *name,
     tn_tristate_e value);
@@ -736,12 +737,36 @@ tn_toolshow_relay(json_t *node, const tn_data_relay_status_t *relay)
 }
 
 
+void
+tn_toolshow_packets(json_t *node, const tn_plane_stats_t *stats)
+{
+    json_t  *shown;
+
+    shown = json_object();
+
+    show_count(shown, "received", stats->in_packets);
+    show_count(shown, "sent", stats->out_packets);
+    show_count(shown, "refused", stats->in_filtered);
+    show_count(shown, "malformed", stats->in_malformed);
+    show_count(shown, "unroutable", stats->out_unroutable);
+    show_count(shown, "no_path", stats->out_dropped);
+    show_set(node, "packets", shown);
+}
+
+
 /* --- parts; without memory a field is left out */
 
 static void
 show_set(json_t *object, const char *name, json_t *value)
 {
     (void) json_object_set_new(object, name, value);
+}
+
+
+static void
+show_count(json_t *object, const char *name, uint64_t count)
+{
+    show_set(object, name, json_integer((json_int_t) count));
 }
 
 

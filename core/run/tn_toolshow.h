@@ -67,5 +67,8 @@ void tn_toolshow_problems(json_t *object, tn_node_t *node);
 /* adds the peer relay to a node's object, if it has one */
 void tn_toolshow_relay(json_t *node, const tn_data_relay_status_t *relay);
 
+/* adds to a node's object what became of packets, as "packets" */
+void tn_toolshow_packets(json_t *node, const tn_plane_stats_t *stats);
+
 
 #endif /* TN_TOOLSHOW_H_INCLUDED_ */

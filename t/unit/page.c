@@ -27,6 +27,7 @@ static const char  full[] =
     "\"problems\":[{\"at\":1799999000,\"count\":3,\"text\":\"it broke\"}],"
     "\"certificates\":[{\"name\":\"web.t.ts.net\",\"expires\":1802592000}],"
     "\"peerapi\":{\"greeted\":4,\"invalid\":2},"
+    "\"packets\":{\"received\":9,\"refused\":3},"
     "\"netcheck\":{\"udp\":true,\"ipv6\":false,"
       "\"endpoints\":[{\"address\":\"192.0.2.1:41641\"}],"
       "\"latencies\":[{\"derp\":{\"region\":9,\"code\":\"fra\"},\"family\":4,"
@@ -103,6 +104,8 @@ test_page(void)
     has(text, "<dt>Home relay</dt><dd>fra<", "home relay");
     has(text, "192.0.2.1:41641", "endpoints");
     has(text, "UDP works, IPv6 does not", "network");
+    has(text, "<dt>Packet filter</dt><dd>refused 3 packets<",
+        "what the filter refused");
     has(text, "the disk is full", "trouble");
     has(text, "update me", "control's words");
     has(text, "it broke<br><span class=\"sub\">16 min ago, 3 times",
@@ -187,6 +190,10 @@ test_metrics(void)
         "result=\"greeted\"} 4\n"
         "tailnet_peerapi_requests_total{node=\"home\","
         "result=\"invalid\"} 2\n", "requests of the PeerAPI");
+    has(text, "# TYPE tailnet_node_packets_total counter\n"
+        "tailnet_node_packets_total{node=\"home\",result=\"received\"} 9\n"
+        "tailnet_node_packets_total{node=\"home\",result=\"refused\"} 3\n",
+        "packets");
     has(text, "tailnet_peers{node=\"home\",state=\"online\"} 1\n"
         "tailnet_peers{node=\"home\",state=\"offline\"} 1\n"
         "tailnet_peers{node=\"home\",state=\"unknown\"} 2\n", "peers");
