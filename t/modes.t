@@ -2,8 +2,8 @@
 
 # The ways to run nginx, each a node of a real tailnet that exchanges HTTP with
 # a tailscaled both ways: without root (a user namespace), and as one process
-# (the core is a thread of it), with and without root.  And what memory our
-# processes take, beside nginx's own.
+# (the core is a thread of it), with and without root; and the node without
+# nginx.  And what memory our processes take, beside nginx's own.
 
 use strict;
 use warnings;
@@ -177,6 +177,39 @@ subtest 'one process without root' => sub {
     my ($nginx) = exchange('both', "master_process off;\n",
                            user => 'www-data');
     ends($nginx);
+};
+
+subtest 'without nginx' => sub {
+    my $program = $lab->path('modules') . '/ngx_tailnet_core';
+    my $state = $lab->path('alone');
+    my $node = $web->start('alone', [$program, 'node', '--state', $state,
+        '--hostname', 'alone', '--control-url', $tailnet->{control}->url,
+        '--auth-key', $tailnet->{auth_key}, '--ca', $lab->ca->cert]);
+
+    ok(eval { $peer->wait_peer('alone', 20) }, 'it is on the tailnet')
+        or diag($node->log);
+
+    # the holder is nobody's child, and writes to the same log
+
+    my ($holder) = map { m{^/proc/(\d+)/} } grep {
+        (readlink $_ // '') eq $lab->path('alone.log')
+            && $lab->read_file(s{/fd/2\z}{/comm}r) =~ /^tailnet-netns/
+    } glob '/proc/[0-9]*/fd/2';
+    my $page = eval { $lab->wait_for(20, 'a page', sub {
+        my (undef, $text) = Tailnet::Lab::capture('nsenter', '-t', $holder,
+            '-n', 'curl', '-s', '--max-time', 3,
+            'http://' . $peer->ip4 . '/');
+        return $text =~ /Hello/ && $text;
+    }) };
+    like($page // '', qr/Hello from the web server/,
+         'who enters its namespace is there too') or diag($node->log);
+    like((Tailnet::Lab::capture($program, 'status', '--run', $state))[1],
+         qr/name +alone\..* peer\./s, 'the tool asks it');
+
+    is($node->stop, 0, 'it ends');
+    ok(eval { $lab->wait_for(5, 'the end',
+                             sub { !readlink "/proc/$holder/ns/net" }) },
+       'nothing is left behind');
 };
 
 done_testing();

@@ -403,6 +403,11 @@ subtest 'who may ask' => sub {
 };
 
 subtest 'wrong uses' => sub {
+    my ($status, $usage) = Tailnet::Lab::capture($program);
+
+    is($status, 2, 'no command');
+    like($usage, qr/ngx_tailnet_core $_\b/, "which $_ is one of")
+        for qw(status capture logout node version);
     is((tool('whois'))[0], 2, 'no argument');
     is((tool('status', 'x'))[0], 2, 'one too many');
     is((tool('status', '--nonsense'))[0], 2, 'an unknown option');

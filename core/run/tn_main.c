@@ -49,12 +49,7 @@ main(int argc, char **argv)
         return tn_toolcmd_main(argc - 1, argv + 1);
     }
 
-    fprintf(stderr, "usage: %s status | whois | netcheck | ping | node | "
-            "version\n"
-            "The rest is started by nginx with ngx_tailnet_module.\n",
-            argc > 0 ? argv[0] : "ngx_tailnet_core");
-
-    return 2;
+    return tn_toolcmd_usage();
 }
 
 

@@ -37,7 +37,6 @@ typedef struct {
 } toolcmd_t;
 
 
-static int toolcmd_usage(void);
 static char *toolcmd_ask(const char *dir, const tn_ipc_tool_t *request,
     size_t *len);
 static int toolcmd_capture(const char *dir, const tn_ipc_tool_t *request,
@@ -145,7 +144,7 @@ tn_toolcmd_main(int argc, char **argv)
 
         case 'n':
             if (*optarg == '\0' || strlen(optarg) >= sizeof(request.node)) {
-                return toolcmd_usage();
+                return tn_toolcmd_usage();
             }
 
             (void) snprintf(request.node, sizeof(request.node), "%s", optarg);
@@ -158,7 +157,7 @@ tn_toolcmd_main(int argc, char **argv)
         case 't':
         case 'i':
             if (cmd->command != TN_IPC_TOOL_PING) {
-                return toolcmd_usage();
+                return tn_toolcmd_usage();
             }
 
             request.command = c == 't' ? TN_IPC_TOOL_PING_TSMP
@@ -171,18 +170,18 @@ tn_toolcmd_main(int argc, char **argv)
             if (*optarg < '0' || *optarg > '9' || *end != '\0'
                 || seconds == 0 || seconds > UINT32_MAX)
             {
-                return toolcmd_usage();
+                return tn_toolcmd_usage();
             }
 
             break;
 
         default:
-            return toolcmd_usage();
+            return tn_toolcmd_usage();
         }
     }
 
     if (argc - optind != (cmd->argument != NULL)) {
-        return toolcmd_usage();
+        return tn_toolcmd_usage();
     }
 
     if (cmd->command == TN_IPC_TOOL_CAPTURE) {
@@ -192,7 +191,7 @@ tn_toolcmd_main(int argc, char **argv)
 
     if (cmd->argument != NULL) {
         if (strlen(argv[optind]) >= sizeof(request.argument)) {
-            return toolcmd_usage();
+            return tn_toolcmd_usage();
         }
 
         (void) snprintf(request.argument, sizeof(request.argument), "%s",
@@ -235,8 +234,8 @@ tn_toolcmd_main(int argc, char **argv)
 }
 
 
-static int
-toolcmd_usage(void)
+int
+tn_toolcmd_usage(void)
 {
     (void) fprintf(stderr,
         "usage: ngx_tailnet_core status [OPTIONS]\n"
@@ -251,6 +250,8 @@ toolcmd_usage(void)
         "       ngx_tailnet_core conns [OPTIONS]\n"
         "       ngx_tailnet_core capture [OPTIONS] FILE|-\n"
         "       ngx_tailnet_core logout|login|renew [OPTIONS]\n"
+        "       ngx_tailnet_core node --state DIR ...\n"
+        "       ngx_tailnet_core version\n"
         "  --run DIR    nginx's pid file with .tailnet appended\n"
         "               (default: " TN_TOOLCMD_RUN_DIR ")\n"
         "  --node NAME  only this tailnet block\n"

@@ -18,5 +18,8 @@ bool tn_toolcmd_is(const char *what);
 /* argv[0] is the command; returns the exit status: 0, 1 failed, 2 usage */
 int tn_toolcmd_main(int argc, char **argv);
 
+/* names all commands, of the program's others too; returns 2 */
+int tn_toolcmd_usage(void);
+
 
 #endif /* TN_TOOLCMD_H_INCLUDED_ */
