@@ -183,6 +183,24 @@ ok(eval { $lab->wait_for(15, 'none', sub {
 }) }, 'and gone when control takes it back') or diag($messages->());
 
 
+# --- another UDP port, when control wants a random one
+
+my $ports = sub {
+    my %seen = map { $_->{address} =~ /:(\d+)\z/ ? ($1 => 1) : () }
+        @{$status->()->{nodes}[0]{netcheck}{endpoints} // []};
+    return join ' ', sort keys %seen;
+};
+my $left = $ports->();
+
+map_of_web({ Node => { %{$control->node('web')},
+                       CapMap => { 'randomize-client-port' => undef } } });
+ok(eval { $lab->wait_for(20, 'other ports', sub {
+    my $now = $ports->();
+    return $now ne '' && $now ne $left;
+}) }, 'the node leaves its UDP port') or diag($ports->());
+reach('other peer', 'and is reached at another one');
+
+
 # --- how fast
 
 # One connection to each worker, asked in turn without a pause; a line for

@@ -197,6 +197,18 @@ test_orders(void)
     tn_update_free(update);
 
     ok(apply("{\"Node\":{\"ID\":1,\"Name\":\"me.t.\",\"Key\":\"" KEY_ME
+             "\",\"Addresses\":[\"100.64.0.1/32\"],\"CapMap\":{"
+             "\"randomize-client-port\":null,\"silent-disco\":null,"
+             "\"probe-udp-lifetime\":null,\"peer-mtu-enable\":null,"
+             "\"disable-relay-client\":null}}}"), "others");
+    update = tn_update_create(netmap, &changes, false, NULL);
+    ok(update->random_port && update->knobs.silent_disco
+       && update->knobs.probe_lifetime && update->knobs.peer_mtu
+       && update->knobs.no_relay && !update->knobs.only_tcp_443
+       && !update->no_upnp, "each by its name");
+    tn_update_free(update);
+
+    ok(apply("{\"Node\":{\"ID\":1,\"Name\":\"me.t.\",\"Key\":\"" KEY_ME
              "\",\"Addresses\":[\"100.64.0.1/32\"]}}"),
        "control takes them back");
     update = tn_update_create(netmap, &changes, false, NULL);
