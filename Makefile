@@ -88,7 +88,8 @@ help:
 
 ## make             the modules and the two programs, into build/
 ## make run         set up everything and run a private tailnet with nginx on
-##                  it (with TS_AUTHKEY: join that tailnet); ONCE=1: check, end
+##                  it; ONCE=1: check, end; with TS_AUTHKEY: join that
+##                  tailnet (TS_CONTROL_URL=url: not Tailscale's control)
 ## make test        set up everything, run all tests
 ## make bench       figures beside those of the rivals, as ratios of one run;
 ##                  QUICK=1: less of everything; ROUNDS=n
