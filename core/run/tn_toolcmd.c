@@ -305,7 +305,8 @@ toolcmd_ask(const char *dir, const tn_ipc_tool_t *request, size_t *len)
         if (rc != TN_OK) {
             (void) fprintf(stderr, rc == TN_AGAIN
                                    ? "the core does not answer\n"
-                                   : "the core ended the conversation\n");
+                                   : "the core ended the conversation, as "
+                                     "one of another version does\n");
             goto failed;
         }
 
