@@ -19,6 +19,8 @@ typedef struct {
     ngx_tailnet_conf_t              *conf;
     ngx_flag_t                       headers;
     ngx_uint_t                       dense;     /* unsigned dense:1 */
+    ngx_uint_t                       listed;    /* unsigned listed:1; its
+                                                   servers are nginx's list */
 } ngx_http_tailnet_srv_conf_t;
 
 

@@ -329,6 +329,7 @@ ngx_http_tailnet_postconfiguration(ngx_conf_t *cf)
 {
     ngx_uint_t                       i;
     ngx_http_tailnet_srv_conf_t     *tscf;
+    ngx_http_upstream_rr_peers_t    *peers;
     ngx_http_upstream_srv_conf_t   **uscfp;
     ngx_http_upstream_main_conf_t   *umcf;
 
@@ -347,6 +348,11 @@ ngx_http_tailnet_postconfiguration(ngx_conf_t *cf)
 
         tscf->init = uscfp[i]->peer.init;
         uscfp[i]->peer.init = ngx_http_tailnet_init_peer;
+
+        /* a balancer of others may keep something else there */
+
+        peers = uscfp[i]->peer.data;
+        tscf->listed = peers && peers->name == &uscfp[i]->host;
     }
 
     return ngx_http_tailnet_identity_init(cf);
@@ -422,6 +428,10 @@ ngx_http_tailnet_groups(ngx_cycle_t *cycle)
 
         tscf = ngx_http_conf_upstream_srv_conf(uscfp[i],
                                             ngx_http_tailnet_module);
+
+        if (!tscf->listed) {
+            continue;
+        }
 
         for (peers = uscfp[i]->peer.data; peers; peers = peers->next) {
 

@@ -19,6 +19,8 @@ typedef struct {
     ngx_tailnet_conf_t                *conf;
     ngx_array_t                       *rules;   /* NULL: none */
     ngx_uint_t                         dense;   /* unsigned dense:1 */
+    ngx_uint_t                         listed;  /* unsigned listed:1; its
+                                                   servers are nginx's list */
 } ngx_stream_tailnet_srv_conf_t;
 
 

@@ -370,6 +370,7 @@ ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf)
     ngx_stream_handler_pt             *h;
     ngx_stream_core_main_conf_t       *cmcf;
     ngx_stream_tailnet_srv_conf_t     *tscf;
+    ngx_stream_upstream_rr_peers_t    *peers;
     ngx_stream_upstream_srv_conf_t   **uscfp;
     ngx_stream_upstream_main_conf_t   *umcf;
 
@@ -401,6 +402,11 @@ ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf)
 
         tscf->init = uscfp[i]->peer.init;
         uscfp[i]->peer.init = ngx_stream_tailnet_init_peer;
+
+        /* a balancer of others may keep something else there */
+
+        peers = uscfp[i]->peer.data;
+        tscf->listed = peers && peers->name == &uscfp[i]->host;
     }
 
     return ngx_stream_tailnet_identity_init(cf);
@@ -535,6 +541,10 @@ ngx_stream_tailnet_groups(ngx_cycle_t *cycle)
 
         tscf = ngx_stream_conf_upstream_srv_conf(uscfp[i],
                                             ngx_stream_tailnet_module);
+
+        if (!tscf->listed) {
+            continue;
+        }
 
         for (peers = uscfp[i]->peer.data; peers; peers = peers->next) {
 

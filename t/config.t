@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 
+use File::Basename qw(dirname);
 use File::Find;
 use FindBin;
 use lib "$FindBin::Bin/lib";
@@ -512,6 +513,31 @@ for my $case (@good) {
     is($status, 0, $name) or diag($out);
     like($out, qr/syntax is ok\n.*test is successful\n\z/s, "$name: says so");
     is($warn, $warning, "$name: warnings");
+}
+
+
+# A balancer of others has servers of a kind that we do not know.
+
+SKIP: {
+    my $tree = dirname($solo->module) . '/nginx';
+
+    skip 'no headers to build a module with', 2
+        if $ENV{TEST_NGINX_STATIC} || $ENV{TEST_NGINX_BINARY}
+            || !-e "$tree/objs/ngx_auto_config.h";
+
+    my @include = map { "-I$tree/$_" } 'objs', map { "src/$_" } qw(core event
+        event/modules os/unix http http/modules http/v2);
+
+    is(system('cc', '-shared', '-fPIC', @include, '-o', "$dir/foreign.so",
+              "$FindBin::Bin/lab/module/ngx_http_foreign_module.c"), 0,
+       'a balancer of its own kind is built');
+
+    $solo->configure("load_module $dir/foreign.so;\n" . upstream(
+        'foreign; server web-1 tailnet; server tag:web tailnet;'));
+
+    my ($status, $out) = $solo->run('-t');
+
+    like($out, qr/test is successful\n\z/, 'and its servers are left alone');
 }
 
 
