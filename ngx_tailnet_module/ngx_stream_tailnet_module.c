@@ -11,6 +11,13 @@
 #include "ngx_stream_tailnet.h"
 
 
+/* not every nginx has it; where stream is an object it is in that */
+
+extern ngx_module_t  ngx_stream_upstream_hash_module;
+
+#pragma weak ngx_stream_upstream_hash_module
+
+
 static ngx_int_t ngx_stream_tailnet_preconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_stream_tailnet_postconfiguration(ngx_conf_t *cf);
 static ngx_int_t ngx_stream_tailnet_log_handler(ngx_stream_session_t *s);
@@ -116,9 +123,11 @@ ngx_stream_tailnet_wrap_stock(void)
                                                 "server",
                                                 ngx_stream_tailnet_server);
 
-    ngx_stream_tailnet_stock_hash = ngx_tailnet_wrap_named(
-                                            "ngx_stream_upstream_hash_module",
+    if (&ngx_stream_upstream_hash_module != NULL) {
+        ngx_stream_tailnet_stock_hash = ngx_tailnet_wrap(
+                                            &ngx_stream_upstream_hash_module,
                                             "hash", ngx_stream_tailnet_hash);
+    }
 }
 
 

@@ -95,7 +95,9 @@ $locations
     }
 HTTP
     upstream tag { hash $remote_port; server tag:web:81 tailnet; }
+    upstream key { hash $server_port; server tag:web:81 tailnet; }
     server { listen 8100; proxy_pass tag; }
+    server { listen 8101-8108; proxy_pass key; }
 STREAM
 $nginx->start;
 
@@ -179,6 +181,12 @@ subtest 'balancers' => sub {
     my %stream;
     $stream{$infra->get("$proxy:8100/")->{body}}++ for 1 .. 24;
     is(join('', sort keys %stream), "a\nb\n", 'stream');
+
+    for my $port (8101 .. 8108) {
+        my %seen;
+        $seen{$infra->get("$proxy:$port/")->{body}}++ for 1 .. 4;
+        is(keys %seen, 1, "stream: a key has its peer, $port");
+    }
 
     is(tally(2, 'svc/'), 'a:2', 'svc: is looked up like a name');
 };
