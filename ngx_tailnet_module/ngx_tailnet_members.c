@@ -106,10 +106,20 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
 {
     ngx_tailnet_group_t  *g;
 
-    if (group->nslots == 0
-        || (*group->slots[0].down & ~NGX_TAILNET_DRAINING))
-    {
-        /* the configuration says "down" */
+    if (group->nslots == 0) {
+        return NGX_OK;
+    }
+
+    group->weight = *group->slots[0].weight;
+    group->up = *group->slots[0].down;
+
+    if (group->up & ~NGX_TAILNET_DRAINING) {
+
+        /* the configuration says "down": one server that is */
+
+        if (group->total_weight) {
+            ngx_tailnet_members_weigh(group, 1);
+        }
 
         return NGX_OK;
     }
@@ -120,9 +130,6 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
     }
 
     *g = *group;
-
-    g->weight = *g->slots[0].weight;
-    g->up = *g->slots[0].down;
 
     ngx_tailnet_members_up(g);
 

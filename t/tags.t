@@ -72,6 +72,8 @@ my %upstream = (
     mixed  => 'zone mixed 64k; hash $arg_k; server tag:web:81 tailnet; '
               . 'server 127.0.0.1:8001;',
     down   => 'server tag:web:81 tailnet down; server 127.0.0.1:8001;',
+    hdown  => 'hash $arg_k; server tag:web:81 tailnet down; '
+              . 'server 127.0.0.1:8001; server 127.0.0.1:8003;',
     none   => 'server tag:none:81 tailnet;',
     svc    => 'server svc:na:81 tailnet;',
 );
@@ -90,6 +92,7 @@ $upstreams
     add_header            X-Upstream \$upstream_addr always;
 
     server { listen 127.0.0.1:8001; return 200 "host\\n"; }
+    server { listen 127.0.0.1:8003; return 200 "more\\n"; }
     server { listen 8000; keepalive_timeout 0;
 $locations
     }
@@ -177,6 +180,10 @@ subtest 'balancers' => sub {
 
     like(ask('zone/')->{headers}, qr/^X-Upstream: n[ab]:81\r$/m,
          '$upstream_addr is the peer');
+
+    %by = map { $_ => tally(3, "hdown/?k=$_") } 1 .. 16;
+    is(join(' ', sort keys %{{ reverse %by }}), 'host:3 more:3',
+       'hash beside a tag that is down');
 
     my %stream;
     $stream{$infra->get("$proxy:8100/")->{body}}++ for 1 .. 24;
