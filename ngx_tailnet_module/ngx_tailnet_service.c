@@ -475,6 +475,12 @@ ngx_tailnet_service_read(ngx_event_t *ev)
                           "of its services in time", &serving->node->name);
         }
 
+        /* by "worker_shutdown_timeout" the worker waits no longer */
+
+        if (ev->timer_set) {
+            ngx_del_timer(ev);
+        }
+
         ngx_tailnet_service_close_all(serving);
         return;
     }

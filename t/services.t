@@ -490,6 +490,31 @@ subtest 'no connections' => sub {
     becomes('web two', 'until there are some', sub { page("http://$VIP/", 2) });
 };
 
+# A worker that is to quit waits for the core, and no longer than it may.
+
+subtest 'worker_shutdown_timeout' => sub {
+    my %before = map { $_ => 1 } $nginx{two}->workers;
+
+    $workers = "worker_processes 1;\nworker_shutdown_timeout 1s;\n";
+    configure('two', $SERVICE);
+    $nginx{two}->reload;
+    becomes('web two', 'served', sub { page("http://$VIP/", 2) });
+
+    my @worker = grep { !$before{$_} } $nginx{two}->workers;
+    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
+        $host{two}->pids;
+
+    kill STOP => $core;
+    kill HUP => $nginx{two}->pid;
+
+    is(scalar(@worker), 1, 'one worker');
+    ok(eval { $lab->wait_for(5, 'its end', sub { !kill 0 => @worker }) },
+       'a core that does not answer is not waited for')
+        or diag($nginx{two}->error_log);
+    kill CONT => $core;
+    becomes('web two', 'served again', sub { page("http://$VIP/", 2) });
+};
+
 is(join("\n", map { grep { !/(?:ended|exited) on signal 9|failed \(24/
                            && !/worker_connections are not enough/ }
                     $nginx{$_}->errors(qr/\[(?:alert|emerg|crit)\]/) }
