@@ -954,6 +954,19 @@ ngx_tailnet_set_options(ngx_peer_connection_t *pc, ngx_socket_t s)
                       "setsockopt(SO_RCVBUF) failed, ignored");
     }
 
+#if (nginx_version >= 1031003)
+
+    if (pc->sndbuf
+        && setsockopt(s, SOL_SOCKET, SO_SNDBUF, (const void *) &pc->sndbuf,
+                      sizeof(int))
+           == -1)
+    {
+        ngx_log_error(NGX_LOG_ALERT, pc->log, ngx_socket_errno,
+                      "setsockopt(SO_SNDBUF) failed, ignored");
+    }
+
+#endif
+
     if (pc->so_keepalive) {
         value = 1;
 

@@ -519,12 +519,13 @@ subtest 'sticky, resolve' => sub {
     plan skip_all => 'no such nginx' unless -x "$out/nginx";
 
     my $version = (Tailnet::Lab::capture("$out/nginx", '-v'))[1];
+    my $number = sprintf('%d%03d%03d', $version =~ m{/(\d+)\.(\d+)\.(\d+)});
 
-    plan skip_all => "$version is too old"
-        unless sprintf('%d%03d%03d', $version =~ m{/(\d+)\.(\d+)\.(\d+)})
-               >= 1_029_006;
+    plan skip_all => "$version is too old" unless $number >= 1_029_006;
 
     tailnet();
+
+    my $sndbuf = $number >= 1_031_003 ? 'proxy_socket_sndbuf 32k;' : '';
 
     my ($control, $web) = @$tailnet{qw(control web)};
     my $pair = $control->auth_key(tags => ['tag:pair']);
@@ -573,7 +574,7 @@ PERL
     server { listen 127.0.0.1:8001; return 200 "host\\n"; }
     server {
         listen 8000;
-        location /cookie { proxy_pass http://cookie; }
+        location /cookie { proxy_pass http://cookie; $sndbuf }
         location /learn  { proxy_pass http://learn; }
         location /mixed  { proxy_pass http://mixed; }
     }
@@ -629,6 +630,18 @@ HTTP
         my ($body, $id) = $ask->('learn');
         is(join('', map { ($ask->('learn', $id))[0] } 1 .. 6), $body x 6,
            "sticky learn: session $n with $body");
+    }
+
+    if ($sndbuf) {
+        my @holder = grep {
+            $lab->read_file("/proc/$_/comm") eq "tailnet-netns\n" }
+            map { split ' ', $lab->read_file("/proc/$_/task/$_/children") }
+            $web->pids;
+        my $sockets = join '', map { (Tailnet::Lab::capture('nsenter', '-t',
+            $_, '-n', 'ss', '-tmnH', 'dport', '=', ':81'))[1] } @holder;
+
+        like($sockets, qr/skmem:\S*,tb65536,/, 'proxy_socket_sndbuf')
+            or diag($sockets);
     }
 
     my %by;
