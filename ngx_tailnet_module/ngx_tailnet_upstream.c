@@ -502,6 +502,10 @@ ngx_tailnet_peer_get(ngx_peer_connection_t *pc, void *data)
         return NGX_ERROR;
     }
 
+    /* "worker_shutdown_timeout" would take it for one that is connected */
+
+    peer->dial.connection->read->channel = 1;
+
     pc->connection = peer->dial.connection;
 
     return NGX_AGAIN;
@@ -925,6 +929,8 @@ ngx_tailnet_dial_replace(ngx_connection_t *c, ngx_socket_t s)
     ngx_int_t  rc;
 
     rc = NGX_OK;
+
+    c->read->channel = 0;
 
     if (dup3(s, c->fd, O_CLOEXEC) == -1) {
         ngx_log_error(NGX_LOG_ALERT, c->log, ngx_errno, "dup3() failed");

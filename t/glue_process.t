@@ -264,4 +264,44 @@ for my $daemon (qw(on off)) {
     };
 }
 
+
+# At worker_shutdown_timeout nginx calls whoever reads: a dial that waits for
+# the core's answer is no connection yet.  It has to be found before its client,
+# so connections are left behind which are used again from the last on.
+
+subtest 'worker_shutdown_timeout' => sub {
+    my $solo = Tailnet::Solo->new;
+    my $stream = '/usr/lib/nginx/modules/ngx_stream_module.so';
+    my $ours = $solo->module =~ s/ngx_tailnet/ngx_stream_tailnet/r;
+
+    plan skip_all => 'stream is no object'
+        if $solo->{static} || !-e $stream || !-e $ours;
+
+    my $waits = Tailnet::Solo::port();
+
+    $solo->configure("load_module $stream; load_module $ours;\n"
+        . config(main => 'worker_shutdown_timeout 1s;')
+            =~ s/worker_processes 2/worker_processes 1/r . <<"STREAM");
+stream {
+    upstream nobody { server nobody:80 tailnet; }
+    server { listen 127.0.0.1:$waits; proxy_pass nobody; }
+}
+STREAM
+    $solo->start;
+
+    my @held = map { IO::Socket::INET->new(PeerAddr => $address) } 1 .. 8;
+    syswrite $_, 'G' for @held;
+    sleep 0.5;
+    close $_, sleep 0.1 for @held;
+
+    my $client = IO::Socket::INET->new(PeerAddr => "127.0.0.1:$waits");
+
+    sleep 0.5;
+    ok($solo->quit(10), 'nginx ends');
+    is(scalar($solo->errors('shutdown timeout while connecting')), 1,
+       'while a dial waits');
+    is(join("\n", $solo->errors('\[(?:alert|emerg|crit|error)\]')), '',
+       'nobody takes it for a connection');
+};
+
 done_testing();
