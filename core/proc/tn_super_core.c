@@ -52,19 +52,27 @@ tn_super_core_again(tn_super_t *super)
 }
 
 
-/* everything, with `dial` dial.sock too; `resume`: it may run some of it */
+/*
+ * Everything, with `dial` dial.sock too; `resume`: it may run some of it.  Who
+ * dials waits in the queue of dial.sock until the core knows all nodes, which
+ * may take a while: for each its holder is asked for a channel.
+ */
 static tn_rc_t
 tn_super_core_tell(tn_super_t *super, bool dial, bool resume)
 {
     super->core_stale = false;
 
-    tn_super_core_setup(super, dial);
+    tn_super_core_setup(super, false);
 
     if (resume) {
         tn_super_core_name(super, TN_IPC_CORE_RESUME, "", -1);
     }
 
     tn_super_core_nodes(super);
+
+    if (dial) {
+        tn_super_core_setup(super, true);
+    }
 
     return super->core_stale ? TN_ERROR : TN_OK;
 }

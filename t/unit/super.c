@@ -690,7 +690,7 @@ test_full(void)
                       : msg.head.type == TN_IPC_CORE_START ? 4 : 5);
     }
 
-    is_int(i, 1234, "read, it brings all of it");
+    is_int(i, 12341, "read, it brings all of it");
 
     (void) tn_super_tick(super, tn_ipc_now());
     is_int(told(core[1], TN_IPC_CORE_NODE, NULL), 0, "once");
