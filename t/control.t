@@ -77,8 +77,8 @@ sub headscale {
     my ($version) = @_;
     my $name = "headscale$version";
     my $home = "$dir/$name";
-    my $port = Tailnet::Probe::free_port();
-    my $grpc = Tailnet::Probe::free_port();
+    my $port = Tailnet::Port::free();
+    my $grpc = Tailnet::Port::free();
     my $url = "http://127.0.0.1:$port";
 
     mkdir $home;
@@ -145,6 +145,8 @@ dns:
       value: 100.64.9.9
 unix_socket: $home/hs.sock
 unix_socket_permission: "0700"
+cli:
+  timeout: 30s
 logtail:
   enabled: false
 END
@@ -215,10 +217,20 @@ END
                     '--state', "$home/two");
     seen($two, qr/^state running/, "$name: a second node joins");
 
-    sleep 1;
-    $two->say('peers');
-    my $line = seen($two, qr/^peer .*name=one\.lab\.test\. .*disco/,
-                    "$name: it sees the first");
+    # what the first has told of itself comes one after the other
+
+    my $line = '';
+    my $end = time + 30;
+
+    until ($line =~ /derp=900/ && 2 == (() = $line =~ /endpoint=/g)) {
+        $two->say('peers');
+        $line = $two->expect(qr/^peer .*name=one\.lab\.test\. .*disco/, 1)
+            // '';
+        last if time > $end;
+        sleep 0.2;
+    }
+
+    shown(isnt($line, '', "$name: it sees the first"), $two);
     like($line, qr/endpoint=192\.0\.2\.7:41641/, "$name: its endpoint");
     like($line, qr/endpoint=\[2001:db8::7\]:41641/, "$name: and the other");
     like($line, qr/derp=900/, "$name: its home DERP");
@@ -369,7 +381,7 @@ END
 
 sub oauth_api {
     my ($auth_key) = @_;
-    my $log = "$dir/oauth-" . Tailnet::Probe::free_port();
+    my $log = "$dir/oauth-" . Tailnet::Port::free();
     my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1',
                                          Listen => 10) or die $!;
     my $pid = fork // die "fork: $!";
@@ -426,8 +438,8 @@ sub oauth_api {
 # --- testcontrol
 
 sub testcontrol {
-    my $port = Tailnet::Probe::free_port();
-    my $admin = Tailnet::Probe::free_port();
+    my $port = Tailnet::Port::free();
+    my $admin = Tailnet::Port::free();
     my $url = "http://127.0.0.1:$port";
 
     my $server = Tailnet::Probe->new(program => [
@@ -471,13 +483,13 @@ sub testcontrol {
     # control asks
 
     my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1,
-                                  Timeout => 10);
+                                  Timeout => 40);
     my $hello = sprintf 'http://127.0.0.1:%d/hello', $s->sockport;
     $call->(POST => "/ping?node=$key", { URL => $hello });
     my $head = $s->accept;
     like($head && <$head>, qr{^HEAD /hello HTTP/1\.1},
          'testcontrol: a HEAD ping is made');
-    close $head;
+    close $head if $head;
 
     my $c2n = sub {
         my ($text) = @_;
@@ -647,7 +659,7 @@ sub testcontrol {
 # --- what goes wrong
 
 sub trouble {
-    my $port = Tailnet::Probe::free_port();
+    my $port = Tailnet::Port::free();
     my $p = probe('--url', "http://127.0.0.1:$port");
 
     my $line = seen($p, qr/^log warn control: cannot fetch the key/,
@@ -683,7 +695,7 @@ sub trouble {
 
     my $ca = Tailnet::Lab::CA->new("$dir/ca");
     my ($cert, $key) = $ca->issue($dir, '127.0.0.1', 'localhost');
-    my $wall = Tailnet::Probe::free_port();
+    my $wall = Tailnet::Port::free();
     my $server = Tailnet::Probe->new(program => [
         "$peers/testcontrol", '-listen', "127.0.0.1:$wall", '-tls-cert',
         $cert, '-tls-key', $key]);

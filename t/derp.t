@@ -8,11 +8,15 @@ use strict;
 use warnings;
 
 use FindBin;
+use lib "$FindBin::Bin/lib";
+
 use IO::Socket::IP;
 use Test::More;
 use Time::HiRes qw(sleep);
 
 use File::Temp qw(tempdir);
+
+use Tailnet::Port;
 
 my $root = "$FindBin::Bin/..";
 my $program = ($ENV{BUILD} // "$root/build") . '/t/unit/derp_live';
@@ -23,7 +27,7 @@ plan skip_all => 'no derper: make peers' unless -x "$bin/derper";
 ok(-x $program, 'the program is built') or BAIL_OUT('make units');
 
 my $dir = tempdir(CLEANUP => 1);
-my ($port, $stun) = (free_port('tcp'), free_port('udp'));
+my ($port, $stun) = (Tailnet::Port::free('tcp'), Tailnet::Port::free('udp'));
 my $pid = start();
 my $proxy;
 
@@ -50,7 +54,7 @@ SKIP: {
     chomp(my $nginx = `command -v nginx || echo /usr/sbin/nginx`);
     skip 'no nginx', 1 unless -x $nginx;
 
-    my $front = free_port('tcp');
+    my $front = Tailnet::Port::free('tcp');
     $proxy = proxy($nginx, $front);
     ok(accepts($front), 'a proxy before it is up');
     live('by WebSocket', $front);
@@ -59,7 +63,7 @@ SKIP: {
 
     my @seen;
 
-    for (1 .. 100) {
+    for (1 .. 300) {
         open my $log, '<', "$dir/access" or die "$dir/access: $!";
         @seen = <$log>;
         last if grep { /^101 websocket/ } @seen;
@@ -139,15 +143,6 @@ CONF
 }
 
 
-sub free_port {
-    my ($proto) = @_;
-    my $socket = IO::Socket::IP->new(LocalHost => '127.0.0.1',
-        LocalPort => 0, Proto => $proto) or die "no port: $@";
-
-    return $socket->sockport;
-}
-
-
 sub start {
     my $pid = fork // die "fork: $!";
 
@@ -164,7 +159,7 @@ sub start {
 sub accepts {
     my ($port) = @_;
 
-    for (1 .. 100) {
+    for (1 .. 300) {
         return 1 if IO::Socket::IP->new(PeerHost => '127.0.0.1',
             PeerPort => $port, Timeout => 1);
         sleep 0.1;

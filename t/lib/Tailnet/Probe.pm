@@ -12,6 +12,8 @@ use IO::Socket::INET;
 use POSIX ();
 use Time::HiRes qw(time sleep);
 
+use Tailnet::Port;
+
 my $pids = {};
 
 END { my $status = $?; kill 'KILL', keys %$pids; $? = $status }
@@ -67,11 +69,12 @@ sub fill {
 
 
 # Waits for a line that matches, after those that matched before; returns it,
-# or nothing when it does not come in time.
+# or nothing when it does not come in time: four times the seconds, which are
+# those of a machine that is not busy with other things.
 
 sub expect {
     my ($self, $re, $seconds) = @_;
-    my $end = time + ($seconds // 10);
+    my $end = time + 4 * ($seconds // 10);
 
     while (1) {
         while ((my $eol = index $self->{text}, "\n", $self->{seen}) >= 0) {
@@ -139,16 +142,6 @@ sub DESTROY {
     my ($self) = @_;
     local ($?, $!);
     $self->stop('KILL');
-}
-
-
-# A port of 127.0.0.1 that nobody listens on now.
-
-sub free_port {
-    my $s = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 1)
-        or croak "listen: $!";
-
-    return $s->sockport;
 }
 
 

@@ -13,10 +13,11 @@ use File::Basename qw(dirname);
 use File::Copy qw(copy);
 use File::Path qw(make_path);
 use File::Temp qw(tempdir);
-use IO::Socket::INET;
 use POSIX ();
 use Scalar::Util qw(weaken);
 use Time::HiRes qw(time sleep);
+
+use Tailnet::Port;
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 
@@ -190,7 +191,7 @@ sub command {
 sub run {
     my ($self, @args) = @_;
 
-    my $pid = open my $fh, '-|' // croak "fork: $!";
+    my $pid = open(my $fh, '-|') // croak "fork: $!";
 
     if (!$pid) {
         open STDERR, '>&', \*STDOUT;
@@ -255,7 +256,7 @@ sub quit {
 
     kill 'QUIT', $pid;
 
-    return eval { $self->wait_for($seconds // 10, 'the end of nginx',
+    return eval { $self->wait_for($seconds // 15, 'the end of nginx',
                                   sub { !alive($pid) }) };
 }
 
@@ -271,9 +272,12 @@ sub alive {
 }
 
 
+# Dies after the seconds, times what Tailnet::Lab's waiting has, too: so long
+# it takes on a machine that is not busy with other things.
+
 sub wait_for {
     my ($self, $seconds, $what, $check) = @_;
-    my $end = time() + $seconds;
+    my $end = time() + ($seconds *= 4);
 
     for (;;) {
         my $rc = $check->();
@@ -309,7 +313,7 @@ sub get {
             if $self->{user};
     }
 
-    my $pid = open my $fh, '-|' // croak "fork: $!";
+    my $pid = open(my $fh, '-|') // croak "fork: $!";
 
     if (!$pid) {
         open STDERR, '>&', \*STDOUT;
@@ -382,16 +386,6 @@ sub load_stop {
     }
 
     return ($good, $bad, join ', ', map { "$_: $why{$_}" } sort keys %why);
-}
-
-
-# A TCP port of loopback that is free now.
-
-sub port {
-    my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1')
-        // croak "no port: $!";
-
-    return $socket->sockport;
 }
 
 
