@@ -30,6 +30,11 @@ use Tailnet::Lab::Testcontrol;
 
 my $ROOT = abs_path(dirname(__FILE__) . '/../../..');
 
+# A test says how long something takes at most on a machine that is not busy
+# with other things; before it fails it waits so many times as long.
+
+our $PATIENCE = 4;
+
 my %labs;      # those of this process that are still there
 my $count = 0;
 
@@ -268,11 +273,12 @@ HTTP
 }
 
 
-# Waits until the code returns true and returns that; dies after the seconds.
+# Waits until the code returns true and returns that; dies after the seconds,
+# times $PATIENCE.
 
 sub wait_for {
     my ($self, $seconds, $what, $code) = @_;
-    my $end = time() + $seconds;
+    my $end = time() + ($seconds *= $PATIENCE);
 
     while (1) {
         my $result = $code->();

@@ -143,6 +143,8 @@ dns:
     global: []
 unix_socket: $dir/headscale.sock
 unix_socket_permission: "0700"
+cli:
+  timeout: 30s
 logtail:
   enabled: false
 $tls$extra
@@ -152,6 +154,8 @@ CONFIG
 
 sub start {
     my ($self) = @_;
+
+    unlink "$self->{dir}/headscale.sock";
 
     $self->{process} = $self->{host}->start(
         "$self->{name}-" . $self->{host}->name,

@@ -137,7 +137,7 @@ sub start {
 sub get {
     my ($self, $url, %opt) = @_;
     my $lab = $self->{lab};
-    my $tmp = $lab->path('http-' . ++$lab->{requests});
+    my $tmp = $lab->path("http-$$-" . ++$lab->{requests});
     my @args = ('curl', '-sS', '-g', '-D', "$tmp.head",
                 '-o', $opt{out} // "$tmp.body",
                 '-m', $opt{timeout} // 10,

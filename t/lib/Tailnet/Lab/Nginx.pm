@@ -289,7 +289,7 @@ sub quit {
 
     $self->{process}->{signal} = 'QUIT';
 
-    return $self->{process}->stop($seconds // 10);
+    return $self->{process}->stop($seconds // 40);
 }
 
 
@@ -298,7 +298,7 @@ sub stop {
 
     $self->{process}->{signal} = 'TERM';
 
-    return $self->{process}->stop($seconds // 10);
+    return $self->{process}->stop($seconds // 40);
 }
 
 

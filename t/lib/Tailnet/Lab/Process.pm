@@ -147,7 +147,7 @@ sub stop {
 
     $self->terminate;
 
-    return $self->reap($seconds // 5);
+    return $self->reap($seconds // 15);
 }
 
 

@@ -51,6 +51,8 @@ sub start {
         : ('--tun=userspace-networking', '--socks5-server=127.0.0.1:1055',
            '--outbound-http-proxy-listen=127.0.0.1:1056');
 
+    unlink "$dir/socket";       # of one before, that was killed
+
     $self->{process} = $self->{host}->start(
         'tailscaled-' . $self->{host}->name,
         [$lab->bin('tailscaled'), "--state=$dir/state", "--statedir=$dir",
@@ -109,7 +111,7 @@ sub up {
     $self->cli('up', '--login-server', $control->url,
                '--auth-key', $opt{auth_key} // $control->auth_key,
                '--hostname', $opt{hostname} // $self->{host}->name,
-               '--accept-dns=false', '--timeout=30s',
+               '--accept-dns=false', '--timeout=120s',
                $self->{tun} ? '--netfilter-mode=off' : (),
                @{$opt{args} // []});
 

@@ -62,6 +62,8 @@ sub process { return $_[0]{process} }
 sub start {
     my ($self) = @_;
 
+    unlink "$self->{dir}/admin";
+
     $self->{process} = $self->{host}->start(
         'testcontrol-' . $self->{host}->name,
         [$self->{lab}->bin('testcontrol'), "-listen=:$self->{port}",
