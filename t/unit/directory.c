@@ -403,7 +403,9 @@ test_many(void)
            "us, a look-up %.0f ns, of the id alone %.0f ns\n", full / 1000,
            delta, user, lookup * 1000, name * 1000);
 
-    ok(delta < 10000 && user < 10000, "a change is seen within 10 ms");
+    /* CPU time, beside what the same machine takes for all: it may be slow */
+
+    ok(delta < full / 3 && user < full / 3, "a change costs less than all");
 
     stop = false;
 

@@ -194,7 +194,7 @@ settle(side_t *side, size_t n)
 {
     tn_ms_t  end;
 
-    end = tn_loop_clock_ms() + 2000;
+    end = tn_loop_clock_ms() + 10000;
 
     while (side->n < n && tn_loop_clock_ms() < end) {
         (void) tn_loop_turn(&loop, 50);
