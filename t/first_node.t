@@ -140,10 +140,15 @@ sub helpers {
         map { glob "/proc/$_/task/*/comm" } $web->pids;
 }
 
-is(helpers(), 0, 'no second thread so far');
+# on a slow machine the download may have had one, which goes when it rests
+
+ok(tool('helper', 'never'), 'no second thread');
+ok(eval { $lab->wait_for(15, 'its end', sub { helpers() == 0 }) },
+   'there is none');
 ok(tool('helper', 'always'), 'now there is to be one');
 is($peer->get('http://web/')->{body}, "Hello from nginx.\n", 'a page by it');
-is(helpers(), 1, 'it is there');
+ok(eval { $lab->wait_for(5, 'the thread', sub { helpers() == 1 }) },
+   'it is there');
 
 $r = $peer->get('http://web/big', out => $copy, timeout => 60);
 is($r->{size}, $size, 'a download by it is complete') or diag($r->{error});
@@ -156,7 +161,7 @@ ok(tool(@$_), "@$_ meanwhile")
     for ['helper', 'never'], ['helper', 'always'], ['rebind'],
         ['helper', 'never'], ['helper', 'busy'];
 
-is($download->reap(60), 0, 'it ends well');
+is($download->reap(120), 0, 'it ends well');
 is(system('cmp', '-s', $big, $copy), 0, 'byte-exact again');
 
 # nginx to the peer.

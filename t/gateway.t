@@ -483,7 +483,7 @@ HTTP
 $nginx->reload;
 
 $lab->wait_for(20, 'the new configuration', sub {
-    !defined page("$NET.2:8080", 2);
+    ask("$NET.2", 5353) eq 'named 5353' && !defined page("$NET.2:8080", 2);
 });
 pass('a port that is no longer captured is refused');
 is(page("$NET.2"), "$NET.2:80\n", 'http: a host behind');

@@ -400,7 +400,14 @@ is_deeply($node->{tags} // $node->{valid_tags} // $node->{forced_tags},
           ['tag:web'], 'tags') or diag(explain($node));
 ok(time() - ($node->{last_seen}{seconds} // 0) < 120, 'last seen');
 
-$self = $peer{laptop}->peer('web');
+# What it is told comes one after the other, and it knows a direct path while
+# there is traffic.
+
+eval { $lab->wait_for(20, 'all of it', sub {
+    $peer{laptop}->ping('web', 5);
+    $self = $peer{laptop}->peer('web');
+    $self->{Online} && $self->{Relay} && $self->{CurAddr} }) };
+
 is($self->{HostName}, 'web', 'a peer: host name');
 is($self->{OS}, 'linux', 'OS');
 is_deeply($self->{Tags}, ['tag:web'], 'tags');

@@ -92,7 +92,7 @@ $SERVICE =~ s/^(?= +location \/ )/        location \/long { limit_rate 1k; }\n/m
 
 for my $name (sort keys %host) {
     $nginx{$name} = $lab->nginx(host => $host{$name}, module => 1);
-    $nginx{$name}->write('html/long', 'x' x 5_000);
+    $nginx{$name}->write('html/long', 'x' x 10_000);
     configure($name, $SERVICE);
     $nginx{$name}->start;
 
@@ -255,7 +255,8 @@ STREAM
     });
 
     becomes("dns @{[$peer->ip4]} $DNS", 'one of UDP', sub { ask($DNS) });
-    like(ask($DNS6), qr/ \Q$DNS6\E$/, 'by IPv6');
+    becomes($DNS6, 'by IPv6', sub { (ask($DNS6) // '') =~ / (\S+)$/ ? $1
+                                                                  : undef });
     is(ask($SSH), undef, 'at no address of another');
 };
 
@@ -265,7 +266,7 @@ subtest 'a new core' => sub {
 
     kill KILL => $core;
     becomes('web one+again', 'serves', sub { page("http://$VIP/", 2) });
-    ok(defined ask($DNS), 'that of UDP, too');
+    becomes("dns @{[$peer->ip4]} $DNS", 'that of UDP, too', sub { ask($DNS) });
     ok(eval { $lab->wait_for(20, 'the hash', sub {
         hash_of('one') eq (announced('one'))[1] && hash_of('one') }) },
        'and announces the same');
@@ -304,7 +305,7 @@ subtest 'drained' => sub {
     my $before = hash_of('one');
     my $out = $lab->path('long');
     my $get = $peer->host->start('long',
-        ['curl', '-sS', '-m', 60, '-N', '-o', $out, "http://$VIP/long"]);
+        ['curl', '-sS', '-m', 120, '-N', '-o', $out, "http://$VIP/long"]);
 
     $lab->wait_for(10, 'a long answer', sub { -s $out });
     kill QUIT => $nginx{one}->pid;
@@ -320,11 +321,11 @@ subtest 'drained' => sub {
         $turned++ unless $known || defined $page;
         return $known }) }, 'control hears of it')
         or diag($nginx{one}->error_log);
-    cmp_ok(-s $out, '<', 5_000, 'before the last connection has ended');
+    cmp_ok(-s $out, '<', 10_000, 'before the last connection has ended');
     is($turned, 0, 'who comes before is served')
         or diag($nginx{one}->error_log);
     ok(eval { $lab->wait_for(30, 'the long answer', sub {
-        -s $out == 5_000 }) }, 'a connection that stood is served to its end')
+        -s $out == 10_000 }) }, 'a connection that stood is served to its end')
         or diag(-s $out);
     ok(eval { $lab->wait_for(30, 'the end of nginx', sub {
         !$nginx{one}->alive }) }, 'nginx ends');

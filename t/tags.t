@@ -140,11 +140,13 @@ sub until_seen {
     return ($bad, $asked);
 }
 
-eval {
-    $lab->wait_for(20, 'both nodes', sub {
-        tally(8, 'zone/') eq 'a:4 b:4'
-    });
-};
+# each upstream is told by itself
+
+for my $name (qw(zone keep weight backup plain hash zhash chash mixed)) {
+    eval { $lab->wait_for(20, "both nodes in $name", sub {
+        tally(12, "$name/?k=%") =~ /^a:\d+ b:\d+\b/
+    }) } or diag($@);
+}
 
 subtest 'balancers' => sub {
     is(tally(8, 'zone/'), 'a:4 b:4', 'round robin')
