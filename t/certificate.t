@@ -146,7 +146,7 @@ is($r->{status}, 200, 'served, chain and name are good')
     or diag $r->{error}, $nginx->error_log;
 like($r->{body}, qr/^\d+$/, 'by a worker');
 
-my (undef, $streamed) = $peer->host->capture('sh', '-c', 'sleep 2 | '
+my (undef, $streamed) = $peer->host->capture('sh', '-c', 'sleep 5 | '
     . "openssl s_client -quiet -verify_return_error -connect $web4:444 "
     . '-servername web.lab.test -verify_hostname web.lab.test -CAfile '
     . $pebble->root . ' 2>/dev/null');
@@ -207,7 +207,7 @@ my $second = wait_renewed($first);
 isnt($second, $first, 'another one');
 $peer->wait_get('https://web.lab.test/', seconds => 40, args => ['-k'],
                 resolve => "web.lab.test:443:$web4");
-is(by_workers($second, 60), 2, 'both workers answer')
+is(by_workers($second, 300), 2, 'both workers answer')
     or diag 'workers: ', join ' ', $nginx->workers;
 
 my $wrong = 0;

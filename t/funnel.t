@@ -248,7 +248,7 @@ is($r->{body}, 8 << 20, 'and up') or diag $r->{error};
 
 my (undef, $many) = $infra->capture('bash', '-c', <<"SH");
 for i in \$(seq 300); do
-    { curl -s -m 60 --cacert @{[$lab->ca->cert]} \\
+    { curl -s -m 240 --cacert @{[$lab->ca->cert]} \\
         --resolve web.lab.test:4443:$relay_ip \\
         https://web.lab.test:4443/all || printf ' (curl: %d)' \$?; } &
 done
@@ -269,7 +269,7 @@ ok(!$infra->get("http://$relay_ip:$_->[0]/", timeout => 3)->{ok}, $_->[1])
 sub ask {
     my ($method, @headers) = @_;
     return $peer->get("$url4/v0/ingress", method => $method,
-                      headers => \@headers, timeout => 3)->{status};
+                      headers => \@headers, timeout => 15)->{status};
 }
 
 my @good = ('Tailscale-Ingress-Src: 192.0.2.1:1000',
@@ -410,7 +410,7 @@ my $out = $lab->path('slow');
 my $download = fork() // die "fork: $!";
 
 if ($download == 0) {
-    exec $infra->command('curl', '-s', '-m', 40, '-o', $out, '--cacert',
+    exec $infra->command('curl', '-s', '-m', 120, '-o', $out, '--cacert',
         $lab->ca->cert, '--resolve', "web.lab.test:4443:$relay_ip",
         'https://web.lab.test:4443/slow/big') or exit 1;
 }

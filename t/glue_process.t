@@ -22,7 +22,7 @@ my $built = Tailnet::Solo->new;
 plan skip_all => 'the module is not built' unless -e $built->module;
 
 my $paths = Tailnet::Solo::http_paths();
-my ($closed, $port) = (Tailnet::Solo::port(), Tailnet::Solo::port());
+my ($closed, $port) = (Tailnet::Port::free(), Tailnet::Port::free());
 my $address = "127.0.0.1:$port";
 
 
@@ -140,7 +140,7 @@ subtest 'root' => sub {
 
     is(($solo->run('-s', 'quit'))[0], 0, 'nginx -s quit');
     nothing_left($solo, 'quit');
-    cmp_ok(time() - $begin, '<', 6, 'quit: in time');
+    cmp_ok(time() - $begin, '<', 20, 'quit: in time');
     is(join("\n", $solo->errors(qr/\[(?:alert|emerg|crit)\]/)), '',
        'nothing alarming in the log');
 };
@@ -199,7 +199,7 @@ subtest 'a program that is another' => sub {
     $solo->start;
 
     is($solo->get($address), 'host', 'the host listener serves');
-    cmp_ok(time() - $begin, '<', 8, 'in time');
+    cmp_ok(time() - $begin, '<', 20, 'in time');
     is(scalar grep({ /left out/ } ours($solo)), 1, 'one line in the log');
 
     $solo->quit;

@@ -296,8 +296,8 @@ note(sprintf 'from what control was asked to send to the last worker\'s '
      $spread[@spread / 2]);
 
 # a busy machine makes the median anything
-cmp_ok($whole[0], '<', 50, 'the fastest change: control to answer');
-cmp_ok($spread[0], '<', 10, 'and from worker to worker');
+cmp_ok($whole[0], '<', 150, 'the fastest change: control to answer');
+cmp_ok($spread[0], '<', 50, 'and from worker to worker');
 
 
 is($nginx->quit, 0, 'nginx quits');

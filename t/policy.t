@@ -48,7 +48,7 @@ for (['TSMP', 'tsmp', $web4], ['ICMP', 'icmp', $web4],
 {
     my ($name, $how, $address) = @$_;
     my ($status, $output) = $peer->try_cli('ping', "--$how", '--c', 1,
-                                           '--timeout', '3s', $address);
+                                           '--timeout', '15s', $address);
     like($output, qr/pong/, "ping by $name is answered");
 }
 

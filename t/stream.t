@@ -170,7 +170,7 @@ my $tls = join ' ', map { "'$_'" } 'openssl', 's_client', '-quiet',
     '-connect', "$web4:5443", '-servername', 'web.lab.test', '-CAfile',
     $lab->ca->cert, '-verify_return_error', '-verify_hostname', 'web.lab.test';
 my (undef, $out) = $peer->host->capture('sh', '-c',
-    "(echo tls; sleep 1) | timeout 5 $tls 2>/dev/null");
+    "(echo tls; sleep 4) | timeout 20 $tls 2>/dev/null");
 is($out, "echo tls\n", 'TLS on a listener, to an upstream');
 
 is(from_host('tcp', 8003, 'abc'), "echo abc\n", 'the next server');

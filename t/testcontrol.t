@@ -44,7 +44,7 @@ $two->up(control => $control);
 
 my $wrong = $lab->tailscaled(host => $lab->host('wrong'), derp_http => 1);
 my ($status, $output) = $wrong->try_cli('up', '--login-server', $control->url,
-    '--auth-key', 'wrong', '--timeout=5s', '--hostname=wrong',
+    '--auth-key', 'wrong', '--timeout=60s', '--hostname=wrong',
     '--accept-dns=false', '--netfilter-mode=off');
 isnt($status, 0, 'a wrong auth key is refused');
 like($output, qr/invalid authkey/, 'and the refusal is said');

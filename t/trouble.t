@@ -50,7 +50,7 @@ sub host_serves {
     my ($name, $port) = @_;
     my $url = 'http://' . $web->ip4 . ':' . ($port // 8000) . '/';
 
-    is($infra->get($url, timeout => 2)->{body}, 'host',
+    is($infra->get($url, timeout => 5)->{body}, 'host',
        "$name: the host's listener serves");
 }
 
