@@ -580,6 +580,7 @@ tn_control_set_auth_key(tn_control_t *c, const char *auth_key)
     } else if (c->phase == TN_CONTROL_REGISTERING || c->registering != NULL
                || (c->polling != NULL && tn_control_rotating(c)))
     {
+        tn_timer_cancel(c->timers, &c->renew_timer);
         tn_control_call_cancel(&c->registering);
         tn_control_session_register(c);
     }

@@ -323,6 +323,26 @@ waits(int status)
     is_int((long long) w.nconns, 2, "all on one connection");
     world_end();
 
+    /* what was given meanwhile need not wait */
+
+    begin();
+    start();
+    run(1000);
+    w.register_status = status;
+    w.register_answer = "busy";
+    w.retry_after = "3600";
+    (void) tn_control_renew(w.control);
+    run(1000);
+    w.register_status = 200;
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    w.retry_after = NULL;
+    tn_control_set_auth_key(w.control, "tskey-another");
+    run(1000);
+    is_int(w.registers, 2, "another auth key is tried at once");
+    ok(strstr(w.last_register, "tskey-another") != NULL, "that one");
+    ok(running() && agreed(), "and taken");
+    world_end();
+
     /* the same of a key that has expired, which an admin may extend */
 
     begin();
