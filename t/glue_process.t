@@ -208,8 +208,8 @@ subtest 'a program that is another' => sub {
 
 
 subtest 'no root' => sub {
-    my $try = `setpriv --reuid=www-data --regid=www-data --clear-groups \
-                   unshare -Urn true 2>&1`;
+    my $as = 'setpriv --reuid=www-data --regid=www-data --clear-groups';
+    my $try = `$as unshare -Urn true 2>&1`;
 
     plan skip_all => "no user namespaces here: $try" if $?;
 
@@ -277,7 +277,7 @@ subtest 'worker_shutdown_timeout' => sub {
     plan skip_all => 'stream is no object'
         if $solo->{static} || !-e $stream || !-e $ours;
 
-    my $waits = Tailnet::Solo::port();
+    my $waits = Tailnet::Port::free();
 
     $solo->configure("load_module $stream; load_module $ours;\n"
         . config(main => 'worker_shutdown_timeout 1s;')
