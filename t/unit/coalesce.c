@@ -9,7 +9,7 @@
 
 #include "tap.h"
 
-#include "packets.h"
+#include "vnets.h"
 #include "base/tn_base.h"
 #include "stack/tn_coalesce.h"
 #include "stack/tn_split.h"
@@ -161,32 +161,6 @@ cuts_back(void)
     }
 
     return true;
-}
-
-
-static pkt_t
-stream(int version, int proto)
-{
-    pkt_t  k;
-
-    memset(&k, 0, sizeof(k));
-
-    k.version = version;
-    k.proto = proto;
-    k.tcp_options = proto == 6 ? 12 : 0;
-    k.ttl = 64;
-    k.host = 1;
-    k.id = 1000;
-    k.df = 1;
-    k.src_port = 443;
-    k.dst_port = 50000;
-    k.seq = 0xfffff000;
-    k.ack = 5;
-    k.window = 400;
-    k.flags = 0x10;
-    k.payload = 1228;
-
-    return k;
 }
 
 
@@ -711,19 +685,7 @@ test_round_trip(void)
                     pkt_partial(&k, frame);
                     memcpy(copy, frame, len);
 
-                    memset(&vnet, 0, sizeof(vnet));
-                    vnet.flags = TN_VNET_F_NEEDS_CSUM;
-                    vnet.gso_type = proto == 17 ? TN_VNET_GSO_UDP_L4
-                                    : version == 4 ? TN_VNET_GSO_TCPV4
-                                                   : TN_VNET_GSO_TCPV6;
-                    vnet.gso_size = 1200;
-                    vnet.hdr_len = (uint16_t) pkt_headers(&k);
-                    vnet.csum_start = (uint16_t) pkt_ip_len(&k);
-                    vnet.csum_offset = proto == 6 ? 16 : 6;
-
-                    if (proto == 6 && k.flags & 0x80) {
-                        vnet.gso_type |= TN_VNET_GSO_ECN;
-                    }
+                    vnet = vnet_of(&k, 1200);
 
                     begin();
                     (void) tn_split(&vnet, copy, len, emit_cut, NULL);

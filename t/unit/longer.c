@@ -8,7 +8,7 @@
 
 #include "tap.h"
 
-#include "packets.h"
+#include "vnets.h"
 #include "path_world.h"
 #include "stack/tn_coalesce.h"
 #include "stack/tn_split.h"
@@ -60,52 +60,6 @@ on_frame(void *data, const struct iovec *iov, int n)
     }
 
     nframes++;
-}
-
-
-static pkt_t
-stream(int version, int proto)
-{
-    pkt_t  k;
-
-    memset(&k, 0, sizeof(k));
-
-    k.version = version;
-    k.proto = proto;
-    k.tcp_options = proto == 6 ? 12 : 0;
-    k.ttl = 64;
-    k.host = 1;
-    k.df = 1;
-    k.src_port = 443;
-    k.dst_port = 50000;
-    k.seq = 0xfffff000;
-    k.ack = 5;
-    k.window = 400;
-    k.flags = 0x10;
-
-    return k;
-}
-
-
-static tn_vnet_t
-vnet_of(const pkt_t *k, size_t size)
-{
-    tn_vnet_t  vnet;
-
-    memset(&vnet, 0, sizeof(vnet));
-    vnet.flags = TN_VNET_F_NEEDS_CSUM;
-    vnet.gso_type = k->proto == 17 ? TN_VNET_GSO_UDP_L4
-                    : k->version == 4 ? TN_VNET_GSO_TCPV4 : TN_VNET_GSO_TCPV6;
-    vnet.gso_size = (uint16_t) size;
-    vnet.hdr_len = (uint16_t) pkt_headers(k);
-    vnet.csum_start = (uint16_t) pkt_ip_len(k);
-    vnet.csum_offset = k->proto == 6 ? 16 : 6;
-
-    if (k->flags & 0x80 && k->proto == 6) {
-        vnet.gso_type |= TN_VNET_GSO_ECN;
-    }
-
-    return vnet;
 }
 
 

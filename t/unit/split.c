@@ -7,7 +7,7 @@
 
 #include "tap.h"
 
-#include "packets.h"
+#include "vnets.h"
 #include "base/tn_base.h"
 #include "stack/tn_split.h"
 
@@ -69,29 +69,6 @@ emit_count(void *data, uint8_t *packet, size_t len)
     (void) len;
 
     (*(int *) data)++;
-}
-
-
-static tn_vnet_t
-vnet_of(const pkt_t *k, size_t mss)
-{
-    tn_vnet_t  v;
-
-    memset(&v, 0, sizeof(v));
-
-    v.flags = TN_VNET_F_NEEDS_CSUM;
-    v.gso_type = k->proto == 17 ? TN_VNET_GSO_UDP_L4
-                 : k->version == 4 ? TN_VNET_GSO_TCPV4 : TN_VNET_GSO_TCPV6;
-    v.gso_size = (uint16_t) mss;
-    v.hdr_len = (uint16_t) pkt_headers(k);
-    v.csum_start = (uint16_t) pkt_ip_len(k);
-    v.csum_offset = k->proto == 6 ? 16 : 6;
-
-    if (k->flags & 0x80 && k->proto == 6) {
-        v.gso_type |= TN_VNET_GSO_ECN;
-    }
-
-    return v;
 }
 
 
