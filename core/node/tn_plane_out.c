@@ -19,10 +19,11 @@
 
 static void plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer,
     uint8_t *frame, size_t len, const tn_packet_t *p);
-static bool plane_may_gather(tn_plane_t *plane, const tn_plane_peer_t *peer,
+static bool plane_may_gather(const tn_plane_t *plane,
+    const tn_plane_peer_t *peer, const tn_packet_t *p);
+static bool plane_may_be_long(const tn_plane_t *plane,
+    const tn_plane_peer_t *peer, const tn_path_route_t *route,
     const tn_packet_t *p);
-static uint32_t plane_longest(const tn_plane_t *plane,
-    const tn_plane_peer_t *peer, const tn_packet_t *p, size_t len, bool ask);
 static void plane_emit(void *data, uint8_t *packet, size_t len);
 static uint8_t *plane_room(tn_plane_t *plane, size_t len);
 static void plane_tally_out(tn_plane_peer_t *peer,
@@ -131,9 +132,10 @@ plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer, uint8_t *frame,
     longest = 0;
 
     if (tn_unlikely(plane->route.derp != 0)
-        && vnet.gso_type != TN_VNET_GSO_NONE)
+        && vnet.gso_type != TN_VNET_GSO_NONE
+        && plane_may_be_long(plane, peer, &plane->route, p))
     {
-        longest = plane_longest(plane, peer, p, len, true);
+        longest = tn_path_longest(peer->path, plane->now, len);
     }
 
     n = tn_split_long(&vnet, packet, len, longest, plane_emit, plane);
@@ -154,18 +156,17 @@ plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer, uint8_t *frame,
 
 /* a full segment makes it ask whether more could go at once */
 static bool
-plane_may_gather(tn_plane_t *plane, const tn_plane_peer_t *peer,
+plane_may_gather(const tn_plane_t *plane, const tn_plane_peer_t *peer,
     const tn_packet_t *p)
 {
-    tn_path_route(peer->path, plane->now, &plane->route);
+    tn_path_route_t  route;
 
-    if (plane->route.derp == 0) {
-        return false;
-    }
+    tn_path_route(peer->path, plane->now, &route);
 
-    (void) plane_longest(plane, peer, p, 0, p->total_len >= TN_WG_MTU);
-
-    return p->proto == TN_PROTO_TCP && tn_path_takes_long(peer->path);
+    return plane_may_be_long(plane, peer, &route, p)
+           && tn_path_takes_long(peer->path, plane->now,
+                                 p->total_len >= TN_WG_MTU)
+              != 0;
 }
 
 
@@ -173,18 +174,14 @@ plane_may_gather(tn_plane_t *plane, const tn_plane_peer_t *peer,
  * By DERP alone fewer and longer packets go to who takes them; not while they
  * may wait for a session, as the way may be another one then.
  */
-static uint32_t
-plane_longest(const tn_plane_t *plane, const tn_plane_peer_t *peer,
-    const tn_packet_t *p, size_t len, bool ask)
+static bool
+plane_may_be_long(const tn_plane_t *plane, const tn_plane_peer_t *peer,
+    const tn_path_route_t *route, const tn_packet_t *p)
 {
-    if (plane->route.udp.port != 0
-        || p->proto != TN_PROTO_TCP
-        || !tn_wg_peer_ready(peer->wg, plane->now))
-    {
-        return 0;
-    }
-
-    return tn_path_longest(peer->path, plane->now, len, ask);
+    return route->derp != 0
+           && route->udp.port == 0
+           && p->proto == TN_PROTO_TCP
+           && tn_wg_peer_ready(peer->wg, plane->now);
 }
 
 

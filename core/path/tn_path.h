@@ -425,16 +425,17 @@ tn_rc_t tn_path_send_derp(tn_path_peer_t *peer, tn_ms_t now, uint32_t region,
     const uint8_t *bytes, size_t len);
 
 /*
- * The longest packet that may be sent to this peer where all goes by DERP
- * alone, if it is TCP's and longer than a tunnel's; less, or 0: none.  `len`
- * bytes are to be sent so now, which is what it depends on.  Asks the peer now
- * and then if it may.
+ * The longest packet that this peer takes where all goes by DERP alone, if it
+ * is TCP's and longer than a tunnel's; 0: none.  `ask`: there is such a packet,
+ * so that the peer is asked now and then.
  */
-uint32_t tn_path_longest(tn_path_peer_t *peer, tn_ms_t now, size_t len,
-    bool ask);
+uint32_t tn_path_takes_long(tn_path_peer_t *peer, tn_ms_t now, bool ask);
 
-/* it takes some, or would if more were sent */
-bool tn_path_takes_long(const tn_path_peer_t *peer);
+/*
+ * The longest of those that are to be sent, less where little goes that way:
+ * `len` bytes do now.  It asks.
+ */
+uint32_t tn_path_longest(tn_path_peer_t *peer, tn_ms_t now, size_t len);
 
 /* the answer to a message of an unknown sender: a cookie reply */
 tn_rc_t tn_path_reply(tn_path_t *path, tn_ms_t now,

@@ -16,8 +16,6 @@
 
 #include <stdlib.h>
 
-#include "wire/tn_wgmsg.h"
-
 
 /* what upstream takes as the address of a DERP region: its port is the id */
 static const uint8_t  tn_path_derp_ip[4] = { 127, 3, 3, 40 };
@@ -51,8 +49,6 @@ static tn_path_ping_t *tn_path_ping_new(tn_path_member_t *peer, tn_ms_t now,
 static tn_rc_t tn_path_ping_udp(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to, uint32_t vni, tn_path_asked_t *asked, uint32_t mtu,
     bool lifetime);
-static tn_rc_t tn_path_ping_derp(tn_path_member_t *peer, tn_ms_t now,
-    tn_path_asked_t *asked, uint32_t size);
 static void tn_path_asked_answer(tn_path_asked_t *asked, tn_ms_t now,
     const tn_path_pong_t *pong);
 static void tn_path_asked_release(tn_path_asked_t *asked, tn_ms_t now,
@@ -264,24 +260,7 @@ tn_path_probe_mtu(tn_path_member_t *peer, tn_ms_t now, const tn_addr_t *to)
 
 tn_rc_t
 tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
-    tn_path_asked_t *asked)
-{
-    return tn_path_ping_derp(peer, now, asked, 0);
-}
-
-
-tn_rc_t
-tn_path_probe_long(tn_path_member_t *peer, tn_ms_t now, uint32_t longest)
-{
-    return tn_path_ping_derp(peer, now, NULL,
-                             longest + TN_WGMSG_DATA_OVERHEAD);
-}
-
-
-/* `size` is the length of the message, 0: not padded */
-static tn_rc_t
-tn_path_ping_derp(tn_path_member_t *peer, tn_ms_t now, tn_path_asked_t *asked,
-    uint32_t size)
+    tn_path_asked_t *asked, uint32_t size)
 {
     tn_rc_t          rc;
     size_t           len;
@@ -350,7 +329,7 @@ tn_path_ping(tn_path_peer_t *pub, tn_ms_t now, tn_path_pong_pt fn, void *data)
     }
 
     if (route.derp != 0) {
-        (void) tn_path_probe_derp(peer, now, asked);
+        (void) tn_path_probe_derp(peer, now, asked, 0);
     }
 
     tn_path_sent(pub, now);

@@ -46,9 +46,8 @@ static uint32_t tn_path_long_rate(tn_path_long_t *longer, tn_ms_t now,
 
 
 uint32_t
-tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, size_t len, bool ask)
+tn_path_takes_long(tn_path_peer_t *pub, tn_ms_t now, bool ask)
 {
-    uint32_t           rate;
     tn_path_long_t    *longer;
     tn_path_member_t  *peer;
 
@@ -62,31 +61,35 @@ tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, size_t len, bool ask)
         longer->region = pub->derp;
     }
 
-    rate = tn_path_long_rate(longer, now, len);
-
     if (!tn_path_derp_is_up(pub->path, pub->derp)) {
         return 0;
     }
 
     if (ask && now >= longer->next) {
         longer->next = now + TN_PATH_LONG_AGAIN_MS;
-        (void) tn_path_probe_long(peer, now, TN_PATH_LONG_MAX);
+        (void) tn_path_probe_derp(peer, now, NULL,
+                                  TN_PATH_LONG_MAX + TN_WGMSG_DATA_OVERHEAD);
     }
+
+    return longer->longest;
+}
+
+
+uint32_t
+tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, size_t len)
+{
+    uint32_t  longest, rate;
+
+    longest = tn_path_takes_long(pub, now, true);
+    rate = tn_path_long_rate(&tn_path_member(pub)->longer, now, len);
 
     if (rate < TN_PATH_LONG_RATE) {
         return 0;
     }
 
-    return (uint32_t) tn_min((uint64_t) longer->longest,
+    return (uint32_t) tn_min((uint64_t) longest,
                              (uint64_t) rate * TN_PATH_LONG_QUEUE_MS
                              / TN_PATH_LONG_QUEUE);
-}
-
-
-bool
-tn_path_takes_long(const tn_path_peer_t *pub)
-{
-    return tn_path_member(pub)->longer.longest != 0;
 }
 
 

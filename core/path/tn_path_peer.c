@@ -901,7 +901,7 @@ tn_path_peer_round(tn_path_member_t *peer, tn_ms_t now, bool call)
     /* what is slow is measured against the relay */
 
     if (tn_path_peer_has_demoted(peer)) {
-        (void) tn_path_probe_derp(peer, now, NULL);
+        (void) tn_path_probe_derp(peer, now, NULL, 0);
     }
 
     /* also when there is nothing to ping: the peer may be able to reach us */

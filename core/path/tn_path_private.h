@@ -483,7 +483,7 @@ void tn_path_rtt_forget(tn_path_candidate_t *candidate);
 uint32_t tn_path_rtt_base(const tn_path_candidate_t *candidate);
 
 
-/* tn_path_long.c: what came of tn_path_probe_long() */
+/* tn_path_long.c: what came of its pings */
 
 void tn_path_long_answer(tn_path_member_t *peer, tn_ms_t now,
     const tn_path_ping_t *ping, const tn_disco_msg_t *pong);
@@ -514,15 +514,14 @@ void tn_path_disco_leave(tn_path_t *path, tn_path_member_t *peer);
 void tn_path_disco_input(tn_path_t *path, tn_ms_t now,
     const tn_path_from_t *from, const uint8_t *bytes, size_t len);
 
-/* sends a ping, through a relay or not, and remembers it; asked may be NULL */
+/*
+ * Sends a ping, through a relay or not, and remembers it; asked may be NULL.
+ * By DERP it is padded to a message of `size`, 0: it is not.
+ */
 tn_rc_t tn_path_probe(tn_path_member_t *peer, tn_ms_t now,
     const tn_addr_t *to, uint32_t vni, tn_path_asked_t *asked);
 tn_rc_t tn_path_probe_derp(tn_path_member_t *peer, tn_ms_t now,
-    tn_path_asked_t *asked);
-
-/* as long as what carries a packet of this length */
-tn_rc_t tn_path_probe_long(tn_path_member_t *peer, tn_ms_t now,
-    uint32_t longest);
+    tn_path_asked_t *asked, uint32_t size);
 
 /* pings of the sizes that networks are known to carry */
 void tn_path_probe_mtu(tn_path_member_t *peer, tn_ms_t now,

@@ -286,7 +286,7 @@ talk(world_t *world, tn_ms_t ms)
 
 /* while much is sent */
 static uint32_t
-longest(tn_path_peer_t *peer, tn_ms_t now, bool ask)
+longest(tn_path_peer_t *peer, tn_ms_t now)
 {
     tn_path_long_t  *longer;
 
@@ -295,7 +295,7 @@ longest(tn_path_peer_t *peer, tn_ms_t now, bool ask)
     longer->since = now;
     longer->rate = 1 << 20;
 
-    return tn_path_longest(peer, now, 0, ask);
+    return tn_path_longest(peer, now, 0);
 }
 
 
@@ -327,39 +327,40 @@ test_asked(void)
     peer = talk(world, 20000);
     is_int(tn_path_kind(peer, world->now), TN_PATH_DERP, "by DERP");
     pings = tn_path_counters(world->nodes[0]->path)->pings_sent;
-    is_int(longest(peer, world->now, false), 0, "nothing is known");
+    is_int(tn_path_takes_long(peer, world->now, false), 0,
+           "nothing is known");
     is_int((long) tn_path_counters(world->nodes[0]->path)->pings_sent,
            (long) pings, "nor asked yet");
-    (void) longest(peer, world->now, true);
+    (void) longest(peer, world->now);
     is_int((long) (tn_path_counters(world->nodes[0]->path)->pings_sent
                    - pings),
            1, "it is asked");
     (void) talk(world, 2000);
-    is_int(longest(peer, world->now, true), LONGEST, "it takes them");
+    is_int(longest(peer, world->now), LONGEST, "it takes them");
     is_int((long) (tn_path_counters(world->nodes[1]->path)->pongs_sent > 0),
            1, "by a pong");
 
     (void) talk(world, 29000);
-    is_int(longest(peer, world->now, true), LONGEST,
+    is_int(longest(peer, world->now), LONGEST,
            "as long as it is asked again");
 
     /* the relay does not carry them any more */
 
     world->regions[1].longest = 9000;
     (void) talk(world, 6000);
-    is_int(longest(peer, world->now, true), LONGEST,
+    is_int(longest(peer, world->now), LONGEST,
            "one ping may be lost");
     (void) talk(world, 6000);
-    (void) longest(peer, world->now, true);
+    (void) longest(peer, world->now);
     (void) talk(world, 6000);
-    is_int(longest(peer, world->now, true), 0, "three may not");
+    is_int(longest(peer, world->now), 0, "three may not");
     world->regions[1].longest = 0;
     (void) talk(world, 6000);
-    is_int(longest(peer, world->now, true), 0, "not at once again");
+    is_int(longest(peer, world->now), 0, "not at once again");
     (void) talk(world, 25000);
-    (void) longest(peer, world->now, true);
+    (void) longest(peer, world->now);
     (void) talk(world, 1000);
-    is_int(longest(peer, world->now, true), LONGEST, "but then");
+    is_int(longest(peer, world->now), LONGEST, "but then");
 
     /* another process with that key */
 
@@ -368,7 +369,7 @@ test_asked(void)
     conf.disco_key = other.pub;
     is_int(tn_path_peer_update(peer, world->now, &conf), TN_OK,
            "another disco key");
-    is_int(longest(peer, world->now, true), 0, "of which nothing is known");
+    is_int(longest(peer, world->now), 0, "of which nothing is known");
 
     world_free(world);
 }
@@ -392,15 +393,15 @@ test_upstream(void)
     memset(&ping, 0, sizeof(ping));
     ping.region = 1;
 
-    (void) longest(peer, world->now, true);
+    (void) longest(peer, world->now);
     tn_path_long_answer(member, world->now, &ping, &pong);
     pings = tn_path_counters(world->nodes[0]->path)->pings_sent;
-    is_int(longest(peer, world->now + 500000, true), 0,
+    is_int(longest(peer, world->now + 500000), 0,
            "upstream does not say that it takes them");
     is_int((long) (tn_path_counters(world->nodes[0]->path)->pings_sent
                    - pings),
            0, "and is not asked again for minutes");
-    (void) longest(peer, world->now + 600000, true);
+    (void) longest(peer, world->now + 600000);
     is_int((long) (tn_path_counters(world->nodes[0]->path)->pings_sent
                    - pings),
            1, "ten");
@@ -428,10 +429,10 @@ at_rate(tn_path_peer_t *peer, tn_ms_t now, size_t bytes)
     tn_ms_t  end;
 
     for (end = now + 1000; now < end; now++) {
-        (void) tn_path_longest(peer, now, bytes, false);
+        (void) tn_path_longest(peer, now, bytes);
     }
 
-    return tn_path_longest(peer, now, 0, false);
+    return tn_path_longest(peer, now, 0);
 }
 
 
@@ -453,9 +454,10 @@ test_rate(void)
     fast = at_rate(peer, world->now + 1000, 37500);
     ok(fast > 11000 && fast < 12000, "300 Mbit/s: %u", fast);
     is_int(at_rate(peer, world->now + 2000, 125000), LONGEST, "1 Gbit/s: all");
-    is_int(tn_path_longest(peer, world->now + 60000, 0, false), 0,
+    is_int(tn_path_longest(peer, world->now + 60000, 0), 0,
            "after a pause none");
-    ok(tn_path_takes_long(peer), "though it would take them");
+    ok(tn_path_takes_long(peer, world->now + 60000, false) == LONGEST,
+       "though it would take them");
 
     world_free(world);
 }
