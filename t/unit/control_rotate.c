@@ -296,18 +296,26 @@ unsaved(void)
 }
 
 
-/* nor does one that has to wait */
+/* control is busy, for so many seconds, when a running node is renewed */
 static void
-waits(int status)
+put_off(int status, const char *seconds)
 {
     begin();
     start();
     run(1000);
     w.register_status = status;
     w.register_answer = "busy";
-    w.retry_after = "60";
+    w.retry_after = seconds;
     ok(tn_control_renew(w.control), "renewed, control says %d", status);
     run(1000);
+}
+
+
+/* nor does one that has to wait */
+static void
+waits(int status)
+{
+    put_off(status, "60");
     ok(running(), "it runs");
     is_int((long long) w.nconns, 2, "by the map stream it had");
     server_map(MAP);
@@ -325,14 +333,7 @@ waits(int status)
 
     /* what was given meanwhile need not wait */
 
-    begin();
-    start();
-    run(1000);
-    w.register_status = status;
-    w.register_answer = "busy";
-    w.retry_after = "3600";
-    (void) tn_control_renew(w.control);
-    run(1000);
+    put_off(status, "3600");
     w.register_status = 200;
     w.register_answer = "{\"MachineAuthorized\":true}";
     w.retry_after = NULL;
