@@ -97,6 +97,10 @@ tn_control_unrenewed(tn_control_t *c, const char *why)
     free(c->followup);
     c->followup = NULL;
 
+    /* what was made for it may be what control does not like */
+
+    tn_control_mint_drop(c);
+
     /* with the next key control is asked anew what is to be signed */
 
     free(c->old_signature);

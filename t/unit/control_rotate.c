@@ -361,9 +361,9 @@ waits(int status)
 }
 
 
-/* nor does one whose auth key nobody makes */
+/* a node that runs, and whose auth keys are made for it */
 static void
-mints(void)
+begin_minting(void)
 {
     static const char  *tags[] = { "tag:web" };
 
@@ -373,6 +373,14 @@ mints(void)
     conf.ntags = 1;
     start();
     run(1000);
+}
+
+
+/* nor does one whose auth key nobody makes */
+static void
+mints(void)
+{
+    begin_minting();
     w.down = true;
     ok(tn_control_renew(w.control), "renewed by an OAuth client");
     run(1000);
@@ -381,6 +389,31 @@ mints(void)
     run(31000);
     is_int((long long) w.nconns, 4, "later it is dialled again");
     ok(running(), "and runs");
+    world_end();
+}
+
+
+/* a key that was made for a renewal that control refuses, in either way, is
+ * not used for another */
+static void
+mints_anew(int status, const char *answer)
+{
+    begin_minting();
+    w.api_key = "tskey-one";
+    w.register_status = status;
+    w.register_answer = answer;
+    ok(tn_control_renew(w.control), "renewed by an OAuth client");
+    run(1000);
+    ok(w.registers == 1 && strstr(w.last_register, "tskey-one") != NULL,
+       "with a key that was made");
+    ok(running(), "refused with status %d: it runs", status);
+    w.api_key = "tskey-two";
+    w.register_status = 200;
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    ok(tn_control_renew(w.control), "renewed again");
+    run(1000);
+    ok(strstr(w.last_register, "tskey-two") != NULL, "with another key");
+    ok(running() && agreed(), "which is taken");
     world_end();
 }
 
@@ -611,6 +644,8 @@ main(void)
     waits(503);
     waits(429);
     mints();
+    mints_anew(403, "this key is no good");
+    mints_anew(200, "{\"NodeKeyExpired\":true}");
     leaves();
     stale();
 

@@ -90,6 +90,7 @@ typedef struct {
     const char        *register_answer; /* JSON */
     int                register_status;
     const char        *retry_after;
+    const char        *api_key;         /* of the API, which is here, too */
     int                map_status;
     const char        *map;             /* first message of a stream */
     const char      *(*answer)(const char *path);   /* to what else is asked;
@@ -695,6 +696,25 @@ server_handshake(conn_t *conn, const uint8_t *m)
 }
 
 
+/* an OAuth client gets a token, and by that a key */
+static void
+server_api(conn_t *conn)
+{
+    int   n;
+    bool  token;
+    char  text[256], head[64];
+
+    token = strncmp(conn->head, "POST /api/v2/oauth/token ", 25) == 0;
+    n = snprintf(text, sizeof(text), "{\"%s\":\"%s\"}",
+                 token ? "access_token" : "key",
+                 token ? "token-1" : w.api_key);
+    snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %d"
+             "\r\n\r\n", n);
+    server_text(conn, head);
+    server_text(conn, text);
+}
+
+
 static void
 server_head(conn_t *conn)
 {
@@ -715,6 +735,11 @@ server_head(conn_t *conn)
                  "\r\n\r\n", n);
         server_text(conn, text + 256);
         server_text(conn, text);
+        return;
+    }
+
+    if (w.api_key != NULL && strncmp(conn->head, "POST /api/", 10) == 0) {
+        server_api(conn);
         return;
     }
 
