@@ -270,8 +270,12 @@ tn_control_mint_received(tn_control_t *c)
                  "%s in auth_key: status %d%s%.120s",
                  c->dial[TN_DIAL_API]->url.host, tn_control_mint_what(c),
                  status, *message ? ": " : "", message);
-        free(text);
         json_decref(o);
+
+        if (text != NULL) {
+            tn_wipe(text, strlen(text));
+            free(text);
+        }
 
         in_ms = 0;
 

@@ -7,7 +7,7 @@
 
 #include "cert/tn_certs_int.h"
 #include "cert/tn_jose.h"
-#include "control/tn_http1.h"
+#include "control/tn_control_int.h"
 #include "control/tn_json.h"
 #include "run/tn_nodestate.h"
 
@@ -141,6 +141,129 @@ test_answer(void)
 }
 
 
+/* --- an API that gives a token and says no */
+
+static uint32_t  api;                   /* the connection to it */
+
+
+static tn_ms_t
+op_now(void *data)
+{
+    (void) data;
+
+    return 1000;
+}
+
+
+static int64_t
+op_wall(void *data)
+{
+    (void) data;
+
+    return 1800000000;
+}
+
+
+static void
+op_connect(void *data, uint32_t conn, const char *host, uint16_t port,
+    bool tls)
+{
+    (void) data;
+    (void) host;
+    (void) port;
+    (void) tls;
+
+    api = conn;
+}
+
+
+static void
+op_send(void *data, uint32_t conn, const uint8_t *bytes, size_t len)
+{
+    (void) data;
+    (void) conn;
+    (void) bytes;
+    (void) len;
+}
+
+
+static void
+op_close(void *data, uint32_t conn)
+{
+    (void) data;
+    (void) conn;
+}
+
+
+static void
+op_state(void *data, tn_control_state_e state, const char *text)
+{
+    (void) data;
+    (void) state;
+    (void) text;
+}
+
+
+static void
+silent(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
+{
+    (void) log;
+    (void) level;
+    (void) line;
+    (void) len;
+}
+
+
+static void
+test_refusal(void)
+{
+    tn_log_t           log = { TN_LOG_ERR, silent, NULL };
+    tn_timers_t        timers;
+    tn_control_t      *control;
+    tn_control_conf_t  conf;
+
+    static const char              *tags[] = { "tag:web" };
+    static const char               answer[] =
+        "HTTP/1.1 403 No\r\nContent-Length: 43\r\n\r\n"
+        "{\"access_token\":\"token-secret\",\"message\":1}";
+    static const tn_control_ops_t   ops = {
+        .now = op_now,
+        .wall = op_wall,
+        .connect = op_connect,
+        .send = op_send,
+        .close = op_close,
+        .state_changed = op_state
+    };
+
+    memset(&conf, 0, sizeof(conf));
+    conf.url = "http://127.0.0.1:8080";
+    conf.auth_key = "tskey-client-kId-s?baseURL=http://127.0.0.1:8081";
+    conf.tags = tags;
+    conf.ntags = 1;
+
+    tn_timers_init(&timers);
+    control = tn_control_create(&conf, &ops, NULL, &timers, &log);
+
+    tn_control_enter(control);
+    tn_control_mint(control);
+    tn_control_leave(control);
+    tn_control_connected(control, api);
+
+    strcpy(secret, "token-secret");
+    freed = 0;
+
+    tn_control_received(control, api, (const uint8_t *) answer,
+                        sizeof(answer) - 1);
+    ok(strstr(tn_control_trouble(control), "status 403") != NULL,
+       "an API refuses and yet gives a token");
+    is_int(freed, 0, "which is left nowhere");
+
+    secret[0] = '\0';
+    tn_control_destroy(control);
+    tn_timers_done(&timers);
+}
+
+
 static tn_rc_t
 load(void *data, const char *name, uint8_t **bytes, size_t *len)
 {
@@ -236,6 +359,7 @@ main(void)
     test_nodestate();
     test_request();
     test_answer();
+    test_refusal();
     test_account();
 
     return tap_done();
