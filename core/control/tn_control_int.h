@@ -219,6 +219,8 @@ struct tn_control_s {
     bool                     dirty;     /* an update is due */
     tn_ms_t                  update_late;   /* for the one under way */
     char                    *popped;    /* the last PopBrowserURL */
+    char                     version_said[TN_CONTROL_TEXT]; /* of the last
+                                           ClientVersion */
     unsigned                 expiry_warned; /* of the node key: stages told */
     bool                     expired_told;
 
@@ -421,6 +423,11 @@ void tn_control_lock_sign(tn_control_t *c, json_t *request,
     const tn_key_t *node);
 /* takes what is to be signed anew; false: that was done before */
 bool tn_control_lock_resign(tn_control_t *c, const json_t *signature);
+
+/* --- tn_control_notice.c: PopBrowserURL and ClientVersion */
+
+void tn_control_notice_url(tn_control_t *c, tn_json_span_t span);
+void tn_control_notice_version(tn_control_t *c, tn_json_span_t span);
 
 /* --- tn_control_ping.c: what control asks through the map */
 

@@ -56,7 +56,6 @@ static void tn_control_polled(tn_control_t *c, tn_control_call_t *call,
 static void tn_control_map_message(tn_control_t *c, const char *json,
     size_t len);
 static void tn_control_map_debug(tn_control_t *c, tn_json_span_t span);
-static void tn_control_map_pop(tn_control_t *c, tn_json_span_t span);
 static void tn_control_updated(tn_control_t *c, tn_control_call_t *call,
     const char *error);
 
@@ -967,7 +966,11 @@ tn_control_map_message(tn_control_t *c, const char *json, size_t len)
     }
 
     if (tn_json_span_given(message.field[TN_MAP_POP_BROWSER_URL])) {
-        tn_control_map_pop(c, message.field[TN_MAP_POP_BROWSER_URL]);
+        tn_control_notice_url(c, message.field[TN_MAP_POP_BROWSER_URL]);
+    }
+
+    if (tn_json_span_given(message.field[TN_MAP_CLIENT_VERSION])) {
+        tn_control_notice_version(c, message.field[TN_MAP_CLIENT_VERSION]);
     }
 
     wall = c->ops->wall(c->data);
@@ -1070,34 +1073,6 @@ tn_control_map_debug(tn_control_t *c, tn_json_span_t span)
     }
 
     json_decref(o);
-}
-
-
-static void
-tn_control_map_pop(tn_control_t *c, tn_json_span_t span)
-{
-    char    *url;
-    json_t  *o;
-
-    if (tn_json_load(span, &o) != TN_OK) {
-        return;
-    }
-
-    url = tn_json_copy(json_string_value(o), TN_URL_PATH_MAX);
-    json_decref(o);
-
-    if (url == NULL || *url == '\0'
-        || (c->popped != NULL && strcmp(c->popped, url) == 0))
-    {
-        free(url);
-        return;
-    }
-
-    free(c->popped);
-    c->popped = url;
-
-    tn_log(c->log, TN_LOG_NOTICE, "control: %s asks you to visit %s",
-           c->url.host, url);
 }
 
 

@@ -17,6 +17,7 @@ static const char  *tn_map_names[TN_MAP_NFIELDS] = {
     [TN_MAP_KEEP_ALIVE] = "KeepAlive",
     [TN_MAP_PING_REQUEST] = "PingRequest",
     [TN_MAP_POP_BROWSER_URL] = "PopBrowserURL",
+    [TN_MAP_CLIENT_VERSION] = "ClientVersion",
     [TN_MAP_CONTROL_TIME] = "ControlTime",
     [TN_MAP_DEBUG] = "Debug",
     [TN_MAP_DIAL_PLAN] = "ControlDialPlan",

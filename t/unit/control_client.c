@@ -969,7 +969,7 @@ silent(const char *path)
 static void
 asks(void)
 {
-    int                i;
+    int                i, logs;
     char               text[128];
     tn_control_pong_t  pong;
 
@@ -1051,6 +1051,16 @@ asks(void)
     run(0);
     ok(strstr(w.log, "asks you to visit https://x/visit") != NULL,
        "a URL to visit");
+    logs = w.logs;
+    server_map("{\"PopBrowserURL\":\"https://x/visit\"}");
+    server_map("{\"PopBrowserURL\":\"\"}");
+    server_map("{\"PopBrowserURL\":7}");
+    run(0);
+    is_int(w.logs, logs, "once");
+    server_map("{\"PopBrowserURL\":\"https://x/other\"}");
+    run(0);
+    ok(strstr(w.log, "asks you to visit https://x/other") != NULL,
+       "another URL");
 
     server_map("{\"Debug\":{\"SleepSeconds\":30}}");
     run(29900);
@@ -1089,6 +1099,72 @@ asks(void)
 }
 
 
+/* what is logged at info of this ClientVersion, behind the fixed words */
+static const char *
+version(const char *json)
+{
+    char        *said;
+    static char  text[1024];
+
+    static const char  fixed[] = "own clients, of which this is none: ";
+
+    w.info[0] = '\0';
+    snprintf(text, sizeof(text), "{\"ClientVersion\":%s}", json);
+    server_map(text);
+    run(0);
+
+    said = strstr(w.info, fixed);
+    snprintf(text, sizeof(text), "%s",
+             said ? said + sizeof(fixed) - 1 : w.info);
+
+    return text;
+}
+
+
+static void
+versions(void)
+{
+    int  logs;
+
+    start("http://127.0.0.1:8080");
+    run(1000);
+    ok(running(), "Tailscale's clients get newer");
+    logs = w.logs;
+
+    is_str(version("{\"RunningLatest\":true}"), "", "not yet");
+    is_str(version("{\"LatestVersion\":\"1.200.0\"}"), "", "they do");
+    is_str(version("{\"LatestVersion\":\"1.200.0\",\"Notify\":true,"
+                   "\"NotifyURL\":\"https://x/get\"}"), "",
+           "with a notice for their users");
+    is_str(version("{\"LatestVersion\":\"1.200.1\","
+                   "\"UrgentSecurityUpdate\":true}"),
+           "a security update is urgent, 1.200.1", "one is urgent");
+    is_str(version("{\"LatestVersion\":\"1.200.1\","
+                   "\"UrgentSecurityUpdate\":true}"), "",
+           "which is said once");
+    is_str(version("null"), "", "no news");
+    is_str(version("{\"LatestVersion\":\"1.200.2\",\"Notify\":true,"
+                   "\"UrgentSecurityUpdate\":true,"
+                   "\"NotifyText\":\"DERP leaks\","
+                   "\"NotifyURL\":\"https://x/get\"}"),
+           "a security update is urgent, 1.200.2; DERP leaks https://x/get",
+           "another is, for a reason");
+    is_str(version("{\"Notify\":true,\"NotifyText\":\"read this\"}"),
+           "read this", "a text alone");
+    is_str(version("{\"Notify\":false,\"NotifyText\":\"not this\"}"), "",
+           "that is not to be shown");
+    is_str(version("{\"Notify\":true,\"NotifyText\":\"read this\"}"),
+           "read this", "and is again");
+    is_str(version("[7]"), "", "nonsense");
+    is_str(version("{\"Notify\":1,\"NotifyText\":{},\"LatestVersion\":2,"
+                   "\"UrgentSecurityUpdate\":\"yes\"}"), "",
+           "nonsense in it");
+    is_int(w.logs, logs, "nothing of it is worth more than info");
+    ok(running(), "and it runs");
+    world_end();
+}
+
+
 int
 main(void)
 {
@@ -1103,6 +1179,7 @@ main(void)
     lasts();
     breaks();
     asks();
+    versions();
 
     return tap_done();
 }

@@ -123,6 +123,7 @@ typedef struct {
     char               ping[32];
     uint32_t           ping_id;
     char               log[1024];       /* the last line over info */
+    char               info[1024];      /* and the last of info */
     char               error[1024];     /* the last of an expired key */
     int                errors;
     int                logs;

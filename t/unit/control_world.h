@@ -225,6 +225,10 @@ world_log_write(tn_log_t *log, tn_log_level_e level, const char *line,
         w.errors++;
     }
 
+    if (level == TN_LOG_INFO) {
+        snprintf(w.info, sizeof(w.info), "%.*s", (int) len, line);
+    }
+
     if (level < TN_LOG_INFO) {
         snprintf(w.log, sizeof(w.log), "%.*s", (int) len, line);
         w.logs++;
