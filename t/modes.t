@@ -182,9 +182,12 @@ subtest 'one process without root' => sub {
 subtest 'without nginx' => sub {
     my $program = $lab->path('modules') . '/ngx_tailnet_core';
     my $state = $lab->path('alone');
+    my $key = $lab->path('alone.key');
+
+    $lab->write_file($key, "\n $tailnet->{auth_key}\n");
     my $node = $web->start('alone', [$program, 'node', '--state', $state,
         '--hostname', 'alone', '--control-url', $tailnet->{control}->url,
-        '--auth-key', $tailnet->{auth_key}, '--ca', $lab->ca->cert]);
+        '--auth-key', "file:$key", '--ca', $lab->ca->cert]);
 
     ok(eval { $peer->wait_peer('alone', 20) }, 'it is on the tailnet')
         or diag($node->log);
@@ -210,6 +213,38 @@ subtest 'without nginx' => sub {
     ok(eval { $lab->wait_for(5, 'the end',
                              sub { !readlink "/proc/$holder/ns/net" }) },
        'nothing is left behind');
+};
+
+subtest 'the auth key without nginx' => sub {
+    my $program = $lab->path('modules') . '/ngx_tailnet_core';
+    my @command = ($program, 'node', '--state', $lab->path('bare'),
+        '--control-url', 'http://127.0.0.1:9', '--auth-key');
+    my $node = $web->start('bare', [@command, 'tskey-in-the-open',
+        '--proxy', 'http://me:secret@127.0.0.1:9', '--hostname', 'bare']);
+
+    ok(eval { $node->wait_log(20, qr/tailnet core .*started/) }, 'it starts')
+        or diag($node->log);
+
+    my $arguments = $lab->read_file('/proc/' . $node->pid . '/cmdline');
+    like($arguments, qr/--auth-key\0.*--hostname\0bare/s,
+         'its arguments can be seen');
+    unlike($arguments, qr/tskey|secret/, 'no secret among them');
+    is($node->stop, 0, 'it ends');
+
+    local $ENV{LAB_NO_KEY} = 'of two words';
+
+    for (['no file', "file:$program.key", qr/No such file/],
+         ['an empty file', 'file:/dev/null', qr/there is no key in file:/],
+         ['a program', "file:$program", qr/there is no key in file:/],
+         ['a sentence', 'env:LAB_NO_KEY', qr/there is no key in env:/],
+         ['words', 'two words', qr/there is no key in --auth-key/],
+         ['a long word', 'x' x 5000, qr/there is no key in --auth-key/])
+    {
+        my ($what, $where, $why) = @$_;
+        my ($status, $said) = Tailnet::Lab::capture(@command, $where);
+        is($status, 1, "$what is no key");
+        like($said, $why, 'which is said');
+    }
 };
 
 done_testing();

@@ -13,6 +13,7 @@
 #include "host/tn_state.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,6 +25,9 @@
 static int command_usage(void);
 static bool command_text(char *dst, size_t size, const char *src,
     const char *name);
+static bool command_key(char *key, char *value);
+static bool command_key_read(char *key, const char *path);
+static bool command_key_is_good(const char *key);
 static bool command_number(long *number, long max, const char *text);
 static void *command_core(void *arg);
 
@@ -78,8 +82,10 @@ tn_core_command(int argc, char **argv)
             break;
 
         case 'k':
-            bad |= !command_text(node.auth_key, sizeof(node.auth_key), optarg,
-                                 "auth-key");
+            if (!command_key(node.auth_key, optarg)) {
+                return 1;
+            }
+
             break;
 
         case 'h':
@@ -104,6 +110,7 @@ tn_core_command(int argc, char **argv)
         case 'x':
             bad |= !command_text(node.proxy, sizeof(node.proxy), optarg,
                                  "proxy");
+            tn_wipe(optarg, strlen(optarg));    /* a password is in it */
             break;
 
         case 'e':
@@ -212,10 +219,9 @@ command_usage(void)
 {
     (void) fprintf(stderr,
         "usage: ngx_tailnet_core node --state DIR [--control-url URL]\n"
-        "           [--auth-key KEY] [--hostname NAME] [--tags LIST]\n"
-        "           [--ca FILE] [--port UDP] [--proxy URL] "
-        "[--ephemeral]\n"
-        "           [--accept-routes] [--log-level 1-8]\n");
+        "           [--auth-key file:PATH|env:NAME|KEY] [--hostname NAME]\n"
+        "           [--tags LIST] [--ca FILE] [--port UDP] [--proxy URL]\n"
+        "           [--ephemeral] [--accept-routes] [--log-level 1-8]\n");
 
     return 2;
 }
@@ -232,6 +238,113 @@ command_text(char *dst, size_t size, const char *src, const char *name)
     (void) snprintf(dst, size, "%s", src);
 
     return true;
+}
+
+
+/*
+ * As the directive auth_key has it.  Other users see the arguments of a
+ * process: a key that is among them is wiped there.
+ */
+static bool
+command_key(char *key, char *value)
+{
+    const char  *env, *where;
+
+    if (*value == '\0') {
+        return true;
+    }
+
+    where = value;
+
+    if (strncmp(value, "file:", 5) == 0) {
+
+        if (!command_key_read(key, value + 5)) {
+            (void) fprintf(stderr, "%s: %s\n", value, strerror(errno));
+            return false;
+        }
+
+    } else if (strncmp(value, "env:", 4) == 0) {
+        env = getenv(value + 4);
+
+        /* a node that has joined before needs none, so no more than */
+
+        if (env == NULL || *env == '\0') {
+            (void) fprintf(stderr, "%s is not set\n", value);
+            return true;
+        }
+
+        (void) snprintf(key, TN_IPC_KEY, "%s",
+                        strlen(env) < TN_IPC_KEY ? env : "");
+
+    } else {
+        (void) snprintf(key, TN_IPC_KEY, "%s",
+                        strlen(value) < TN_IPC_KEY ? value : "");
+        tn_wipe(value, strlen(value));
+        where = "--auth-key";
+    }
+
+    if (!command_key_is_good(key)) {
+        (void) fprintf(stderr, "there is no key in %s\n", where);
+        return false;
+    }
+
+    return true;
+}
+
+
+/* what is there is too long for a key: none */
+static bool
+command_key_read(char *key, const char *path)
+{
+    int      fd;
+    char     text[TN_IPC_KEY + 64];     /* white space around it */
+    size_t   first, len;
+    ssize_t  n;
+
+    fd = open(path, O_RDONLY|O_CLOEXEC);
+    if (fd == -1) {
+        return false;
+    }
+
+    len = 0;
+
+    do {
+        n = read(fd, text + len, sizeof(text) - len);
+        len += n > 0 ? (size_t) n : 0;
+    } while (n > 0 && len < sizeof(text));
+
+    if (n != -1) {
+        while (len != 0 && (unsigned char) text[len - 1] <= ' ') {
+            len--;
+        }
+
+        for (first = 0; first < len && (unsigned char) text[first] <= ' ';
+             first++)
+        {
+            /* void */
+        }
+
+        if (len - first < TN_IPC_KEY) {
+            memcpy(key, text + first, len - first);
+            key[len - first] = '\0';
+        }
+    }
+
+    tn_wipe(text, sizeof(text));
+    (void) close(fd);
+
+    return n != -1;
+}
+
+
+static bool
+command_key_is_good(const char *key)
+{
+    const char  *p;
+
+    for (p = key; *p > ' ' && *p < 0x7f; p++) { /* void */ }
+
+    return p != key && *p == '\0';
 }
 
 
