@@ -191,6 +191,15 @@ subtest 'as text' => sub {
     like($output, qr/^name +peer\./m, 'the name');
 };
 
+subtest 'version' => sub {
+    my ($status, $output) = Tailnet::Lab::capture($program, '--version');
+    is($status, 0, '--version');
+
+    my ($version) = $output =~ /^ngx_tailnet_core (\d+\.\d+\.\d+), /;
+    ok($version, 'has one') or diag($output);
+    is(tool_json('status')->{version}, $version, 'the running core the same');
+};
+
 subtest 'whois and netcheck' => sub {
     my ($who) = @{tool_json('whois', $peer->ip4)->{nodes}};
     my $theirs = decode_json($peer->cli('whois', '--json', $peer->ip4));
@@ -407,7 +416,7 @@ subtest 'wrong uses' => sub {
 
     is($status, 2, 'no command');
     like($usage, qr/ngx_tailnet_core $_\b/, "which $_ is one of")
-        for qw(status capture logout node version);
+        for qw(status capture logout node --version);
     is((tool('whois'))[0], 2, 'no argument');
     is((tool('status', 'x'))[0], 2, 'one too many');
     is((tool('status', '--nonsense'))[0], 2, 'an unknown option');

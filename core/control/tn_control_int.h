@@ -28,6 +28,10 @@
  */
 #define TN_CONTROL_CAPABILITY_VERSION  130
 
+/*
+ * Hostinfo.IPNVersion: the one of Tailscale's clients whose behaviour ours is
+ * beside, which servers and their consoles read as such.
+ */
 #define TN_CONTROL_VERSION       "1.102.5-ngx_tailnet"
 #define TN_CONTROL_APP           "ngx_tailnet"
 

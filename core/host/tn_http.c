@@ -10,6 +10,7 @@
 
 #include "host/tn_http.h"
 
+#include "base/tn_version.h"
 #include "control/tn_http1.h"
 #include "host/tn_curl.h"
 
@@ -223,7 +224,8 @@ http_prepare(tn_http_call_t *call, const tn_http_params_t *params)
            && lib->easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https")
               == CURLE_OK
            && lib->easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK
-           && lib->easy_setopt(curl, CURLOPT_USERAGENT, "ngx_tailnet")
+           && lib->easy_setopt(curl, CURLOPT_USERAGENT,    /* RFC 8555, 6.1 */
+                               "ngx_tailnet/" TN_VERSION)
               == CURLE_OK
            && lib->easy_setopt(curl, CURLOPT_ERRORBUFFER, call->error)
               == CURLE_OK

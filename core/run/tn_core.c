@@ -16,6 +16,7 @@
 
 #include "run/tn_core_int.h"
 
+#include "base/tn_version.h"
 #include "crypto/tn_aead.h"
 #include "crypto/tn_curve.h"
 #include "host/tn_portmap.h"
@@ -385,8 +386,8 @@ core_setup(core_t *core, const tn_ipc_setup_t *msg, int *fds, size_t count)
     fd = core_take(fds, count, msg->mask, TN_IPC_FD_DIAL);
     if (fd != -1) {
         tn_dial_listen(core->dial, fd);
-        tn_log(core->log, TN_LOG_INFO, "tailnet core started, %s",
-               tn_aead_backend());
+        tn_log(core->log, TN_LOG_INFO, "tailnet core " TN_VERSION
+               " started, %s", tn_aead_backend());
     }
 }
 

@@ -7,6 +7,7 @@
  */
 
 #include "run/tn_core.h"
+#include "base/tn_version.h"
 #include "control/tn_json.h"
 #include "proc/tn_spawn.h"
 #include "run/tn_toolcmd.h"
@@ -41,7 +42,7 @@ main(int argc, char **argv)
         return tn_core_command(argc - 1, argv + 1);
     }
 
-    if (strcmp(what, "version") == 0) {
+    if (strcmp(what, "--version") == 0 || strcmp(what, "version") == 0) {
         return tn_main_version();
     }
 
@@ -79,7 +80,8 @@ tn_main_core(void)
 static int
 tn_main_version(void)
 {
-    printf("ngx_tailnet_core, messages of version %u\n", tn_ipc_version());
+    printf("ngx_tailnet_core " TN_VERSION ", messages of version %u\n",
+           tn_ipc_version());
 
     return 0;
 }

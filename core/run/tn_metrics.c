@@ -8,6 +8,7 @@
 
 #include "run/tn_page.h"
 
+#include "base/tn_version.h"
 #include "host/tn_text.h"
 
 #include <stdio.h>
@@ -37,6 +38,8 @@ struct metric_s {
 };
 
 
+static void metric_build(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who);
 static void metric_info(tn_text_t *text, const metric_t *metric,
     const metric_who_t *who);
 static void metric_up(tn_text_t *text, const metric_t *metric,
@@ -75,6 +78,8 @@ static const char *metric_text(const json_t *object, const char *member);
 
 static const metric_t  metrics[] = {
 
+    { "tailnet_build_info", "gauge", "The core that answers, always 1.",
+      metric_build, false, NULL },
     { "tailnet_node_info", "gauge", "A node of this nginx, always 1.",
       metric_info, false, NULL },
     { "tailnet_node_up", "gauge",
@@ -143,6 +148,11 @@ tn_page_metrics(const json_t *report)
 
         tn_text_add(&text, "# HELP %s %s\n# TYPE %s %s\n", metric->name,
                     metric->help, metric->name, metric->type);
+
+        if (metric->write == metric_build) {    /* of no node */
+            metric->write(&text, metric, NULL);
+            continue;
+        }
 
         for (i = 0; i < n; i++) {
             if (metric->of_peer == (who[i].peer != NULL)) {
@@ -230,6 +240,16 @@ metric_labels(metric_who_t *who, size_t *n)
     if (last->labels != NULL) {
         (*n)++;
     }
+}
+
+
+static void
+metric_build(tn_text_t *text, const metric_t *metric,
+    const metric_who_t *who)
+{
+    (void) who;
+
+    tn_text_add(text, "%s{version=\"" TN_VERSION "\"} 1\n", metric->name);
 }
 
 

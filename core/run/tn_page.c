@@ -9,6 +9,7 @@
 
 #include "run/tn_page.h"
 
+#include "base/tn_version.h"
 #include "host/tn_text.h"
 
 #include <stdio.h>
@@ -135,8 +136,8 @@ tn_page_html(const json_t *report, int64_t wall)
                     "<code>tailnet</code> block.</section>\n");
     }
 
-    tn_text_add(&text, "<footer>ngx_tailnet</footer>\n</main>\n</body>\n"
-                "</html>\n");
+    tn_text_add(&text, "<footer>ngx_tailnet " TN_VERSION "</footer>\n"
+                "</main>\n</body>\n</html>\n");
 
     return tn_text_done(&text);
 }

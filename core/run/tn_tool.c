@@ -21,6 +21,7 @@
 
 #include "run/tn_tool.h"
 
+#include "base/tn_version.h"
 #include "host/tn_udp.h"
 #include "run/tn_page.h"
 #include "run/tn_toolcap.h"
@@ -280,7 +281,10 @@ tool_ask(tool_request_t *req, const tn_ipc_tool_t *request)
     nodes = json_array();
     req->root = json_object();
 
-    if (json_object_set_new(req->root, "nodes", nodes) != 0) {
+    if (json_object_set_new(req->root, "nodes", nodes) != 0
+        || json_object_set_new(req->root, "version", json_string(TN_VERSION))
+           != 0)
+    {
         tool_answer(req, TN_NOMEM, NULL);
         return;
     }

@@ -251,7 +251,7 @@ tn_toolcmd_usage(void)
         "       ngx_tailnet_core capture [OPTIONS] FILE|-\n"
         "       ngx_tailnet_core logout|login|renew [OPTIONS]\n"
         "       ngx_tailnet_core node --state DIR ...\n"
-        "       ngx_tailnet_core version\n"
+        "       ngx_tailnet_core --version\n"
         "  --run DIR    nginx's pid file with .tailnet appended\n"
         "               (default: " TN_TOOLCMD_RUN_DIR ")\n"
         "  --node NAME  only this tailnet block\n"

@@ -6,6 +6,7 @@
  * and with markup and quotes wherever the network may put some.
  */
 
+#include "base/tn_version.h"
 #include "run/tn_page.h"
 #include "run/tn_problems.h"
 
@@ -121,6 +122,7 @@ test_page(void)
     has(text, "2.0 MB</td><td class=\"r num\">1.5 KB", "traffic");
     has(text, "<span class=\"tag\">tag:db</span>", "tags");
     has(text, "and 2 more", "those left out are counted");
+    has(text, "<footer>ngx_tailnet " TN_VERSION "<", "the version");
     free(text);
 
     text = make("{\"nodes\":[]}", true);
@@ -205,6 +207,8 @@ test_metrics(void)
 
     text = make("{\"nodes\":[]}", false);
     has(text, "# HELP tailnet_node_up ", "no node");
+    has(text, "# TYPE tailnet_build_info gauge\n"
+        "tailnet_build_info{version=\"" TN_VERSION "\"} 1\n#", "the version");
     free(text);
 }
 
