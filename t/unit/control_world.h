@@ -400,7 +400,7 @@ world_begin(uint64_t seed, const char *map)
 }
 
 
-static void
+static inline void
 create(void)
 {
     w.control = tn_control_create(&conf, &world_ops, NULL, &w.timers,
