@@ -6,10 +6,14 @@
  * sends WINDOW_UPDATE when half a window is used, for as long as the map
  * stream lives.  The windows are larger than the standard's so that the
  * first map of a large tailnet does not wait a round trip per 64 KiB.
+ *
+ * nghttp2's buffers have had an auth key in them: its memory is wiped when it
+ * is freed.
  */
 
 #include "control/tn_h2.h"
 
+#include <malloc.h>
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,6 +49,10 @@ static ssize_t tn_h2_read_body(nghttp2_session *session, int32_t stream,
 static void tn_h2_end(tn_h2_call_t *call, const char *error);
 static void tn_h2_body_free(tn_h2_call_t *call);
 static nghttp2_nv tn_h2_field(const char *name, const char *value);
+static void *tn_h2_malloc(size_t size, void *data);
+static void *tn_h2_calloc(size_t n, size_t size, void *data);
+static void *tn_h2_realloc(void *p, size_t size, void *data);
+static void tn_h2_free(void *p, void *data);
 
 
 tn_h2_t *
@@ -53,6 +61,7 @@ tn_h2_create(const tn_h2_ops_t *ops, void *data, const char *authority,
 {
     int                          rc;
     tn_h2_t                     *h2;
+    nghttp2_mem                  mem;
     nghttp2_option              *option;
     nghttp2_session_callbacks   *callbacks;
 
@@ -96,7 +105,14 @@ tn_h2_create(const tn_h2_ops_t *ops, void *data, const char *authority,
     /* state of closed streams is only for priorities, which nobody uses */
     nghttp2_option_set_no_closed_streams(option, 1);
 
-    rc = nghttp2_session_client_new2(&h2->session, callbacks, h2, option);
+    mem.mem_user_data = NULL;
+    mem.malloc = tn_h2_malloc;
+    mem.free = tn_h2_free;
+    mem.calloc = tn_h2_calloc;
+    mem.realloc = tn_h2_realloc;
+
+    rc = nghttp2_session_client_new3(&h2->session, callbacks, h2, option,
+                                     &mem);
     if (rc != 0) {
         h2->session = NULL;
         goto failed;
@@ -484,4 +500,57 @@ tn_h2_field(const char *name, const char *value)
     nv.flags = NGHTTP2_NV_FLAG_NONE;
 
     return nv;
+}
+
+
+static void *
+tn_h2_malloc(size_t size, void *data)
+{
+    (void) data;
+
+    return malloc(size);
+}
+
+
+static void *
+tn_h2_calloc(size_t n, size_t size, void *data)
+{
+    (void) data;
+
+    return calloc(n, size);
+}
+
+
+static void *
+tn_h2_realloc(void *p, size_t size, void *data)
+{
+    void    *more;
+    size_t   had;
+
+    had = malloc_usable_size(p);
+
+    if (p != NULL && size <= had) {
+        return p;
+    }
+
+    more = malloc(size);
+
+    if (more != NULL && p != NULL) {
+        memcpy(more, p, had);
+        tn_h2_free(p, data);
+    }
+
+    return more;
+}
+
+
+static void
+tn_h2_free(void *p, void *data)
+{
+    (void) data;
+
+    if (p != NULL) {
+        tn_wipe(p, malloc_usable_size(p));
+        free(p);
+    }
 }

@@ -114,6 +114,62 @@ test_request(void)
 
 
 static void
+h2_send(void *data, const uint8_t *bytes, size_t len)
+{
+    bool *sent = data;
+
+    *sent |= memmem(bytes, len, secret, strlen(secret)) != NULL;
+}
+
+
+static void
+h2_pong(void *data)
+{
+    (void) data;
+}
+
+
+static void
+h2_done(tn_h2_call_t *call, const char *error)
+{
+    (void) call;
+    (void) error;
+}
+
+
+/* and as they go out by HTTP/2 */
+static void
+test_h2(void)
+{
+    bool          sent;
+    tn_h2_t      *h2;
+    tn_h2_call_t  call;
+
+    static const tn_h2_ops_t  ops = { h2_send, h2_pong };
+
+    strcpy(secret, "tskey-auth-secret");
+    freed = 0;
+    sent = false;
+
+    memset(&call, 0, sizeof(call));
+    call.method = "POST";
+    call.path = "/machine/register";
+    call.content_type = "application/json";
+    call.body = strdup(secret);
+    call.body_len = strlen(secret);
+    call.done = h2_done;
+
+    h2 = tn_h2_create(&ops, &sent, "a.test", NULL);
+    is_int(tn_h2_request(h2, &call), TN_OK, "a request with a key");
+    is_int(tn_h2_flush(h2), TN_OK, "is sent");
+    ok(sent, "with it");
+    tn_h2_destroy(h2, "");
+    is_int(freed, 0, "HTTP/2 leaves it nowhere");
+    secret[0] = '\0';
+}
+
+
+static void
 test_answer(void)
 {
     size_t          left;
@@ -358,6 +414,7 @@ main(void)
 
     test_nodestate();
     test_request();
+    test_h2();
     test_answer();
     test_refusal();
     test_account();
