@@ -765,6 +765,7 @@ tn_control_next_node_key(tn_control_t *c)
         tn_curve_keypair(&c->saved.next);
         c->unsaved = true;
         c->next_sent = false;
+        c->untaken = 0;
         c->rekeyed = true;
     }
 

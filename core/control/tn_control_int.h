@@ -49,6 +49,7 @@
 #define TN_CONTROL_NETINFO_MS    700    /* the first update waits for one */
 #define TN_CONTROL_BACKOFF_MS    500    /* the first; then doubled */
 #define TN_CONTROL_BACKOFF_MAX_MS  30000
+#define TN_CONTROL_UNTAKEN_MS    3600000    /* at most, between renewals */
 #define TN_CONTROL_GOOD_MS       10000  /* a map stream that counts as good */
 #define TN_CONTROL_SLEEP_MAX_MS  300000 /* Debug.SleepSeconds */
 
@@ -182,6 +183,8 @@ struct tn_control_s {
     bool                     poll_next; /* the map is asked for with it */
     bool                     key_due;   /* the owner has the former key yet */
     bool                     put_off;   /* a renewal was, and that was said */
+    unsigned                 untaken;   /* renewals in a row that had no answer
+                                           and that control knows nothing of */
     bool                     must_register;
     bool                     reregistered;  /* and no map since */
     bool                     stopping;
@@ -368,6 +371,12 @@ bool tn_control_unmade(tn_control_t *c, bool unsaved);
 /* it is tried again after so long; false: there is no stream beside which it
  * could wait */
 bool tn_control_put_off(tn_control_t *c, uint64_t in_ms, const char *why);
+/*
+ * Control has not got the next key that it was told, and the present one is
+ * asked for a map.  Once that is mended at once; what is lost again would cost
+ * the stream each time, so it waits, up to an hour.
+ */
+void tn_control_untaken(tn_control_t *c);
 void tn_control_renew_due(void *data, tn_ms_t now);
 
 /* --- tn_control_mint.c: auth keys by an OAuth client's secret */

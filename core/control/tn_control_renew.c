@@ -84,6 +84,25 @@ tn_control_put_off(tn_control_t *c, uint64_t in_ms, const char *why)
 }
 
 
+void
+tn_control_untaken(tn_control_t *c)
+{
+    int64_t   in_s;
+    uint64_t  in_ms;
+
+    c->untaken++;
+
+    if (c->untaken == 1 || tn_control_self_expired(c, &in_s)) {
+        return;
+    }
+
+    in_ms = (uint64_t) TN_CONTROL_BACKOFF_MAX_MS << tn_min(c->untaken - 2, 7);
+    in_ms = tn_min(in_ms, (uint64_t) TN_CONTROL_UNTAKEN_MS);
+
+    (void) tn_control_put_off(c, in_ms, "control does not answer it");
+}
+
+
 bool
 tn_control_unrenewed(tn_control_t *c, const char *why)
 {

@@ -40,7 +40,7 @@ static void tn_control_call_done(tn_h2_call_t *h2, const char *error);
 static void tn_control_call_free(tn_control_call_t *call);
 static void tn_control_registered(tn_control_t *c, tn_control_call_t *call,
     const char *error);
-static void tn_control_session_go_on(tn_control_t *c);
+static void tn_control_session_go_on(tn_control_t *c, bool untaken);
 static void tn_control_session_took(tn_control_t *c);
 static bool tn_control_register_is_in(const json_t *o);
 static void tn_control_register_answer(tn_control_t *c, const json_t *o);
@@ -74,12 +74,13 @@ tn_control_session_start(tn_control_t *c)
         return;
     }
 
-    tn_control_session_go_on(c);
+    tn_control_session_go_on(c, false);
 }
 
 
+/* `untaken`: the next key was sent, and control has not got it */
 static void
-tn_control_session_go_on(tn_control_t *c)
+tn_control_session_go_on(tn_control_t *c, bool untaken)
 {
     int64_t  in_s;
 
@@ -91,6 +92,10 @@ tn_control_session_go_on(tn_control_t *c)
     }
 
     tn_control_session_poll(c);
+
+    if (untaken) {
+        tn_control_untaken(c);
+    }
 
     /* whether one that had expired still has, the map will say first */
 
@@ -252,6 +257,12 @@ tn_control_session_self(tn_control_t *c)
 
         if (c->followup != NULL) {
             tn_control_needs_login(c, c->followup);
+        }
+
+        /* with no key that serves there is nothing to wait for */
+
+        if (c->untaken != 0) {
+            tn_timer_cancel(c->timers, &c->renew_timer);
         }
 
         tn_control_session_register(c);
@@ -547,6 +558,10 @@ tn_control_registered(tn_control_t *c, tn_control_call_t *call,
     }
 
     c->put_off = false;
+
+    if (status / 100 != 5) {
+        c->untaken = 0;
+    }
 
     if (status / 100 == 4 && tn_control_unrenewed(c,
                                                tn_control_answer_text(call)))
@@ -916,7 +931,7 @@ tn_control_polled(tn_control_t *c, tn_control_call_t *call, const char *error)
     if (status / 100 == 4 && c->poll_next) {
         c->next_sent = false;
         tn_timer_cancel(c->timers, &c->watchdog_timer);
-        tn_control_session_go_on(c);
+        tn_control_session_go_on(c, true);
         return;
     }
 

@@ -311,6 +311,63 @@ put_off(int status, const char *seconds)
 }
 
 
+/*
+ * What a proxy before control says need not be true, so control is asked
+ * whether it has the key.  Where it never has, the map stream is worth more.
+ */
+static void
+unheard(void)
+{
+    int  registers;
+
+    put_off(502, NULL);
+    run(10000);
+    registers = w.registers;
+    ok(registers >= 2, "what may be lost is tried once more at once");
+    ok(running(), "then the present key serves");
+    is_int(w.key_changes, 0, "and stays");
+
+    run(19000);
+    is_int(w.registers, registers, "for 30 s nothing else is asked");
+
+    run(600000);
+    ok(running(), "in ten minutes more it runs");
+    ok(w.registers > registers && w.registers < registers + 6,
+       "as the renewal waits longer each time");
+    ok(w.nconns < 20, "so do the connections that it costs");
+
+    w.register_status = 200;
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    run(3600000);
+    ok(running() && agreed(), "when control answers the new key is taken");
+    is_int(w.key_changes, 1, "once");
+    world_end();
+
+    /* nor does it wait when the present key does not serve any more */
+
+    put_off(502, NULL);
+    run(10000);
+    registers = w.registers;
+    server_map(EXPIRED);
+    run(1000);
+    ok(w.registers > registers, "the present key expires: it waits no more");
+    world_end();
+
+    /* a new auth key need not wait here either */
+
+    put_off(502, NULL);
+    run(10000);
+    registers = w.registers;
+    w.register_status = 200;
+    w.register_answer = "{\"MachineAuthorized\":true}";
+    tn_control_set_auth_key(w.control, "tskey-another");
+    run(1000);
+    is_int(w.registers, registers + 1, "another auth key is tried at once");
+    ok(running() && agreed(), "and taken");
+    world_end();
+}
+
+
 /* nor does one that has to wait */
 static void
 waits(int status)
@@ -643,6 +700,7 @@ main(void)
     unsaved();
     waits(503);
     waits(429);
+    unheard();
     mints();
     mints_anew(403, "this key is no good");
     mints_anew(200, "{\"NodeKeyExpired\":true}");
