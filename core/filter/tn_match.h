@@ -11,6 +11,8 @@
 
 #include "tn_filter.h"
 
+#include <endian.h>
+
 
 /* an address as a number; IPv4 in the low bits of its mapped form */
 typedef unsigned __int128  tn_ip_number_t;
@@ -62,8 +64,7 @@ tn_ip_number(const tn_ip_t *ip)
 
     memcpy(w, ip->b, sizeof(w));
 
-    return (tn_ip_number_t) __builtin_bswap64(w[0]) << 64
-           | __builtin_bswap64(w[1]);
+    return (tn_ip_number_t) be64toh(w[0]) << 64 | be64toh(w[1]);
 }
 
 
