@@ -227,7 +227,7 @@ tn_plane_woke(tn_plane_t *plane, tn_ms_t now, tn_ms_t slept)
     for (peer = tn_wg_peer_next(plane->wg, NULL); peer != NULL;
          peer = tn_wg_peer_next(plane->wg, peer))
     {
-        tn_wg_peer_reset(peer, now);
+        tn_wg_peer_forget(peer, now);
     }
 }
 

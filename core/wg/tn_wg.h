@@ -180,9 +180,15 @@ tn_rc_t tn_wg_peer_add(tn_wg_t *wg, const tn_key_t *key, void *data,
 void tn_wg_peer_remove(tn_wg_peer_t *peer);
 
 /*
- * Forgets sessions and handshakes but keeps staged packets: for a peer known
- * to have restarted.  Shakes hands at once when packets are
- * staged, else with the next one.
+ * Forgets sessions and handshakes but keeps staged packets: the peer has
+ * forgotten them too, though by `now` they are young.  Shakes hands at once
+ * when packets are staged, else with the next one.
+ */
+void tn_wg_peer_forget(tn_wg_peer_t *peer, tn_ms_t now);
+
+/*
+ * The same for a peer known to have restarted, whose clock may have as well:
+ * its initiations of before count again.
  */
 void tn_wg_peer_reset(tn_wg_peer_t *peer, tn_ms_t now);
 

@@ -90,13 +90,18 @@ tn_wg_peer_remove(tn_wg_peer_t *peer)
 void
 tn_wg_peer_reset(tn_wg_peer_t *peer, tn_ms_t now)
 {
+    tn_wipe(peer->timestamp, sizeof(peer->timestamp));
+    tn_wg_peer_forget(peer, now);
+}
+
+
+void
+tn_wg_peer_forget(tn_wg_peer_t *peer, tn_ms_t now)
+{
     tn_wg_handshake_abandon(peer);
     tn_wg_peer_zero(peer);
     tn_wg_timers_stop(peer);
 
-    /* its clock may have restarted with it */
-
-    tn_wipe(peer->timestamp, sizeof(peer->timestamp));
     peer->initiated_at = 0;
     peer->shaken_at = 0;
     peer->stamper.cookie_at = 0;

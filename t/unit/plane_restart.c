@@ -3,13 +3,14 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * Two data planes on a virtual clock: one is started anew with its old keys
- * while the other only sends; and messages of sessions that nobody has.
+ * while the other only sends, or sleeps; and messages of sessions that nobody
+ * has.
  */
 
 #include "tap.h"
 
 #include "plane_world.h"
-#include "wire/tn_geneve.h"
+#include "node/tn_plane_private.h"
 
 
 /* one packet each 20 ms; returns how long until something arrives */
@@ -59,6 +60,30 @@ stale(const tn_addr_t *from, bool relayed)
 }
 
 
+/* who has kept a handshake of before the machine slept says it again */
+
+static void
+slept(void)
+{
+    uint64_t   sent;
+    tn_addr_t  stranger;
+
+    stranger = sides[1].addr;
+    stranger.port++;
+
+    tn_plane_woke(sides[0].plane, now, 3600000);
+    ok(!tn_wg_peer_ready(((tn_plane_peer_t *) peer_of(0)->data)->wg, now),
+       "what slept for an hour has no session");
+
+    sent = sides[0].sent;
+    give(&stranger, sides[1].shook, sizeof(sides[1].shook));
+    is_int(sides[0].sent, (long long) sent,
+           "a handshake of before is not answered once more");
+
+    ok(send_until_heard(1, 20000) <= 1000, "the peer's next one is");
+}
+
+
 static void
 restart(unsigned i)
 {
@@ -101,6 +126,9 @@ main(void)
     ok(send_until_heard(1, 20000) < 20000, "a session");
     run(6000);
     ok(send_until_heard(1, 1000) <= 20, "packets arrive at once");
+
+    slept();
+    run(6000);
 
     restart(0);
     got = sides[0].got;

@@ -39,6 +39,7 @@ typedef struct {
     size_t         room_len[ROOMS];
     unsigned       added;
     unsigned       sent;
+    uint8_t        shook[TN_WGMSG_INITIATION_LEN];  /* sent last */
     uint64_t       got;
 } side_t;
 
@@ -56,6 +57,10 @@ put(side_t *side, const tn_addr_t *to, const uint8_t *bytes, size_t len)
     datagram_t  *datagram;
 
     side->sent++;
+
+    if (tn_wgmsg_type(bytes, len) == TN_WGMSG_INITIATION) {
+        memcpy(side->shook, bytes, len);
+    }
 
     if (queued == QUEUE || len > sizeof(datagram->bytes)) {
         return;
