@@ -35,6 +35,9 @@ static void plane_packet(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, uint8_t *bytes, size_t len);
 static void plane_withheld(tn_plane_t *plane, tn_ms_t now,
     const tn_packet_t *p);
+static bool plane_is_anothers(const tn_plane_t *plane,
+    const tn_plane_peer_t *peer, const uint8_t *packet,
+    const tn_packet_t *p);
 static bool plane_transit(tn_plane_t *plane, tn_ms_t now,
     tn_plane_peer_t *peer, const uint8_t *packet, const tn_packet_t *p,
     bool service);
@@ -405,6 +408,13 @@ plane_packet(tn_plane_t *plane, tn_ms_t now, tn_plane_peer_t *peer,
         return;
     }
 
+    if (tn_unlikely(p.icmp_type != 0)
+        && plane_is_anothers(plane, peer, bytes, &p))
+    {
+        plane->stats.in_filtered++;
+        return;
+    }
+
     if (tn_unlikely(plane->echos != 0)
         && tn_plane_ping_echo(peer, now, bytes, &p))
     {
@@ -450,6 +460,23 @@ plane_withheld(tn_plane_t *plane, tn_ms_t now, const tn_packet_t *p)
     tn_log(plane->log, TN_LOG_NOTICE, "%s wants %s, which is of this machine, "
            "its link or its cloud, and not behind it: refused",
            tn_ip_text(&p->src, text[0]), tn_ip_text(&p->dst, text[1]));
+}
+
+
+/*
+ * An error about a packet to another peer.  The filter lets errors in from
+ * everybody, and a stack believes them: one that names a port which the kernel
+ * has a UDP socket at is enough to have all that goes to that peer cut short.
+ */
+
+static bool
+plane_is_anothers(const tn_plane_t *plane, const tn_plane_peer_t *peer,
+    const uint8_t *packet, const tn_packet_t *p)
+{
+    tn_ip_t  dst;
+
+    return tn_icmp_blames(packet, p, &dst)
+           && tn_wg_route(plane->wg, &dst) != peer;
 }
 
 

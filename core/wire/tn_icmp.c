@@ -251,6 +251,27 @@ tn_icmp_error(uint8_t *buf, size_t size, tn_icmp_error_t error,
 
 
 bool
+tn_icmp_blames(const uint8_t *packet, const tn_packet_t *p, tn_ip_t *dst)
+{
+    size_t  skip;
+
+    if (!tn_icmp_is_error(p)) {
+        return false;
+    }
+
+    skip = (size_t) p->header_len + TN_ICMP_BODY_OFFSET;
+
+    if (!tn_packet_dst(packet + skip, p->total_len - skip, dst)
+        || tn_ip_is_v4(dst) != (p->version == 4))
+    {
+        memset(dst, 0, sizeof(tn_ip_t));
+    }
+
+    return true;
+}
+
+
+bool
 tn_icmp_unreachable(const uint8_t *packet, const tn_packet_t *p,
     uint8_t *proto, tn_addr_t *from, tn_addr_t *to)
 {

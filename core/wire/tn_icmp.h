@@ -61,6 +61,13 @@ size_t tn_icmp_error(uint8_t *buf, size_t size, tn_icmp_error_t error,
     const tn_packet_t *p);
 
 /*
+ * Whether it is an error of any kind; *dst is where the packet went that it is
+ * about, none when it quotes too little to tell.
+ */
+bool tn_icmp_blames(const uint8_t *packet, const tn_packet_t *p,
+    tn_ip_t *dst);
+
+/*
  * Whose packet an error says did not arrive (unreachable of any kind): its
  * protocol and, with TCP or UDP, both ends.  False when this is no such error
  * or it quotes too little.  The checksum is not looked at.

@@ -46,6 +46,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             }
         }
 
+        (void) tn_icmp_blames(packet, &p, &dst);
         (void) tn_icmp_unreachable(packet, &p, &proto, &from, &to);
         (void) tn_icmp_echo_data(packet, &p, 0, 0, &len);
         (void) tn_icmp_echo_reply(packet, &p);

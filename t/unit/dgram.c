@@ -227,6 +227,7 @@ test_unreachable(int version)
     size_t       i, len, n, found;
     uint8_t      proto;
     uint8_t      packet[MTU], error[MTU];
+    tn_ip_t      dst;
     tn_addr_t    own, peer, from, to;
     tn_packet_t  p;
 
@@ -242,6 +243,8 @@ test_unreachable(int version)
        && tn_icmp_unreachable(error, &p, &proto, &from, &to)
        && proto == TN_PROTO_UDP && tn_addr_equal(&from, &own)
        && tn_addr_equal(&to, &peer), "IPv%d: whose it was", version);
+    ok(tn_icmp_blames(error, &p, &dst) && tn_ip_equal(&dst, &peer.ip),
+       "and where it went");
 
     /* of any length: nothing is read behind the end, none is made up */
 
@@ -261,6 +264,13 @@ test_unreachable(int version)
         }
 
         if (tn_packet_parse(&p, cut, i) == TN_OK
+            && tn_icmp_blames(cut, &p, &dst) && !tn_ip_is_none(&dst)
+            && !tn_ip_equal(&dst, &peer.ip))
+        {
+            found = 1000000;
+        }
+
+        if (tn_packet_parse(&p, cut, i) == TN_OK
             && tn_icmp_unreachable(cut, &p, &proto, &from, &to))
         {
             found += proto == TN_PROTO_UDP && tn_addr_equal(&from, &own)
@@ -276,4 +286,5 @@ test_unreachable(int version)
     (void) tn_packet_parse(&p, packet, len);
     ok(!tn_icmp_unreachable(packet, &p, &proto, &from, &to),
        "a datagram is no error");
+    ok(!tn_icmp_blames(packet, &p, &dst), "of any kind");
 }
