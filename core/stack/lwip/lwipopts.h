@@ -20,6 +20,9 @@
 #define LWIP_TIMERS                 0   /* tn_lwip.c runs them */
 #define LWIP_STATS                  0
 
+/* those of the C library are there: as macros they break its headers */
+#define LWIP_DONT_PROVIDE_BYTEORDER_FUNCTIONS  1
+
 /* tn_lwip_memory.c */
 void *tn_lwip_malloc(size_t size);
 void *tn_lwip_calloc(size_t n, size_t size);
