@@ -221,7 +221,7 @@ ngx_http_tailnet_status_event(ngx_event_t *ev)
         rc = ngx_http_tailnet_status_read(st);
 
         if (rc == NGX_AGAIN) {
-            if (ngx_handle_read_event(ev, 0) == NGX_OK) {
+            if (ngx_tailnet_channel_wait(ev) == NGX_OK) {
                 return;
             }
 

@@ -248,6 +248,9 @@ char *ngx_tailnet_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
 ngx_connection_t *ngx_tailnet_channel(int fd, ngx_log_t *log, void *data,
     ngx_event_handler_pt read);
 
+/* nothing is left to be read: waits for more.  NGX_OK or NGX_ERROR */
+ngx_int_t ngx_tailnet_channel_wait(ngx_event_t *rev);
+
 /* asks the core: the socket, or -1 */
 typedef int (*ngx_tailnet_line_open_pt)(void *data);
 

@@ -485,7 +485,7 @@ ngx_tailnet_cert_read(ngx_event_t *ev)
     certs = c->data;
 
     if (ngx_tailnet_cert_update(certs, c->fd) == NGX_ERROR
-        || ngx_handle_read_event(ev, 0) != NGX_OK)
+        || ngx_tailnet_channel_wait(ev) != NGX_OK)
     {
         ngx_tailnet_line_lost(&certs->line);
     }

@@ -41,6 +41,21 @@ ngx_tailnet_channel(int fd, ngx_log_t *log, void *data,
 }
 
 
+/*
+ * As nginx's own functions do when they have read all.  With "use poll" or
+ * "use select" an event that is still ready is taken out, and does not come
+ * again.
+ */
+
+ngx_int_t
+ngx_tailnet_channel_wait(ngx_event_t *rev)
+{
+    rev->ready = 0;
+
+    return ngx_handle_read_event(rev, 0);
+}
+
+
 /* what is asked fits the socket; the handler must not be NULL */
 
 static void

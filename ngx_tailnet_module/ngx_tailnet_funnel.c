@@ -196,7 +196,7 @@ ngx_tailnet_funnel_read(ngx_event_t *rev)
     rc = ngx_tailnet_funnel_take(c, opened->node);
 
     if (rc == NGX_AGAIN) {
-        if (ngx_handle_read_event(rev, 0) != NGX_OK) {
+        if (ngx_tailnet_channel_wait(rev) != NGX_OK) {
             ngx_tailnet_listen_close(c);
         }
 

@@ -272,7 +272,7 @@ ngx_tailnet_members_read(ngx_event_t *ev)
         }
     }
 
-    if (rc != TN_AGAIN || ngx_handle_read_event(ev, 0) != NGX_OK) {
+    if (rc != TN_AGAIN || ngx_tailnet_channel_wait(ev) != NGX_OK) {
         ngx_tailnet_line_lost(&members->line);
     }
 }

@@ -496,7 +496,7 @@ ngx_tailnet_service_read(ngx_event_t *ev)
         ngx_tailnet_service_set(serving, &msg.serve_set, n ? fds[0] : -1);
     }
 
-    if (rc != TN_AGAIN || ngx_handle_read_event(ev, 0) != NGX_OK) {
+    if (rc != TN_AGAIN || ngx_tailnet_channel_wait(ev) != NGX_OK) {
         ngx_tailnet_line_lost(&serving->line);
     }
 }

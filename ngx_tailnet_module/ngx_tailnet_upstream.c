@@ -810,7 +810,7 @@ ngx_tailnet_dial_handler(ngx_event_t *ev)
 
     rc = tn_client_dial_reply(c->fd, &reply, &s);
 
-    if (rc == TN_AGAIN && ngx_handle_read_event(ev, 0) == NGX_OK) {
+    if (rc == TN_AGAIN && ngx_tailnet_channel_wait(ev) == NGX_OK) {
         return;
     }
 

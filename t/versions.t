@@ -2,7 +2,8 @@
 
 # Other nginxes than the installed one, each with our module built for it: that
 # of Debian 13, the newest of Debian or a source tree named by
-# TAILNET_NGINX_SOURCE, one without stream, one that our module is linked into;
+# TAILNET_NGINX_SOURCE, one without stream, which waits for events by poll(), one
+# that our module is linked into;
 # HTTP/3, also of a service and with quic_bpf; what stream passes on; sticky
 # sessions and names that are resolved; two nodes in one nginx; the module
 # unloaded and loaded again by reloads; and beside njs.
@@ -235,6 +236,23 @@ sub serves {
 }
 
 
+# What the core tells a worker later: how the peer with a tag is called now.
+
+sub hears {
+    my ($web4, $name) = @_;
+    my $control = $tailnet->{control};
+    my $id = $control->node($name)->{id};
+
+    for my $now ($name, "$name-other", $name) {
+        $control->cli('nodes', 'rename', '-i', $id, $now);
+        ok(eval { $lab->wait_for(10, $now, sub {
+            $peer->get("http://$web4/told")->{headers}
+                =~ /^X-Upstream: $now:81\r$/m
+        }) }, "an upstream by tag is $now");
+    }
+}
+
+
 sub exercise {
     my ($version, $nginx, $name, %opt) = @_;
 
@@ -263,6 +281,7 @@ sub exercise {
 
     $opt{nginx} = $nginx;
     serves('started', $name, $web4, $web6, %opt);
+    hears($web4, "$name-farm") if $opt{poll};
 
     if ($opt{quic}) {
         my $big = join '', map { chr(33 + $_ % 90) } 1 .. 3_000_000;
@@ -326,12 +345,17 @@ for my $case (@versions) {
         tailnet();
 
         my $host = 'v' . $said =~ s/\W//gr . $args[1];
+        my %poll = $args[1] eq 'http' ? (poll => 1, main => <<'POLL') : ();
+events { worker_connections 1024; use poll; }
+POLL
         my $nginx = $lab->nginx(host => $tailnet->{web}, module => 1,
                                 name => $host, build => $out,
                                 binary => "$out/nginx",
                                 linked => $args[1] eq 'linked');
 
-        exercise("nginx $said", $nginx, $host, newer => 1, location => '',
+        exercise("nginx $said", $nginx, $host, newer => 1, %poll,
+                 location => 'location /told { proxy_pass http://farm; '
+                             . 'add_header X-Upstream $upstream_addr; }',
                  stream => $args[1] ne 'http',
                  quic => -x '/usr/bin/gtlsclient');
     };
