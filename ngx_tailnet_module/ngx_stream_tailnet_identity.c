@@ -235,8 +235,10 @@ ngx_stream_tailnet_access(ngx_stream_session_t *s)
 
     rc = ngx_tailnet_rules_check(tscf->rules, identity, s->connection->log);
 
+    /* with NGX_OK nobody else would be asked, not even "deny" */
+
     if (rc != NGX_ABORT) {
-        return rc;
+        return NGX_DECLINED;
     }
 
     ngx_log_error(NGX_LOG_ERR, s->connection->log, 0,

@@ -158,6 +158,7 @@ HTTP
         tailnet_deny  all;
         return ok;
     }
+    server { listen 5003 tailnet=home; $access{both} return ok; }
 STREAM
 
 $nginx->start;
@@ -388,6 +389,8 @@ is(stream($peer{db}->host, $web4, 5000, 'udp'), 'db', 'stream: UDP');
 is(stream($infra, $web->ip4, 5002), $empty, 'stream: empty by the host');
 is(stream($peer{laptop}->host, $web4, 5001), 'ok', 'stream: allowed');
 is(stream($peer{desk}->host, $web4, 5001), '', 'stream: denied');
+is(join(' ', map { stream($peer{$_}->host, $web4, 5003) || 'no' }
+        qw(laptop desk db)), 'ok no no', "stream: $access{both}");
 
 
 # --- how control and peers see the node
