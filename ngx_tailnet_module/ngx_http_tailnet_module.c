@@ -32,7 +32,9 @@ static char *ngx_http_tailnet_ip_hash(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_http_tailnet_groups(ngx_cycle_t *cycle);
 static ngx_int_t ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
-    ngx_http_upstream_rr_peers_t *peers, ngx_uint_t dense);
+    ngx_http_upstream_rr_peers_t *peers, ngx_uint_t dense, ngx_uint_t only);
+static ngx_uint_t ngx_http_tailnet_single(ngx_tailnet_group_t *group,
+    ngx_uint_t single);
 static ngx_uint_t ngx_http_tailnet_upstream(
     ngx_http_upstream_srv_conf_t *uscf);
 static ngx_int_t ngx_http_tailnet_init_peer(ngx_http_request_t *r,
@@ -406,7 +408,7 @@ ngx_http_tailnet_upstream(ngx_http_upstream_srv_conf_t *uscf)
 static ngx_int_t
 ngx_http_tailnet_groups(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                      i;
+    ngx_uint_t                       i, only;
     ngx_http_tailnet_srv_conf_t     *tscf;
     ngx_http_upstream_rr_peers_t    *peers;
     ngx_http_upstream_srv_conf_t   **uscfp;
@@ -433,9 +435,15 @@ ngx_http_tailnet_groups(ngx_cycle_t *cycle)
             continue;
         }
 
-        for (peers = uscfp[i]->peer.data; peers; peers = peers->next) {
+        peers = uscfp[i]->peer.data;
 
-            if (ngx_http_tailnet_list(tscf->conf, peers, tscf->dense)
+        /* one with backup servers is never single for nginx, nor are these */
+
+        only = (peers->next == NULL);
+
+        for ( /* void */ ; peers; peers = peers->next) {
+
+            if (ngx_http_tailnet_list(tscf->conf, peers, tscf->dense, only)
                 != NGX_OK)
             {
                 return NGX_ERROR;
@@ -449,7 +457,7 @@ ngx_http_tailnet_groups(ngx_cycle_t *cycle)
 
 static ngx_int_t
 ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
-    ngx_http_upstream_rr_peers_t *peers, ngx_uint_t dense)
+    ngx_http_upstream_rr_peers_t *peers, ngx_uint_t dense, ngx_uint_t only)
 {
     ngx_tailnet_slot_t           *slot;
     ngx_tailnet_group_t           group;
@@ -479,6 +487,8 @@ ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
         group.target = target;
         group.tries = &peers->tries;
         group.total_weight = dense ? &peers->total_weight : NULL;
+        group.peers = peers;
+        group.single = only ? ngx_http_tailnet_single : NULL;
 
 #if (NGX_HTTP_UPSTREAM_ZONE)
         group.lock = peers->shpool ? &peers->rwlock : NULL;
@@ -501,6 +511,19 @@ ngx_http_tailnet_list(ngx_tailnet_conf_t *tcf,
     }
 
     return ngx_tailnet_members_group(tcf, &group);
+}
+
+
+static ngx_uint_t
+ngx_http_tailnet_single(ngx_tailnet_group_t *group, ngx_uint_t single)
+{
+    ngx_http_upstream_rr_peers_t  *peers;
+
+    peers = group->peers;
+
+    peers->single = single && peers->number == group->nslots;
+
+    return peers->single;
 }
 
 

@@ -138,9 +138,16 @@ typedef struct {
 } ngx_tailnet_slot_t;
 
 
+typedef struct ngx_tailnet_group_s  ngx_tailnet_group_t;
+
+/* tells nginx whether a list has one server only; whether it has now */
+typedef ngx_uint_t (*ngx_tailnet_single_pt)(ngx_tailnet_group_t *group,
+    ngx_uint_t single);
+
+
 /* the servers that one target has in one list of a balancer */
 
-typedef struct {
+struct ngx_tailnet_group_s {
     struct ngx_tailnet_conf_s      *conf;
     ngx_tailnet_target_t           *target;
     ngx_tailnet_slot_t              slots[TN_IPC_MEMBERS_MAX];
@@ -150,7 +157,9 @@ typedef struct {
     ngx_uint_t                     *tries;      /* of the list */
     ngx_uint_t                     *total_weight;   /* or NULL: to be left */
     ngx_atomic_t                   *lock;       /* NULL without a zone */
-} ngx_tailnet_group_t;
+    void                           *peers;      /* the list */
+    ngx_tailnet_single_pt           single;
+};
 
 
 typedef struct ngx_tailnet_conf_s {

@@ -19,6 +19,10 @@
  * is up without a peer: its connections go to whom the core finds for the tag
  * at that moment, or fail with the core's reason.
  *
+ * nginx does not give up the only server of an upstream, however often it
+ * fails, and looks for it at the beginning of the list.  So a tag that is alone
+ * there, with one peer or none, has that in the first slot and is such a one.
+ *
  * In a zone all workers make the same change of the same slots; the first one
  * does it and the others find it done.
  */
@@ -66,6 +70,10 @@ static ngx_uint_t ngx_tailnet_members_extent(ngx_tailnet_group_t *group);
 static ngx_uint_t ngx_tailnet_members_free(ngx_tailnet_group_t *group);
 static void ngx_tailnet_members_close_up(ngx_tailnet_group_t *group,
     ngx_uint_t n);
+static void ngx_tailnet_members_single(ngx_tailnet_group_t *group,
+    ngx_uint_t n);
+static void ngx_tailnet_members_move(ngx_tailnet_group_t *group,
+    ngx_uint_t to, ngx_uint_t from);
 
 
 /* one address of a server that is a group becomes as many as it has slots */
@@ -131,6 +139,7 @@ ngx_tailnet_members_group(ngx_tailnet_conf_t *tcf, ngx_tailnet_group_t *group)
 
     *g = *group;
 
+    ngx_tailnet_members_single(g, 0);
     ngx_tailnet_members_up(g);
 
     if (g->target->members) {
@@ -328,6 +337,7 @@ ngx_tailnet_members_apply(ngx_tailnet_members_t *members,
         ngx_tailnet_members_close_up(group, known->count);
     }
 
+    ngx_tailnet_members_single(group, known->count);
     ngx_tailnet_members_up(group);
 
     if (group->lock) {
@@ -376,7 +386,6 @@ ngx_tailnet_members_free(ngx_tailnet_group_t *group)
 static void
 ngx_tailnet_members_close_up(ngx_tailnet_group_t *group, ngx_uint_t n)
 {
-    int64_t     id;
     ngx_uint_t  i, last;
 
     if (n * 4 > ngx_tailnet_members_extent(group)) {
@@ -391,11 +400,40 @@ ngx_tailnet_members_close_up(ngx_tailnet_group_t *group, ngx_uint_t n)
             return;
         }
 
-        id = ngx_tailnet_target_id(group->slots[last - 1].sockaddr);
-
-        ngx_tailnet_members_put(group, last - 1, 0);
-        ngx_tailnet_members_put(group, i, id);
+        ngx_tailnet_members_move(group, i, last - 1);
     }
+}
+
+
+/* n peers are in the slots */
+
+static void
+ngx_tailnet_members_single(ngx_tailnet_group_t *group, ngx_uint_t n)
+{
+    ngx_uint_t  last;
+
+    if (group->single == NULL || !group->single(group, n <= 1)) {
+        return;
+    }
+
+    last = ngx_tailnet_members_extent(group);
+
+    if (last > 1) {
+        ngx_tailnet_members_move(group, 0, last - 1);
+    }
+}
+
+
+static void
+ngx_tailnet_members_move(ngx_tailnet_group_t *group, ngx_uint_t to,
+    ngx_uint_t from)
+{
+    int64_t  id;
+
+    id = ngx_tailnet_target_id(group->slots[from].sockaddr);
+
+    ngx_tailnet_members_put(group, from, 0);
+    ngx_tailnet_members_put(group, to, id);
 }
 
 

@@ -24,8 +24,10 @@ my $derper = $lab->derper(host => $infra);
 my $control = $lab->headscale(host => $infra, derp => [$derper]);
 my $key = $control->auth_key;
 my $tagged = $control->auth_key(tags => ['tag:web']);
+my %tagged = (c => $control->auth_key(tags => ['tag:web', 'tag:lone']),
+              d => $control->auth_key(tags => ['tag:lone']));
 
-# The nodes of the farm; d is without the tag.
+# The nodes of the farm; d is without the tag of the others.
 
 my $many = $lab->nginx(host => $farm, module => 1);
 
@@ -34,12 +36,16 @@ sub grow {
 
     $many->configure(
         main => join('', map { $many->tailnet_block($control,
-            $_ eq 'd' ? $key : $tagged, name => $_, hostname => "n$_") } @names),
+            $tagged{$_} // $tagged, name => $_, hostname => "n$_") } @names),
         http => join('', map { <<"SERVER" } @names) || ' ');
     server {
         listen 81 tailnet=$_;
         keepalive_timeout 1h;
         location / { return 200 "$_\\n"; }
+        location /once {
+            if (\$connection_requests != 1) { return 444; }
+            return 200 "$_\\n";
+        }
         location /addr { return 200 "\$server_addr \$remote_addr\\n"; }
         location /hold { proxy_pass http://127.0.0.1:8999; }
     }
@@ -75,6 +81,10 @@ my %upstream = (
     hdown  => 'hash $arg_k; server tag:web:81 tailnet down; '
               . 'server 127.0.0.1:8001; server 127.0.0.1:8003;',
     none   => 'server tag:none:81 tailnet;',
+    lone   => 'zone lone 64k; server tag:lone:81 tailnet;',
+    refused => 'zone refused 64k; server tag:lone:89 tailnet;',
+    stale  => 'zone stale 64k; server tag:lone:81 tailnet; keepalive 8;',
+    spared => 'server tag:lone:89 tailnet; server 127.0.0.1:8001 backup;',
     svc    => 'server svc:na:81 tailnet;',
 );
 my $upstreams = join "\n", map { "    upstream $_ { $upstream{$_} }" }
@@ -99,8 +109,10 @@ $locations
 HTTP
     upstream tag { hash $remote_port; server tag:web:81 tailnet; }
     upstream key { hash $server_port; server tag:web:81 tailnet; }
+    upstream refused { zone stream 64k; server tag:lone:89 tailnet; }
     server { listen 8100; proxy_pass tag; }
     server { listen 8101-8108; proxy_pass key; }
+    server { listen 8109; proxy_pass refused; }
 STREAM
 $nginx->start;
 
@@ -209,6 +221,31 @@ subtest 'nobody' => sub {
     is(@lines - $count, 1, 'one line says why');
 };
 
+# Of a single server that fails nginx goes on asking.
+
+sub is_single {
+    my ($name) = @_;
+    my $given_up = sub { scalar(() = $nginx->errors(qr/no live upstreams/)) };
+
+    ok(eval { $lab->wait_for(20, $name, sub {
+        4 == grep {
+            tally(1, 'lone/') eq "$name:1" && tally(1, 'stale/') eq "$name:1"
+                && ask('refused/')->{headers} =~ /^X-Upstream: n$name:89\r$/m
+        } 1 .. 4
+    }) }, "$name is the only peer, and refuses") or diag($@);
+
+    my $count = $given_up->();
+
+    is(tally(4, 'refused/'), '502:4', 'who asks is told');
+    $infra->get("$proxy:8109/") for 1 .. 4;
+    is(tally(8, 'stale/once'), "$name:8",
+       'a connection that was closed is made anew');
+    is($given_up->() - $count, 0, 'it is not given up');
+    is(tally(4, 'spared/'), 'host:4', 'where there is a backup that answers');
+}
+
+subtest 'a single peer' => sub { is_single('d') };
+
 subtest 'several nodes in one nginx' => sub {
     my %addr = map { tally(1, 'plain/addr') => 1 } 1 .. 8;
 
@@ -229,7 +266,9 @@ subtest 'peers come and go' => sub {
 
     my %before = map { $_ => tally(1, "zhash/?k=$_") } 1 .. 12;
 
-    grow(qw(b c d));
+    until_seen(10, 'c d', 'lone/');
+
+    grow(qw(b c));
     $many->reload;
     ($bad, $asked) = until_seen(40, 'b c', 'zone/');
     is($bad, 0, 'one less: all were answered by the others')
@@ -240,6 +279,8 @@ subtest 'peers come and go' => sub {
     my %after = map { $_ => tally(1, "zhash/?k=$_") } 1 .. 12;
     my @moved = grep { $before{$_} eq 'b:1' && $after{$_} ne 'b:1' } 1 .. 12;
     is("@moved", '', 'hash: the keys of one that stays are not moved');
+
+    is_single('c');
 };
 
 subtest 'the core and a worker killed' => sub {
