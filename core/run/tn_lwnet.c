@@ -157,7 +157,9 @@ void
 tn_lwnet_in(tn_lwnet_t *net, const uint8_t *packet, const tn_packet_t *p,
     bool capture)
 {
-    if (p->total_len > TN_LWIP_MTU
+    /* a node of ours does not cut what goes by DERP (tn_path_long.c) */
+
+    if ((p->total_len > TN_LWIP_MTU && p->proto != TN_PROTO_TCP)
         || p->total_len > TN_LWNET_BYTES - net->used)
     {
         return;

@@ -324,6 +324,79 @@ queue_full(void)
 }
 
 
+/* the same as sends(), to an address behind the node */
+static void
+passes(uint8_t flags, uint32_t seq, uint32_t ack, size_t payload, bool broken)
+{
+    pkt_t           k;
+    size_t          len;
+    tn_packet_t     p;
+    static uint8_t  packet[65536];
+
+    memset(&k, 0, sizeof(k));
+    k.version = 4;
+    k.proto = 6;
+    k.ttl = 64;
+    k.host = 2;
+    k.src_port = SOURCE - 1;
+    k.dst_port = 443;
+    k.seq = seq;
+    k.ack = ack;
+    k.window = window;
+    k.flags = flags;
+    k.payload = payload;
+
+    len = pkt_build(&k, packet);
+    memcpy(packet + 16, "\xc0\x00\x02\x01", 4);
+    pkt_checksums(&k, packet);
+    packet[len - 1] ^= broken;
+
+    memset(&last, 0, sizeof(last));
+
+    if (tn_packet_parse(&p, packet, len) == TN_OK) {
+        tn_lwnet_in(net, packet, &p, true);
+        tn_lwnet_run(net);
+    }
+
+    turns();
+}
+
+
+/* by DERP a node of ours sends several segments in one packet */
+static void
+long_captured(void)
+{
+    int             fd;
+    uint32_t        ours;
+    static uint8_t  bytes[65536];
+
+    (void) tn_lwnet_table_listen(table, TN_IPC_TCP, 443, 4, TN_IPC_CAPTURE,
+                                 nginx);
+    turns();
+
+    passes(TN_TCP_SYN, 1000, 0, 0, false);
+    ours = last_seq + 1;
+    passes(TN_TCP_ACK, 1001, ours, 0, false);
+    fd = accept4(nginx, NULL, NULL, SOCK_CLOEXEC|SOCK_NONBLOCK);
+
+    if (!ok(fd != -1, "a captured connection comes to nginx")) {
+        return;
+    }
+
+    passes(TN_TCP_ACK, 1001, ours, 20 * 1240, false);
+    is_int(read(fd, bytes, sizeof(bytes)), 20 * 1240,
+           "with twenty segments in one packet");
+    ok(last.tcp_flags & TN_TCP_ACK, "which is acknowledged at once");
+
+    passes(TN_TCP_ACK, 1001 + 20 * 1240, ours, 20 * 1240, true);
+    is_int(read(fd, bytes, sizeof(bytes)), -1,
+           "but not with one that is broken");
+
+    (void) close(fd);
+    turns();
+}
+
+
 int
 main(void)
 {
@@ -362,6 +435,7 @@ main(void)
     is_int(last.tcp_flags, TN_TCP_SYN | TN_TCP_ACK, "and is there");
 
     half_closed();
+    long_captured();
 
     /* by a clock of their own from now on */
 
