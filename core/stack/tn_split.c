@@ -23,6 +23,7 @@
 
 #include <arpa/inet.h>
 
+#include "stack/tn_coalesce.h"
 #include "wire/tn_checksum.h"
 #include "wire/tn_ip.h"
 
@@ -114,7 +115,11 @@ tn_split_tcp(const tn_packet_t *p, uint8_t *packet, size_t mss,
     payload = p->total_len - headers;
     step = mss;
 
-    if (tn_unlikely(longest > headers + mss)) {
+    /* of other segments its receiver makes none again */
+
+    if (tn_unlikely(longest > headers + mss)
+        && headers + mss == TN_COALESCE_MTU)
+    {
         step = longest - headers;
         step -= step % mss;
     }

@@ -38,7 +38,8 @@ int tn_split(const tn_vnet_t *vnet, uint8_t *packet, size_t len,
  * The same with packets of up to `longest` bytes, which a receiver that knows
  * of them takes as several that were joined: of TCP as many whole segments as
  * fit go into each, and what is left, shorter than a segment, alone.  A frame
- * that is not TCP's, or whose segments are longer, is cut as by tn_split().
+ * that is not TCP's, or whose segments are not as long as the MTU of nodes
+ * (TN_COALESCE_MTU), is cut as by tn_split().
  */
 int tn_split_long(const tn_vnet_t *vnet, uint8_t *packet, size_t len,
     size_t longest, tn_split_emit_pt emit, void *data);

@@ -167,6 +167,14 @@ test_split(void)
                          NULL),
            10, "no two segments fit: cut as always");
 
+    k = stream(4, 6);
+    k.payload = 10 * 1000;
+    len = pkt_build(&k, frame);
+    vnet = vnet_of(&k, 1000);
+    npieces = 0;
+    is_int(tn_split_long(&vnet, frame, len, LONGEST, on_piece, NULL), 10,
+           "so are segments that are none of the MTU");
+
     k = stream(4, 17);
     k.payload = 10 * 1228;
     len = pkt_build(&k, frame);
