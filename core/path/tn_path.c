@@ -397,6 +397,7 @@ tn_path_peer_set_disco(tn_path_peer_t *pub, tn_ms_t now, const tn_key_t *key)
     tn_path_disco_join(disco, peer);
     tn_path_peer_reset(peer, now, TN_PATH_WHY_PEER);
 
+    tn_path_long_forget(peer);
     return TN_OK;
 }
 

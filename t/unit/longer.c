@@ -379,6 +379,12 @@ test_asked(void)
            "another disco key");
     is_int(longest(peer, world->now), 0, "of which nothing is known");
 
+    tn_path_member(peer)->longer.longest = LONGEST;
+    tn_curve_keypair(&other);
+    is_int(tn_path_peer_set_disco(peer, world->now, &other.pub), TN_OK,
+           "and another, by its own word");
+    is_int(longest(peer, world->now), 0, "which is as unknown");
+
     world_free(world);
 }
 
