@@ -131,8 +131,10 @@ plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer, uint8_t *frame,
 
     longest = 0;
 
+    /* of lwIP's all are counted, as the first ones come alone */
+
     if (tn_unlikely(plane->route.derp != 0)
-        && vnet.gso_type != TN_VNET_GSO_NONE
+        && (vnet.gso_type != TN_VNET_GSO_NONE || plane->singly)
         && plane_may_be_long(plane, peer, &plane->route, p))
     {
         longest = tn_path_longest(peer->path, plane->now, len);
@@ -154,7 +156,6 @@ plane_cut(tn_plane_t *plane, tn_plane_peer_t *peer, uint8_t *frame,
 }
 
 
-/* a full segment makes it ask whether more could go at once */
 static bool
 plane_may_gather(const tn_plane_t *plane, const tn_plane_peer_t *peer,
     const tn_packet_t *p)
@@ -164,9 +165,7 @@ plane_may_gather(const tn_plane_t *plane, const tn_plane_peer_t *peer,
     tn_path_route(peer->path, plane->now, &route);
 
     return plane_may_be_long(plane, peer, &route, p)
-           && tn_path_takes_long(peer->path, plane->now,
-                                 p->total_len >= TN_WG_MTU)
-              != 0;
+           && tn_path_takes_long(peer->path) != 0;
 }
 
 

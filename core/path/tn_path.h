@@ -425,15 +425,14 @@ tn_rc_t tn_path_send_derp(tn_path_peer_t *peer, tn_ms_t now, uint32_t region,
     const uint8_t *bytes, size_t len);
 
 /*
- * The longest packet that this peer takes where all goes by DERP alone, if it
- * is TCP's and longer than a tunnel's; 0: none.  `ask`: there is such a packet,
- * so that the peer is asked now and then.
+ * The longest packet that this peer is known to take where all goes by DERP
+ * alone, if it is TCP's and longer than a tunnel's; 0: none.
  */
-uint32_t tn_path_takes_long(tn_path_peer_t *peer, tn_ms_t now, bool ask);
+uint32_t tn_path_takes_long(tn_path_peer_t *peer);
 
 /*
  * The longest of those that are to be sent, less where little goes that way:
- * `len` bytes do now.  It asks.
+ * `len` bytes of TCP do now.  Where much does the peer is asked now and then.
  */
 uint32_t tn_path_longest(tn_path_peer_t *peer, tn_ms_t now, size_t len);
 

@@ -14,10 +14,11 @@
  * Who is such a peer is asked by a ping as long as the longest message, so
  * that the relays on the way have a say too.  The pong of a node of ours says
  * behind its end what it takes (core/wire/tn_disco.c; upstream's has nothing
- * there).  It is asked when there is such a frame: at once, and each 30 s
- * while it takes them; each 10 min if it does not.  Three pings in a row that
- * are lost end it for 30 s.  Meanwhile nothing stands still: TCP sends again
- * what is lost segment by segment.
+ * there).  It is asked while so much goes there that they would be longer: a
+ * slow peer would wait for such a ping as well.  Each 30 s while it takes them,
+ * each 10 min if it does not; three pings in a row that are lost end it for
+ * 30 s.  Meanwhile nothing stands still: TCP sends again what is lost segment
+ * by segment.
  *
  * A full queue of 32 such messages would take its time at a slow peer.  So they
  * are no longer than the 32nd part of what went to the peer this way in 10 ms
@@ -35,61 +36,82 @@
 #define TN_PATH_LONG_LOST      3
 #define TN_PATH_LONG_AGAIN_MS  30000
 #define TN_PATH_LONG_NOT_MS    600000
+#define TN_PATH_LONG_FULL_MS   50           /* the relay's queue */
 #define TN_PATH_LONG_SPAN_MS   20           /* of which a rate is taken */
 #define TN_PATH_LONG_QUEUE_MS  10
 #define TN_PATH_LONG_QUEUE     32           /* messages */
 #define TN_PATH_LONG_RATE      16000        /* bytes a millisecond, at least */
 
 
+static bool tn_path_long_relay(tn_path_member_t *peer);
 static uint32_t tn_path_long_rate(tn_path_long_t *longer, tn_ms_t now,
     size_t len);
 
 
 uint32_t
-tn_path_takes_long(tn_path_peer_t *pub, tn_ms_t now, bool ask)
+tn_path_takes_long(tn_path_peer_t *pub)
 {
-    tn_path_long_t    *longer;
     tn_path_member_t  *peer;
 
     peer = tn_path_member(pub);
-    longer = &peer->longer;
 
-    /* through another relay nothing is known */
-
-    if (longer->region != pub->derp) {
-        tn_path_long_forget(peer);
-        longer->region = pub->derp;
-    }
-
-    if (!tn_path_derp_is_up(pub->path, pub->derp)) {
-        return 0;
-    }
-
-    if (ask && now >= longer->next) {
-        longer->next = now + TN_PATH_LONG_AGAIN_MS;
-        (void) tn_path_probe_derp(peer, now, NULL,
-                                  TN_PATH_LONG_MAX + TN_WGMSG_DATA_OVERHEAD);
-    }
-
-    return longer->longest;
+    return tn_path_long_relay(peer) ? peer->longer.longest : 0;
 }
 
 
 uint32_t
 tn_path_longest(tn_path_peer_t *pub, tn_ms_t now, size_t len)
 {
-    uint32_t  longest, rate;
+    bool               up;
+    tn_rc_t            rc;
+    uint32_t           rate;
+    tn_path_long_t    *longer;
+    tn_path_member_t  *peer;
 
-    longest = tn_path_takes_long(pub, now, true);
-    rate = tn_path_long_rate(&tn_path_member(pub)->longer, now, len);
+    peer = tn_path_member(pub);
+    longer = &peer->longer;
+
+    up = tn_path_long_relay(peer);
+    rate = tn_path_long_rate(longer, now, len);
+
+    if (!up) {
+        return 0;
+    }
+
+    if (now >= longer->next
+        && (rate >= TN_PATH_LONG_RATE || longer->lost != 0))
+    {
+        rc = tn_path_probe_derp(peer, now, NULL,
+                                TN_PATH_LONG_MAX + TN_WGMSG_DATA_OVERHEAD);
+
+        longer->next = now + (rc == TN_OK ? TN_PATH_LONG_AGAIN_MS
+                                          : TN_PATH_LONG_FULL_MS);
+    }
 
     if (rate < TN_PATH_LONG_RATE) {
         return 0;
     }
 
-    return (uint32_t) tn_min((uint64_t) longest,
+    return (uint32_t) tn_min((uint64_t) longer->longest,
                              (uint64_t) rate * TN_PATH_LONG_QUEUE_MS
                              / TN_PATH_LONG_QUEUE);
+}
+
+
+/* what is known is of the relay that carries now, and that one is there */
+static bool
+tn_path_long_relay(tn_path_member_t *peer)
+{
+    uint32_t  region;
+
+    region = peer->pub.derp;
+
+    if (peer->longer.region != region) {
+        tn_path_long_forget(peer);
+        peer->longer.region = region;
+    }
+
+    return tn_path_derp_is_up(peer->pub.path, region);
 }
 
 

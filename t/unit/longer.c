@@ -307,6 +307,20 @@ longest(tn_path_peer_t *peer, tn_ms_t now)
 }
 
 
+/* the longest after a second in which so many bytes went each ms */
+static uint32_t
+at_rate(tn_path_peer_t *peer, tn_ms_t now, size_t bytes)
+{
+    tn_ms_t  end;
+
+    for (end = now + 1000; now < end; now++) {
+        (void) tn_path_longest(peer, now, bytes);
+    }
+
+    return tn_path_longest(peer, now, 0);
+}
+
+
 static world_t *
 blocked(void)
 {
@@ -335,10 +349,10 @@ test_asked(void)
     peer = talk(world, 20000);
     is_int(tn_path_kind(peer, world->now), TN_PATH_DERP, "by DERP");
     pings = tn_path_counters(world->nodes[0]->path)->pings_sent;
-    is_int(tn_path_takes_long(peer, world->now, false), 0,
-           "nothing is known");
+    is_int(tn_path_takes_long(peer), 0, "nothing is known");
+    (void) at_rate(peer, world->now - 1000, 15000);
     is_int((long) tn_path_counters(world->nodes[0]->path)->pings_sent,
-           (long) pings, "nor asked yet");
+           (long) pings, "nor asked at 120 Mbit/s");
     (void) longest(peer, world->now);
     is_int((long) (tn_path_counters(world->nodes[0]->path)->pings_sent
                    - pings),
@@ -436,20 +450,6 @@ test_upstream(void)
 }
 
 
-/* the longest after a second in which so many bytes went each ms */
-static uint32_t
-at_rate(tn_path_peer_t *peer, tn_ms_t now, size_t bytes)
-{
-    tn_ms_t  end;
-
-    for (end = now + 1000; now < end; now++) {
-        (void) tn_path_longest(peer, now, bytes);
-    }
-
-    return tn_path_longest(peer, now, 0);
-}
-
-
 static void
 test_rate(void)
 {
@@ -470,7 +470,7 @@ test_rate(void)
     is_int(at_rate(peer, world->now + 2000, 125000), LONGEST, "1 Gbit/s: all");
     is_int(tn_path_longest(peer, world->now + 60000, 0), 0,
            "after a pause none");
-    ok(tn_path_takes_long(peer, world->now + 60000, false) == LONGEST,
+    ok(tn_path_takes_long(peer) == LONGEST,
        "though it would take them");
 
     world_free(world);
