@@ -60,6 +60,7 @@ tn_path_create(const tn_path_ops_t *ops, void *data,
     tn_timer_init(&path->sweep, tn_path_sweep_timer, path);
     tn_timer_init(&path->restun, tn_path_restun_timer, path);
     tn_timer_init(&path->own_timer, tn_path_own_timer, path);
+    tn_timer_init(&path->race, tn_path_race_timer, path);
 
     path->netcheck = tn_netcheck_create(&tn_path_netcheck_ops, path, timers,
                                         log);
@@ -96,6 +97,7 @@ tn_path_destroy(tn_path_t *path)
     tn_timer_cancel(path->timers, &path->sweep);
     tn_timer_cancel(path->timers, &path->restun);
     tn_timer_cancel(path->timers, &path->own_timer);
+    tn_timer_cancel(path->timers, &path->race);
 
     tn_hash_done(&path->peers);
     tn_hash_done(&path->discos);

@@ -76,6 +76,7 @@ static tn_rc_t tn_path_region_enqueue(tn_path_region_t *region, tn_ms_t now,
 static tn_rc_t tn_path_region_write(void *data, const uint8_t *head,
     size_t head_len, const uint8_t *body, size_t body_len);
 static void tn_path_region_ready(void *data, tn_ms_t now);
+static void tn_path_race_won(tn_path_region_t *region, tn_ms_t now);
 static void tn_path_region_packet(void *data, tn_ms_t now,
     const tn_key_t *src, uint8_t *bytes, size_t len, bool last);
 static void tn_path_region_gone(void *data, tn_ms_t now,
@@ -944,7 +945,7 @@ tn_path_region_ready(void *data, tn_ms_t now)
 {
     tn_path_t                *path;
     tn_link_t                *link;
-    tn_path_region_t         *region, *home;
+    tn_path_region_t         *region;
     tn_path_queued_t         *packet;
     const tn_derpmap_node_t  *node;
 
@@ -979,13 +980,57 @@ tn_path_region_ready(void *data, tn_ms_t now)
     tn_path_call_again(path, now, region->id);
 
     if (path->racing) {
-        path->racing = false;
-        home = tn_path_region_find(path, path->home);
+        tn_path_race_won(region, now);
+    }
+}
 
-        if (home == NULL || home->state != TN_PATH_REGION_READY) {
-            tn_path_set_home(path, now, region->id);
-            tn_path_tell_netinfo(path, now);
-        }
+
+/* what kept home away may be over, as others answer: then it stays home */
+static void
+tn_path_race_won(tn_path_region_t *region, tn_ms_t now)
+{
+    tn_path_t         *path;
+    tn_path_region_t  *home;
+
+    path = region->path;
+    path->racing = false;
+    home = tn_path_region_find(path, path->home);
+
+    if (home == NULL) {
+        tn_path_set_home(path, now, region->id);
+        tn_path_tell_netinfo(path, now);
+        return;
+    }
+
+    if (home->state == TN_PATH_REGION_READY) {
+        return;
+    }
+
+    path->winner = region->id;
+    path->loser = home->id;
+    (void) tn_timer_set(path->timers, &path->race,
+                        now + TN_PATH_RACE_HOME_MS);
+
+    /* not by a connection that was begun before, nor after a wait */
+
+    tn_path_region_close(home);
+    tn_path_region_open(home, now);
+}
+
+
+void
+tn_path_race_timer(void *data, tn_ms_t now)
+{
+    tn_path_t  *path;
+
+    path = data;
+
+    if (path->home == path->loser && path->control_up
+        && !tn_path_derp_is_ready(path, path->loser)
+        && tn_path_derp_is_ready(path, path->winner))
+    {
+        tn_path_set_home(path, now, path->winner);
+        tn_path_tell_netinfo(path, now);
     }
 }
 

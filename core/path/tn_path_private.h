@@ -78,6 +78,7 @@
 #define TN_PATH_EXTRA_MAX         16
 #define TN_PATH_RACE              4         /* regions, when UDP is blocked */
 #define TN_PATH_RACE_MS           3000      /* then any becomes home */
+#define TN_PATH_RACE_HOME_MS      2000      /* for home, behind the first */
 #define TN_PATH_DERP_OPEN_MS      10000
 #define TN_PATH_DERP_NEXT_MS      4000      /* when there is another relay */
 #define TN_PATH_DERP_STALE_MS     3000      /* of a packet that waited */
@@ -328,6 +329,9 @@ struct tn_path_s {
     tn_path_region_t   **regions;   /* in the order of the map */
     uint32_t             home;
     bool                 racing;    /* the first login becomes home */
+    uint32_t             winner;    /* of a race; becomes home at its timer */
+    uint32_t             loser;     /*     if that is still away */
+    tn_timer_t           race;
     tn_timer_t           sweep;
 
     tn_netcheck_t       *netcheck;
@@ -607,6 +611,7 @@ void tn_path_race(tn_path_t *path, tn_ms_t now);
 void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
 /* nobody answers: that says nothing of any region */
 void tn_path_regions_excuse(tn_path_t *path);
+void tn_path_race_timer(void *data, tn_ms_t now);
 void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
 
 /* a lost region would be a better home: now and then it is connected to */

@@ -546,6 +546,67 @@ check_outage(bool told)
 }
 
 
+static void
+relays(world_t *world, node_t *node, bool dead)
+{
+    unsigned  i;
+
+    for (i = 1; i <= world->nregions; i++) {
+        world->regions[i].dead = dead;
+
+        if (dead) {
+            world_derp_kill(node, i);
+        }
+    }
+}
+
+
+/* the same without UDP: in the end all of them answer again */
+static void
+check_outage_tcp(void)
+{
+    node_t   *a;
+    world_t  *world;
+    unsigned  i, k, moved;
+
+    world = world_create(27, 3);
+    a = world_add(world, NAT_BLOCKED);
+    world_run(world, 20000);
+    is_int(tn_path_home(a->path), 1, "home is 1, without UDP");
+    moved = 0;
+
+    for (i = 0; i < 8; i++) {
+        relays(world, a, true);
+        world_run(world, 30000 + 977 * i);
+        relays(world, a, false);
+
+        for (k = 0; k < 60; k++) {
+            world_run(world, 1000);
+            moved += tn_path_home(a->path) != 1
+                     || a->netinfo.preferred_derp != 1;
+        }
+    }
+
+    is_int(moved, 0, "eight times half a minute without network: it stays");
+    ok(a->conns[1].login, "and is connected");
+
+    /* one of them does not: while nobody can be told of it, it stays */
+
+    relays(world, a, true);
+    world_run(world, 20000);
+    tn_path_set_control_up(a->path, world->now, false);
+    world->regions[2].dead = false;
+    world_run(world, 20000);
+    is_int(tn_path_home(a->path), 1, "without control home stays");
+    tn_path_set_control_up(a->path, world->now, true);
+    world_run(world, 20000);
+    is_int(tn_path_home(a->path), 2, "and moves with it");
+    ok(a->conns[2].login, "to one that is connected");
+
+    world_free(world);
+}
+
+
 /* links of others come and go */
 static void
 check_touched(void)
@@ -701,6 +762,7 @@ main(void)
     check_trial();
     check_outage(true);
     check_outage(false);
+    check_outage_tcp();
     check_touched();
     check_reverse();
     check_map();
