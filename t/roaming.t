@@ -239,6 +239,20 @@ subtest 'behind a NAT' => sub {
     my @setup = node(nat => { web => 'easy' });
     my ($web, $router) = ($setup[1]{web}, $setup[1]{router}{web});
 
+    my $changes = changes($setup[2]);
+
+    change('a network of containers', 2, \@setup, sub {
+        $web->ip('link', 'add', 'veth1', 'type', 'veth', 'peer', 'name',
+                 'vethp1');
+        $web->ip('addr', 'add', '172.31.0.1/16', 'dev', 'veth1');
+        $web->ip('link', 'set', 'veth1', 'up');
+        sleep(2);
+        $web->ip('link', 'del', 'veth1');
+    });
+
+    is(changes($setup[2]), $changes, 'and no path was left')
+        or diag($setup[2]->error_log) unless $real;
+
     change('mappings forgotten', 3, \@setup, sub { $router->forget });
 
     change('other mapped ports', 5, \@setup, sub {

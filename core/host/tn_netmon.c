@@ -7,9 +7,14 @@
  * the last event, TN_NETMON_LONGEST_MS after the first at the latest.  What
  * they say is not needed: the list of addresses and the default route are
  * taken anew and compared, so a lost event (ENOBUFS) costs nothing.  What
- * differs in neither is no major change (upstream: netmon).  A default route
- * that goes is none either, unless addresses go with it: nothing is better
- * then, and what needs no router may go on.  One that comes back is.
+ * differs in neither is a minor change (upstream: netmon).  A default route
+ * that goes is one too, unless addresses go with it: nothing is better then,
+ * and what needs no router may go on.  One that comes back is none.
+ *
+ * Addresses also come and go that no path uses: of networks of containers,
+ * of links beside that of the default route, of IPv6 when they are deprecated.
+ * So the machine has moved only if an address is gone by which it was seen
+ * outside, or if it has no way there and nothing is known.
  *
  * But each router advertisement has the kernel, and what configures the
  * network besides, tell of addresses again whose lifetimes alone are new, on
@@ -25,6 +30,7 @@
 #include "host/tn_netmon.h"
 
 #include "host/tn_gateway.h"
+#include "host/tn_sockname.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -64,6 +70,8 @@ struct tn_netmon_s {
     tn_ip_t         ips[TN_NETMON_MAX];
     size_t          n;
     char            way[TN_GATEWAY_WAY];
+    tn_ip_t         own[2];             /* towards the Internet, by IPv4 and
+                                           IPv6; none: not known */
     bool            slept;              /* not told yet */
 
     tn_netmon_told_t  told[TN_NETMON_MAX];
@@ -84,6 +92,9 @@ static bool tn_netmon_is_news(tn_netmon_t *netmon, const uint8_t *bytes,
 static bool tn_netmon_is_new(tn_netmon_t *netmon, struct nlmsghdr *head);
 static bool tn_netmon_read(tn_netmon_told_t *told, struct nlmsghdr *head);
 static void tn_netmon_later(tn_netmon_t *netmon);
+static void tn_netmon_own(tn_netmon_t *netmon);
+static bool tn_netmon_is_left(const tn_netmon_t *netmon, const tn_ip_t *ips,
+    size_t n);
 static void tn_netmon_tell(void *data, tn_ms_t now);
 
 
@@ -275,6 +286,7 @@ tn_netmon_create(tn_loop_t *loop, tn_netmon_pt changed,
 
     netmon->n = tn_netmon_addrs(netmon->ips, TN_NETMON_MAX);
     tn_gateway_way(netmon->way);
+    tn_netmon_own(netmon);
     tn_netmon_steps_open(netmon);
 
     return netmon;
@@ -564,14 +576,69 @@ tn_netmon_later(tn_netmon_t *netmon)
 }
 
 
+/* addresses of documentation: there is no more special way to them */
+static void
+tn_netmon_own(tn_netmon_t *netmon)
+{
+    size_t     i;
+    tn_addr_t  to;
+
+    static const char  *const outside[] = {
+        "203.0.113.1", "2001:db8:ffff::1"
+    };
+
+    for (i = 0; i < 2; i++) {
+        (void) tn_ip_parse(&to.ip, outside[i], strlen(outside[i]));
+        to.port = 9;
+
+        if (tn_sockname_towards(&to, &netmon->own[i]) != TN_OK) {
+            memset(&netmon->own[i], 0, sizeof(tn_ip_t));
+        }
+    }
+}
+
+
+/* one that is gone is what paths began at, as far as is known */
+static bool
+tn_netmon_is_left(const tn_netmon_t *netmon, const tn_ip_t *ips, size_t n)
+{
+    bool            known;
+    size_t          i, k;
+    const tn_ip_t  *ip;
+
+    known = !tn_ip_is_none(&netmon->own[0])
+            || !tn_ip_is_none(&netmon->own[1]);
+
+    for (i = 0; i < netmon->n; i++) {
+        ip = &netmon->ips[i];
+
+        for (k = 0; k < n; k++) {
+            if (tn_ip_equal(ip, &ips[k])) {
+                break;
+            }
+        }
+
+        if (k == n
+            && (!known || tn_ip_equal(ip, &netmon->own[0])
+                || tn_ip_equal(ip, &netmon->own[1])))
+        {
+            return true;
+        }
+    }
+
+    return false;
+}
+
+
 static void
 tn_netmon_tell(void *data, tn_ms_t now)
 {
-    bool          differ, moved, major;
-    char          way[TN_GATEWAY_WAY];
-    size_t        n;
-    tn_ip_t       ips[TN_NETMON_MAX];
-    tn_netmon_t  *netmon;
+    bool                 differ, moved;
+    char                 way[TN_GATEWAY_WAY];
+    size_t               n;
+    tn_ip_t              ips[TN_NETMON_MAX];
+    tn_netmon_t         *netmon;
+    tn_netmon_change_e   change;
 
     (void) now;
 
@@ -584,10 +651,14 @@ tn_netmon_tell(void *data, tn_ms_t now)
     differ = n != netmon->n
              || memcmp(ips, netmon->ips, n * sizeof(tn_ip_t)) != 0;
     moved = way[0] != '\0' && strcmp(way, netmon->way) != 0;
-    major = differ || moved || netmon->slept;
+
+    change = moved || netmon->slept || tn_netmon_is_left(netmon, ips, n)
+             ? TN_NETMON_MOVED
+             : differ ? TN_NETMON_ADDRESSES : TN_NETMON_TOUCHED;
 
     memcpy(netmon->ips, ips, sizeof(ips));
     memcpy(netmon->way, way, sizeof(way));
+    tn_netmon_own(netmon);
     netmon->n = n;
     netmon->slept = false;
 
@@ -596,5 +667,5 @@ tn_netmon_tell(void *data, tn_ms_t now)
            differ ? ", not those of before" : "",
            moved ? ", another default route" : "");
 
-    netmon->changed(netmon->data, major);
+    netmon->changed(netmon->data, change);
 }

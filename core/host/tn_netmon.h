@@ -22,14 +22,18 @@
 
 typedef struct tn_netmon_s  tn_netmon_t;
 
-/*
- * `major`: the usable addresses or the default route are not what they were,
- * or the machine slept.  Else it is a link or a route that may matter to
- * nobody, as those of containers.
- */
-typedef void (*tn_netmon_pt)(void *data, bool major);
+/* but for the first of them, changes are major */
+typedef enum {
+    TN_NETMON_TOUCHED = 0,  /* a link or a route that may matter to nobody, as
+                               those of containers */
+    TN_NETMON_ADDRESSES,    /* the usable addresses are others, but what goes
+                               by the default route begins where it did */
+    TN_NETMON_MOVED         /* it does not, or the machine slept */
+} tn_netmon_change_e;
 
-/* the machine slept for so long; word as of a major change follows */
+typedef void (*tn_netmon_pt)(void *data, tn_netmon_change_e change);
+
+/* the machine slept for so long; word that it has moved follows */
 typedef void (*tn_netmon_woke_pt)(void *data, tn_ms_t slept);
 
 

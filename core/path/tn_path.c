@@ -21,6 +21,8 @@ static tn_rc_t tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
 static void tn_path_peer_free(tn_path_member_t *peer);
 static void tn_path_renew(tn_path_member_t *peer);
 static void tn_path_only_home(tn_path_t *path, tn_ms_t now);
+static void tn_path_renetwork(tn_path_t *path, tn_ms_t now,
+    void (*peer_again)(tn_path_member_t *peer, tn_ms_t now));
 static void tn_path_tell(tn_path_member_t *peer, tn_ms_t now);
 static bool tn_path_near(const tn_path_member_t *peer, tn_path_kind_e kind);
 static void tn_path_remember(tn_path_member_t *peer, tn_ms_t now,
@@ -58,9 +60,9 @@ tn_path_create(const tn_path_ops_t *ops, void *data,
 
     tn_timer_init(&path->pings_timer, tn_path_pings_timer, path);
     tn_timer_init(&path->sweep, tn_path_sweep_timer, path);
+    tn_timer_init(&path->race, tn_path_race_timer, path);
     tn_timer_init(&path->restun, tn_path_restun_timer, path);
     tn_timer_init(&path->own_timer, tn_path_own_timer, path);
-    tn_timer_init(&path->race, tn_path_race_timer, path);
 
     path->netcheck = tn_netcheck_create(&tn_path_netcheck_ops, path, timers,
                                         log);
@@ -95,9 +97,9 @@ tn_path_destroy(tn_path_t *path)
 
     tn_timer_cancel(path->timers, &path->pings_timer);
     tn_timer_cancel(path->timers, &path->sweep);
+    tn_timer_cancel(path->timers, &path->race);
     tn_timer_cancel(path->timers, &path->restun);
     tn_timer_cancel(path->timers, &path->own_timer);
-    tn_timer_cancel(path->timers, &path->race);
 
     tn_hash_done(&path->peers);
     tn_hash_done(&path->discos);
@@ -395,11 +397,11 @@ tn_path_peer_set_disco(tn_path_peer_t *pub, tn_ms_t now, const tn_key_t *key)
 
     tn_path_pings_forget(peer);
     tn_path_relay_forget(peer, true);
+    tn_path_long_forget(peer);
     tn_path_disco_leave(path, peer);
     tn_path_disco_join(disco, peer);
     tn_path_peer_reset(peer, now, TN_PATH_WHY_PEER);
 
-    tn_path_long_forget(peer);
     return TN_OK;
 }
 
@@ -531,11 +533,25 @@ tn_path_set_local(tn_path_t *path, tn_ms_t now, const tn_addr_t *addrs,
 void
 tn_path_network_changed(tn_path_t *path, tn_ms_t now)
 {
-    tn_hash_node_t  *link;
-
     tn_log(path->log, TN_LOG_INFO, "path: the network has changed");
 
-    /* what was proven was so on the network before */
+    tn_path_renetwork(path, now, tn_path_peer_restart);
+}
+
+
+void
+tn_path_network_readdressed(tn_path_t *path, tn_ms_t now)
+{
+    tn_path_renetwork(path, now, tn_path_peer_doubt);
+}
+
+
+/* what was proven was so on the network before */
+static void
+tn_path_renetwork(tn_path_t *path, tn_ms_t now,
+    void (*peer_again)(tn_path_member_t *peer, tn_ms_t now))
+{
+    tn_hash_node_t  *link;
 
     path->endpoints_at = 0;
 
@@ -546,7 +562,7 @@ tn_path_network_changed(tn_path_t *path, tn_ms_t now)
     for (link = tn_hash_next(&path->peers, NULL); link != NULL;
          link = tn_hash_next(&path->peers, link))
     {
-        tn_path_peer_restart(tn_container(link, tn_path_member_t, link), now);
+        peer_again(tn_container(link, tn_path_member_t, link), now);
     }
 }
 

@@ -377,6 +377,13 @@ void tn_path_set_portmap(tn_path_t *path, tn_ms_t now, tn_tristate_e upnp,
  * nothing is proven any more */
 void tn_path_network_changed(tn_path_t *path, tn_ms_t now);
 
+/*
+ * Addresses did, but those by which this machine was seen outside are there:
+ * direct paths that are proven stay, and are asked at once, with DERP beside
+ * them until they answer; all else as above.
+ */
+void tn_path_network_readdressed(tn_path_t *path, tn_ms_t now);
+
 /* another link or route did: what is proven stays, STUN is asked again */
 void tn_path_network_touched(tn_path_t *path, tn_ms_t now);
 

@@ -170,6 +170,44 @@ tn_path_peer_restart(tn_path_member_t *peer, tn_ms_t now)
 
 
 void
+tn_path_peer_doubt(tn_path_member_t *peer, tn_ms_t now)
+{
+    uint32_t              i;
+    tn_path_candidate_t  *best;
+
+    best = tn_path_peer_best(peer);
+
+    if (best == NULL || !tn_path_is_trusted(peer, now) || peer->disco == NULL
+        || peer->wireguard_only || !tn_timer_is_set(&peer->heartbeat))
+    {
+        tn_path_peer_restart(peer, now);
+        return;
+    }
+
+    for (i = 0; i < peer->ncandidates; i++) {
+        peer->candidates[i].pinged = 0;
+    }
+
+    /* first, as the first answer counts */
+
+    best->pinged = now;
+    (void) tn_path_probe(peer, now, &peer->pub.best, 0, NULL);
+
+    tn_path_peer_round(peer, now, false);
+
+    if (peer->pub.derp != 0) {
+        peer->called = now;
+        tn_path_call(peer, now);
+    }
+
+    /* until then payload goes both ways */
+
+    peer->pub.trust_until = now;
+    tn_path_peer_schedule(peer, now);
+}
+
+
+void
 tn_path_drive(tn_path_peer_t *pub, tn_ms_t now)
 {
     tn_path_t         *path;

@@ -430,6 +430,9 @@ void tn_path_peer_reset(tn_path_member_t *peer, tn_ms_t now,
 /* the same, and active peers search at once */
 void tn_path_peer_restart(tn_path_member_t *peer, tn_ms_t now);
 
+/* asks a proven direct path whether it still is one, restarts what is none */
+void tn_path_peer_doubt(tn_path_member_t *peer, tn_ms_t now);
+
 /*
  * A ping came from this address.  False when it is one that was already
  * answered.
@@ -608,10 +611,10 @@ tn_path_region_t *tn_path_region_find(const tn_path_t *path, uint32_t id);
 void tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id);
 void tn_path_open_home(tn_path_t *path, tn_ms_t now);
 void tn_path_race(tn_path_t *path, tn_ms_t now);
+void tn_path_race_timer(void *data, tn_ms_t now);
 void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
 /* nobody answers: that says nothing of any region */
 void tn_path_regions_excuse(tn_path_t *path);
-void tn_path_race_timer(void *data, tn_ms_t now);
 void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
 
 /* a lost region would be a better home: now and then it is connected to */

@@ -191,24 +191,39 @@ data_tun_gone(void *arg, int err)
 
 
 void
-tn_data_net_changed(void *arg, bool major)
+tn_data_net_changed(void *arg, tn_netmon_change_e change)
 {
     tn_data_t *data = arg;
 
+    bool        major;
+    tn_path_t  *path;
+
+    major = change != TN_NETMON_TOUCHED;
+
     if (major) {
-        tn_log(data->log, TN_LOG_INFO, "the network changed");
+        tn_log(data->log, TN_LOG_INFO, change == TN_NETMON_MOVED
+               ? "the network changed" : "other addresses of this machine");
     }
 
     if (data->plane != NULL) {
         tn_data_local(data);
         tn_derpconn_network_changed(data->derp, major);
 
-        if (major) {
-            tn_path_network_changed(tn_plane_path(data->plane),
-                                    data->loop.now);
-        } else {
-            tn_path_network_touched(tn_plane_path(data->plane),
-                                    data->loop.now);
+        path = tn_plane_path(data->plane);
+
+        switch (change) {
+
+        case TN_NETMON_MOVED:
+            tn_path_network_changed(path, data->loop.now);
+            break;
+
+        case TN_NETMON_ADDRESSES:
+            tn_path_network_readdressed(path, data->loop.now);
+            break;
+
+        default:
+            tn_path_network_touched(path, data->loop.now);
+            break;
         }
     }
 

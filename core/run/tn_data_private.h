@@ -208,7 +208,7 @@ void tn_data_echoed(void *arg, const tn_ip_t *ip, uint32_t latency_us);
 void tn_data_udp_batch(void *arg);
 void tn_data_frame(void *arg, uint8_t *frame, size_t len);
 void tn_data_lwip_done(void *arg);
-void tn_data_net_changed(void *arg, bool major);
+void tn_data_net_changed(void *arg, tn_netmon_change_e change);
 void tn_data_woke(void *arg, tn_ms_t slept);
 
 

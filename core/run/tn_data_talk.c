@@ -667,7 +667,7 @@ data_do(tn_data_t *data, data_act_t *act)
         return TN_OK;
 
     case TN_DATA_POKE:
-        tn_data_net_changed(data, true);
+        tn_data_net_changed(data, TN_NETMON_MOVED);
         return TN_OK;
 
     case TN_DATA_HELPER:

@@ -17,6 +17,7 @@
 typedef struct {
     int   told;
     int   major;        /* of these */
+    int   moved;        /* of these */
     int   woke;
     int   slept;        /* s, the last time */
 } word_t;
@@ -26,13 +27,14 @@ static tn_loop_t  loop;
 
 
 static void
-on_change(void *data, bool major)
+on_change(void *data, tn_netmon_change_e change)
 {
     word_t  *word;
 
     word = data;
     word->told++;
-    word->major += major;
+    word->major += change != TN_NETMON_TOUCHED;
+    word->moved += change == TN_NETMON_MOVED;
 }
 
 
@@ -144,6 +146,7 @@ say(word_t *word, const char *command, int major, const char *name)
 {
     word->told = 0;
     word->major = 0;
+    word->moved = 0;
     ok(run(command), "%s", name);
     turn_told(word);
     turn_for(400);
@@ -168,6 +171,42 @@ test_default(word_t *word)
     say(word, "ip -6 route add default via 2001:db8::9", 1, "it is back");
     say(word, "ip -6 route replace default via 2001:db8::8", 0,
         "the kernel may take turns with these");
+    word->major = 0;
+}
+
+
+/* addresses that nothing which goes outside begins at, and those that do */
+static void
+test_unused(word_t *word)
+{
+    say(word, "ip route add default via 10.9.8.9", 1, "a default route again");
+    is_int(word->moved, 1, "the machine has moved");
+
+    say(word, "ip link add tnE type veth peer name tnF && ip link set tnE up"
+              " && ip addr add 172.31.0.1/16 dev tnE", 1,
+        "a network of containers");
+    is_int(word->moved, 0, "moves nothing");
+    say(word, "ip link del tnE", 1, "and goes");
+    is_int(word->moved, 0, "which moves nothing");
+
+    say(word, "ip addr add 2001:db8::77/64 dev tnA nodad valid_lft 3600"
+              " preferred_lft 0", 1, "a deprecated address of IPv6");
+    is_int(word->moved, 0, "moves nothing");
+    say(word, "ip addr del 2001:db8::77/64 dev tnA", 1, "and goes");
+    is_int(word->moved, 0, "which moves nothing");
+
+    say(word, "ip addr add 10.9.4.1/24 dev tnA", 1, "another beside its own");
+    is_int(word->moved, 0, "moves nothing");
+    say(word, "printf 'addr del 10.9.8.1/24 dev tnA\n"
+              "addr add 10.9.8.50/24 dev tnA\n"
+              "route replace default via 10.9.8.9\n' | ip -batch -", 1,
+        "its own is another");
+    is_int(word->moved, 1, "the machine has moved");
+
+    say(word, "ip -6 route del default && ip route del default", 0,
+        "the default routes go");
+    say(word, "ip addr del 10.9.4.1/24 dev tnA", 1, "and an address");
+    is_int(word->moved, 1, "which may be what something began at");
     word->major = 0;
 }
 
@@ -252,6 +291,7 @@ test_word(void)
     /* the default route */
 
     test_default(&word);
+    test_unused(&word);
 
     word.told = 0;
     ok(run("printf 'addr %s 10.9.7.1/24 dev tnA\\n' add del | ip -batch -"),

@@ -642,6 +642,92 @@ check_touched(void)
 }
 
 
+/* an address is gone that a direct path began at: how long nothing comes */
+static tn_ms_t
+lost_gap(bool moved)
+{
+    node_t   *a, *b;
+    tn_ms_t   gap;
+    world_t  *world;
+
+    world = world_create(22, 2);
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_EASY);
+    world_meet(world, a, b);
+    world_talk(world, a, b, 30000, 100);
+
+    a->cut = true;
+
+    if (moved) {
+        tn_path_network_changed(a->path, world->now);
+
+    } else {
+        tn_path_network_readdressed(a->path, world->now);
+    }
+
+    world_talk(world, a, b, 20000, 100);
+    gap = a->worst_gap;
+
+    is_int(tn_path_kind(a->peers[b->id], world->now), TN_PATH_DERP,
+           "a path that began there is left");
+    world_free(world);
+
+    return gap;
+}
+
+
+/* an address comes that no path uses, or one goes that some do */
+static void
+check_readdressed(void)
+{
+    node_t            *a, *b;
+    size_t             n;
+    tn_ms_t            gap;
+    world_t           *world;
+    tn_addr_t          addrs[2];
+    uint64_t           calls;
+    tn_path_change_t   changes[TN_PATH_HISTORY];
+
+    world = world_create(22, 2);
+    a = world_add(world, NAT_EASY);
+    b = world_add(world, NAT_EASY);
+    world_meet(world, a, b);
+    world_know(a, b);
+    world_know(b, a);
+    world_talk(world, a, b, 30000, 100);
+    is_int(tn_path_kind(a->peers[b->id], world->now), TN_PATH_DIRECT,
+           "a direct path");
+
+    n = tn_path_history(a->peers[b->id], changes);
+    calls = tn_path_counters(a->path)->calls_sent;
+
+    addrs[0] = a->addr;
+    addrs[1].ip = ip("172.17.0.1");
+    addrs[1].port = a->addr.port;
+    tn_path_set_local(a->path, world->now, addrs, 2, a->addr.port, 0);
+    tn_path_network_readdressed(a->path, world->now);
+    ok(a->peers[b->id]->best.port != 0, "stays when another address comes");
+
+    world_talk(world, a, b, 1000, 100);
+    is_int(tn_path_kind(a->peers[b->id], world->now), TN_PATH_DIRECT,
+           "and is proven anew at once");
+    world_talk(world, a, b, 5000, 100);
+    is_int((long long) tn_path_history(a->peers[b->id], changes),
+           (long long) n, "it was never left");
+    ok(a->worst_gap < 200, "and nothing was late: %llu ms",
+       (unsigned long long) a->worst_gap);
+    ok(has_endpoint(a, "172.17.0.1:41641", TN_ENDPOINT_LOCAL),
+       "the address is told");
+    ok(tn_path_counters(a->path)->calls_sent > calls, "to the peer too");
+
+    world_free(world);
+
+    gap = lost_gap(false);
+    ok(gap <= lost_gap(true), "as soon as by a move: %llu ms",
+       (unsigned long long) gap);
+}
+
+
 /* a peer whose home is unknown is answered where it called from */
 static void
 check_reverse(void)
@@ -764,6 +850,7 @@ main(void)
     check_outage(false);
     check_outage_tcp();
     check_touched();
+    check_readdressed();
     check_reverse();
     check_map();
 
