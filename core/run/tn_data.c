@@ -260,9 +260,6 @@ data_close(int *fds, int n)
 static void
 data_free(tn_data_t *data)
 {
-    tn_link_t    *link;
-    tn_data_name_t  *name;
-
     /* its connections end by resets, which are packets like any */
     tn_lwnet_destroy(data->lwnet);
 
@@ -290,13 +287,10 @@ data_free(tn_data_t *data)
         tn_udp_destroy(data->udp);
     }
 
+    tn_data_names_forget(data);
+
     if (data->resolver != NULL) {
         tn_resolve_destroy(data->resolver);
-    }
-
-    while ((link = tn_list_shift(&data->names)) != NULL) {
-        name = tn_container(link, tn_data_name_t, link);
-        free(name);
     }
 
     if (data->gate != NULL) {

@@ -406,6 +406,20 @@ data_resolved(void *arg, tn_rc_t rc, const tn_ip_t *ips, size_t n,
 }
 
 
+void
+tn_data_names_forget(tn_data_t *data)
+{
+    tn_link_t       *link;
+    tn_data_name_t  *name;
+
+    while ((link = tn_list_shift(&data->names)) != NULL) {
+        name = tn_container(link, tn_data_name_t, link);
+        tn_resolve_cancel(name->question);
+        free(name);
+    }
+}
+
+
 static uint64_t
 data_wall(void *arg)
 {

@@ -109,6 +109,9 @@ extern const tn_plane_ops_t  tn_data_plane_ops;
 extern const tn_udp_ops_t    tn_data_udp_ops;
 extern const tn_tun_ops_t    tn_data_tun_ops;
 
+/* the plane that has asked for them is gone: they are answered to nobody */
+void tn_data_names_forget(tn_data_t *data);
+
 
 /* tn_data.c */
 

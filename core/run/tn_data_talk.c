@@ -420,6 +420,9 @@ data_on_identity(void *arg)
 
     data = order->data;
 
+    /* the next plane numbers its questions anew */
+
+    tn_data_names_forget(data);
     tn_derpconn_set_path(data->derp, NULL);
     tn_plane_destroy(data->plane);
     data->plane = NULL;
