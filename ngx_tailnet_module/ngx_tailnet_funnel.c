@@ -181,7 +181,9 @@ ngx_tailnet_funnel_read(ngx_event_t *rev)
     c = rev->data;
     opened = c->data;
 
-    if (rev->timedout) {
+    /* by "worker_shutdown_timeout" it is waited for no longer */
+
+    if (rev->timedout || c->close) {
         ngx_tailnet_listen_close(c);
         return;
     }

@@ -10,6 +10,7 @@ use warnings;
 use FindBin;
 use lib "$FindBin::Bin/lib";
 
+use Socket;
 use Test::More;
 use Time::HiRes qw(time sleep);
 
@@ -304,4 +305,61 @@ STREAM
        'nobody takes it for a connection');
 };
 
+
+# What the core has connected to and says nothing by: as far as it waits for
+# that, a worker goes on for 5 s.
+
+subtest 'worker_shutdown_timeout, Funnel' => sub {
+    my $end;
+
+    for (1 .. 3) {
+        my $solo = Tailnet::Solo->new;
+
+        $solo->configure(config(
+            main => 'worker_shutdown_timeout 1s;',
+            http => 'server { listen 443 tailnet funnel; }')
+            =~ s/worker_processes 2/worker_processes 1/r);
+        $solo->start;
+
+        my $name = $solo->wait_for(5, 'the listener',
+                                   sub { funnel_name($solo) });
+
+        socket my $core, AF_UNIX, SOCK_SEQPACKET, 0 or die "socket: $!\n";
+        connect $core, pack_sockaddr_un($name) or die "connect: $!\n";
+
+        my $begin = time();
+
+        sleep 0.5;
+        kill 'QUIT', $solo->pid;
+        sysread $core, my $got, 1;
+        $end = time() - $begin;
+        ok($solo->quit(10), 'nginx ends');
+
+        last if $end < 4;
+    }
+
+    cmp_ok($end, '<', 4, 'without what is not yet a connection');
+};
+
 done_testing();
+
+
+# Of the socket that a worker accepts from.
+
+sub funnel_name {
+    my ($solo) = @_;
+    my ($worker) = Tailnet::Solo::children($solo->pid);
+    my %ours = map { (readlink) // '' => 1 } glob "/proc/$worker/fd/*";
+
+    open my $fh, '<', '/proc/net/unix' or die "unix: $!\n";
+
+    for my $line (<$fh>) {
+        my @field = split ' ', $line;
+
+        return $field[7] =~ s/^@/\0/r
+            if @field == 8 && $field[3] eq '00010000' && $field[4] eq '0005'
+            && $ours{"socket:[$field[6]]"};
+    }
+
+    return;
+}
