@@ -26,7 +26,8 @@
  * still hand them connections.  Another master's, of before or after a binary
  * upgrade, are left alone.
  *
- * Limits: TN_SUPER_LIFELINES, TN_SUPER_NODES, TN_SNODE_LISTENERS.  Timers:
+ * Limits: TN_SUPER_LIFELINES, TN_SUPER_NODES, TN_SNODE_LISTENERS; one more
+ * lifeline may be opened, for its HELLO to be refused with a reason.  Timers:
  * the log file is looked at once a second, lost holders are started again
  * with a growing pause.
  */
@@ -139,7 +140,7 @@ tn_super_open(tn_super_t *super, int fd)
 {
     tn_super_lifeline_t  *lifeline;
 
-    if (super->n_lifelines == TN_SUPER_LIFELINES) {
+    if (super->n_lifelines == TN_SUPER_CYCLES) {
         return NULL;
     }
 
@@ -264,6 +265,14 @@ tn_super_hello(tn_super_t *super, tn_super_lifeline_t *lifeline,
 {
     if (count > 1) {
         return false;
+    }
+
+    if (super->n_lifelines > TN_SUPER_LIFELINES) {
+        snprintf(reply->text, sizeof(reply->text), "the workers of %d earlier "
+                 "configurations are still there; remedy: "
+                 "\"worker_shutdown_timeout\"", TN_SUPER_LIFELINES);
+        reply->rc = TN_REFUSED;
+        return true;
     }
 
     lifeline->hello = true;

@@ -18,6 +18,9 @@
 #define TN_SUPER_LIFELINES  256
 #define TN_SUPER_NODES      64
 
+/* open at a time: the last of them is told that it is one too many */
+#define TN_SUPER_CYCLES     (TN_SUPER_LIFELINES + 1)
+
 typedef struct tn_super_s           tn_super_t;
 typedef struct tn_super_lifeline_s  tn_super_lifeline_t;
 

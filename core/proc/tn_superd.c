@@ -59,7 +59,7 @@
 #define TN_SUPERD_GUARD_MS        1000  /* between guards that fail */
 #define TN_SUPERD_ACCEPT_MS       1000  /* without descriptors */
 
-#define TN_SUPERD_FDS  (5 + TN_SUPER_LIFELINES + TN_SUPER_NODES)
+#define TN_SUPERD_FDS  (5 + TN_SUPER_CYCLES + TN_SUPER_NODES)
 
 
 typedef struct {

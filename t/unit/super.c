@@ -702,6 +702,42 @@ test_full(void)
 }
 
 
+/* workers of as many configurations live; who is one too many hears why */
+static void
+test_many(void)
+{
+    int                   i, good;
+    tn_super_t           *super;
+    tn_super_lifeline_t  *first, *last;
+
+    super = create(true);
+    first = NULL;
+    good = 0;
+
+    for (i = 0; i < TN_SUPER_LIFELINES; i++) {
+        last = tn_super_open(super, -1);
+        first = first != NULL ? first : last;
+        good += last != NULL
+                && request(super, last, TN_IPC_HELLO, NULL) == TN_OK;
+    }
+
+    is_int(good, TN_SUPER_LIFELINES, "so many cycles");
+
+    last = tn_super_open(super, -1);
+
+    ok(last != NULL, "one more comes in");
+    is_int(last ? request(super, last, TN_IPC_HELLO, NULL) : TN_CLOSED,
+           TN_REFUSED, "and is refused");
+    ok(tn_super_open(super, -1) == NULL, "no other");
+
+    tn_super_close(super, first);
+    is_int(last ? request(super, last, TN_IPC_HELLO, NULL) : TN_CLOSED, TN_OK,
+           "when one goes there is room");
+
+    tn_super_destroy(super);
+}
+
+
 int
 main(void)
 {
@@ -719,6 +755,7 @@ main(void)
     test_cut();
     test_attach();
     test_full();
+    test_many();
 
     snprintf(command, sizeof(command), "rm -r %s", dir);
 
