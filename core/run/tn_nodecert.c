@@ -4,7 +4,9 @@
  *
  * A worker's connection stays open.  It is sent the whole set at once and
  * again after each change, as a sealed piece of memory; one that has not read
- * the one before gets the latest when it has.
+ * the one before gets the latest when it has.  Without a descriptor for that
+ * memory it is tried again each TN_NODECERT_AGAIN_MS: the next change may be
+ * weeks away.
  */
 
 #include "run/tn_nodecert.h"
@@ -22,6 +24,9 @@
 #include <unistd.h>
 
 
+#define TN_NODECERT_AGAIN_MS  1000
+
+
 typedef struct {
     tn_worker_t        worker;
     uint64_t           sent;        /* serial number of what it has */
@@ -37,6 +42,7 @@ struct tn_nodecert_s {
     tn_workers_t        workers;
     uint64_t            serial;     /* of the set as it is */
     tn_defer_t          tell;
+    tn_timer_t          again;      /* to tell, after a failure */
     tn_defer_t          refused;    /* control cannot be asked */
     tn_defer_t          lost;       /* a request that was not even made */
 };
@@ -59,6 +65,7 @@ static tn_rc_t nodecert_load(void *data, const char *name, uint8_t **bytes,
 static void nodecert_unload(void *data, uint8_t *bytes, size_t len);
 static void nodecert_changed(void *data);
 static void nodecert_tell(void *data);
+static void nodecert_again(void *data, tn_ms_t now);
 static int nodecert_memory(tn_nodecert_t *nc, size_t *len);
 static void nodecert_event(tn_watch_t *watch, uint32_t events);
 
@@ -95,6 +102,7 @@ tn_nodecert_create(const tn_nodecert_conf_t *conf)
 
     tn_workers_init(&nc->workers, "certificates", conf->loop, conf->log);
     tn_defer_init(&nc->tell, nodecert_tell, nc);
+    tn_timer_init(&nc->again, nodecert_again, nc);
     tn_defer_init(&nc->refused, nodecert_refused, nc);
     tn_defer_init(&nc->lost, nodecert_lost, nc);
 
@@ -133,6 +141,7 @@ tn_nodecert_destroy(tn_nodecert_t *nc)
     tn_certs_destroy(nc->certs);
     nodecert_cancel(nc);
     tn_loop_undefer(&nc->tell);
+    tn_timer_cancel(&nc->conf.loop->timers, &nc->again);
     free(nc);
 }
 
@@ -396,7 +405,10 @@ nodecert_tell(void *data)
 
             if (fd == -1) {
                 tn_log(nc->conf.log, TN_LOG_ERR, "no memory to tell workers "
-                       "of the certificates");
+                       "of the certificates, trying again");
+                (void) tn_timer_set(&nc->conf.loop->timers, &nc->again,
+                                    nc->conf.loop->now
+                                    + TN_NODECERT_AGAIN_MS);
                 return;
             }
         }
@@ -422,6 +434,15 @@ nodecert_tell(void *data)
     }
 
     tn_ipc_close(&fd, 1);
+}
+
+
+static void
+nodecert_again(void *data, tn_ms_t now)
+{
+    (void) now;
+
+    nodecert_tell(data);
 }
 
 
