@@ -5,13 +5,23 @@
 
 #include "run/tn_lwnet_int.h"
 
+#include "host/tn_loop.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 
-#define LWNET_KINDS  (TN_IPC_CAPTURE|TN_LWNET_SERVICE)
+#define LWNET_KINDS   (TN_IPC_CAPTURE|TN_LWNET_SERVICE)
+
+/*
+ * Descriptors that what peers open leaves to all else.  A message of the
+ * supervisor whose descriptors find no number is lost, and ends the core.
+ */
+#define LWNET_SPARE   64
+#define LWNET_LOG_MS  1000          /* between lines about that */
 
 
 static lwnet_port_t *lwnet_table_port(tn_lwnet_table_t *table,
@@ -25,6 +35,8 @@ static void lwnet_table_service(lwnet_port_t *key, uint16_t proto,
 static void lwnet_table_key(lwnet_port_t *key, uint16_t proto, uint16_t port,
     uint16_t family, uint32_t flags);
 static void lwnet_table_changed(tn_lwnet_table_t *table);
+static bool lwnet_is_scarce(int fd);
+static void lwnet_told(tn_log_t *log);
 
 
 tn_lwnet_table_t *
@@ -384,9 +396,17 @@ lwnet_socket(tn_log_t *log, const lwnet_port_t *port, int type,
 
     fd = socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
 
+    if (fd != -1 && lwnet_is_scarce(fd)) {
+        (void) close(fd);
+        fd = -1;
+        errno = EMFILE;
+    }
+
     if (fd == -1) {
-        tn_log(log, TN_LOG_ALERT, "no socket for a connection (%d: %s)",
-               errno, strerror(errno));
+        n = errno;
+        lwnet_told(log);
+        errno = n;
+
         return -1;
     }
 
@@ -414,6 +434,38 @@ lwnet_socket(tn_log_t *log, const lwnet_port_t *port, int type,
     }
 
     return fd;
+}
+
+
+/* the kernel gives the lowest number that is free */
+static bool
+lwnet_is_scarce(int fd)
+{
+    struct rlimit  limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0
+           && (rlim_t) fd + LWNET_SPARE >= limit.rlim_cur;
+}
+
+
+/* each packet of a peer may come here */
+static void
+lwnet_told(tn_log_t *log)
+{
+    int                   err;
+    tn_ms_t               now;
+    static atomic_ullong  last;
+
+    err = errno;
+    now = tn_loop_clock_ms();
+
+    if (now - atomic_load(&last) < LWNET_LOG_MS) {
+        return;
+    }
+
+    atomic_store(&last, now);
+    tn_log(log, TN_LOG_ALERT, "no socket for a connection (%d: %s)", err,
+           strerror(err));
 }
 
 

@@ -11,7 +11,9 @@
 #include "stack/tn_vnet.h"
 
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "tap.h"
@@ -81,6 +83,68 @@ answer(tn_udpnet_t *net)
 }
 
 
+/* flows of a peer, one of each port, leave descriptors to the supervisor */
+static void
+test_scarce(tn_udpnet_t *net, tn_lwnet_table_t *table, const tn_ip_t *own,
+    const tn_addr_t *peer)
+{
+    int                  i, n, fd, spare[100];
+    size_t               len;
+    uint8_t              packet[TN_UDPNET_MTU] = { 0 };
+    tn_addr_t            local, remote;
+    tn_packet_t          p;
+    struct rlimit        limit, little;
+    struct sockaddr_un   un;
+
+    memset(&un, 0, sizeof(un));
+    un.sun_family = AF_UNIX;
+    fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+    if (fd == -1
+        || bind(fd, (struct sockaddr *) &un, sizeof(un.sun_family)) == -1
+        || listen(fd, 1024) == -1
+        || tn_lwnet_table_listen(table, TN_IPC_UDP, 53, 4, 0, fd) != TN_OK
+        || getrlimit(RLIMIT_NOFILE, &limit) == -1)
+    {
+        abort();
+    }
+
+    little = limit;
+    little.rlim_cur = 256;
+    (void) setrlimit(RLIMIT_NOFILE, &little);
+
+    local.ip = *own;
+    local.port = 53;
+    remote = *peer;
+
+    for (i = 0; i < 400; i++) {
+        remote.port = (uint16_t) (1024 + i);
+        len = tn_dgram_build(packet, sizeof(packet), &remote, &local, 3);
+
+        if (tn_packet_parse(&p, packet, len) == TN_OK) {
+            (void) tn_udpnet_in(net, packet, &p, 0);
+        }
+    }
+
+    for (n = 0; n < 100; n++) {
+        spare[n] = dup(fd);
+
+        if (spare[n] == -1) {
+            break;
+        }
+    }
+
+    (void) setrlimit(RLIMIT_NOFILE, &limit);
+
+    ok(tn_udpnet_count(net) > 100, "many flows");
+    ok(n > 50, "and descriptors are left for all else");
+
+    tn_ipc_close(spare, n);
+    tn_lwnet_table_unlisten(table, TN_IPC_UDP, 53, 4, 0);
+    close(fd);
+}
+
+
 int
 main(void)
 {
@@ -139,6 +203,8 @@ main(void)
     (void) tn_loop_turn(&loop, 10);
     is_int(frames, 1, "what it has sent goes out all the same");
     is_int((int) tn_udpnet_count(net), 0, "and the flow has ended");
+
+    test_scarce(net, table, &own, &to);
 
     tn_udpnet_destroy(net);
     tn_lwnet_table_free(table);
