@@ -173,6 +173,7 @@ for my $case (
     ['operating', '(N) lines at most', 'TN_TALLY_MAX'],
     ['operating', 'there are (N), and', 'TN_RELAY_SESSIONS_MAX'],
     ['operating', '(N) for one asker', 'TN_RELAY_ASKER_MAX'],
+    ['operating', 'keep them, (N) at most', 'TN_SUPER_LIFELINES'],
     ['directives', 'up to (N) nodes', 'TN_SUPER_NODES'],
     ['directives', 'Addresses, (N) at most', 'TN_IPC_STATIC'],
     ['directives', 'this ACL tag, (N) at most', 'TN_IPC_MEMBERS_MAX'],
