@@ -9,14 +9,23 @@
  * description may name any URL to control the device by.  Only those of the
  * gateway itself are visited: UPNP_GetValidIGD(), which would go everywhere
  * and has other arguments in each API version, is not used for that reason.
+ *
+ * A connection that miniupnpc does not get within three seconds it waits for
+ * by select(), and that ends the process when the descriptor is beyond
+ * FD_SETSIZE, as it is beside a thousand connections of lwIP.  So it is sent
+ * only where a connection is to be had at once.
  */
 
 #include "host/tn_portmap_ask.h"
 
 #include "crypto/tn_curve.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <miniupnpc/miniupnpc.h>
 #include <miniupnpc/upnpcommands.h>
@@ -24,6 +33,7 @@
 
 
 #define TN_UPNP_SEARCH_MS   1000    /* devices answer within this second */
+#define TN_UPNP_CONNECT_MS  2000
 #define TN_UPNP_TTL         2
 #define TN_UPNP_DEVICES     10      /* looked at */
 #define TN_UPNP_CONFLICTS   3       /* tries of another external port */
@@ -43,6 +53,8 @@ static bool upnp_describe(const tn_portmap_site_t *site, const char *url,
 static bool upnp_service(const tn_portmap_site_t *site, const char *url,
     const struct IGDdatas_service *service, tn_portmap_lease_t *lease);
 static bool upnp_is_of(const char *url, const tn_ip_t *gateway);
+static bool upnp_host(const char *url, tn_addr_t *addr);
+static bool upnp_is_reached(const char *url);
 static tn_rc_t upnp_map(const tn_portmap_site_t *site,
     tn_portmap_lease_t *lease);
 static int upnp_add(const tn_portmap_site_t *site, tn_portmap_lease_t *lease,
@@ -83,6 +95,10 @@ void
 tn_portmap_upnp_release(const tn_portmap_lease_t *lease)
 {
     char  port[8];
+
+    if (!upnp_is_reached(lease->url)) {
+        return;
+    }
 
     (void) snprintf(port, sizeof(port), "%u", lease->external.port);
     (void) UPNP_DeletePortMapping(lease->url, lease->service, port, "UDP",
@@ -135,7 +151,7 @@ upnp_describe(const tn_portmap_site_t *site, const char *url,
     struct UPNPUrls  urls;
     struct IGDdatas  data;
 
-    if (!upnp_is_of(url, &site->gateway)) {
+    if (!upnp_is_of(url, &site->gateway) || !upnp_is_reached(url)) {
         return false;
     }
 
@@ -182,8 +198,16 @@ upnp_service(const tn_portmap_site_t *site, const char *url,
 static bool
 upnp_is_of(const char *url, const tn_ip_t *gateway)
 {
-    size_t      n;
-    tn_ip_t     ip;
+    tn_addr_t  addr;
+
+    return upnp_host(url, &addr) && tn_ip_equal(&addr.ip, gateway);
+}
+
+
+static bool
+upnp_host(const char *url, tn_addr_t *addr)
+{
+    size_t       n;
     const char  *host;
 
     if (strncmp(url, "http://", 7) != 0) {
@@ -192,8 +216,51 @@ upnp_is_of(const char *url, const tn_ip_t *gateway)
 
     host = url + 7;
     n = strcspn(host, ":/");
+    addr->port = host[n] == ':' ? (uint16_t) strtoul(host + n + 1, NULL, 10)
+                                : 80;
 
-    return tn_ip_parse(&ip, host, n) == TN_OK && tn_ip_equal(&ip, gateway);
+    return tn_ip_parse(&addr->ip, host, n) == TN_OK;
+}
+
+
+/* it takes a connection, which is closed again */
+static bool
+upnp_is_reached(const char *url)
+{
+    int                      fd, err;
+    bool                     reached;
+    size_t                   size;
+    socklen_t                len;
+    tn_addr_t                addr;
+    struct pollfd            pfd;
+    struct sockaddr_storage  ss;
+
+    if (!upnp_host(url, &addr)) {
+        return false;
+    }
+
+    size = tn_addr_to_sockaddr(&addr, &ss);
+    fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd == -1) {
+        return false;
+    }
+
+    reached = connect(fd, (struct sockaddr *) &ss, (socklen_t) size) == 0;
+
+    if (!reached && errno == EINPROGRESS) {
+        pfd.fd = fd;
+        pfd.events = POLLOUT;
+        len = sizeof(err);
+
+        reached = poll(&pfd, 1, TN_UPNP_CONNECT_MS) == 1
+                  && getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0
+                  && err == 0;
+    }
+
+    (void) close(fd);
+
+    return reached;
 }
 
 
@@ -205,6 +272,10 @@ upnp_map(const tn_portmap_site_t *site, tn_portmap_lease_t *lease)
     uint32_t  lifetime;
 
     memset(text, 0, sizeof(text));
+
+    if (!upnp_is_reached(lease->url)) {
+        return TN_REFUSED;
+    }
 
     rc = UPNP_GetExternalIPAddress(lease->url, lease->service, text);
 

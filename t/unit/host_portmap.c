@@ -11,14 +11,17 @@
 #include "tap.h"
 
 #include "host/tn_gateway.h"
-#include "host/tn_portmap.h"
+#include "host/tn_portmap_ask.h"
 #include "wire/tn_pcp.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/select.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 
@@ -356,11 +359,94 @@ check_way(void)
 }
 
 
+/* in a child: a socket that takes no more connections, asked by miniupnpc */
+static void
+ask_a_deaf_one(void)
+{
+    int                  i, fd, deaf;
+    socklen_t            len;
+    struct rlimit        limit;
+    tn_portmap_site_t    site;
+    struct sockaddr_in   sin;
+    tn_portmap_lease_t   lease;
+
+    memset(&sin, 0, sizeof(sin));
+    sin.sin_family = AF_INET;
+    sin.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    len = sizeof(sin);
+    deaf = socket(AF_INET, SOCK_STREAM, 0);
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == -1 || deaf == -1
+        || bind(deaf, (struct sockaddr *) &sin, sizeof(sin)) == -1
+        || getsockname(deaf, (struct sockaddr *) &sin, &len) == -1
+        || listen(deaf, 0) == -1)
+    {
+        _exit(2);
+    }
+
+    limit.rlim_cur = limit.rlim_max;
+    (void) setrlimit(RLIMIT_NOFILE, &limit);
+
+    /* what comes when its queue is full is not answered */
+
+    for (i = 0; i < 8; i++) {
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        (void) connect(fd, (struct sockaddr *) &sin, sizeof(sin));
+    }
+
+    while (fd != -1 && fd < FD_SETSIZE) {
+        fd = dup(deaf);
+    }
+
+    if (fd == -1) {
+        _exit(3);
+    }
+
+    memset(&site, 0, sizeof(site));
+    memset(&lease, 0, sizeof(lease));
+    lease.proto = TN_PORTMAP_UPNP;
+    (void) snprintf(lease.url, sizeof(lease.url), "http://127.0.0.1:%u/ctl",
+                    ntohs(sin.sin_port));
+    (void) snprintf(lease.service, sizeof(lease.service),
+                    "urn:schemas-upnp-org:service:WANIPConnection:1");
+
+    tn_portmap_release(&site, &lease);
+    _exit(0);
+}
+
+
+static void
+check_many(void)
+{
+    int    status;
+    pid_t  pid;
+
+    pid = fork();
+
+    if (pid == 0) {
+        ask_a_deaf_one();
+    }
+
+    if (pid == -1 || waitpid(pid, &status, 0) != pid) {
+        abort();
+    }
+
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 3) {
+        ok(true, "# SKIP no more than %d descriptors", FD_SETSIZE);
+        return;
+    }
+
+    ok(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+       "a deaf gateway, beside many descriptors");
+}
+
+
 int
 main(void)
 {
     check_routes();
     check_way();
+    check_many();
 
     if (tn_loop_init(&loop) != TN_OK) {
         return 1;
