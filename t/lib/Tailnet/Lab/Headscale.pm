@@ -14,10 +14,11 @@ my $JSON = JSON::PP->new->canonical->pretty;
 
 
 # new($lab, host => $host, derp => [$derper, ...], version => 28, tls => 0,
-#     domain => 'lab.test', policy => {...}, extra => "yaml\n")
+#     domain => 'lab.test', policy => {...}, extra => "yaml\n", v4 => 1)
 #   tls: https on 8443 with a certificate of the lab's CA, else http on 8080
 #   policy: as headscale's policy file has it; by default all may reach all
 #   extra: more top-level lines of the configuration
+#   v4 => 0: nodes have an address of IPv6 only
 
 sub new {
     my ($class, $lab, %opt) = @_;
@@ -29,6 +30,7 @@ sub new {
         version => $opt{version} // 28,
         domain  => $opt{domain} // 'lab.test',
         tls     => $opt{tls},
+        v4      => $opt{v4} // 1,
         derp    => $opt{derp} // croak('headscale needs a derper'),
         users   => {},
     }, $class;
@@ -99,6 +101,7 @@ sub write_config {
         $tls = "tls_cert_path: $cert\ntls_key_path: $key\n";
     }
 
+    my $v4 = $self->{v4} ? "v4: 100.64.0.0/10\n  " : '';
     my $ephemeral = $self->{version} >= 29
         ? "node:\n  ephemeral:\n    inactivity_timeout: 66s\n"
         : "ephemeral_node_inactivity_timeout: 66s\n";
@@ -112,8 +115,7 @@ grpc_allow_insecure: false
 noise:
   private_key_path: $dir/noise.key
 prefixes:
-  v4: 100.64.0.0/10
-  v6: fd7a:115c:a1e0::/48
+  ${v4}v6: fd7a:115c:a1e0::/48
   allocation: sequential
 derp:
   server:
