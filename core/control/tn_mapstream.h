@@ -15,11 +15,11 @@
 
 /*
  * A map of 10,000 peers has about 12 MB of JSON, and zstd makes a tenth of
- * it.  Four bytes of a server can claim 4 GB; memory is taken only as bytes
- * arrive, and never for more than this.
+ * it: there is room for 100,000.  Four bytes of a server can claim 4 GB;
+ * memory is taken only as bytes arrive, and never for more than this.
  */
 #define TN_MAPSTREAM_WIRE_MAX   (32 * 1024 * 1024)
-#define TN_MAPSTREAM_PLAIN_MAX  (64 * 1024 * 1024)
+#define TN_MAPSTREAM_PLAIN_MAX  (128 * 1024 * 1024)
 
 typedef struct {
     bool         zstd;

@@ -29,7 +29,7 @@ tn_rc_t tn_netmap_dump(const tn_netmap_t *netmap, uint32_t home,
  * TN_OK the bytes are the caller's to free.  TN_NOMEM, also over
  * TN_NETMAP_PACKED_MAX.
  */
-#define TN_NETMAP_PACKED_MAX  (16 * 1024 * 1024)
+#define TN_NETMAP_PACKED_MAX  (32 * 1024 * 1024)
 
 tn_rc_t tn_netmap_pack(const tn_netmap_t *netmap, const tn_key_t *node,
     uint32_t home, int64_t wall, uint8_t **bytes, size_t *len);

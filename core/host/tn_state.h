@@ -15,7 +15,7 @@
 
 #define TN_STATE_TEXT      512          /* of an error, with its zero */
 #define TN_STATE_NAME_MAX  64
-#define TN_STATE_MAX       (16 * 1024 * 1024)   /* bytes of one file */
+#define TN_STATE_MAX       (32 * 1024 * 1024)   /* bytes of one file */
 
 typedef enum {
     TN_STATE_FINE = 0,

@@ -331,6 +331,63 @@ frames(void)
 }
 
 
+/* what one message of so many megabytes comes to; `told`: with its size */
+static tn_rc_t
+large(size_t mb, bool told)
+{
+    size_t           i, len, left;
+    tn_rc_t          rc;
+    ZSTD_CCtx       *ctx;
+    const char      *json;
+    const uint8_t   *pos;
+    ZSTD_inBuffer    in;
+    ZSTD_outBuffer   out;
+    tn_mapstream_t   stream;
+
+    static char      text[1000 * 1000];
+    static uint8_t   wire[256 * 1024], frame[256 * 1024];
+
+    memset(text, ' ', sizeof(text));
+    ctx = ZSTD_createCCtx();
+    out.dst = frame;
+    out.size = sizeof(frame);
+    out.pos = 0;
+
+    (void) ZSTD_CCtx_setParameter(ctx, ZSTD_c_compressionLevel, 1);
+
+    if (told) {
+        (void) ZSTD_CCtx_setPledgedSrcSize(ctx, mb * sizeof(text));
+    }
+
+    for (i = 0; i < mb; i++) {
+        in.src = text;
+        in.size = sizeof(text);
+        in.pos = 0;
+        (void) ZSTD_compressStream2(ctx, &out, &in, i + 1 < mb
+                                                    ? ZSTD_e_continue
+                                                    : ZSTD_e_end);
+    }
+
+    ZSTD_freeCCtx(ctx);
+
+    len = 0;
+    add(wire, &len, frame, out.pos);
+
+    tn_mapstream_init(&stream, true);
+    pos = wire;
+    left = len;
+    rc = tn_mapstream_read(&stream, &pos, &left, &json, &i);
+
+    if (rc == TN_OK && i != mb * sizeof(text)) {
+        rc = TN_ERROR;
+    }
+
+    tn_mapstream_done(&stream);
+
+    return rc;
+}
+
+
 int
 main(void)
 {
@@ -338,6 +395,13 @@ main(void)
     urls();
     times();
     frames();
+
+    /* 1.2 KB each */
+
+    is_int(large(120, true), TN_OK, "a map of 100,000 peers");
+    is_int(large(120, false), TN_OK, "without its size");
+    is_int(large(140, true), TN_MALFORMED, "one that is over the limit");
+    is_int(large(140, false), TN_MALFORMED, "without its size");
 
     return tap_done();
 }
