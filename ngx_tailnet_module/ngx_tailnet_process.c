@@ -531,7 +531,9 @@ ngx_tailnet_exit_process(ngx_cycle_t *cycle)
         return;
     }
 
-    tn_client_close(&tcf->client);
+    /* with what a reload has left of former cycles */
+
+    tn_client_local_end();
 
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += NGX_TAILNET_STOP_S;

@@ -880,6 +880,15 @@ subtest 'inside one process' => sub {
 
     $c->open('local', 'x', 'local');
     is($c->node('home'), 'ok', 'once more');
+    is($c->say('commit'), 'ok', 'commit');
+    is($c->say('core'), 'ok', 'the core is a thread');
+    is($c->say('forget'), 'ok', 'a former cycle');
+    like($c->open('local', 'x', 'local'), qr/^ok/, 'is still open');
+    is($c->say('end'), 'ok', 'it ends all the same');
+    ok(nothing_left($c->{run}), 'all is gone');
+
+    $c->open('local', 'x', 'local');
+    is($c->node('home'), 'ok', 'once more');
     $c->{kill} = 1;
     $c->end;
     ok(wait_until(sub { !find('holder') }), 'a killed nginx leaves no holder');

@@ -456,6 +456,13 @@ tn_client_local_tick(void)
 }
 
 
+void
+tn_client_local_end(void)
+{
+    tn_local_end();
+}
+
+
 /* *fd is the descriptor that came, or -1 */
 static tn_rc_t
 tn_client_call(tn_client_t *client, tn_ipc_msg_t *msg, int log_fd,

@@ -102,6 +102,12 @@ int tn_client_local_core(void);
  */
 void tn_client_local_tick(void);
 
+/*
+ * Local only: the end of the process, whatever lifelines are open, which are
+ * closed by it.  The thread of the core ends.
+ */
+void tn_client_local_end(void);
+
 
 /*
  * Dials from a worker.  Returns TN_OK and a descriptor to wait on for

@@ -185,9 +185,22 @@ tn_local_tick(void)
 void
 tn_local_close(void *lifeline)
 {
+    if (tn_local.super == NULL) {
+        return;
+    }
+
     tn_super_close(tn_local.super, lifeline);
 
     if (tn_local.super->n_lifelines == 0) {
+        tn_local_stop();
+    }
+}
+
+
+void
+tn_local_end(void)
+{
+    if (tn_local.super) {
         tn_local_stop();
     }
 }

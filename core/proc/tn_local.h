@@ -26,6 +26,9 @@ bool tn_local_request(void *lifeline, tn_ipc_msg_t *msg, int *fds,
 /* the last one ends the core's thread and everything else */
 void tn_local_close(void *lifeline);
 
+/* the same with all that are open; closing one later does nothing */
+void tn_local_end(void);
+
 /* what tn_core_run() takes; -1 when taken or before the first commit */
 int tn_local_core(void);
 

@@ -650,7 +650,12 @@ command(char **arg, int n)
         tn_client_local_tick();
         say_rc(TN_OK, "");
 
-    } else if (strcmp(arg[0], "close") == 0) {
+    } else if (strcmp(arg[0], "close") == 0 || strcmp(arg[0], "end") == 0) {
+
+        if (arg[0][0] == 'e') {
+            tn_client_local_end();
+        }
+
         tn_client_close(&lifeline);
 
         if (threaded) {
@@ -658,6 +663,13 @@ command(char **arg, int n)
             threaded = false;
         }
 
+        say_rc(TN_OK, "");
+
+    } else if (strcmp(arg[0], "forget") == 0) {
+
+        /* stays open, as of a former cycle that still has connections */
+
+        memset(&lifeline, 0, sizeof(lifeline));
         say_rc(TN_OK, "");
 
     } else if (strcmp(arg[0], "dial") == 0 && n == 7) {
