@@ -29,8 +29,8 @@
 /* until a netmap from the disk is shown to those who may know better */
 #define CORE_SETTLE_MS  10000
 
-/* for port mappings to be given back; the supervisor waits twice as long */
-#define CORE_DRAIN_MS   500
+/* for port mappings to be given back, behind a search for UPnP of a second */
+#define CORE_DRAIN_MS   1500
 
 
 static void core_ctl(tn_watch_t *watch, uint32_t events);
