@@ -342,6 +342,7 @@ ngx_int_t ngx_tailnet_init_zone(ngx_shm_zone_t *zone, void *data);
 ngx_int_t ngx_tailnet_init_module(ngx_cycle_t *cycle);
 ngx_int_t ngx_tailnet_init_process(ngx_cycle_t *cycle);
 void ngx_tailnet_exit_process(ngx_cycle_t *cycle);
+void ngx_tailnet_exit_master(ngx_cycle_t *cycle);
 
 
 /* ngx_tailnet_listen.c */

@@ -192,7 +192,7 @@ ngx_module_t  ngx_tailnet_module = {
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
     ngx_tailnet_exit_process,              /* exit process */
-    NULL,                                  /* exit master */
+    ngx_tailnet_exit_master,               /* exit master */
     NGX_MODULE_V1_PADDING
 };
 

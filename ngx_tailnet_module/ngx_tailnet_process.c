@@ -548,6 +548,37 @@ ngx_tailnet_exit_process(ngx_cycle_t *cycle)
 }
 
 
+/*
+ * Who started nginx may kill what is left of it as soon as this process has
+ * ended (KillMode=mixed of systemd, a container).  There are no workers any
+ * more: it waits.
+ */
+
+void
+ngx_tailnet_exit_master(ngx_cycle_t *cycle)
+{
+    ngx_tailnet_conf_t  *tcf;
+
+    tcf = ngx_tailnet_get_conf(cycle);
+
+    /* a new binary that does not have its lifeline yet finds all as it is */
+
+    if (tcf == NULL || !tcf->client.open || ngx_new_binary > 0) {
+        return;
+    }
+
+    /* the next nginx may be starting, and nobody accepts here */
+
+    ngx_close_listening_sockets(cycle);
+
+    if (tn_client_leave(&tcf->client, (char *) tcf->dir.data) != TN_OK) {
+        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                      "tailnet: the core has not left in %d ms",
+                      TN_CLIENT_LEAVE_MS);
+    }
+}
+
+
 static void
 ngx_tailnet_cleanup(void *data)
 {

@@ -167,6 +167,42 @@ ok(eval { $lab->wait_for(10, 'the node to leave',
    'SIGTERM to all processes') or diag($nginx->error_log);
 $nginx->stop;
 
+# Others (Debian's unit, a container) ask the master alone, and kill what is
+# left as soon as it has ended.
+
+for my $how (qw(quit stop)) {
+    $nginx->start;
+    $lab->wait_for(20, 'the ephemeral node', sub {
+        ($control->node('leaf') // {})->{online}
+    });
+    is($nginx->$how, 0, "$how: nginx ends");
+    kill 'KILL', $tailnet->{web}->pids;
+
+    # three seconds are not many on a busy machine
+
+    if ($nginx->errors(qr/has not left in/)) {
+        note('nobody knows: the time was up');
+        last;
+    }
+
+    ok(eval { $lab->wait_for(5, 'the node to leave',
+                             sub { !$control->node('leaf') }) },
+       'what was left is killed: the node is out') or diag($nginx->error_log);
+}
+
+# It does not wait for ever.
+
+$nginx->start;
+$lab->wait_for(20, 'the ephemeral node', sub {
+    ($control->node('leaf') // {})->{online}
+});
+($core) = grep { is_core($_) } $tailnet->{web}->pids;
+kill 'STOP', $core;
+is($nginx->stop, 0, 'nginx ends when the core hangs');
+ok(scalar($nginx->errors(qr/\[warn\].*the core has not left in/)),
+   'and says that it did not leave') or diag($nginx->error_log);
+kill 'KILL', $tailnet->{web}->pids;
+
 done_testing();
 
 

@@ -294,6 +294,8 @@ subtest 'the end' => sub {
     my ($port) = $mapped =~ /:(\d+)$/;
 
     $nginx->quit;
+    kill 'KILL', $tailnet->{web}->pids
+        if !$nginx->errors(qr/has not left in/);
     ok(eval {
         $lab->wait_for(10, 'the end', sub { !$gateway->target($port) });
     }, 'the mapping is given back');

@@ -694,6 +694,71 @@ subtest 'start' => sub {
 };
 
 
+# --- the end of a master, which waits for the supervisor's
+
+subtest 'a master leaves' => sub {
+    my ($c, $d) = map { Client->new } 1 .. 2;
+    my $left = sub {
+        return join ' ', grep({ -e } $c->{run}),
+            map({ find($_, $c->{run}) } qw(super core)), find('holder');
+    };
+
+    for ($c, $d) {
+        $_->open('leave', "m$_->{pid}");
+        is($_->node('home'), 'ok', 'a node');
+        is($_->say('commit'), 'ok', 'that runs');
+    }
+
+    my $core = pid_of('core', $c->{run});
+
+    is($c->say("leave $c->{run}"), 'ok', 'one of two has nothing to wait for');
+    sleep 0.5;
+    is(join(' ', find('core', $c->{run})), $core, 'the core goes on');
+
+    is($d->say("leave $c->{run}"), 'ok', 'the last one waits');
+    is($left->(), '', 'until nothing is left');
+    like($c->log_text, qr/small core: stopped home/, 'in order');
+
+    is($d->say("leave $c->{run}"), 'ok', 'once is enough');
+
+    # not the one that was started with it
+
+    $c->open('leave', 'm1');
+    is($c->node('home'), 'ok', 'a node');
+    is($c->say('commit'), 'ok', 'that runs');
+    pid_of('core', $c->{run});
+
+    my $super = pid_of('super', $c->{run});
+
+    kill 'KILL', $super;
+    ok(wait_until(sub {
+        my ($now) = find('super', $c->{run});
+        return $now && $now != $super;
+    }), 'another supervisor');
+    is($c->say("leave $c->{run}"), 'ok', 'it is waited for, too');
+    is($left->(), '', 'and all is gone');
+
+    # one that hangs
+
+    $c->open('leave', 'm1');
+    is($c->node('home'), 'ok', 'a node');
+    is($c->say('commit'), 'ok', 'that runs');
+    $core = pid_of('core', $c->{run});
+    $super = pid_of('super', $c->{run});
+    kill 'STOP', $super;
+
+    my $begin = time;
+
+    like($c->say("leave $c->{run}"), qr/^fail .*the time is up$/,
+         'a supervisor that hangs');
+    cmp_ok(time - $begin, '<', 20, 'is not waited for without end');
+    kill 'CONT', $super;
+    ok(nothing_left($c->{run}), 'it ends later');
+
+    $_->end for $c, $d;
+};
+
+
 # --- a guard that does not read is not waited for
 
 subtest 'a slow guard' => sub {

@@ -442,6 +442,63 @@ tn_client_close(tn_client_t *client)
 }
 
 
+tn_rc_t
+tn_client_leave(tn_client_t *client, const char *dir)
+{
+    int            fds[TN_IPC_FDS];
+    bool           local;
+    char           text[TN_IPC_TEXT];
+    size_t         n;
+    tn_rc_t        rc;
+    tn_ms_t        deadline;
+    tn_ipc_msg_t   answer;
+    tn_ipc_name_t  msg;
+
+    if (!client->open) {
+        return TN_OK;
+    }
+
+    local = client->lifeline != NULL;
+
+    /* before the message, which asks who else has a lifeline */
+
+    tn_client_close(client);
+
+    if (local) {
+        return TN_OK;
+    }
+
+    deadline = tn_ipc_now() + TN_CLIENT_LEAVE_MS;
+    client->fd = tn_ipc_connect(dir, TN_IPC_SUPER_SOCK);
+
+    if (client->fd == -1) {
+
+        /* it has ended, or does not even accept */
+
+        return errno == EAGAIN ? TN_AGAIN : TN_OK;
+    }
+
+    rc = tn_client_peer(client, text);
+
+    if (rc == TN_OK) {
+        tn_ipc_init(&msg, TN_IPC_LEAVE);
+        rc = tn_ipc_send(client->fd, &msg, NULL, 0);
+    }
+
+    if (rc == TN_OK) {
+        rc = tn_ipc_recv_until(client->fd, &answer, fds, &n, deadline);
+
+        if (rc == TN_OK) {
+            tn_ipc_close(fds, n);
+        }
+    }
+
+    tn_ipc_close(&client->fd, 1);
+
+    return rc == TN_AGAIN ? TN_AGAIN : TN_OK;
+}
+
+
 int
 tn_client_local_core(void)
 {

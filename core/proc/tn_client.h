@@ -15,6 +15,7 @@
 
 #define TN_CLIENT_OPEN_MS     5000      /* to find or start the supervisor */
 #define TN_CLIENT_REQUEST_MS  5000      /* each of the other requests */
+#define TN_CLIENT_LEAVE_MS    3000      /* for the end of everything */
 
 
 typedef struct {
@@ -88,6 +89,14 @@ tn_rc_t tn_client_commit(tn_client_t *client, char *text);
 
 /* nothing happens when it is not open */
 void tn_client_close(tn_client_t *client);
+
+/*
+ * Closes it at the end of a master that has no workers any more, and waits
+ * until the supervisor of this directory has ended with all that is its, unless
+ * other lifelines keep it.  TN_OK; TN_AGAIN: it goes on ending by itself, or
+ * hangs.  Local: the same as tn_client_close().
+ */
+tn_rc_t tn_client_leave(tn_client_t *client, const char *dir);
 
 /*
  * Local only: the descriptor that tn_core_run() of a thread of this process

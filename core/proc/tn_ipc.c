@@ -59,7 +59,8 @@ static const size_t  tn_ipc_size[TN_IPC_TYPES] = {
     [TN_IPC_CERT_SET] = sizeof(tn_ipc_cert_set_t),
     [TN_IPC_CORE_UNLISTEN] = sizeof(tn_ipc_listen_t),
     [TN_IPC_FUNNEL] = sizeof(tn_ipc_funnel_t),
-    [TN_IPC_CORE_RESUME] = sizeof(tn_ipc_name_t)
+    [TN_IPC_CORE_RESUME] = sizeof(tn_ipc_name_t),
+    [TN_IPC_LEAVE] = sizeof(tn_ipc_name_t)
 };
 
 

@@ -141,6 +141,14 @@ typedef enum {
      */
     TN_IPC_CORE_RESUME,         /* tn_ipc_name_t, name unused */
 
+    /*
+     * nginx master -> supervisor, over super.sock, the only one of a
+     * connection: the master ends, and its lifelines are closed.  The answer
+     * is the end of the connection: at once when others have lifelines, else
+     * when the supervisor, which ends now, has ended
+     */
+    TN_IPC_LEAVE,               /* tn_ipc_name_t, name unused */
+
     TN_IPC_TYPES
 } tn_ipc_type_e;
 

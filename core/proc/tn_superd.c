@@ -13,11 +13,12 @@
  * the next supervisor can wait for what is not its child; otherwise it dies
  * with us.
  *
- * End: TN_SUPERD_LINGER_MS after the last lifeline closed (SIGTERM: at once)
- * the socket goes, the core's channel is closed, which ends it, and after
- * TN_SUPERD_CORE_END_MS it is killed; holders are killed; then the directory
- * is removed and with the process its lock.  Who connected in between sees
- * its connection closed and starts anew.
+ * End: TN_SUPERD_LINGER_MS after the last lifeline closed (SIGTERM, or a master
+ * that leaves and waits for our end: at once) the socket goes, the core's
+ * channel is closed, which ends it, and after TN_SUPERD_CORE_END_MS it is
+ * killed; holders are killed; then the directory is removed and with the
+ * process its lock.  Who connected in between sees its connection closed and
+ * starts anew.
  *
  * Killed, it is followed by another that its guard (tn_guard) starts with
  * everything saved: the lock, the listening socket, lifelines, nodes, the core
@@ -81,6 +82,7 @@ typedef struct {
     int            signal_fd;
     int            program_fd;  /* of this process */
     int            image_fd;    /* of the core's */
+    int            leave_fd;    /* a master waits for its end, or -1 */
     tn_super_t    *super;
     tn_link_t      conns;
     tn_ms_t        end;         /* TN_NEVER_MS while there are lifelines */
@@ -110,6 +112,7 @@ static tn_rc_t tn_superd_conn(tn_superd_t *sd, int fd,
     tn_super_lifeline_t *lifeline);
 static void tn_superd_conn_read(tn_superd_t *sd, tn_superd_conn_t *conn);
 static void tn_superd_conn_close(tn_superd_t *sd, tn_superd_conn_t *conn);
+static void tn_superd_leave(tn_superd_t *sd, tn_superd_conn_t *conn);
 static void tn_superd_signals(tn_superd_t *sd);
 static void tn_superd_reap(tn_superd_t *sd);
 static void tn_superd_core(tn_superd_t *sd, tn_ms_t now);
@@ -136,6 +139,7 @@ tn_superd_main(int argc, char **argv)
     sd.listen_fd = -1;
     sd.signal_fd = -1;
     sd.program_fd = -1;
+    sd.leave_fd = -1;
     sd.core_fd = -1;
     sd.core_proc = -1;
     sd.guard_fd = -1;
@@ -656,6 +660,12 @@ tn_superd_conn_read(tn_superd_t *sd, tn_superd_conn_t *conn)
         (void) tn_ipc_send(conn->fd, &reply, NULL, 0);
     }
 
+    if (rc == TN_OK && msg.head.type == TN_IPC_LEAVE) {
+        tn_ipc_close(fds, n);
+        tn_superd_leave(sd, conn);
+        return;
+    }
+
     if (rc != TN_OK
         || !tn_super_request(sd->super, conn->lifeline, &msg, fds, n, &reply,
                              &fd))
@@ -685,6 +695,29 @@ tn_superd_conn_close(tn_superd_t *sd, tn_superd_conn_t *conn)
     tn_super_close(sd->super, conn->lifeline);
     tn_ipc_close(&conn->fd, 1);
     free(conn);
+}
+
+
+static void
+tn_superd_leave(tn_superd_t *sd, tn_superd_conn_t *conn)
+{
+    int  fd;
+
+    fd = conn->fd;
+    conn->fd = -1;
+    tn_superd_conn_close(sd, conn);
+
+    if (sd->super->n_lifelines) {
+
+        /* the guard may have a copy */
+
+        (void) shutdown(fd, SHUT_RDWR);
+        close(fd);
+        return;
+    }
+
+    sd->leave_fd = fd;
+    sd->ending = true;
 }
 
 
@@ -1030,4 +1063,6 @@ tn_superd_end(tn_superd_t *sd)
     tn_ipc_close(&sd->program_fd, 1);
     tn_ipc_close(&sd->image_fd, 1);
     tn_ipc_close(&sd->dir_fd, 1);
+
+    /* leave_fd is closed by the end of the process, which it tells */
 }

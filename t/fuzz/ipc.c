@@ -105,6 +105,7 @@ is_sound(const tn_ipc_msg_t *msg)
     case TN_IPC_CORE_STOP:
     case TN_IPC_CORE_START:
     case TN_IPC_CORE_RESUME:
+    case TN_IPC_LEAVE:
         return ends(msg->name.name);
 
     case TN_IPC_KEEP_BEGIN:

@@ -650,6 +650,9 @@ command(char **arg, int n)
         tn_client_local_tick();
         say_rc(TN_OK, "");
 
+    } else if (strcmp(arg[0], "leave") == 0 && n == 2) {
+        say_rc(tn_client_leave(&lifeline, arg[1]), "the time is up");
+
     } else if (strcmp(arg[0], "close") == 0 || strcmp(arg[0], "end") == 0) {
 
         if (arg[0][0] == 'e') {
