@@ -301,6 +301,38 @@ subtest 'another address' => sub {
     becomes('web one+again', 'and back', sub { page("http://$VIP/", 2) });
 };
 
+# What could not be opened is tried again without anybody's doing.
+
+subtest 'a core without descriptors' => sub {
+    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
+        $host{one}->pids;
+
+    my $status = $lab->read_file("/proc/$core/status");
+    my ($uid) = $status =~ /^Uid:\s+(\d+)/m;
+    my ($gid) = $status =~ /^Gid:\s+(\d+)/m;
+    my ($had) = $lab->read_file("/proc/$core/limits")
+        =~ /^Max open files +(\d+)/m;
+
+    # root of a container may not do this to another user's
+
+    my $limit = sub {
+        return system('setpriv', "--reuid=$uid", "--regid=$gid",
+                      '--clear-groups', 'prlimit', "--pid=$core",
+                      "--nofile=$_[0]:");
+    };
+
+    give('one', $VIP, $VIP6, $SSH);
+    becomes(undef, 'that of UDP is gone', sub { ask($DNS) });
+
+    is($limit->(0), 0, 'no more of them');
+    give('one', $VIP, $VIP6, $SSH, $DNS);
+    ok($nginx{one}->wait_error_log(20, qr/svc:dns: no listener on .*24:/),
+       'says so');
+    sleep 1;
+    is($limit->($had), 0, 'some again');
+    becomes("dns @{[$peer->ip4]} $DNS", 'serves', sub { ask($DNS) });
+};
+
 subtest 'drained' => sub {
     my $before = hash_of('one');
     my $out = $lab->path('long');

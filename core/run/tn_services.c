@@ -39,7 +39,6 @@ static void services_entry_free(services_entry_t *entry);
 static void services_event(tn_watch_t *watch, uint32_t events);
 static void services_leave(services_worker_t *worker);
 static void services_worker_free(services_worker_t *worker);
-static void services_look(tn_services_t *services);
 static bool services_has_others(const services_entry_t *entry);
 static void services_let_go(tn_services_t *services);
 static void services_tick(void *data, tn_ms_t now);
@@ -66,6 +65,7 @@ tn_services_create(tn_loop_t *loop, const char *name,
         tn_list_init(&services->entries);
         tn_workers_init(&services->workers, "services", loop, log);
         tn_timer_init(&services->timer, services_tick, services);
+        tn_timer_init(&services->again, services_again, services);
     }
 
     return services;
@@ -94,6 +94,7 @@ tn_services_destroy(tn_services_t *services)
     }
 
     tn_timer_cancel(&services->loop->timers, &services->timer);
+    tn_timer_cancel(&services->loop->timers, &services->again);
     free(services->said);
     free(services);
 }
@@ -367,7 +368,7 @@ services_worker_free(services_worker_t *worker)
 
 /* --- what follows from what there is */
 
-static void
+void
 services_look(tn_services_t *services)
 {
     bool                     idle;

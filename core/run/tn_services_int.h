@@ -26,6 +26,7 @@ typedef struct {
     unsigned            active;         /* of these, that accept */
     bool                drained;
     bool                waits;          /* for an address; it was said */
+    bool                failed;         /* to listen; it was said */
 } services_entry_t;
 
 typedef struct {
@@ -51,6 +52,7 @@ struct tn_services_s {
     tn_workers_t        workers;
     uint32_t            serial;         /* of the last clone */
     char               *said;           /* the list that control knows of */
+    tn_timer_t          again;          /* who could not listen tries */
     tn_timer_t          timer;          /* somebody leaves */
     tn_ms_t             left;           /* when: 0, nobody does */
     tn_ms_t             told;           /* control has heard, or 0 */
@@ -58,6 +60,9 @@ struct tn_services_s {
 
 
 /* --- tn_services.c */
+
+/* listeners, and what control hears, by what there is now */
+void services_look(tn_services_t *services);
 
 /* tells the packet filter what it is to let in */
 void services_serve(tn_services_t *services);
@@ -69,6 +74,9 @@ void services_serve(tn_services_t *services);
 void services_place(services_entry_t *entry, const tn_netmap_node_t *self);
 
 void services_close(services_entry_t *entry);
+
+/* all that wait to listen once more; a tn_timer_pt */
+void services_again(void *data, tn_ms_t now);
 
 /* all its workers get the socket, or take theirs away */
 void services_pass(services_entry_t *entry);

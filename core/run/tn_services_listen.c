@@ -20,11 +20,15 @@
 #include <unistd.h>
 
 
+#define SERVICES_AGAIN_MS  5000
+
+
 static void services_refuse(services_entry_t *entry);
 static void services_listen(services_entry_t *entry);
 static void services_unix(services_entry_t *entry);
 static int services_backlog(const services_entry_t *entry);
 static void services_failed(services_entry_t *entry, int fd);
+static void services_later(services_entry_t *entry);
 static void services_waited(tn_pool_waiter_t *waiter, int fd);
 static void services_socket(services_entry_t *entry, int fd);
 static bool services_bind(services_entry_t *entry, int fd);
@@ -174,6 +178,7 @@ services_unix(services_entry_t *entry)
 
     entry->listed = true;
     entry->fd = fd;
+    entry->failed = false;
     services_pass(entry);
 }
 
@@ -190,11 +195,39 @@ services_failed(services_entry_t *entry, int fd)
 {
     char  text[TN_ADDR_TEXT];
 
-    tn_log(entry->services->log, TN_LOG_ERR, "\"%s\": %s: no listener on %s "
-           "(%d: %s)", entry->services->name, entry->key.name,
-           tn_addr_text(&entry->addr, text), errno, strerror(errno));
+    tn_log(entry->services->log, entry->failed ? TN_LOG_INFO : TN_LOG_ERR,
+           "\"%s\": %s: no listener on %s (%d: %s)", entry->services->name,
+           entry->key.name, tn_addr_text(&entry->addr, text), errno,
+           strerror(errno));
+
+    entry->failed = true;
     tn_ipc_close(&fd, 1);
+    services_later(entry);
+}
+
+
+/* placed anew, as one that has no address */
+static void
+services_later(services_entry_t *entry)
+{
+    tn_loop_t  *loop;
+
     entry->addr.port = 0;
+    loop = entry->services->loop;
+
+    if (!tn_timer_is_set(&entry->services->again)) {
+        (void) tn_timer_set(&loop->timers, &entry->services->again,
+                            loop->now + SERVICES_AGAIN_MS);
+    }
+}
+
+
+void
+services_again(void *data, tn_ms_t now)
+{
+    (void) now;
+
+    services_look(data);
 }
 
 
@@ -206,7 +239,7 @@ services_waited(tn_pool_waiter_t *waiter, int fd)
     entry = tn_container(waiter, services_entry_t, waiter);
 
     if (fd == -1) {
-        entry->addr.port = 0;
+        services_later(entry);
         return;
     }
 
@@ -227,6 +260,7 @@ services_socket(services_entry_t *entry, int fd)
     }
 
     entry->fd = fd;
+    entry->failed = false;
     services_pass(entry);
 }
 
