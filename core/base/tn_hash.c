@@ -4,6 +4,7 @@
  */
 
 #include "tn_hash.h"
+#include "tn_wide.h"
 
 #include <stdlib.h>
 #include <sys/random.h>
@@ -12,7 +13,6 @@
 #define TN_HASH_FIRST_SIZE  16
 
 
-static uint64_t tn_hash_mix(uint64_t a, uint64_t b);
 static uint64_t tn_hash_bytes(const tn_hash_t *hash, const void *key);
 static inline bool tn_hash_equal(const tn_hash_t *hash, const void *a,
     const void *b);
@@ -128,17 +128,6 @@ tn_hash_next(const tn_hash_t *hash, const tn_hash_node_t *node)
 
 
 static uint64_t
-tn_hash_mix(uint64_t a, uint64_t b)
-{
-    __uint128_t  product;
-
-    product = (__uint128_t) a * b;
-
-    return (uint64_t) product ^ (uint64_t) (product >> 64);
-}
-
-
-static uint64_t
 tn_hash_bytes(const tn_hash_t *hash, const void *key)
 {
     size_t          len, left;
@@ -151,14 +140,14 @@ tn_hash_bytes(const tn_hash_t *hash, const void *key)
 
     for (left = len; left >= 8; left -= 8) {
         memcpy(&word, p, 8);
-        h = tn_hash_mix(h ^ word, 0xd6e8feb86659fd93);
+        h = tn_wide_fold(h ^ word, 0xd6e8feb86659fd93);
         p += 8;
     }
 
     word = 0;
     memcpy(&word, p, left);
 
-    return tn_hash_mix(h ^ word, 0xa0761d6478bd642f ^ len);
+    return tn_wide_fold(h ^ word, 0xa0761d6478bd642f ^ len);
 }
 
 

@@ -4,6 +4,7 @@
  */
 
 #include "tn_table.h"
+#include "tn_wide.h"
 
 #include <stdlib.h>
 #include <sys/random.h>
@@ -181,17 +182,6 @@ tn_table_key(uint8_t *key, const tn_ip_t *ip, uint8_t bits, bool v4)
 }
 
 
-static inline uint64_t
-tn_table_mix(uint64_t a, uint64_t b)
-{
-    __uint128_t  product;
-
-    product = (__uint128_t) a * b;
-
-    return (uint64_t) product ^ (uint64_t) (product >> 64);
-}
-
-
 static uint32_t
 tn_table_hash(const tn_table_t *table, const uint8_t *key)
 {
@@ -201,10 +191,10 @@ tn_table_hash(const tn_table_t *table, const uint8_t *key)
     memcpy(word, key, sizeof(word));
     memcpy(&tail, key + 16, sizeof(tail));
 
-    h = tn_table_mix(table->seed ^ word[0] ^ 0x9e3779b97f4a7c15,
+    h = tn_wide_fold(table->seed ^ word[0] ^ 0x9e3779b97f4a7c15,
                      0xd6e8feb86659fd93);
-    h = tn_table_mix(h ^ word[1], 0xd6e8feb86659fd93);
-    h = tn_table_mix(h ^ tail, 0xa0761d6478bd642f);
+    h = tn_wide_fold(h ^ word[1], 0xd6e8feb86659fd93);
+    h = tn_wide_fold(h ^ tail, 0xa0761d6478bd642f);
 
     return (uint32_t) h;
 }

@@ -222,11 +222,15 @@ tn_filter_ranges(tn_ranges_t *ranges, const tn_prefix_t *prefixes, size_t n,
         v4 = prefixes[i].v4;
         bits = prefixes[i].bits + (v4 ? 96u : 0u);
         ip = tn_ip_number(&prefixes[i].ip);
-        host = bits < 128 ? ~(tn_ip_number_t) 0 >> bits : 0;
+        host.hi = bits < 64 ? UINT64_MAX >> bits : 0;
+        host.lo = bits <= 64 ? UINT64_MAX
+                             : bits < 128 ? UINT64_MAX >> (bits - 64) : 0;
 
         range = &fresh[v4].range[fresh[v4].n++];
-        range->lo = ip & ~host;
-        range->hi = ip | host;
+        range->lo.hi = ip.hi & ~host.hi;
+        range->lo.lo = ip.lo & ~host.lo;
+        range->hi.hi = ip.hi | host.hi;
+        range->hi.lo = ip.lo | host.lo;
     }
 
     for (v4 = 0; v4 < 2; v4++) {

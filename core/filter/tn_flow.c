@@ -10,6 +10,8 @@
 
 #include "filter/tn_flow.h"
 
+#include "base/tn_wide.h"
+
 #include <stdlib.h>
 #include <sys/random.h>
 
@@ -145,9 +147,8 @@ tn_flows_count(const tn_flows_t *flows)
 static uint16_t *
 tn_flows_bucket(const tn_flows_t *flows, const tn_flow_key_t *key)
 {
-    size_t             i;
-    uint64_t           h, words[sizeof(tn_flow_key_t) / 8];
-    unsigned __int128  product;
+    size_t    i;
+    uint64_t  h, words[sizeof(tn_flow_key_t) / 8];
 
     /* peers choose some of these bytes, hence the seed */
 
@@ -155,8 +156,7 @@ tn_flows_bucket(const tn_flows_t *flows, const tn_flow_key_t *key)
     h = flows->seed;
 
     for (i = 0; i < tn_nelems(words); i++) {
-        product = (unsigned __int128) (h ^ words[i]) * 0xd6e8feb86659fd93;
-        h = (uint64_t) product ^ (uint64_t) (product >> 64);
+        h = tn_wide_fold(h ^ words[i], 0xd6e8feb86659fd93);
     }
 
     return &flows->buckets[h & flows->mask];

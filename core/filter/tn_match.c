@@ -8,8 +8,8 @@
 #include <stdlib.h>
 
 
-/* the bits of ::ffff:0:0 */
-#define TN_MATCH_V4_BITS  ((tn_ip_number_t) 0xffff << 32)
+/* the low half of ::ffff:0:0 */
+#define TN_MATCH_V4_BITS  ((uint64_t) 0xffff << 32)
 
 
 static tn_rc_t tn_match_compile(tn_filter_rules_t *compiled,
@@ -140,7 +140,9 @@ tn_match_find(const tn_filter_rules_t *compiled, const tn_packet_t *p,
         for (j = 0; j < m->ndsts; j++) {
             d = &m->dsts[j];
 
-            if (dst < d->range.lo || dst > d->range.hi) {
+            if (tn_wide_less(dst, d->range.lo)
+                || tn_wide_less(d->range.hi, dst))
+            {
                 continue;
             }
 
@@ -187,7 +189,7 @@ tn_ranges_contain(const tn_ranges_t *ranges, tn_ip_number_t ip)
     while (low < high) {
         middle = low + (high - low) / 2;
 
-        if (ranges->range[middle].hi < ip) {
+        if (tn_wide_less(ranges->range[middle].hi, ip)) {
             low = middle + 1;
 
         } else {
@@ -195,15 +197,16 @@ tn_ranges_contain(const tn_ranges_t *ranges, tn_ip_number_t ip)
         }
     }
 
-    return low < ranges->n && ranges->range[low].lo <= ip;
+    return low < ranges->n && !tn_wide_less(ip, ranges->range[low].lo);
 }
 
 
 void
 tn_ranges_build(tn_ranges_t *ranges)
 {
-    size_t       i, n;
-    tn_range_t  *r;
+    size_t           i, n;
+    tn_range_t      *r;
+    tn_ip_number_t   next;
 
     r = ranges->range;
 
@@ -216,12 +219,19 @@ tn_ranges_build(tn_ranges_t *ranges)
     n = 0;
 
     for (i = 1; i < ranges->n; i++) {
+        next = r[n].hi;
 
-        if (r[i].lo <= r[n].hi || r[i].lo == r[n].hi + 1) {
-            r[n].hi = tn_max(r[n].hi, r[i].hi);
+        if (++next.lo == 0) {
+            next.hi++;
+        }
 
-        } else {
+        /* 0: nothing is behind it */
+
+        if ((next.hi | next.lo) != 0 && tn_wide_less(next, r[i].lo)) {
             r[++n] = r[i];
+
+        } else if (tn_wide_less(r[n].hi, r[i].hi)) {
+            r[n].hi = r[i].hi;
         }
     }
 
@@ -237,7 +247,7 @@ tn_ranges_compare(const void *a, const void *b)
     x = a;
     y = b;
 
-    return (x->lo > y->lo) - (x->lo < y->lo);
+    return tn_wide_less(y->lo, x->lo) - tn_wide_less(x->lo, y->lo);
 }
 
 
@@ -343,9 +353,10 @@ static bool
 tn_match_range(tn_range_t *range, const tn_rule_addrs_t *addrs, bool v4)
 {
     if (addrs->kind == TN_RULE_ANY) {
-        range->lo = v4 ? TN_MATCH_V4_BITS : 0;
-        range->hi = v4 ? TN_MATCH_V4_BITS | 0xffffffff
-                       : ~(tn_ip_number_t) 0;
+        range->lo.hi = 0;
+        range->lo.lo = v4 ? TN_MATCH_V4_BITS : 0;
+        range->hi.hi = v4 ? 0 : UINT64_MAX;
+        range->hi.lo = v4 ? TN_MATCH_V4_BITS | 0xffffffff : UINT64_MAX;
         return true;
     }
 

@@ -10,12 +10,13 @@
 #define TN_MATCH_H_INCLUDED_
 
 #include "tn_filter.h"
+#include "base/tn_wide.h"
 
 #include <endian.h>
 
 
 /* an address as a number; IPv4 in the low bits of its mapped form */
-typedef unsigned __int128  tn_ip_number_t;
+typedef tn_wide_t  tn_ip_number_t;
 
 typedef struct {
     tn_ip_number_t   lo;
@@ -60,11 +61,15 @@ typedef enum {
 static inline tn_ip_number_t
 tn_ip_number(const tn_ip_t *ip)
 {
-    uint64_t  w[2];
+    uint64_t        w[2];
+    tn_ip_number_t  number;
 
     memcpy(w, ip->b, sizeof(w));
 
-    return (tn_ip_number_t) be64toh(w[0]) << 64 | be64toh(w[1]);
+    number.hi = be64toh(w[0]);
+    number.lo = be64toh(w[1]);
+
+    return number;
 }
 
 

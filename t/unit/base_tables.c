@@ -10,6 +10,7 @@
 #include "base/tn_list.h"
 #include "base/tn_table.h"
 #include "base/tn_timer.h"
+#include "base/tn_wide.h"
 #include "tap.h"
 
 #include <stdlib.h>
@@ -363,10 +364,55 @@ test_list(void)
 }
 
 
+/* by words of 32 bits and by what the compiler has, if it has them */
+static void
+test_wide(void)
+{
+    int        i, j, wrong;
+    uint64_t   edge[] = { 0, 1, 0xffffffff, 0x100000000, 0x1ffffffff,
+                          0xfffffffeffffffff, UINT64_MAX - 1, UINT64_MAX };
+    uint64_t   a, b;
+    tn_wide_t  x, y;
+
+    is_int(tn_wide_fold_portable(3, 5), 15, "no high half");
+    ok(tn_wide_fold_portable(UINT64_MAX, UINT64_MAX) == UINT64_MAX,
+       "the largest product: 2^64 - 2, 1");
+    ok(tn_wide_fold_portable(0x123456789abcdef0, 0xd6e8feb86659fd93)
+       == 0x9ec210fe9d601dbb, "each word counts");
+
+    for (i = 0, wrong = 0; i < 100000; i++) {
+        a = edge[dice(tn_nelems(edge))];
+        b = edge[dice(tn_nelems(edge))];
+
+        if (i % 2) {
+            a ^= (uint64_t) dice(UINT32_MAX) << 32 | dice(UINT32_MAX);
+            b ^= (uint64_t) dice(UINT32_MAX) << 32 | dice(UINT32_MAX);
+        }
+
+        wrong += tn_wide_fold_portable(a, b) != tn_wide_fold(a, b);
+    }
+
+    is_int(wrong, 0, "halves of products, in both ways");
+
+    for (i = 0, wrong = 0; i < 64; i++) {
+        for (j = 0; j < 64; j++) {
+            x = (tn_wide_t) { .hi = edge[i / 8], .lo = edge[i % 8] };
+            y = (tn_wide_t) { .hi = edge[j / 8], .lo = edge[j % 8] };
+
+            wrong += tn_wide_less(x, y) != (i < j);
+            wrong += tn_wide_less_portable(x, y) != (i < j);
+        }
+    }
+
+    is_int(wrong, 0, "order, in both ways");
+}
+
+
 int
 main(void)
 {
     test_hash();
+    test_wide();
     test_prefixes();
     test_timers();
     test_list();

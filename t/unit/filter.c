@@ -16,6 +16,7 @@
 #include "base/tn_via.h"
 #include "filter/tn_filter.h"
 #include "filter/tn_flow.h"
+#include "filter/tn_match.h"
 
 
 #define VECTORS  "t/vectors/filter/vectors.json"
@@ -884,6 +885,112 @@ test_rule_sets(void)
 }
 
 
+/* the ends of prefixes of every length; what is not local is behind us */
+static void
+test_prefix_ends(void)
+{
+    int           bits, i, wrong;
+    tn_ip_t       first, last, beside;
+    tn_filter_t  *filter;
+    tn_prefix_t   prefix;
+
+    filter = tn_filter_create();
+    (void) tn_prefix_parse(&prefix, "::/0", 4);
+    (void) tn_filter_set_routes(filter, &prefix, 1);
+    wrong = 0;
+
+    for (bits = 2; bits <= 128; bits++) {
+        memset(&prefix.ip, 0x5a, sizeof(tn_ip_t));
+        prefix.bits = (uint8_t) bits;
+
+        first = prefix.ip;
+        last = prefix.ip;
+
+        for (i = bits; i < 128; i++) {
+            first.b[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
+            last.b[i / 8] |= (uint8_t) (0x80 >> i % 8);
+        }
+
+        (void) tn_filter_set_local(filter, &prefix, 1);
+
+        wrong += tn_filter_is_behind(filter, &first);
+        wrong += tn_filter_is_behind(filter, &last);
+
+        beside = last;
+
+        for (i = 15; ++beside.b[i] == 0; i--) { /* void */ }
+
+        wrong += !tn_filter_is_behind(filter, &beside);
+
+        beside = first;
+
+        for (i = 15; beside.b[i]-- == 0; i--) { /* void */ }
+
+        wrong += !tn_filter_is_behind(filter, &beside);
+    }
+
+    is_int(wrong, 0, "an IPv6 prefix reaches from its first address to its "
+           "last");
+
+    tn_filter_destroy(filter);
+}
+
+
+/* random ranges of the 25 numbers around which halves carry */
+static void
+test_ranges(void)
+{
+    int             i, j, k, n, left, right, wrong;
+    bool            in[25];
+    uint64_t        half[] = { 0, 1, 7, UINT64_MAX - 1, UINT64_MAX };
+    tn_range_t      range[4];
+    tn_ranges_t     ranges;
+    tn_ip_number_t  number[25];
+
+    for (i = 0; i < 25; i++) {
+        number[i].hi = half[i / 5];
+        number[i].lo = half[i % 5];
+    }
+
+    wrong = 0;
+
+    for (i = 0; i < 20000; i++) {
+        memset(in, 0, sizeof(in));
+        n = 1 + rand() % 4;
+
+        for (j = 0; j < n; j++) {
+            left = rand() % 25;
+            right = left + rand() % (25 - left);
+            range[j].lo = number[left];
+            range[j].hi = number[right];
+
+            for (k = left; k <= right; k++) {
+                in[k] = true;
+            }
+        }
+
+        ranges.range = range;
+        ranges.n = (size_t) n;
+        tn_ranges_build(&ranges);
+
+        for (j = 0; j < 25; j++) {
+            wrong += tn_ranges_contain(&ranges, number[j]) != in[j];
+        }
+
+        /* what is one behind the other is one range */
+
+        for (j = 1; j < (int) ranges.n; j++) {
+            tn_ip_number_t  a = range[j - 1].hi, b = range[j].lo;
+
+            wrong += a.hi > b.hi || (a.hi == b.hi && a.lo + 1 >= b.lo)
+                     || (a.hi + 1 == b.hi && a.lo == UINT64_MAX && b.lo == 0);
+        }
+    }
+
+    is_int(wrong, 0, "sets of addresses, joined and searched");
+}
+
+
 int
 main(void)
 {
@@ -901,6 +1008,8 @@ main(void)
     test_reject();
     test_caps();
     test_flows();
+    test_prefix_ends();
+    test_ranges();
     test_rule_sets();
 
     return tap_done();
