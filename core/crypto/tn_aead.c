@@ -266,7 +266,7 @@ tn_aead_choose(void)
         }
     }
 
-    for (i = 0; i < tn_nelems(tn_aead_libs) - 1; i++) {
+    for (i = 0; i + 1 < tn_nelems(tn_aead_libs); i++) {
         if ((name == NULL || strcasecmp(name, tn_aead_libs[i]->name) == 0)
             && tn_aead_libs[i]->usable())
         {

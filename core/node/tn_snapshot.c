@@ -34,7 +34,7 @@
 #define TN_SNAPSHOT_BLOCK   256
 #define TN_SNAPSHOT_HEAD    4096
 #define TN_SNAPSHOT_MIN     (64 * 1024)
-#define TN_SNAPSHOT_MAX     (UINT64_C(4) << 30)
+#define TN_SNAPSHOT_MAX     ((size_t) 1 << 30)
 #define TN_SNAPSHOT_TRIES   1000
 #define TN_SNAPSHOT_CLASSES 11                  /* 1 to 1024 blocks */
 #define TN_SNAPSHOT_NONE    UINT32_MAX

@@ -45,7 +45,7 @@ typedef struct {
 typedef struct tn_snapshot_writer_s  tn_snapshot_writer_t;
 
 /*
- * Makes an empty snapshot of `size` bytes (64 KiB to 4 GiB, aligned to 64)
+ * Makes an empty snapshot of `size` bytes (64 KiB to 1 GiB, aligned to 64)
  * in `mem`, which stays the caller's: zeroed, or with one of this size in it,
  * whose generation goes on, so that readers of it notice.  Of zeroed memory
  * only the header is touched.  NULL when out of memory or with another size.

@@ -127,6 +127,8 @@ tn_checksum_any(size_t width, uint64_t sum, const void *data, size_t len)
         return tn_checksum_avx512(sum, p, len);
     }
 
+#else
+    (void) width;
 #endif
 
     if (len >= TN_CHECKSUM_BLOCK) {

@@ -318,7 +318,7 @@ main(void)
     (void) unhex(want, "000000000102030405060708");
     is_mem(nonce, want, 12, "big-endian nonce");
 
-    for (i = 0; i < tn_nelems(libs) - 1; i++) {
+    for (i = 0; i + 1 < tn_nelems(libs); i++) {
         if (libs[i]->usable() && (getenv(TN_AEAD_ENV) == NULL
             || strcasecmp(getenv(TN_AEAD_ENV), libs[i]->name) == 0))
         {
