@@ -42,10 +42,10 @@ struct tn_helper_s {
     _Alignas(TN_HELPER_LINE)
     atomic_uint        done;
     atomic_bool        asleep;      /* the helper does, or is about to */
-    atomic_ullong      slept;       /* us until `since` */
-    atomic_ullong      since;       /* asleep since, us; 0: is not */
 
     pthread_mutex_t    lock;
+    uint64_t           slept;       /* us until `since`; under the lock */
+    uint64_t           since;       /* asleep since, us; 0: is not; too */
     pthread_cond_t     more;
     pthread_cond_t     less;
 };
@@ -171,12 +171,12 @@ static bool
 tn_helper_sleep(tn_helper_t *helper, unsigned done)
 {
     bool      stopping;
-    uint64_t  since, now;
+    uint64_t  since;
 
     since = tn_loop_mono_us();
-    atomic_store_explicit(&helper->since, since, memory_order_relaxed);
 
     (void) pthread_mutex_lock(&helper->lock);
+    helper->since = since;
     atomic_store(&helper->asleep, true);
 
     for ( ;; ) {
@@ -190,12 +190,9 @@ tn_helper_sleep(tn_helper_t *helper, unsigned done)
     }
 
     atomic_store(&helper->asleep, false);
+    helper->slept += tn_loop_mono_us() - since;
+    helper->since = 0;
     (void) pthread_mutex_unlock(&helper->lock);
-
-    now = tn_loop_mono_us();
-    atomic_fetch_add_explicit(&helper->slept, now - since,
-                              memory_order_relaxed);
-    atomic_store_explicit(&helper->since, 0, memory_order_relaxed);
 
     return !stopping || atomic_load(&helper->given) != done;
 }
@@ -282,13 +279,13 @@ tn_helper_times(tn_helper_t *helper, tn_helper_times_t *times)
 {
     uint64_t  now, since;
 
-    now = tn_loop_mono_us();
-    since = atomic_load_explicit(&helper->since, memory_order_relaxed);
-
     times->cpu = tn_loop_clock_us(helper->cpu);
-    times->awake = now - helper->born
-                   - atomic_load_explicit(&helper->slept,
-                                          memory_order_relaxed);
+
+    (void) pthread_mutex_lock(&helper->lock);
+    now = tn_loop_mono_us();
+    since = helper->since;
+    times->awake = now - helper->born - helper->slept;
+    (void) pthread_mutex_unlock(&helper->lock);
 
     if (since != 0 && now > since) {
         times->awake -= tn_min(times->awake, now - since);

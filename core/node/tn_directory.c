@@ -15,7 +15,8 @@
  *
  * The word is a serial number, the room and the size's logarithm; 0 says that
  * nobody is known.  A reader looks at it before and after: in between the
- * room may have been emptied and filled twice, the serial number tells.
+ * room may have been emptied and filled twice, the serial number tells.  It is
+ * as wide as every machine can load at once, also from memory it may not write.
  *
  * This node is in it under the address ::, which nobody can have.
  */
@@ -116,24 +117,24 @@ static tn_rc_t directory_look(const tn_directory_t *directory,
     const tn_ip_t *ip, tn_snapshot_peer_t *peer, uint8_t *buf);
 
 
-static inline uint64_t *
+static inline size_t *
 directory_word(const uint8_t *mem)
 {
-    return (uint64_t *) (uintptr_t) mem;
+    return (size_t *) (uintptr_t) mem;
 }
 
 
-static inline uint64_t
+static inline size_t
 directory_state(const uint8_t *mem)
 {
     return __atomic_load_n(directory_word(mem), __ATOMIC_ACQUIRE);
 }
 
 
-static inline uint64_t
-directory_state_of(uint64_t serial, unsigned room, unsigned log_size)
+static inline size_t
+directory_state_of(size_t serial, unsigned room, unsigned log_size)
 {
-    return serial << 8 | (uint64_t) room << 7 | log_size;
+    return serial << 8 | (size_t) room << 7 | log_size;
 }
 
 
@@ -330,9 +331,8 @@ tn_directory_path(tn_directory_writer_t *writer, const tn_netmap_t *netmap,
 static bool
 directory_rewrite(tn_directory_writer_t *writer, const tn_netmap_t *netmap)
 {
-    size_t                 need;
+    size_t                 need, state;
     unsigned               room, log_size;
-    uint64_t               state;
     tn_snapshot_writer_t  *snapshot;
 
     state = directory_state(writer->mem);
@@ -793,8 +793,8 @@ static tn_rc_t
 directory_look(const tn_directory_t *directory, const tn_ip_t *ip,
     tn_snapshot_peer_t *peer, uint8_t *buf)
 {
+    size_t         state;
     tn_rc_t        rc;
-    uint64_t       state;
     unsigned       i, room, log_size;
     tn_snapshot_t  snapshot;
 

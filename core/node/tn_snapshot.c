@@ -43,7 +43,7 @@
 typedef struct {
     uint64_t      magic;
     uint64_t      size;
-    uint64_t      sequence;
+    size_t        sequence;         /* as wide as every machine can at once */
     uint64_t      seed;
     uint32_t      used[2][129];     /* prefixes by length; [0] v6, [1] v4 */
 } snapshot_head_t;
@@ -197,8 +197,8 @@ snapshot_mask(uint8_t *to, const tn_ip_t *ip, uint8_t bits, bool v4)
 tn_snapshot_writer_t *
 tn_snapshot_create(void *mem, size_t size, uint64_t seed)
 {
+    size_t                 sequence;
     uint32_t               slots, blocks, i;
-    uint64_t               sequence;
     snapshot_head_t       *head;
     tn_snapshot_writer_t  *writer;
 

@@ -452,12 +452,12 @@ lwnet_is_scarce(int fd)
 static void
 lwnet_told(tn_log_t *log)
 {
-    int                   err;
-    tn_ms_t               now;
-    static atomic_ullong  last;
+    int                 err;
+    unsigned            now;
+    static atomic_uint  last;
 
     err = errno;
-    now = tn_loop_clock_ms();
+    now = (unsigned) tn_loop_clock_ms();
 
     if (now - atomic_load(&last) < LWNET_LOG_MS) {
         return;
