@@ -32,7 +32,6 @@
 #define TN_DIRECTORY_TRIES       100
 #define TN_DIRECTORY_SELF        INT64_MIN
 #define TN_DIRECTORY_LOG_MIN     20         /* 1 MiB, some 600 peers */
-#define TN_DIRECTORY_LOG_MAX     28
 #define TN_DIRECTORY_PEER        1536       /* bytes that one may need */
 #define TN_DIRECTORY_PREFIXES    64
 #define TN_DIRECTORY_CAPS        256        /* capabilities of one peer */

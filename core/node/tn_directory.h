@@ -21,7 +21,10 @@
 #define TN_DIRECTORY_SIZE  (TN_DIRECTORY_HEAD + 2 * TN_DIRECTORY_AREA)
 
 #define TN_DIRECTORY_HEAD  4096
-#define TN_DIRECTORY_AREA  ((size_t) 256 << 20)
+#define TN_DIRECTORY_AREA  ((size_t) 1 << TN_DIRECTORY_LOG_MAX)
+
+/* where addresses have 32 bits: room for 40,000 peers, and for more nodes */
+#define TN_DIRECTORY_LOG_MAX  (sizeof(size_t) > 4 ? 28 : 26)
 
 
 /* --- the writer */

@@ -13,7 +13,8 @@
 
 
 /* as much as node/tn_directory.h wants */
-#define TN_SHARE_BYTES  (4096 + 2 * ((size_t) 256 << 20))
+#define TN_SHARE_BYTES                                                        \
+    (4096 + 2 * ((size_t) (sizeof(size_t) > 4 ? 256 : 64) << 20))
 
 /*
  * A new one that cannot change its size: nobody who maps it can be made to
