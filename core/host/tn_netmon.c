@@ -346,7 +346,7 @@ tn_netmon_steps_arm(tn_netmon_t *netmon)
     struct itimerspec  at;
 
     memset(&at, 0, sizeof(at));
-    at.it_value.tv_sec = time(NULL) + (time_t) 10 * 365 * 86400;
+    at.it_value.tv_sec = time(NULL) + (time_t) 365 * 86400;
 
     return timerfd_settime(netmon->steps.fd,
                            TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, &at,
