@@ -17,8 +17,9 @@ LIBS := $(shell pkg-config --libs $(filter-out libcurl,$(PKGS)) \
 WARN = -Wall -Wextra -Werror -Wpointer-arith -Wstrict-prototypes \
        -Wmissing-prototypes -Wwrite-strings
 OPT ?= -O2 -g
-CORE_CFLAGS = -std=c11 -D_GNU_SOURCE $(WARN) $(OPT) -fPIC -fvisibility=hidden \
-       -fstack-protector-strong $(SAN) -Icore $(PKG_CFLAGS) $(CFLAGS)
+CORE_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARN) $(OPT) \
+       -fPIC -fvisibility=hidden -fstack-protector-strong $(SAN) -Icore \
+       $(PKG_CFLAGS) $(CFLAGS)
 
 CORE_DIRS = base crypto wire lock cert control path wg filter stack node host \
        proc run
