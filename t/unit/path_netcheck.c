@@ -57,7 +57,7 @@ check_first_report(void)
     is_int(easy->netinfo.os_has_ipv6, TN_NO, "there is no IPv6 socket");
     ok(easy->netinfo.nlatency >= 3 && easy->netinfo.latency[0].region == 1
        && easy->netinfo.latency[0].v4
-       && easy->netinfo.latency[0].seconds == 0.03,
+       && easy->netinfo.latency[0].seconds == (double) 0.03,
        "the latency of region 1 is 30 ms");
     ok(has_endpoint(easy, "203.0.113.1:41641", TN_ENDPOINT_STUN),
        "its outer address is an endpoint");
