@@ -203,15 +203,15 @@ tn_rc_t tn_plane_set_routes(tn_plane_t *plane, const tn_prefix_t *routes,
     size_t n);
 
 /*
- * While on, ops->capture is called with what was decrypted, before the
- * filter, and with what is about to be encrypted, behind it, in segments.
- */
-/*
  * The machine slept for so long, which `now` knows nothing of: the peers have
  * forgotten what is older than WireGuard lets sessions be.
  */
 void tn_plane_woke(tn_plane_t *plane, tn_ms_t now, tn_ms_t slept);
 
+/*
+ * While on, ops->capture is called with what was decrypted, before the
+ * filter, and with what is about to be encrypted, behind it, in segments.
+ */
 void tn_plane_set_capture(tn_plane_t *plane, bool on);
 
 /*
