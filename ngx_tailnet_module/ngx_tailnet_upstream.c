@@ -640,6 +640,8 @@ ngx_tailnet_peer_free(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
 {
     ngx_tailnet_peer_t *peer = data;
 
+    ngx_uint_t  tries;
+
     ngx_tailnet_dial_close(&peer->dial);
 
     if (peer->sockaddr) {
@@ -649,7 +651,15 @@ ngx_tailnet_peer_free(ngx_peer_connection_t *pc, void *data, ngx_uint_t state)
         peer->sockaddr = NULL;
     }
 
+    tries = pc->tries;
+
     peer->free(pc, peer->data, state);
+
+    /* a tag may have become a single server, of which nginx asks no other */
+
+    if (pc->tries == 0 && tries > 1) {
+        pc->tries = tries - 1;
+    }
 }
 
 

@@ -37,7 +37,10 @@ sub grow {
     $many->configure(
         main => join('', map { $many->tailnet_block($control,
             $tagged{$_} // $tagged, name => $_, hostname => "n$_") } @names),
-        http => join('', map { <<"SERVER" } @names) || ' ');
+        http => join('', map {
+            my $hold = $_ eq 'd' ? 'proxy_pass http://127.0.0.1:8999;'
+                : qq(return 200 "$_\\n";);
+            <<"SERVER" } @names) || ' ');
     server {
         listen 81 tailnet=$_;
         keepalive_timeout 1h;
@@ -47,7 +50,7 @@ sub grow {
             return 200 "$_\\n";
         }
         location /addr { return 200 "\$server_addr \$remote_addr\\n"; }
-        location /hold { proxy_pass http://127.0.0.1:8999; }
+        location /hold { $hold }
     }
 SERVER
 }
@@ -105,6 +108,7 @@ $upstreams
     server { listen 127.0.0.1:8003; return 200 "more\\n"; }
     server { listen 8000; keepalive_timeout 0;
 $locations
+        location /held { proxy_pass http://lone/hold; proxy_read_timeout 25s; }
     }
 HTTP
     upstream tag { hash $remote_port; server tag:web:81 tailnet; }
@@ -268,6 +272,23 @@ subtest 'peers come and go' => sub {
 
     until_seen(10, 'c d', 'lone/');
 
+    # who waits for one of two, while it goes
+
+    my $holds = $farm->start('holds', ['perl', '-MIO::Socket::INET', '-e',
+        '$l = IO::Socket::INET->new(LocalAddr => "127.0.0.1:8999",
+                                    Listen => 9, ReuseAddr => 1) or die;
+         push @held, $l->accept while 1']);
+
+    $lab->wait_for(10, 'who never answers', sub {
+        $farm->get('http://127.0.0.1:8999/', timeout => 1)->{error}
+            =~ /timed out/
+    });
+
+    my @held = map { $lab->path("held.$_") } 1, 2;
+    my @who = map { $infra->start("who-$_", ['curl', '-s', '-m', 60, '-o', $_,
+                                             "$proxy:8000/held"]) } @held;
+
+    sleep 1;
     grow(qw(b c));
     $many->reload;
     ($bad, $asked) = until_seen(40, 'b c', 'zone/');
@@ -281,6 +302,12 @@ subtest 'peers come and go' => sub {
     is("@moved", '', 'hash: the keys of one that stays are not moved');
 
     is_single('c');
+
+    ok(eval { $lab->wait_for(60, 'answers', sub { 2 == grep { -s } @held }) },
+       'who waited for the one is answered');
+    is(join('', map { $lab->read_file($_) } @held), "c\nc\n", 'by the other')
+        or diag($nginx->error_log);
+    $_->stop for @who, $holds;
 };
 
 subtest 'the core and a worker killed' => sub {
