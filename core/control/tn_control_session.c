@@ -262,6 +262,7 @@ tn_control_session_self(tn_control_t *c)
         /* with no key that serves there is nothing to wait for */
 
         if (c->untaken != 0) {
+            c->untaken = 0;
             tn_timer_cancel(c->timers, &c->renew_timer);
         }
 

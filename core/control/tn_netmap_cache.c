@@ -158,11 +158,12 @@ tn_netmap_pack_put(tn_netmap_packer_t *p, const char *text, size_t len,
 
     do {
         if (p->size - p->len < ZSTD_CStreamOutSize()) {
-            size = p->size + p->size / 2 + ZSTD_CStreamOutSize();
-
-            if (size > TN_NETMAP_PACKED_MAX) {
+            if (p->size == TN_NETMAP_PACKED_MAX) {
                 return TN_NOMEM;
             }
+
+            size = p->size + p->size / 2 + ZSTD_CStreamOutSize();
+            size = tn_min(size, (size_t) TN_NETMAP_PACKED_MAX);
 
             more = realloc(p->bytes, size);
             if (more == NULL) {
@@ -223,11 +224,12 @@ tn_netmap_inflate(const uint8_t *bytes, size_t len, char **textp,
 
     do {
         if (out.pos == out.size) {
-            size = out.size + out.size / 2 + ZSTD_DStreamOutSize();
-
-            if (size > TN_MAPSTREAM_PLAIN_MAX) {
+            if (out.size == TN_MAPSTREAM_PLAIN_MAX) {
                 goto failed;
             }
+
+            size = out.size + out.size / 2 + ZSTD_DStreamOutSize();
+            size = tn_min(size, (size_t) TN_MAPSTREAM_PLAIN_MAX);
 
             more = realloc(text, size);
             if (more == NULL) {

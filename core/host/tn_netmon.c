@@ -8,8 +8,8 @@
  * they say is not needed: the list of addresses and the default route are
  * taken anew and compared, so a lost event (ENOBUFS) costs nothing.  What
  * differs in neither is a minor change (upstream: netmon).  A default route
- * that goes is one too, unless addresses go with it: nothing is better then,
- * and what needs no router may go on.  One that comes back is none.
+ * that goes is minor too, unless addresses go with it: nothing is better then,
+ * and what needs no router may go on.  One that comes back is a move.
  *
  * Addresses also come and go that no path uses: of networks of containers,
  * of links beside that of the default route, of IPv6 when they are deprecated.
@@ -576,11 +576,14 @@ tn_netmon_later(tn_netmon_t *netmon)
 }
 
 
-/* addresses of documentation: there is no more special way to them */
+/*
+ * Addresses of documentation: there is no more special way to them.  What is
+ * not among ours, as that of another tailnet, says nothing.
+ */
 static void
 tn_netmon_own(tn_netmon_t *netmon)
 {
-    size_t     i;
+    size_t     i, k;
     tn_addr_t  to;
 
     static const char  *const outside[] = {
@@ -592,6 +595,16 @@ tn_netmon_own(tn_netmon_t *netmon)
         to.port = 9;
 
         if (tn_sockname_towards(&to, &netmon->own[i]) != TN_OK) {
+            memset(&netmon->own[i], 0, sizeof(tn_ip_t));
+        }
+
+        for (k = 0; k < netmon->n; k++) {
+            if (tn_ip_equal(&netmon->own[i], &netmon->ips[k])) {
+                break;
+            }
+        }
+
+        if (k == netmon->n) {
             memset(&netmon->own[i], 0, sizeof(tn_ip_t));
         }
     }
@@ -658,9 +671,9 @@ tn_netmon_tell(void *data, tn_ms_t now)
 
     memcpy(netmon->ips, ips, sizeof(ips));
     memcpy(netmon->way, way, sizeof(way));
-    tn_netmon_own(netmon);
     netmon->n = n;
     netmon->slept = false;
+    tn_netmon_own(netmon);
 
     tn_log(netmon->log, TN_LOG_DEBUG,
            "the host's network changed, %zu usable addresses%s%s", n,

@@ -26,9 +26,10 @@ typedef struct tn_netmon_s  tn_netmon_t;
 typedef enum {
     TN_NETMON_TOUCHED = 0,  /* a link or a route that may matter to nobody, as
                                those of containers */
-    TN_NETMON_ADDRESSES,    /* the usable addresses are others, but what goes
-                               by the default route begins where it did */
-    TN_NETMON_MOVED         /* it does not, or the machine slept */
+    TN_NETMON_ADDRESSES,    /* the usable addresses are others, but the one
+                               that the default route took is still there */
+    TN_NETMON_MOVED         /* it is not, the default route is another, or the
+                               machine slept */
 } tn_netmon_change_e;
 
 typedef void (*tn_netmon_pt)(void *data, tn_netmon_change_e change);

@@ -373,7 +373,7 @@ void tn_path_set_extra(tn_path_t *path, tn_ms_t now,
 void tn_path_set_portmap(tn_path_t *path, tn_ms_t now, tn_tristate_e upnp,
     tn_tristate_e pmp, tn_tristate_e pcp, bool mapped);
 
-/* addresses, the default route or sockets changed, or the machine slept:
+/* the machine has moved to another network, or slept, or has other sockets:
  * nothing is proven any more */
 void tn_path_network_changed(tn_path_t *path, tn_ms_t now);
 

@@ -295,6 +295,14 @@ tn_path_race(tn_path_t *path, tn_ms_t now)
         return;
     }
 
+    /* home has its time behind the first one, whatever it fails at */
+
+    if (path->home != 0 && path->home == path->loser
+        && tn_timer_is_set(&path->race))
+    {
+        return;
+    }
+
     first = tn_random_below(n);
 
     for (i = 0, k = 0; i < n && k < TN_PATH_RACE; i++) {

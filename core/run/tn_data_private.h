@@ -109,9 +109,6 @@ extern const tn_plane_ops_t  tn_data_plane_ops;
 extern const tn_udp_ops_t    tn_data_udp_ops;
 extern const tn_tun_ops_t    tn_data_tun_ops;
 
-/* the plane that has asked for them is gone: they are answered to nobody */
-void tn_data_names_forget(tn_data_t *data);
-
 
 /* tn_data.c */
 
@@ -202,6 +199,9 @@ void tn_data_portmap_say(tn_data_t *data);
 
 
 /* tn_data_ops.c */
+
+/* the plane that has asked for them is gone: they are answered to nobody */
+void tn_data_names_forget(tn_data_t *data);
 
 /* a virtio header and the packet, whose headers stand in iov[1] */
 void tn_data_tun_write(tn_data_t *data, const struct iovec *iov, int n);

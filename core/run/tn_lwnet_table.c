@@ -6,22 +6,17 @@
 #include "run/tn_lwnet_int.h"
 
 #include "host/tn_loop.h"
+#include "host/tn_scarce.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 
 #define LWNET_KINDS   (TN_IPC_CAPTURE|TN_LWNET_SERVICE)
 
-/*
- * Descriptors that what peers open leaves to all else.  A message of the
- * supervisor whose descriptors find no number is lost, and ends the core.
- */
-#define LWNET_SPARE   64
-#define LWNET_LOG_MS  1000          /* between lines about that */
+#define LWNET_LOG_MS  1000          /* between lines about no descriptors */
 
 
 static lwnet_port_t *lwnet_table_port(tn_lwnet_table_t *table,
@@ -35,7 +30,6 @@ static void lwnet_table_service(lwnet_port_t *key, uint16_t proto,
 static void lwnet_table_key(lwnet_port_t *key, uint16_t proto, uint16_t port,
     uint16_t family, uint32_t flags);
 static void lwnet_table_changed(tn_lwnet_table_t *table);
-static bool lwnet_is_scarce(int fd);
 static void lwnet_told(tn_log_t *log);
 
 
@@ -396,7 +390,7 @@ lwnet_socket(tn_log_t *log, const lwnet_port_t *port, int type,
 
     fd = socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
 
-    if (fd != -1 && lwnet_is_scarce(fd)) {
+    if (fd != -1 && tn_scarce(fd)) {
         (void) close(fd);
         fd = -1;
         errno = EMFILE;
@@ -434,17 +428,6 @@ lwnet_socket(tn_log_t *log, const lwnet_port_t *port, int type,
     }
 
     return fd;
-}
-
-
-/* the kernel gives the lowest number that is free */
-static bool
-lwnet_is_scarce(int fd)
-{
-    struct rlimit  limit;
-
-    return getrlimit(RLIMIT_NOFILE, &limit) == 0
-           && (rlim_t) fd + LWNET_SPARE >= limit.rlim_cur;
 }
 
 

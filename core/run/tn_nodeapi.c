@@ -14,6 +14,7 @@
 
 #include "run/tn_nodeapi_int.h"
 
+#include "host/tn_scarce.h"
 #include "host/tn_sockname.h"
 
 #include <errno.h>
@@ -408,6 +409,12 @@ nodeapi_accept(tn_watch_t *watch, uint32_t events)
 
     for (i = 0; i < TN_NODEAPI_ACCEPTS; i++) {
         fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK|SOCK_CLOEXEC);
+
+        if (fd != -1 && tn_scarce(fd)) {
+            (void) close(fd);
+            fd = -1;
+            errno = EMFILE;
+        }
 
         if (fd != -1) {
             nodeapi_start(api, fd);

@@ -86,7 +86,7 @@ services_place(services_entry_t *entry, const tn_netmap_node_t *self)
     entry->waits = false;
     services_listen(entry);
 
-    if (entry->fd != -1 || entry->waiter.pool != NULL) {
+    if (entry->fd != -1 || (entry->waiter.pool != NULL && !entry->failed)) {
         tn_log(services->log, TN_LOG_NOTICE, "\"%s\": %s is served at %s",
                services->name, entry->key.name, tn_addr_text(&addr, text));
     }
