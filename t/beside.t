@@ -68,7 +68,7 @@ table inet lab_tun {
     chain out {
         type filter hook output priority 0;
         oifname "tailscale0" udp sport 41642 counter name of_wireguard
-        oifname "tailscale0" meta l4proto tcp counter name of_tcp
+        oifname "tailscale0" meta l4proto 6 counter name of_tcp
         oifname "tailscale0" ip daddr 100.100.100.100 counter name of_dns
     }
 }
