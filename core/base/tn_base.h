@@ -74,6 +74,10 @@ tn_wipe(void *data, size_t len)
 }
 
 
+/* frees what malloc() gave, all of it overwritten; NULL is allowed */
+void tn_wipe_free(void *p);
+
+
 /* true when both are equal; the time does not depend on the contents */
 static inline bool
 tn_ct_equal(const void *a, const void *b, size_t len)

@@ -170,16 +170,12 @@ tn_control_destroy(tn_control_t *c)
     tn_timer_cancel(c->timers, &c->keep_timer);
     free(c->old_signature);
 
-    if (c->auth_key != NULL) {
-        tn_wipe(c->auth_key, strlen(c->auth_key));
-    }
-
     for (i = 0; c->tags != NULL && i < c->ntags; i++) {
         free(c->tags[i]);
     }
 
     free(c->tags);
-    free(c->auth_key);
+    tn_wipe_free(c->auth_key);
     free(c->hostname);
     free(c->version);
     free(c->os_version);
@@ -552,10 +548,7 @@ tn_control_set_auth_key(tn_control_t *c, const char *auth_key)
         return;
     }
 
-    if (c->auth_key != NULL) {
-        tn_wipe(c->auth_key, strlen(c->auth_key));
-        free(c->auth_key);
-    }
+    tn_wipe_free(c->auth_key);
 
     c->auth_key = copy;
     tn_control_mint_drop(c);

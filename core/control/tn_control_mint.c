@@ -116,17 +116,11 @@ tn_control_mint_drop(tn_control_t *c)
     tn_timer_cancel(c->timers, &c->mint_timer);
     tn_control_dial_close(c, TN_DIAL_API);
 
-    if (c->minted != NULL) {
-        tn_wipe(c->minted, strlen(c->minted));
-        free(c->minted);
-        c->minted = NULL;
-    }
+    tn_wipe_free(c->minted);
+    c->minted = NULL;
 
-    if (c->mint_token != NULL) {
-        tn_wipe(c->mint_token, strlen(c->mint_token));
-        free(c->mint_token);
-        c->mint_token = NULL;
-    }
+    tn_wipe_free(c->mint_token);
+    c->mint_token = NULL;
 }
 
 
@@ -227,16 +221,8 @@ tn_control_mint_connected(tn_control_t *c)
 
 done:
 
-    if (text != NULL) {
-        tn_wipe(text, size);
-    }
-
-    if (body != NULL) {
-        tn_wipe(body, strlen(body));
-    }
-
-    free(text);
-    free(body);
+    tn_wipe_free(text);
+    tn_wipe_free(body);
     tn_wipe(&mint, sizeof(mint));
     tn_wipe(secret, sizeof(secret));
 }
@@ -271,11 +257,7 @@ tn_control_mint_received(tn_control_t *c)
                  c->dial[TN_DIAL_API]->url.host, tn_control_mint_what(c),
                  status, *message ? ": " : "", message);
         json_decref(o);
-
-        if (text != NULL) {
-            tn_wipe(text, strlen(text));
-            free(text);
-        }
+        tn_wipe_free(text);
 
         in_ms = 0;
 

@@ -424,11 +424,7 @@ tn_control_request(tn_control_t *c, const char *method, const char *path,
 failed:
 
     free(call);
-
-    if (text != NULL) {
-        tn_wipe(text, strlen(text));
-        free(text);
-    }
+    tn_wipe_free(text);
 
     tn_control_fail(c, "%s", rc == TN_NOMEM
                              ? "out of memory"

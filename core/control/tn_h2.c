@@ -527,6 +527,8 @@ tn_h2_realloc(void *p, size_t size, void *data)
     void    *more;
     size_t   had;
 
+    (void) data;
+
     had = malloc_usable_size(p);
 
     if (p != NULL && size <= had) {
@@ -537,7 +539,7 @@ tn_h2_realloc(void *p, size_t size, void *data)
 
     if (more != NULL && p != NULL) {
         memcpy(more, p, had);
-        tn_h2_free(p, data);
+        tn_wipe_free(p);
     }
 
     return more;
@@ -549,8 +551,5 @@ tn_h2_free(void *p, void *data)
 {
     (void) data;
 
-    if (p != NULL) {
-        tn_wipe(p, malloc_usable_size(p));
-        free(p);
-    }
+    tn_wipe_free(p);
 }

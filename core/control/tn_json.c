@@ -5,12 +5,10 @@
 
 #include "control/tn_json.h"
 
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
 
-static void tn_json_free(void *p);
 static const char *tn_json_skip_space(const char *p, const char *end);
 static const char *tn_json_skip_string(const char *p, const char *end);
 static const char *tn_json_skip_scalar(const char *p, const char *end);
@@ -23,17 +21,7 @@ static bool tn_json_digits(const char **p, int n, int *value);
 void
 tn_json_init(void)
 {
-    json_set_alloc_funcs(malloc, tn_json_free);
-}
-
-
-static void
-tn_json_free(void *p)
-{
-    if (p != NULL) {
-        tn_wipe(p, malloc_usable_size(p));
-        free(p);
-    }
+    json_set_alloc_funcs(malloc, tn_wipe_free);
 }
 
 

@@ -200,11 +200,7 @@ tn_nodestate_save(tn_nodestate_t *state, const char *control_url,
         (void) snprintf(error->text, sizeof(error->text), "out of memory");
     }
 
-    if (text != NULL) {
-        tn_wipe(text, strlen(text));
-    }
-
-    free(text);
+    tn_wipe_free(text);
     json_decref(root);
     tn_wipe(machine, sizeof(machine));
     tn_wipe(node, sizeof(node));
