@@ -16,11 +16,12 @@
 
 
 /*
- * Whether `fd`, which was just opened for somebody outside, is one of the last
- * TN_SCARCE_SPARE below RLIMIT_NOFILE, as the kernel gives the lowest number
- * that is free.  The caller closes it then.  Any thread.
+ * What was just opened for somebody outside, or -1: returns `fd`, unless it is
+ * one of the last TN_SCARCE_SPARE below RLIMIT_NOFILE, as the kernel gives the
+ * lowest number that is free.  Then it is closed, and the result is -1 with
+ * EMFILE.  Any thread.
  */
-bool tn_scarce(int fd);
+int tn_scarce_spare(int fd);
 
 
 #endif /* TN_SCARCE_H_INCLUDED_ */

@@ -30,7 +30,7 @@ static void lwnet_table_service(lwnet_port_t *key, uint16_t proto,
 static void lwnet_table_key(lwnet_port_t *key, uint16_t proto, uint16_t port,
     uint16_t family, uint32_t flags);
 static void lwnet_table_changed(tn_lwnet_table_t *table);
-static void lwnet_told(tn_log_t *log);
+static void lwnet_told(tn_log_t *log, int err);
 
 
 tn_lwnet_table_t *
@@ -388,17 +388,11 @@ lwnet_socket(tn_log_t *log, const lwnet_port_t *port, int type,
     struct sockaddr_un   self;
     static atomic_uint   serial;
 
-    fd = socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0);
-
-    if (fd != -1 && tn_scarce(fd)) {
-        (void) close(fd);
-        fd = -1;
-        errno = EMFILE;
-    }
+    fd = tn_scarce_spare(socket(AF_UNIX, type|SOCK_NONBLOCK|SOCK_CLOEXEC, 0));
 
     if (fd == -1) {
         n = errno;
-        lwnet_told(log);
+        lwnet_told(log, n);
         errno = n;
 
         return -1;
@@ -433,13 +427,11 @@ lwnet_socket(tn_log_t *log, const lwnet_port_t *port, int type,
 
 /* each packet of a peer may come here */
 static void
-lwnet_told(tn_log_t *log)
+lwnet_told(tn_log_t *log, int err)
 {
-    int                 err;
     unsigned            now;
     static atomic_uint  last;
 
-    err = errno;
     now = (unsigned) tn_loop_clock_ms();
 
     if (now - atomic_load(&last) < LWNET_LOG_MS) {

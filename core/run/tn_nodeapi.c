@@ -408,13 +408,8 @@ nodeapi_accept(tn_watch_t *watch, uint32_t events)
     api = l->api;
 
     for (i = 0; i < TN_NODEAPI_ACCEPTS; i++) {
-        fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK|SOCK_CLOEXEC);
-
-        if (fd != -1 && tn_scarce(fd)) {
-            (void) close(fd);
-            fd = -1;
-            errno = EMFILE;
-        }
+        fd = tn_scarce_spare(accept4(watch->fd, NULL, NULL,
+                                     SOCK_NONBLOCK|SOCK_CLOEXEC));
 
         if (fd != -1) {
             nodeapi_start(api, fd);
