@@ -93,6 +93,7 @@ static bool tn_netmon_is_new(tn_netmon_t *netmon, struct nlmsghdr *head);
 static bool tn_netmon_read(tn_netmon_told_t *told, struct nlmsghdr *head);
 static void tn_netmon_later(tn_netmon_t *netmon);
 static void tn_netmon_own(tn_netmon_t *netmon);
+static bool tn_netmon_has(const tn_ip_t *ips, size_t n, const tn_ip_t *ip);
 static bool tn_netmon_is_left(const tn_netmon_t *netmon, const tn_ip_t *ips,
     size_t n);
 static void tn_netmon_tell(void *data, tn_ms_t now);
@@ -583,7 +584,7 @@ tn_netmon_later(tn_netmon_t *netmon)
 static void
 tn_netmon_own(tn_netmon_t *netmon)
 {
-    size_t     i, k;
+    size_t     i;
     tn_addr_t  to;
 
     static const char  *const outside[] = {
@@ -594,20 +595,23 @@ tn_netmon_own(tn_netmon_t *netmon)
         (void) tn_ip_parse(&to.ip, outside[i], strlen(outside[i]));
         to.port = 9;
 
-        if (tn_sockname_towards(&to, &netmon->own[i]) != TN_OK) {
-            memset(&netmon->own[i], 0, sizeof(tn_ip_t));
-        }
-
-        for (k = 0; k < netmon->n; k++) {
-            if (tn_ip_equal(&netmon->own[i], &netmon->ips[k])) {
-                break;
-            }
-        }
-
-        if (k == netmon->n) {
+        if (tn_sockname_towards(&to, &netmon->own[i]) != TN_OK
+            || !tn_netmon_has(netmon->ips, netmon->n, &netmon->own[i]))
+        {
             memset(&netmon->own[i], 0, sizeof(tn_ip_t));
         }
     }
+}
+
+
+static bool
+tn_netmon_has(const tn_ip_t *ips, size_t n, const tn_ip_t *ip)
+{
+    size_t  i;
+
+    for (i = 0; i < n && !tn_ip_equal(&ips[i], ip); i++) { /* void */ }
+
+    return i < n;
 }
 
 
@@ -616,7 +620,7 @@ static bool
 tn_netmon_is_left(const tn_netmon_t *netmon, const tn_ip_t *ips, size_t n)
 {
     bool            known;
-    size_t          i, k;
+    size_t          i;
     const tn_ip_t  *ip;
 
     known = !tn_ip_is_none(&netmon->own[0])
@@ -625,13 +629,7 @@ tn_netmon_is_left(const tn_netmon_t *netmon, const tn_ip_t *ips, size_t n)
     for (i = 0; i < netmon->n; i++) {
         ip = &netmon->ips[i];
 
-        for (k = 0; k < n; k++) {
-            if (tn_ip_equal(ip, &ips[k])) {
-                break;
-            }
-        }
-
-        if (k == n
+        if (!tn_netmon_has(ips, n, ip)
             && (!known || tn_ip_equal(ip, &netmon->own[0])
                 || tn_ip_equal(ip, &netmon->own[1])))
         {
