@@ -17,6 +17,13 @@
 
 typedef struct metric_s  metric_t;
 
+/* of each of these there are samples */
+typedef enum {
+    METRIC_CORE = 0,
+    METRIC_NODE,
+    METRIC_PEER
+} metric_of_e;
+
 /* whom a sample is of; the labels that say so are made once for all metrics */
 typedef struct {
     const json_t     *node;
@@ -33,7 +40,7 @@ struct metric_s {
     const char       *type;
     const char       *help;
     metric_write_pt   write;
-    bool              of_peer;
+    metric_of_e       of;
     const char       *member;       /* of the JSON, for the plain ones */
 };
 
@@ -79,50 +86,51 @@ static const char *metric_text(const json_t *object, const char *member);
 static const metric_t  metrics[] = {
 
     { "tailnet_build_info", "gauge", "The core that answers, always 1.",
-      metric_build, false, NULL },
+      metric_build, METRIC_CORE, NULL },
     { "tailnet_node_info", "gauge", "A node of this nginx, always 1.",
-      metric_info, false, NULL },
+      metric_info, METRIC_NODE, NULL },
     { "tailnet_node_up", "gauge",
-      "Whether the node runs and control answers.", metric_up, false, NULL },
+      "Whether the node runs and control answers.",
+      metric_up, METRIC_NODE, NULL },
     { "tailnet_node_key_expiry_timestamp_seconds", "gauge",
       "When the node key expires; not there when it does not.",
-      metric_number, false, "key_expiry" },
+      metric_number, METRIC_NODE, "key_expiry" },
     { "tailnet_node_messages", "gauge",
       "Things that are wrong at present, by the node's and control's word.",
-      metric_messages, false, NULL },
+      metric_messages, METRIC_NODE, NULL },
     { "tailnet_derp_home", "gauge", "The node's home relay, always 1.",
-      metric_home, false, NULL },
+      metric_home, METRIC_NODE, NULL },
     { "tailnet_derp_latency_seconds", "gauge",
       "Round trip to a relay by the last network report.",
-      metric_latency, false, NULL },
+      metric_latency, METRIC_NODE, NULL },
     { "tailnet_certificate_expiry_timestamp_seconds", "gauge",
       "When a certificate of the node expires.",
-      metric_certificate, false, NULL },
+      metric_certificate, METRIC_NODE, NULL },
     { "tailnet_peerapi_requests_total", "counter",
       "Requests of the PeerAPI by what became of them.",
-      metric_results, false, "peerapi" },
+      metric_results, METRIC_NODE, "peerapi" },
     { "tailnet_node_packets_total", "counter",
       "Packets of the tunnel by what became of them.",
-      metric_results, false, "packets" },
+      metric_results, METRIC_NODE, "packets" },
     { "tailnet_peers", "gauge", "Peers of the node by what control says.",
-      metric_peers, false, NULL },
+      metric_peers, METRIC_NODE, NULL },
     { "tailnet_peer_online", "gauge", "Whether control sees the peer.",
-      metric_online, true, NULL },
+      metric_online, METRIC_PEER, NULL },
     { "tailnet_peer_received_bytes_total", "counter",
       "Bytes received from the peer through WireGuard.",
-      metric_number, true, "received_bytes" },
+      metric_number, METRIC_PEER, "received_bytes" },
     { "tailnet_peer_sent_bytes_total", "counter",
       "Bytes sent to the peer through WireGuard.",
-      metric_number, true, "sent_bytes" },
+      metric_number, METRIC_PEER, "sent_bytes" },
     { "tailnet_peer_path_info", "gauge",
       "How the peer is reached at present, always 1.",
-      metric_path, true, NULL },
+      metric_path, METRIC_PEER, NULL },
     { "tailnet_peer_latency_seconds", "gauge",
       "Round trip to the peer by its direct path or peer relay.",
-      metric_path_latency, true, NULL },
+      metric_path_latency, METRIC_PEER, NULL },
     { "tailnet_peer_last_handshake_seconds", "gauge",
       "Time since the last WireGuard handshake with the peer.",
-      metric_handshake, true, NULL }
+      metric_handshake, METRIC_PEER, NULL }
 };
 
 
@@ -149,13 +157,13 @@ tn_page_metrics(const json_t *report)
         tn_text_add(&text, "# HELP %s %s\n# TYPE %s %s\n", metric->name,
                     metric->help, metric->name, metric->type);
 
-        if (metric->write == metric_build) {    /* of no node */
+        if (metric->of == METRIC_CORE) {
             metric->write(&text, metric, NULL);
             continue;
         }
 
         for (i = 0; i < n; i++) {
-            if (metric->of_peer == (who[i].peer != NULL)) {
+            if ((metric->of == METRIC_PEER) == (who[i].peer != NULL)) {
                 metric->write(&text, metric, &who[i]);
             }
         }
