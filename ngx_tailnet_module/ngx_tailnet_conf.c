@@ -35,7 +35,6 @@ static ngx_int_t ngx_tailnet_read_key(ngx_conf_t *cf, ngx_str_t *path,
     ngx_str_t *key);
 static ngx_int_t ngx_tailnet_env_key(ngx_conf_t *cf, char *name,
     ngx_str_t *key);
-static ngx_uint_t ngx_tailnet_is_key(ngx_str_t *key);
 static ngx_int_t ngx_tailnet_check_authority(ngx_str_t *authority);
 
 
@@ -413,7 +412,7 @@ ngx_tailnet_identity_token(ngx_conf_t *cf, ngx_tailnet_node_t *node)
     id.data = value[2].data + 10;
     id.len = value[2].len - 10;
 
-    if (!ngx_tailnet_is_key(&id)) {
+    if (!tn_ipc_is_key(id.data, id.len)) {
         return "has no ID in \"client_id\"";
     }
 
@@ -438,7 +437,8 @@ ngx_tailnet_identity_token(ngx_conf_t *cf, ngx_tailnet_node_t *node)
 
     ngx_explicit_memzero(token.data, token.len);
 
-    return ngx_tailnet_is_key(&node->auth_key) ? NGX_CONF_OK : "is too long";
+    return tn_ipc_is_key(node->auth_key.data, node->auth_key.len)
+           ? NGX_CONF_OK : "is too long";
 }
 
 
@@ -491,7 +491,7 @@ ngx_tailnet_any_key(ngx_conf_t *cf, ngx_str_t *value, ngx_str_t *key)
         return NGX_CONF_OK;
     }
 
-    if (!ngx_tailnet_is_key(value)) {
+    if (!tn_ipc_is_key(value->data, value->len)) {
         return "is not a key, \"file:PATH\" or \"env:NAME\"";
     }
 
@@ -553,7 +553,7 @@ ngx_tailnet_read_key(ngx_conf_t *cf, ngx_str_t *path, ngx_str_t *key)
         key->len--;
     }
 
-    if (!ngx_tailnet_is_key(key)) {
+    if (!tn_ipc_is_key(key->data, key->len)) {
         ngx_explicit_memzero(buf, size);
 
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
@@ -581,7 +581,7 @@ ngx_tailnet_env_key(ngx_conf_t *cf, char *name, ngx_str_t *key)
     value.data = (u_char *) env;
     value.len = ngx_strlen(env);
 
-    if (!ngx_tailnet_is_key(&value)) {
+    if (!tn_ipc_is_key(value.data, value.len)) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
                            "there is no key in environment variable \"%s\" of "
                            "\"auth_key\"", name);
@@ -597,26 +597,6 @@ ngx_tailnet_env_key(ngx_conf_t *cf, char *name, ngx_str_t *key)
 
     return NGX_OK;
 }
-
-
-static ngx_uint_t
-ngx_tailnet_is_key(ngx_str_t *key)
-{
-    ngx_uint_t  i;
-
-    if (key->len == 0 || key->len >= TN_IPC_KEY) {
-        return 0;
-    }
-
-    for (i = 0; i < key->len; i++) {
-        if (key->data[i] <= ' ' || key->data[i] >= 0x7f) {
-            return 0;
-        }
-    }
-
-    return 1;
-}
-
 
 char *
 ngx_tailnet_hostname(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)

@@ -693,3 +693,17 @@ tn_ipc_now(void)
 
     return (tn_ms_t) ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
+
+
+bool
+tn_ipc_is_key(const void *text, size_t len)
+{
+    size_t          i;
+    const uint8_t  *p;
+
+    p = text;
+
+    for (i = 0; i < len && p[i] > ' ' && p[i] < 0x7f; i++) { /* void */ }
+
+    return i == len && len != 0 && len < TN_IPC_KEY;
+}

@@ -659,5 +659,8 @@ int tn_ipc_bind(const char *dir, const char *name, mode_t mode, uid_t uid,
 /* CLOCK_MONOTONIC */
 tn_ms_t tn_ipc_now(void);
 
+/* whether these bytes may be an auth_key: all visible, and not too many */
+bool tn_ipc_is_key(const void *text, size_t len);
+
 
 #endif /* TN_IPC_H_INCLUDED_ */

@@ -27,7 +27,7 @@ static bool command_text(char *dst, size_t size, const char *src,
     const char *name);
 static bool command_key(char *key, char *value);
 static bool command_key_read(char *key, const char *path);
-static bool command_key_is_good(const char *key);
+static void command_key_take(char *key, const char *text, size_t len);
 static bool command_number(long *number, long max, const char *text);
 static void *command_core(void *arg);
 
@@ -273,17 +273,15 @@ command_key(char *key, char *value)
             return true;
         }
 
-        (void) snprintf(key, TN_IPC_KEY, "%s",
-                        strlen(env) < TN_IPC_KEY ? env : "");
+        command_key_take(key, env, strlen(env));
 
     } else {
-        (void) snprintf(key, TN_IPC_KEY, "%s",
-                        strlen(value) < TN_IPC_KEY ? value : "");
+        command_key_take(key, value, strlen(value));
         tn_wipe(value, strlen(value));
         where = "--auth-key";
     }
 
-    if (!command_key_is_good(key)) {
+    if (*key == '\0') {
         (void) fprintf(stderr, "there is no key in %s\n", where);
         return false;
     }
@@ -292,7 +290,6 @@ command_key(char *key, char *value)
 }
 
 
-/* what is there is too long for a key: none */
 static bool
 command_key_read(char *key, const char *path)
 {
@@ -324,10 +321,7 @@ command_key_read(char *key, const char *path)
             /* void */
         }
 
-        if (len - first < TN_IPC_KEY) {
-            memcpy(key, text + first, len - first);
-            key[len - first] = '\0';
-        }
+        command_key_take(key, text + first, len - first);
     }
 
     tn_wipe(text, sizeof(text));
@@ -337,14 +331,16 @@ command_key_read(char *key, const char *path)
 }
 
 
-static bool
-command_key_is_good(const char *key)
+/* "": it is none */
+static void
+command_key_take(char *key, const char *text, size_t len)
 {
-    const char  *p;
+    if (!tn_ipc_is_key(text, len)) {
+        len = 0;
+    }
 
-    for (p = key; *p > ' ' && *p < 0x7f; p++) { /* void */ }
-
-    return p != key && *p == '\0';
+    memcpy(key, text, len);
+    key[len] = '\0';
 }
 
 
