@@ -20,7 +20,6 @@ static tn_rc_t tn_path_peer_set(tn_path_member_t *peer, tn_ms_t now,
     const tn_path_peer_conf_t *conf);
 static void tn_path_peer_free(tn_path_member_t *peer);
 static void tn_path_renew(tn_path_member_t *peer);
-static void tn_path_only_home(tn_path_t *path, tn_ms_t now);
 static void tn_path_renetwork(tn_path_t *path, tn_ms_t now,
     void (*peer_again)(tn_path_member_t *peer, tn_ms_t now));
 static void tn_path_tell(tn_path_member_t *peer, tn_ms_t now);
@@ -807,27 +806,6 @@ tn_path_region_latency(const tn_path_t *path, uint32_t region, bool v4)
 
 
 tn_rc_t
-tn_path_force_home(tn_path_t *path, tn_ms_t now, uint32_t region)
-{
-    if (region != 0 && tn_path_region_find(path, region) == NULL) {
-        return TN_NOTFOUND;
-    }
-
-    path->forced_home = region;
-
-    if (region != 0) {
-        tn_path_set_home(path, now, region);
-        tn_path_tell_netinfo(path, now);
-
-    } else {
-        tn_path_restun(path, now, true);
-    }
-
-    return TN_OK;
-}
-
-
-tn_rc_t
 tn_path_break_derp(tn_path_t *path, tn_ms_t now, uint32_t id)
 {
     tn_path_region_t  *region;
@@ -1108,32 +1086,5 @@ tn_path_renew(tn_path_member_t *peer)
 
     if (peer->wireguard_only || peer->pub.path->knobs.silent_disco) {
         peer->pub.renew_ms = TN_PATH_RENEW_MS;
-    }
-}
-
-
-/* where there is no choice, home need not wait for the first report */
-static void
-tn_path_only_home(tn_path_t *path, tn_ms_t now)
-{
-    uint32_t                    i, n, id;
-    const tn_derpmap_region_t  *region;
-
-    n = 0;
-    id = 0;
-
-    for (i = 0; i < path->map->nregions; i++) {
-        region = &path->map->regions[i];
-
-        if (!region->avoid && !region->no_measure_no_home
-            && tn_derpmap_relay(region, 0) != NULL)
-        {
-            id = region->id;
-            n++;
-        }
-    }
-
-    if (n == 1 && path->home == 0 && !path->knobs.homeless) {
-        tn_path_set_home(path, now, id);
     }
 }

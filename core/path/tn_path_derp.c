@@ -63,8 +63,6 @@ static tn_path_region_t *tn_path_region_reverse(
     const tn_path_member_t *peer);
 static bool tn_path_region_is_wanted(const tn_path_region_t *region,
     tn_ms_t now);
-static void tn_path_region_open(tn_path_region_t *region, tn_ms_t now);
-static void tn_path_region_close(tn_path_region_t *region);
 static void tn_path_region_failed(tn_path_region_t *region, tn_ms_t now,
     const char *reason);
 static void tn_path_region_timer(void *data, tn_ms_t now);
@@ -76,7 +74,6 @@ static tn_rc_t tn_path_region_enqueue(tn_path_region_t *region, tn_ms_t now,
 static tn_rc_t tn_path_region_write(void *data, const uint8_t *head,
     size_t head_len, const uint8_t *body, size_t body_len);
 static void tn_path_region_ready(void *data, tn_ms_t now);
-static void tn_path_race_won(tn_path_region_t *region, tn_ms_t now);
 static void tn_path_region_packet(void *data, tn_ms_t now,
     const tn_key_t *src, uint8_t *bytes, size_t len, bool last);
 static void tn_path_region_gone(void *data, tn_ms_t now,
@@ -224,112 +221,6 @@ tn_path_region_find(const tn_path_t *path, uint32_t id)
     region = path->map ? tn_derpmap_find(path->map, id) : NULL;
 
     return region ? path->regions[region - path->map->regions] : NULL;
-}
-
-
-void
-tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id)
-{
-    uint32_t           i;
-    tn_path_region_t  *region;
-
-    if (path->home == id || (id != 0 && path->knobs.homeless)) {
-        return;
-    }
-
-    tn_log(path->log, TN_LOG_INFO, "path: home is DERP region %u, was %u",
-           id, path->home);
-
-    path->home = id;
-
-    /* the former one is idle before long */
-
-    if (!tn_timer_is_set(&path->sweep)) {
-        (void) tn_timer_set(path->timers, &path->sweep,
-                            now + TN_PATH_DERP_SWEEP_MS);
-    }
-
-    for (i = 0; i < path->map->nregions; i++) {
-        region = path->regions[i];
-
-        if (region->client != NULL) {
-            tn_derp_client_prefer(region->client, region->id == id);
-        }
-
-        if (region->id != id) {
-            continue;
-        }
-
-        if (region->state == TN_PATH_REGION_IDLE) {
-            tn_path_region_open(region, now);
-        }
-    }
-}
-
-
-/* a home that was known before the start */
-void
-tn_path_open_home(tn_path_t *path, tn_ms_t now)
-{
-    tn_path_region_t  *region;
-
-    region = tn_path_region_find(path, path->home);
-
-    if (region != NULL && region->state == TN_PATH_REGION_IDLE) {
-        tn_path_region_open(region, now);
-    }
-}
-
-
-/* without UDP the region whose relay answers first becomes home */
-void
-tn_path_race(tn_path_t *path, tn_ms_t now)
-{
-    uint32_t                    i, k, first, n;
-    tn_path_region_t           *region;
-    const tn_derpmap_region_t  *def;
-
-    n = path->map->nregions;
-
-    if (n == 0 || path->knobs.homeless) {
-        return;
-    }
-
-    /* home has its time behind the first one, whatever it fails at */
-
-    if (path->home != 0 && path->home == path->loser
-        && tn_timer_is_set(&path->race))
-    {
-        return;
-    }
-
-    first = tn_random_below(n);
-
-    for (i = 0, k = 0; i < n && k < TN_PATH_RACE; i++) {
-        def = &path->map->regions[(first + i) % n];
-        region = path->regions[(first + i) % n];
-
-        if (def->avoid || def->no_measure_no_home
-            || tn_derpmap_relay(def, 0) == NULL)
-        {
-            continue;
-        }
-
-        k++;
-        path->racing = true;
-        region->written = now;
-
-        if (region->state == TN_PATH_REGION_READY) {
-            path->racing = false;
-            tn_path_set_home(path, now, region->id);
-            tn_path_tell_netinfo(path, now);
-            return;
-        }
-
-        if (region->state == TN_PATH_REGION_IDLE) {
-            tn_path_region_open(region, now);
-        }
-    }
 }
 
 
@@ -644,7 +535,7 @@ tn_path_region_is_wanted(const tn_path_region_t *region, tn_ms_t now)
 }
 
 
-static void
+void
 tn_path_region_open(tn_path_region_t *region, tn_ms_t now)
 {
     bool                        another;
@@ -686,7 +577,7 @@ tn_path_region_open(tn_path_region_t *region, tn_ms_t now)
 
 
 /* without an event; what waited is lost */
-static void
+void
 tn_path_region_close(tn_path_region_t *region)
 {
     tn_path_t  *path;
@@ -989,56 +880,6 @@ tn_path_region_ready(void *data, tn_ms_t now)
 
     if (path->racing) {
         tn_path_race_won(region, now);
-    }
-}
-
-
-/* what kept home away may be over, as others answer: then it stays home */
-static void
-tn_path_race_won(tn_path_region_t *region, tn_ms_t now)
-{
-    tn_path_t         *path;
-    tn_path_region_t  *home;
-
-    path = region->path;
-    path->racing = false;
-    home = tn_path_region_find(path, path->home);
-
-    if (home == NULL) {
-        tn_path_set_home(path, now, region->id);
-        tn_path_tell_netinfo(path, now);
-        return;
-    }
-
-    if (home->state == TN_PATH_REGION_READY) {
-        return;
-    }
-
-    path->winner = region->id;
-    path->loser = home->id;
-    (void) tn_timer_set(path->timers, &path->race,
-                        now + TN_PATH_RACE_HOME_MS);
-
-    /* not by a connection that was begun before, nor after a wait */
-
-    tn_path_region_close(home);
-    tn_path_region_open(home, now);
-}
-
-
-void
-tn_path_race_timer(void *data, tn_ms_t now)
-{
-    tn_path_t  *path;
-
-    path = data;
-
-    if (path->home == path->loser && path->control_up
-        && !tn_path_derp_is_ready(path, path->loser)
-        && tn_path_derp_is_ready(path, path->winner))
-    {
-        tn_path_set_home(path, now, path->winner);
-        tn_path_tell_netinfo(path, now);
     }
 }
 

@@ -27,8 +27,6 @@ static bool tn_path_stun_https(void *data, uint32_t id, uint32_t region,
     const tn_derpmap_node_t *node);
 static void tn_path_stun_done(void *data, tn_ms_t now,
     const tn_netcheck_report_t *report);
-static void tn_path_report_home(tn_path_t *path, tn_ms_t now,
-    const tn_netcheck_report_t *report);
 static void tn_path_report_netinfo(tn_path_t *path,
     const tn_netcheck_report_t *report);
 static void tn_path_report_endpoints(tn_path_t *path, tn_ms_t now,
@@ -279,61 +277,6 @@ tn_path_stun_done(void *data, tn_ms_t now, const tn_netcheck_report_t *report)
     }
 
     tn_path_restun_later(path, now);
-}
-
-
-static void
-tn_path_report_home(tn_path_t *path, tn_ms_t now,
-    const tn_netcheck_report_t *report)
-{
-    uint32_t                    i;
-    const tn_derpmap_region_t  *region;
-
-    /* a home that control cannot be told of would cut all peers off */
-
-    if (path->home != 0 && (!path->control_up || path->forced_home != 0)) {
-        return;
-    }
-
-    if (path->knobs.homeless) {
-        return;
-    }
-
-    if (report->passed_over != 0) {
-        tn_path_region_try(path, now, report->passed_over);
-    }
-
-    if (report->preferred != 0) {
-        path->racing = false;
-        tn_path_set_home(path, now, report->preferred);
-        return;
-    }
-
-    if (path->home != 0) {
-        return;
-    }
-
-    /* UDP is blocked, and the first race has brought nobody: take any */
-
-    if (path->racing) {
-        for (i = 0; i < path->map->nregions; i++) {
-            region = &path->map->regions[i];
-
-            if (!region->avoid && !region->no_measure_no_home
-                && tn_derpmap_relay(region, 0) != NULL)
-            {
-                tn_path_set_home(path, now, region->id);
-                return;
-            }
-        }
-    }
-
-    tn_path_race(path, now);
-
-    if (path->racing) {
-        (void) tn_timer_set(path->timers, &path->restun,
-                            now + TN_PATH_RACE_MS);
-    }
 }
 
 

@@ -608,13 +608,11 @@ void tn_path_own_timer(void *data, tn_ms_t now);
 tn_rc_t tn_path_regions_set(tn_path_t *path, const tn_derpmap_t *map);
 void tn_path_regions_done(tn_path_t *path);
 tn_path_region_t *tn_path_region_find(const tn_path_t *path, uint32_t id);
-void tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id);
-void tn_path_open_home(tn_path_t *path, tn_ms_t now);
-void tn_path_race(tn_path_t *path, tn_ms_t now);
-void tn_path_race_timer(void *data, tn_ms_t now);
 void tn_path_regions_probe(tn_path_t *path, tn_ms_t now);
 /* nobody answers: that says nothing of any region */
 void tn_path_regions_excuse(tn_path_t *path);
+void tn_path_region_open(tn_path_region_t *region, tn_ms_t now);
+void tn_path_region_close(tn_path_region_t *region);
 void tn_path_region_break(tn_path_region_t *region, tn_ms_t now);
 
 /* a lost region would be a better home: now and then it is connected to */
@@ -630,6 +628,29 @@ bool tn_path_derp_has(const tn_path_member_t *peer);
 tn_rc_t tn_path_derp_send(tn_path_t *path, tn_ms_t now,
     tn_path_member_t *peer, uint32_t region, const tn_key_t *dst,
     const uint8_t *bytes, size_t len);
+
+
+/* tn_path_home.c: which region is home */
+
+void tn_path_set_home(tn_path_t *path, tn_ms_t now, uint32_t id);
+
+/* a home that was known before the start */
+void tn_path_open_home(tn_path_t *path, tn_ms_t now);
+
+/* where there is no choice, home need not wait for the first report */
+void tn_path_only_home(tn_path_t *path, tn_ms_t now);
+void tn_path_report_home(tn_path_t *path, tn_ms_t now,
+    const tn_netcheck_report_t *report);
+
+/* without UDP the region whose relay answers first becomes home */
+void tn_path_race(tn_path_t *path, tn_ms_t now);
+
+/*
+ * This one did, while a race was on.  Where there is a home it is not left at
+ * once: what kept it away may be over, as others answer.
+ */
+void tn_path_race_won(tn_path_region_t *region, tn_ms_t now);
+void tn_path_race_timer(void *data, tn_ms_t now);
 
 
 /* tn_path_endpoints.c: netcheck, own endpoints, NetInfo */
