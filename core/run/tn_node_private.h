@@ -28,7 +28,7 @@ struct tn_node_s {
     int                   tun;
     int                   bulk;
     tn_lwnet_table_t     *listeners;
-    bool                       by_lwip;
+    bool                  by_lwip;
     int                   udp4;
     int                   udp6;
     bool                  udp_offload;
@@ -79,6 +79,21 @@ struct tn_node_s {
     tn_netinfo_t          netinfo;
     tn_ms_t               netinfo_at;   /* 0: none yet */
 };
+
+
+/* --- tn_node.c: what the control client and the data thread ask for */
+
+extern const tn_control_ops_t  tn_node_control_ops;
+extern const tn_data_ops_t     tn_node_data_ops;
+
+
+/* --- tn_node_start.c: all that a node needs before control is asked */
+
+/* what fails is logged and tried again */
+void tn_node_start(tn_node_t *node);
+
+/* false: there is none, for now */
+bool tn_node_start_data(tn_node_t *node, const tn_keypair_t *pair);
 
 
 /* --- tn_node_conn.c: the connections that the control client asks for */
