@@ -22,7 +22,7 @@ CORE_CFLAGS = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARN) $(OPT) \
        $(PKG_CFLAGS) $(CFLAGS)
 
 CORE_DIRS = base crypto wire lock cert control path wg filter stack node host \
-       proc run
+       proc data run
 CORE_SRCS := $(foreach d,$(CORE_DIRS),$(wildcard core/$d/*.c))
 PROGRAM_SRCS := core/run/tn_main.c
 SUPER_SRCS := core/proc/tn_super_main.c

@@ -14,13 +14,13 @@ chdir "$FindBin::Bin/.." or BAIL_OUT("no repository: $!");
 
 # Each layer and what it may include beside itself:
 #
-#   base <- crypto <- wire <- { control, path, wg, filter, names } <- node
-#   base <- wire <- stack <- node <- host <- proc <- run
+#   base <- crypto <- wire <- { control, path, wg, filter } <- node
+#   base <- wire <- stack <- node <- host <- proc <- data <- run
 #   base <- crypto <- lock <- control
 #   base <- crypto <- wire <- cert <- host
 
 my @below = qw(base crypto wire);
-my @parts = qw(control path wg filter names);
+my @parts = qw(control path wg filter);
 
 my %may = (
     base   => [],
@@ -34,7 +34,9 @@ my %may = (
     node   => [@below, @parts, 'stack'],
     host   => [@below, @parts, 'cert', 'stack', 'node'],
     proc   => [@below, @parts, 'cert', 'node', 'host'],
-    run    => [@below, @parts, 'cert', 'lock', 'stack', 'node', 'host', 'proc'],
+    data   => [@below, @parts, 'stack', 'node', 'host', 'proc'],
+    run    => [@below, @parts, 'cert', 'lock', 'stack', 'node', 'host', 'proc',
+               'data'],
 );
 
 # ngx_tailnet_super is there as often as there are nodes, and more: what it is

@@ -14,7 +14,7 @@ chdir "$FindBin::Bin/.." or BAIL_OUT("no repository: $!");
 
 my $build = $ENV{BUILD} || 'build';
 my $dir = tempdir(CLEANUP => 1);
-my @objects = map { s/c$/o/r } glob 'core/run/tn_lwnet*.c';
+my @objects = map { s/c$/o/r } glob 'core/data/tn_lwnet*.c';
 
 is(system('make', '-s', 'LWIP=/nonexistent', "BUILD=$dir",
           map { "$dir/obj/$_" } @objects),
@@ -22,7 +22,7 @@ is(system('make', '-s', 'LWIP=/nonexistent', "BUILD=$dir",
 
 my %here = symbols('[TDBR]', map { "$dir/obj/$_" } @objects);
 my %wanted = symbols('U', map({ "$dir/obj/$_" } @objects),
-                     grep { !m{/run/tn_lwnet|/stack/tn_lwip|/obj/lwip/} }
+                     grep { !m{/data/tn_lwnet|/stack/tn_lwip|/obj/lwip/} }
                      split /\n/, `find $build/obj -name '*.o'`);
 
 my @missing = grep { /^(?:tn_)?lw(?:ip|net)_/ && !$here{$_} }

@@ -15,7 +15,7 @@
 #include "host/tn_logfile.h"
 #include "run/tn_dial.h"
 #include "run/tn_funnel.h"
-#include "run/tn_lwnet.h"
+#include "data/tn_lwnet.h"
 #include "run/tn_members.h"
 #include "run/tn_node.h"
 #include "run/tn_nodeapi.h"

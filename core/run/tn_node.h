@@ -12,7 +12,7 @@
 
 #include "base/tn_log.h"
 #include "control/tn_control.h"
-#include "run/tn_data.h"
+#include "data/tn_data.h"
 #include "proc/tn_ipc.h"
 #include "host/tn_loop.h"
 #include "run/tn_nodecert.h"

@@ -9,7 +9,7 @@
 #ifndef TN_NODEAPI_H_INCLUDED_
 #define TN_NODEAPI_H_INCLUDED_
 
-#include "run/tn_lwnet.h"
+#include "data/tn_lwnet.h"
 #include "run/tn_node.h"
 #include "run/tn_pool.h"
 #include "host/tn_resolve.h"

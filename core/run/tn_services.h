@@ -10,7 +10,7 @@
 #ifndef TN_SERVICES_H_INCLUDED_
 #define TN_SERVICES_H_INCLUDED_
 
-#include "run/tn_lwnet.h"
+#include "data/tn_lwnet.h"
 #include "run/tn_node.h"
 #include "run/tn_pool.h"
 

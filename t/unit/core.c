@@ -8,7 +8,7 @@
 
 #include "run/tn_core.h"
 #include "run/tn_funnel.h"
-#include "run/tn_lwnet.h"
+#include "data/tn_lwnet.h"
 #include "run/tn_node_private.h"
 
 #include <errno.h>

@@ -8,7 +8,7 @@
 
 #include "crypto/tn_aead.h"
 #include "crypto/tn_curve.h"
-#include "run/tn_data_private.h"
+#include "data/tn_data_private.h"
 
 #include <stdlib.h>
 #include <unistd.h>

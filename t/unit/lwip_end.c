@@ -8,7 +8,7 @@
 
 #include "crypto/tn_aead.h"
 #include "crypto/tn_curve.h"
-#include "run/tn_data.h"
+#include "data/tn_data.h"
 
 #include <errno.h>
 #include <malloc.h>

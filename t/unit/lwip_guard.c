@@ -153,7 +153,7 @@ test_half_window(void)
 }
 
 
-/* as core/run/tn_lwnet.c does: all that there is room for is taken */
+/* as core/data/tn_lwnet.c does: all that there is room for is taken */
 static void
 test_tiny(const uint8_t *options, int len, uint16_t window, const char *what)
 {

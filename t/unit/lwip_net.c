@@ -7,7 +7,7 @@
  * their peers take nothing, or does not take itself.
  */
 
-#include "run/tn_lwnet.h"
+#include "data/tn_lwnet.h"
 #include "stack/tn_vnet.h"
 
 #include "packets.h"

@@ -6,7 +6,7 @@
  * other's port.
  */
 
-#include "run/tn_lwnet_int.h"
+#include "data/tn_lwnet_int.h"
 #include "run/tn_nodeapi.h"
 #include "wire/tn_peerapi.h"
 

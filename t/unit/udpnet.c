@@ -6,7 +6,7 @@
  * they end.
  */
 
-#include "run/tn_udpnet.h"
+#include "data/tn_udpnet.h"
 #include "stack/tn_dgram.h"
 #include "stack/tn_vnet.h"
 

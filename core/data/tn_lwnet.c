@@ -19,7 +19,7 @@
  * turn ends when neither has anything left.
  */
 
-#include "run/tn_lwnet_int.h"
+#include "data/tn_lwnet_int.h"
 
 #ifdef TN_HAVE_LWIP
 

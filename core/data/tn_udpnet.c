@@ -24,8 +24,8 @@
  * queue is dropped.
  */
 
-#include "run/tn_udpnet.h"
-#include "run/tn_lwnet_int.h"
+#include "data/tn_udpnet.h"
+#include "data/tn_lwnet_int.h"
 
 #include "base/tn_hash.h"
 #include "proc/tn_hangup.h"

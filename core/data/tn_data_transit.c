@@ -39,7 +39,7 @@
 #include "base/tn_hash.h"
 #include "host/tn_sockdiag.h"
 #include "node/tn_loops.h"
-#include "run/tn_udpnet.h"
+#include "data/tn_udpnet.h"
 #include "stack/tn_vnet.h"
 #include "wire/tn_refuse.h"
 

@@ -14,7 +14,7 @@
 #include "base/tn_log.h"
 #include "host/tn_capture.h"
 #include "host/tn_loop.h"
-#include "run/tn_lwnet.h"
+#include "data/tn_lwnet.h"
 #include "host/tn_proxy.h"
 #include "host/tn_tls.h"
 #include "node/tn_plane.h"

@@ -13,7 +13,7 @@
 
 #include "base/tn_log.h"
 #include "host/tn_loop.h"
-#include "run/tn_lwnet.h"
+#include "data/tn_lwnet.h"
 #include "wire/tn_ip.h"
 
 

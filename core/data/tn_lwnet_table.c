@@ -3,7 +3,7 @@
  * Copyright (C) the ngx_tailnet authors
  */
 
-#include "run/tn_lwnet_int.h"
+#include "data/tn_lwnet_int.h"
 
 #include "host/tn_loop.h"
 #include "host/tn_scarce.h"

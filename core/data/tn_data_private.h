@@ -10,7 +10,7 @@
 
 #include "tn_data.h"
 
-#include "run/tn_derpconn.h"
+#include "data/tn_derpconn.h"
 #include "host/tn_echo.h"
 #include "host/tn_netmon.h"
 #include "host/tn_portmap.h"

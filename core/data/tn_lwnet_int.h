@@ -8,10 +8,10 @@
 #ifndef TN_LWNET_INT_H_INCLUDED_
 #define TN_LWNET_INT_H_INCLUDED_
 
-#include "run/tn_lwnet.h"
+#include "data/tn_lwnet.h"
 
 #include "base/tn_list.h"
-#include "run/tn_udpnet.h"
+#include "data/tn_udpnet.h"
 #include "stack/tn_lwip.h"
 #include "stack/tn_vnet.h"
 

@@ -20,7 +20,7 @@
 
 #ifdef TN_HAVE_LWIP
 
-#include "run/tn_lwnet_int.h"
+#include "data/tn_lwnet_int.h"
 
 #include <errno.h>
 #include <stdio.h>

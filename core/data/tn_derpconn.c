@@ -3,7 +3,7 @@
  * Copyright (C) the ngx_tailnet authors
  */
 
-#include "run/tn_derpconn.h"
+#include "data/tn_derpconn.h"
 
 #include "host/tn_conn.h"
 
