@@ -62,6 +62,7 @@ sub new {
         : ();
     my $self = bless { %opt }, $class;
 
+    unshift @as, 'setpriv', "--bounding-set=$opt{bounding}" if $opt{bounding};
     unshift @as, 'chroot', $opt{chroot} if $opt{chroot};
 
     $self->{pid} = IPC::Open2::open2($self->{out}, $self->{in}, @as,
@@ -372,6 +373,27 @@ sub life {
 
 subtest 'as root' => sub { life(0) };
 subtest 'as an unprivileged user' => sub { life(1) };
+
+# A container that has been given SYS_ADMIN, and not NET_ADMIN.
+
+subtest 'as root that may make a namespace and not set it up' => sub {
+    my $c = Client->new(bounding => '-net_admin');
+
+    like($c->open('half', 'a'), qr/^ok \d+ 1$/, 'the supervisor starts');
+    is($c->node('home'), 'ok', 'a node gets its namespace');
+
+    my ($tcp) = $c->listen('home', 80);
+    is($c->say('commit'), 'ok', 'commit');
+    ok($c->talk_soon($tcp, 80), 'a connection in it')
+        or diag($c->log_text);
+
+    kill('KILL', pid_of('holder', 'home'));
+    ok($c->wait_log(qr/small core: new holder/), 'its holder is replaced');
+
+    is($c->say('close'), 'ok', 'the last lifeline closes');
+    ok(nothing_left($c->{run}), 'processes and directory are gone');
+    $c->end;
+};
 
 
 # --- cycles and masters

@@ -9,13 +9,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 
@@ -82,6 +85,7 @@ static const tn_netns_setting_t  tn_netns_before[] = {
 
 
 static tn_rc_t tn_netns_unshare(tn_netns_t *ns, char *text);
+static bool tn_netns_admin(void);
 static tn_rc_t tn_netns_map(const char *file, unsigned id, char *text);
 static tn_rc_t tn_netns_write(const char *path, const char *value);
 static void tn_netns_set(const char *path, const char *value);
@@ -167,7 +171,7 @@ tn_netns_unshare(tn_netns_t *ns, char *text)
     uid = geteuid();
     gid = getegid();
 
-    if (uid == 0 && unshare(CLONE_NEWNET) == 0) {
+    if (uid == 0 && tn_netns_admin() && unshare(CLONE_NEWNET) == 0) {
         return TN_OK;
     }
 
@@ -194,6 +198,26 @@ tn_netns_unshare(tn_netns_t *ns, char *text)
     }
 
     return TN_OK;
+}
+
+
+/*
+ * Root of a container may have the right to make a namespace and not that to
+ * set it up, which inside of a user namespace of its own it has.
+ */
+static bool
+tn_netns_admin(void)
+{
+    struct __user_cap_header_struct  header;
+    struct __user_cap_data_struct    data[_LINUX_CAPABILITY_U32S_3];
+
+    memset(&header, 0, sizeof(header));
+    memset(data, 0, sizeof(data));
+
+    header.version = _LINUX_CAPABILITY_VERSION_3;
+
+    return syscall(SYS_capget, &header, data) == 0
+           && (data[0].effective & 1U << CAP_NET_ADMIN);
 }
 
 
