@@ -33,6 +33,8 @@ static tn_rc_t tn_state_make(const char *path, bool *made,
 static tn_rc_t tn_state_make_parents(const char *path,
     tn_state_error_t *error);
 static tn_rc_t tn_state_check(tn_state_t *state, tn_state_error_t *error);
+static tn_rc_t tn_state_not_ours(const char *path, uid_t uid,
+    tn_state_error_t *error);
 static tn_rc_t tn_state_own(const tn_state_t *state, int fd);
 static tn_rc_t tn_state_take(tn_state_t *state, tn_state_error_t *error);
 static bool tn_state_name_ok(const char *name);
@@ -92,6 +94,7 @@ tn_state_open(tn_state_t **out, const char *path, tn_state_error_t *error)
     bool         made;
     tn_rc_t      rc;
     tn_state_t  *state;
+    struct stat  st;
 
     *out = NULL;
 
@@ -118,6 +121,15 @@ tn_state_open(tn_state_t **out, const char *path, tn_state_error_t *error)
 
     if (state->dir == -1) {
         rc = tn_state_errno(error, "state directory \"%s\": open", path);
+
+        /* "Permission denied" alone does not say what to do */
+
+        if (error->why == TN_STATE_DENIED && stat(path, &st) == 0
+            && st.st_uid != geteuid())
+        {
+            rc = tn_state_not_ours(path, st.st_uid, error);
+        }
+
         goto failed;
     }
 
@@ -276,11 +288,7 @@ tn_state_check(tn_state_t *state, tn_state_error_t *error)
      */
 
     if (st.st_uid != geteuid() && geteuid() != 0) {
-        (void) tn_state_says(error, TN_STATE_INSECURE,
-                             "state directory \"%s\" is owned by uid %u, "
-                             "not by uid %u that uses it", state->path,
-                             (unsigned) st.st_uid, (unsigned) geteuid());
-        return TN_REFUSED;
+        return tn_state_not_ours(state->path, st.st_uid, error);
     }
 
     if (st.st_mode & 077) {
@@ -295,6 +303,18 @@ tn_state_check(tn_state_t *state, tn_state_error_t *error)
     state->gid = st.st_gid;
 
     return TN_OK;
+}
+
+
+static tn_rc_t
+tn_state_not_ours(const char *path, uid_t uid, tn_state_error_t *error)
+{
+    (void) tn_state_says(error, TN_STATE_INSECURE,
+                         "state directory \"%s\" is owned by uid %u, "
+                         "not by uid %u that uses it: chown -R it", path,
+                         (unsigned) uid, (unsigned) geteuid());
+
+    return TN_REFUSED;
 }
 
 

@@ -354,6 +354,17 @@ try_owned(void)
 
 
 static int
+try_another(void)
+{
+    tn_state_t  *state;
+
+    return tn_state_open(&state, in_base("p/of-root"), &error) == TN_REFUSED
+           && says("owned by uid 0, not by uid 65534") && says("chown -R")
+           ? (int) error.why : 98;
+}
+
+
+static int
 try_denied(void)
 {
     tn_state_t  *state;
@@ -393,6 +404,10 @@ test_root(void)
     ok(tn_state_prepare(in_base("owned"), 0, 0, &error) == TN_OK
        && stat(in_base("owned"), &st) == 0 && st.st_uid == NOBODY
        && (st.st_mode & 07777) == 0750, "one that is there stays as it is");
+
+    (void) mkdir(in_base("p/of-root"), 0700);
+    is_int(as_another(try_another, true), TN_STATE_INSECURE,
+           "another's: whose, and what helps, is told");
 
     (void) mkdir(in_base("root"), 0755);
     is_int(as_another(try_denied, true), TN_STATE_DENIED,
