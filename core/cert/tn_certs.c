@@ -378,7 +378,8 @@ tn_certs_tick(tn_certs_t *certs)
         tn_log(certs->log, TN_LOG_WARN, "control gives this node no "
                "certificate domains, so $tailnet_certificate is %s: switch "
                "on HTTPS certificates in the admin console (DNS); headscale "
-               "has none", certs->fallback ? "self-signed" : "empty");
+               "has none%s", certs->fallback ? "self-signed" : "empty",
+               certs->fallback ? "" : ", see tailnet_certificate_fallback");
     }
 
     tn_certs_self(certs);
