@@ -62,7 +62,11 @@ sub new {
         : ();
     my $self = bless { %opt }, $class;
 
-    unshift @as, 'setpriv', "--bounding-set=$opt{bounding}" if $opt{bounding};
+    unshift @as, 'unshare', '-m', 'sh', '-c',
+        'mount --bind /proc/sys /proc/sys'
+        . ' && mount -o remount,bind,ro /proc/sys'
+        . ' && exec setpriv --bounding-set=-net_admin "$@"', 'sh'
+        if $opt{container};
     unshift @as, 'chroot', $opt{chroot} if $opt{chroot};
 
     $self->{pid} = IPC::Open2::open2($self->{out}, $self->{in}, @as,
@@ -374,10 +378,11 @@ sub life {
 subtest 'as root' => sub { life(0) };
 subtest 'as an unprivileged user' => sub { life(1) };
 
-# A container that has been given SYS_ADMIN, and not NET_ADMIN.
+# A container that has been given SYS_ADMIN, and not NET_ADMIN, and whose
+# /proc/sys is read-only.
 
-subtest 'as root that may make a namespace and not set it up' => sub {
-    my $c = Client->new(bounding => '-net_admin');
+subtest 'as root of a container' => sub {
+    my $c = Client->new(container => 1);
 
     like($c->open('half', 'a'), qr/^ok \d+ 1$/, 'the supervisor starts');
     is($c->node('home'), 'ok', 'a node gets its namespace');
@@ -389,6 +394,16 @@ subtest 'as root that may make a namespace and not set it up' => sub {
 
     kill('KILL', pid_of('holder', 'home'));
     ok($c->wait_log(qr/small core: new holder/), 'its holder is replaced');
+
+    my $status = slurp('/proc/' . pid_of('holder', 'home') . '/status');
+    like($status, qr/^CapEff:\s+0+1400$/m,
+         'it has CAP_NET_ADMIN and CAP_NET_BIND_SERVICE alone');
+
+    my $d = Client->new(container => 1);
+    $d->open('half', 'b');
+    $d->node('home');
+    like(($d->listen('home', 443))[0], qr/^\d+$/, 'and binds to low ports');
+    $d->end;
 
     is($c->say('close'), 'ok', 'the last lifeline closes');
     ok(nothing_left($c->{run}), 'processes and directory are gone');

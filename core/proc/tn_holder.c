@@ -190,21 +190,39 @@ tn_holder_start(tn_holder_t *holder, const char *how)
 }
 
 
-/* addresses are all that still needs a right: CAP_NET_ADMIN, no other */
+/*
+ * Addresses are all that still needs a right: CAP_NET_ADMIN, and no other
+ * where the namespace lets everybody bind to low ports.
+ */
 static void
 tn_holder_confine(void)
 {
+    uint32_t                         keep;
     struct __user_cap_data_struct    data[2];
     struct __user_cap_header_struct  head;
 
     (void) prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 
+    keep = 1U << CAP_NET_ADMIN;
+
+    if (!tn_netns_any_port()) {
+        keep |= 1U << CAP_NET_BIND_SERVICE;
+    }
+
     memset(&head, 0, sizeof(head));
     memset(data, 0, sizeof(data));
 
     head.version = _LINUX_CAPABILITY_VERSION_3;
-    data[0].effective = 1U << CAP_NET_ADMIN;
-    data[0].permitted = 1U << CAP_NET_ADMIN;
+
+    /* more than there is cannot be kept */
+    if (syscall(SYS_capget, &head, data) == 0) {
+        keep &= data[0].permitted;
+    }
+
+    memset(data, 0, sizeof(data));
+
+    data[0].effective = keep;
+    data[0].permitted = keep;
 
     (void) syscall(SYS_capset, &head, data);
 }

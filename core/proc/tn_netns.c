@@ -30,6 +30,8 @@
 
 #define TN_NETNS_VNET_HDR  10
 
+#define TN_NETNS_PORT_START  "ipv4/ip_unprivileged_port_start"
+
 #define TN_NETNS_REMEDY                                                       \
     "start nginx as root, or allow unprivileged user namespaces "             \
     "(sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces, "    \
@@ -50,7 +52,7 @@ typedef struct {
 static const tn_netns_setting_t  tn_netns_before[] = {
 
     /* a listener on port 80 needs no capability here */
-    { "ipv4/ip_unprivileged_port_start", "0" },
+    { TN_NETNS_PORT_START, "0" },
 
     /* the backlog that nginx asks for is what it gets */
     { "core/somaxconn", "65535" },
@@ -268,6 +270,26 @@ tn_netns_set(const char *path, const char *value)
     snprintf(full, sizeof(full), "/proc/sys/net/%s", path);
 
     (void) tn_netns_write(full, value);
+}
+
+
+bool
+tn_netns_any_port(void)
+{
+    int      fd;
+    char     value[2];
+    ssize_t  n;
+
+    fd = open("/proc/sys/net/" TN_NETNS_PORT_START, O_RDONLY|O_CLOEXEC);
+
+    if (fd == -1) {
+        return false;
+    }
+
+    n = read(fd, value, sizeof(value));
+    close(fd);
+
+    return n == 2 && value[0] == '0' && value[1] == '\n';
 }
 
 

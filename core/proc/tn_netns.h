@@ -47,6 +47,13 @@ tn_rc_t tn_netns_create(tn_netns_t *ns, char *text);
 tn_rc_t tn_netns_join(tn_netns_t *ns, char *text);
 
 /*
+ * Whether everybody may bind to any port of this process' namespace.  Not
+ * where /proc/sys is read-only, as in most containers: there it takes
+ * CAP_NET_BIND_SERVICE.
+ */
+bool tn_netns_any_port(void);
+
+/*
  * Makes these the addresses of the TUN; count 0 takes all away.  The last
  * `services` of them can be reached, but connections do not come from them
  * unless they are bound to them.
