@@ -152,7 +152,16 @@ $(SUPER): $(SUPER_OBJS) $(LIB)
 
 # --- the module, by nginx's own configure and make
 
+# what was built for another nginx, or for another version, is of no use
+NGINX_IS := $(NGINX_SRC) $(shell sed -n 's/^.define NGINX_VERSION *//p' \
+       $(NGINX_SRC)/src/core/nginx.h 2>/dev/null)
+
+ifneq ($(NGINX_IS),$(shell cat $(BUILD)/nginx/built-for 2>/dev/null))
+.PHONY: $(BUILD)/nginx/objs/Makefile
+endif
+
 $(BUILD)/nginx/objs/Makefile: config config.make
+	@rm -rf $(BUILD)/nginx
 	@mkdir -p $(BUILD)/nginx
 	cp -a $(NGINX_SRC)/. $(BUILD)/nginx/
 	cd $(BUILD)/nginx && TAILNET_BUILD=$(abspath $(BUILD)) ./configure \
@@ -160,6 +169,7 @@ $(BUILD)/nginx/objs/Makefile: config config.make
 	    sh $$t/ngx_tailnet_module/configure-flags $(NGINX_SRC)) \
 	    --add-dynamic-module=$(CURDIR) > configure.log \
 	    || { tail -20 configure.log; exit 1; }
+	@echo '$(NGINX_IS)' > $(BUILD)/nginx/built-for
 
 $(MODULE): $(LIB) $(GLUE_SRCS) $(BUILD)/nginx/objs/Makefile
 	$(MAKE) -C $(BUILD)/nginx -f objs/Makefile modules
@@ -219,7 +229,7 @@ test: deps peers
 	BUILD=$(BUILD) t/lab/tests
 
 .PHONY: run
-run: deps peers
+run: deps $(if $(TS_AUTHKEY),,peers)
 	@$(MAKE) --no-print-directory -j2 all $(LAB_PROGRAMS)
 	@ONCE=$(ONCE) t/lab/run
 
