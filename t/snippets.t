@@ -36,10 +36,16 @@ sub stream_modules {
     return '' if $ENV{TEST_NGINX_STATIC};
     return unless $build =~ /--with-stream\b/;
 
-    my ($modules) = $build =~ /--modules-path=(\S+)/;
     my $ours = $solo->module =~ s/ngx_tailnet/ngx_stream_tailnet/r;
-    my $own = $build =~ /--with-stream=dynamic/
-        ? "load_module $modules/ngx_stream_module.so; " : '';
+    my $own = '';
+
+    if ($build =~ /--with-stream=dynamic/) {
+        my ($modules) = $build =~ /--modules-path=(\S+)/;
+        my $file = ($modules // '') . '/ngx_stream_module.so';
+
+        return unless -e $file;
+        $own = "load_module $file; ";
+    }
 
     return $own . "load_module $ours;";
 }
