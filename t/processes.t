@@ -919,6 +919,16 @@ subtest 'trouble' => sub {
     $c->say('close');
     $c->end;
     ok(nothing_left($c->{run}), 'all is gone');
+
+    $c = Client->new(container => 1, chroot => "$dir/root");
+    $c->{stack} = 1;
+    $c->open('refused', 'x');
+    like($c->node('home'), qr/^fail\ -4\ unshare\(.*\)\ failed\ \(1:.*
+                              remedy:\ allow\ unprivileged/x,
+         'who is root is not told to be root');
+    $c->say('close');
+    $c->end;
+    ok(nothing_left($c->{run}), 'all is gone');
 };
 
 

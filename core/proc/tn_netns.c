@@ -32,11 +32,13 @@
 
 #define TN_NETNS_PORT_START  "ipv4/ip_unprivileged_port_start"
 
-#define TN_NETNS_REMEDY                                                       \
-    "start nginx as root, or allow unprivileged user namespaces "             \
+#define TN_NETNS_ALLOW                                                        \
+    "allow unprivileged user namespaces "                                     \
     "(sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces, "    \
     "kernel.apparmor_restrict_unprivileged_userns; in a container: "          \
     "its seccomp profile or the capability SYS_ADMIN)"
+
+#define TN_NETNS_REMEDY  "start nginx as root, or " TN_NETNS_ALLOW
 
 
 typedef struct {
@@ -179,7 +181,7 @@ tn_netns_unshare(tn_netns_t *ns, char *text)
 
     if (unshare(CLONE_NEWUSER|CLONE_NEWNET) == -1) {
         return tn_netns_failed(text, "unshare(CLONE_NEWUSER|CLONE_NEWNET)",
-                               TN_NETNS_REMEDY);
+                               uid == 0 ? TN_NETNS_ALLOW : TN_NETNS_REMEDY);
     }
 
     ns->features |= TN_IPC_UNPRIVILEGED;
