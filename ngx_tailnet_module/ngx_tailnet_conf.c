@@ -491,7 +491,9 @@ ngx_tailnet_any_key(ngx_conf_t *cf, ngx_str_t *value, ngx_str_t *key)
         return NGX_CONF_OK;
     }
 
-    if (!tn_ipc_is_key(value->data, value->len)) {
+    /* no control server's keys begin so, and it would be asked in vain */
+
+    if (value->data[0] == '/' || !tn_ipc_is_key(value->data, value->len)) {
         return "is not a key, \"file:PATH\" or \"env:NAME\"";
     }
 

@@ -225,7 +225,8 @@ my @bad = (
                                     . "' client_id=kId1;"),
      '"auth_key" directive is too long', 4],
     each_of('auth_key', node("auth_key '%s';"), '"auth_key" directive is not '
-            . 'a key, "file:PATH" or "env:NAME"', 4, "$key 2", ''),
+            . 'a key, "file:PATH" or "env:NAME"', 4, "$key 2", '',
+            '/etc/nginx/ts.key'),
 
     # hostname
 
