@@ -22,7 +22,8 @@ is(system('make', '-s', 'LWIP=/nonexistent', "BUILD=$dir",
 
 my %here = symbols('[TDBR]', map { "$dir/obj/$_" } @objects);
 my %wanted = symbols('U', map({ "$dir/obj/$_" } @objects),
-                     grep { !m{/data/tn_lwnet|/stack/tn_lwip|/obj/lwip/} }
+                     grep { !m{/data/tn_lwnet|/stack/tn_lwip|/obj/lwip/}
+                            && -e s{^.*/obj/(.*)o$}{$1c}r }
                      split /\n/, `find $build/obj -name '*.o'`);
 
 my @missing = grep { /^(?:tn_)?lw(?:ip|net)_/ && !$here{$_} }
