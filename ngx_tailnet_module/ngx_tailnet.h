@@ -96,7 +96,8 @@ typedef struct {
 /* a listener of the cycle that has its socket */
 
 typedef struct {
-    ngx_uint_t                      index;      /* in cycle->listening */
+    ngx_uint_t                      index;      /* in cycle->listening of the
+                                                   master */
     ngx_connection_handler_pt       handler;    /* nginx's */
     ngx_tailnet_node_t             *node;
     unsigned                        lwip:1;
@@ -365,6 +366,9 @@ void ngx_tailnet_listen_committed(ngx_tailnet_conf_t *tcf);
 
 /* an accepted connection that nginx's own handler has not seen */
 void ngx_tailnet_listen_close(ngx_connection_t *c);
+
+/* which of ours it is, or NULL; after ngx_tailnet_listen_commit() */
+ngx_tailnet_opened_t *ngx_tailnet_listen_opened(ngx_listening_t *ls);
 
 /* whether a connection was accepted by a listener with "capture" */
 ngx_uint_t ngx_tailnet_listen_captured(ngx_connection_t *c);

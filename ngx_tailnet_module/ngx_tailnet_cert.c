@@ -169,7 +169,6 @@ ngx_tailnet_cert_server(ngx_conf_t *cf, SSL_CTX *ctx, ngx_array_t *certs,
         return NGX_ERROR;
     }
 
-    ccf->conf = tcf;
     ccf->ctx = ctx;
     ccf->fallback = fallback;
 
@@ -686,18 +685,13 @@ ngx_tailnet_cert_handler(ngx_ssl_conn_t *ssl_conn, void *data)
 static ngx_tailnet_node_t *
 ngx_tailnet_cert_node(ngx_tailnet_cert_conf_t *ccf, ngx_connection_t *c)
 {
-    ngx_uint_t             i;
-    ngx_listening_t       *ls;
     ngx_tailnet_node_t    *node;
     ngx_tailnet_opened_t  *opened;
 
-    ls = ccf->conf->cycle->listening.elts;
-    opened = ccf->conf->opened.elts;
+    opened = ngx_tailnet_listen_opened(c->listening);
 
-    for (i = 0; i < ccf->conf->opened.nelts; i++) {
-        if (&ls[opened[i].index] == c->listening) {
-            return opened[i].node;
-        }
+    if (opened) {
+        return opened->node;
     }
 
     node = ngx_tailnet_service_of(c->listening);

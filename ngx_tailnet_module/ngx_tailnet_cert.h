@@ -27,7 +27,6 @@
 typedef struct ngx_tailnet_cert_conf_s  ngx_tailnet_cert_conf_t;
 
 struct ngx_tailnet_cert_conf_s {
-    ngx_tailnet_conf_t       *conf;
     SSL_CTX                  *ctx;
     ngx_tailnet_node_t       *node;     /* for listeners of no tailnet */
     ngx_uint_t                fallback;

@@ -19,6 +19,10 @@
  *                 the layout; lwip's are AF_UNIX (ngx_tailnet_lwip.c), so
  *                 their families are the real ones too.  "ignore" keeps the
  *                 sockets out of what later cycles and newer binaries inherit
+ *   accepting     by that address it is known which listener it was: where
+ *                 it is in memory says nothing, as another module may add one
+ *                 in a worker (rtmp does), and nginx's list then moves away
+ *                 from what connections point at
  *
  * Up to then "reuseport" is hidden, as "quic_bpf" would name each of its
  * listeners by address to a newer binary: it could not read a stand-in, and
@@ -47,6 +51,14 @@ typedef struct {
     ngx_uint_t   ssl;           /* unsigned ssl:1 */
     ngx_uint_t   proxy;         /* unsigned proxy:1; "proxy_protocol" */
 } ngx_tailnet_listen_opt_t;
+
+
+/* what the sockaddr of a listener of ours points at */
+
+typedef struct {
+    ngx_sockaddr_t         sockaddr;    /* nginx may copy any address here */
+    ngx_tailnet_opened_t  *opened;
+} ngx_tailnet_listen_addr_t;
 
 
 static char *ngx_tailnet_listen_parse(ngx_conf_t *cf, ngx_command_t *cmd,
@@ -79,7 +91,6 @@ static void ngx_tailnet_listen_quic(ngx_tailnet_conf_t *tcf,
     ngx_tailnet_listen_t *tl, int fd);
 #endif
 static void ngx_tailnet_listen_accepted(ngx_connection_t *c);
-static ngx_tailnet_opened_t *ngx_tailnet_listen_opened(ngx_listening_t *ls);
 
 
 char *
@@ -784,11 +795,12 @@ ngx_tailnet_listen_move(ngx_listening_t *dst, ngx_listening_t *src)
 ngx_int_t
 ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
 {
-    ngx_uint_t             i;
-    ngx_listening_t       *ls;
-    ngx_sockaddr_t        *sa;
-    ngx_tailnet_listen_t  *tl;
-    ngx_tailnet_opened_t  *opened;
+    ngx_uint_t                  i;
+    ngx_listening_t            *ls;
+    ngx_sockaddr_t             *sa;
+    ngx_tailnet_listen_t       *tl;
+    ngx_tailnet_opened_t       *opened;
+    ngx_tailnet_listen_addr_t  *addr;
 
     opened = tcf->opened.elts;
 
@@ -802,13 +814,15 @@ ngx_tailnet_listen_commit(ngx_tailnet_conf_t *tcf)
             return NGX_ERROR;
         }
 
-        /* as large as any address that nginx may copy over it */
-
-        sa = ngx_pcalloc(tcf->cycle->pool, sizeof(ngx_sockaddr_t));
-        if (sa == NULL) {
+        addr = ngx_pcalloc(tcf->cycle->pool,
+                           sizeof(ngx_tailnet_listen_addr_t));
+        if (addr == NULL) {
             return NGX_ERROR;
         }
 
+        addr->opened = &opened[i];
+
+        sa = &addr->sockaddr;
         ls->sockaddr = &sa->sockaddr;
 
         sa->sockaddr_in.sin_family = AF_INET;
@@ -925,7 +939,7 @@ ngx_tailnet_listen_captured(ngx_connection_t *c)
 {
     ngx_tailnet_opened_t  *opened;
 
-    opened = c->listening ? ngx_tailnet_listen_opened(c->listening) : NULL;
+    opened = ngx_tailnet_listen_opened(c->listening);
 
     return opened && opened->capture;
 }
@@ -950,43 +964,14 @@ ngx_tailnet_listen_close(ngx_connection_t *c)
 }
 
 
-/* they are in the order of the cycle's listeners */
-
-static ngx_tailnet_opened_t *
+ngx_tailnet_opened_t *
 ngx_tailnet_listen_opened(ngx_listening_t *ls)
 {
-    ngx_uint_t             index, first, last, i;
-    ngx_tailnet_conf_t    *tcf;
-    ngx_tailnet_opened_t  *opened;
-
-    tcf = ngx_tailnet_get_conf((ngx_cycle_t *) ngx_cycle);
-
-    if (tcf == NULL) {
+    if (ls == NULL || ls->handler != ngx_tailnet_listen_accepted) {
         return NULL;
     }
 
-    index = ls - (ngx_listening_t *) ngx_cycle->listening.elts;
-    opened = tcf->opened.elts;
-
-    first = 0;
-    last = tcf->opened.nelts;
-
-    while (first < last) {
-        i = (first + last) / 2;
-
-        if (opened[i].index == index) {
-            return &opened[i];
-        }
-
-        if (opened[i].index < index) {
-            first = i + 1;
-
-        } else {
-            last = i;
-        }
-    }
-
-    return NULL;
+    return ((ngx_tailnet_listen_addr_t *) ls->sockaddr)->opened;
 }
 
 
