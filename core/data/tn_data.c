@@ -65,6 +65,7 @@ tn_data_start(const tn_data_conf_t *conf)
     data->plane_conf.hurry_until = data->loop.now + TN_DATA_HURRY_MS;
     data->plane_conf.udp_offload = conf->udp_offload;
     data->plane_conf.shields_up = conf->shields_up;
+    data->plane_conf.told_ns = conf->told_ns;
     data->plane_conf.routes = data->routes;
     data->plane_conf.nroutes = tn_min(conf->nroutes,
                                       (size_t) TN_PLANE_ROUTES);

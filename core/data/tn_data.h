@@ -65,6 +65,7 @@ typedef struct {
     uint16_t              port;         /* when sockets have to be made */
     bool                  udp_offload;
     bool                  shields_up;
+    uint64_t             *told_ns;      /* see tn_plane_conf_t; outlives it */
 
     /* told to the peers beside what is found; copied */
     const tn_addr_t      *static_endpoints;

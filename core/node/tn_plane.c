@@ -99,6 +99,7 @@ tn_plane_create(const tn_plane_conf_t *conf)
     plane->timers = conf->timers;
     plane->transit = conf->transit;
     plane->singly = conf->singly;
+    plane->told_ns = conf->told_ns != NULL ? conf->told_ns : &plane->told;
     tn_hash_init(&plane->peers, sizeof(int64_t));
     tn_hash_init(&plane->keys, TN_KEY_LEN);
     tn_hash_init(&plane->discos, TN_KEY_LEN);
@@ -408,12 +409,26 @@ plane_wg_session(void *data, tn_wg_peer_t *wg, tn_ms_t now)
 }
 
 
+/*
+ * A clock that was set back stands still, but for what makes each timestamp
+ * later than all before: peers refuse what is not, also from a new plane.
+ */
 static uint64_t
 plane_wg_wall(void *data)
 {
+    uint64_t  ns;
+
     tn_plane_t *plane = data;
 
-    return plane->ops->wall_ns(plane->data);
+    ns = plane->ops->wall_ns(plane->data);
+
+    if (ns < *plane->told_ns) {
+        ns = *plane->told_ns + TN_WG_TIMESTAMP_GRAIN_NS;
+    }
+
+    *plane->told_ns = ns;
+
+    return ns;
 }
 
 

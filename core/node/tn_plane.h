@@ -111,6 +111,12 @@ typedef struct {
     size_t                 nroutes;         /* up to TN_PLANE_ROUTES */
 
     /*
+     * The latest time that a peer was told, 0: none, in memory that outlives
+     * this plane and serves the next one of the node; or NULL
+     */
+    uint64_t              *told_ns;
+
+    /*
      * Asked about each packet for an address of a route, and of UDP for one
      * of a service; or NULL
      */

@@ -106,6 +106,8 @@ struct tn_plane_s {
     tn_filter_t           *filter;
     tn_coalesce_t         *coalesce;
     tn_ms_t                withheld_at;     /* the last line about it */
+    uint64_t              *told_ns;
+    uint64_t               told;            /* there, if it is nowhere else */
     tn_plane_transit_e   (*transit)(void *data, const uint8_t *packet,
                                     const tn_packet_t *p, bool service);
     tn_hash_t              peers;

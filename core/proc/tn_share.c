@@ -18,6 +18,10 @@ _Static_assert(TN_SHARE_BYTES == TN_DIRECTORY_SIZE,
                "the memory is of the directory's size");
 
 
+/* in the directory's head, of which that uses the first word */
+#define TN_SHARE_TOLD  64
+
+
 struct tn_share_s {
     void                   *mem;
     tn_directory_writer_t  *directory;
@@ -121,6 +125,14 @@ tn_share_path(tn_share_t *share, const tn_netmap_t *netmap, int64_t id,
     }
 
     tn_directory_path(share->directory, netmap, id, text);
+}
+
+
+uint64_t *
+tn_share_told(tn_share_t *share)
+{
+    return share != NULL
+           ? (uint64_t *) ((uint8_t *) share->mem + TN_SHARE_TOLD) : NULL;
 }
 
 

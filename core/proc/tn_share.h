@@ -30,6 +30,12 @@ void tn_share_update(tn_share_t *share, const tn_netmap_t *netmap,
 void tn_share_path(tn_share_t *share, const tn_netmap_t *netmap, int64_t id,
     tn_path_kind_e kind, uint32_t derp);
 
+/*
+ * Where the node's data thread keeps tn_plane_conf_t's told_ns: there before
+ * the core and after it, until tn_share_close() in this one.  NULL: nowhere.
+ */
+uint64_t *tn_share_told(tn_share_t *share);
+
 /* the node ends: nobody is known until it comes back */
 void tn_share_close(tn_share_t *share);
 

@@ -246,6 +246,7 @@ tn_node_start_data(tn_node_t *node, const tn_keypair_t *pair)
     conf.udp6 = lent[3];
     conf.port = node->conf.udp_port;
     conf.udp_offload = node->udp_offload;
+    conf.told_ns = tn_share_told(node->share);
     conf.shields_up = (node->conf.flags & TN_IPC_SHIELDS_UP) != 0;
     conf.static_endpoints = node->conf.static_endpoints;
     conf.nstatic = node->conf.nstatic;

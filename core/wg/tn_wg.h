@@ -25,6 +25,9 @@
 /* no inner packet is longer; the message still fits a UDP datagram */
 #define TN_WG_PACKET_MAX  (65507 - TN_WGMSG_DATA_OVERHEAD)
 
+/* peers are told the clock no more exactly than this: as upstream does */
+#define TN_WG_TIMESTAMP_GRAIN_NS  (1ull << 24)
+
 typedef struct tn_wg_s       tn_wg_t;
 typedef struct tn_wg_peer_s  tn_wg_peer_t;
 

@@ -17,9 +17,6 @@
 /* one initiation of a peer is taken in each 1/50 s */
 #define TN_WG_INITIATION_GAP_MS  20
 
-/* the clock is told no more exactly than this: 2^24 ns, as upstream does */
-#define TN_WG_TIMESTAMP_GRAIN_NS  0x1000000ull
-
 
 static void tn_wg_handshake_timestamp(tn_wg_peer_t *peer,
     uint8_t *timestamp);

@@ -3,14 +3,25 @@
  * Copyright (C) the ngx_tailnet authors
  *
  * Two data planes on a virtual clock: one is started anew with its old keys
- * while the other only sends, or sleeps; and messages of sessions that nobody
- * has.
+ * while the other only sends, or sleeps, or with its clock set back; and
+ * messages of sessions that nobody has.
  */
 
 #include "tap.h"
 
 #include "plane_world.h"
 #include "node/tn_plane_private.h"
+
+
+static uint64_t
+heard(unsigned i)
+{
+    const tn_plane_stats_t  *stats;
+
+    stats = tn_plane_stats(sides[i].plane);
+
+    return stats->in_packets + stats->in_filtered;
+}
 
 
 /* one packet each 20 ms; returns how long until something arrives */
@@ -21,13 +32,13 @@ send_until_heard(unsigned from, tn_ms_t limit)
     tn_ms_t   start;
     uint64_t  before;
 
-    before = tn_plane_stats(sides[1 - from].plane)->in_filtered;
+    before = heard(1 - from);
 
     for (start = now; now - start < limit; ) {
         talk(from);
         run(20);
 
-        if (tn_plane_stats(sides[1 - from].plane)->in_filtered > before) {
+        if (heard(1 - from) > before) {
             break;
         }
     }
@@ -99,6 +110,7 @@ restart(unsigned i)
     conf.node = sides[i].node;
     conf.disco = sides[i].disco;
     conf.hurry_until = now + 10000;
+    conf.told_ns = &sides[i].told;
     sides[i].plane = tn_plane_create(&conf);
 
     tn_path_set_local(tn_plane_path(sides[i].plane), now, &sides[i].addr, 1,
@@ -139,6 +151,16 @@ main(void)
     update(0, &sides[1].disco.pub, false);
     took = send_until_heard(1, 20000);
     ok(took <= 1000, "after a restart within a second: %d ms", (int) took);
+
+    /* only the new one sends: much later the peer shakes hands by itself */
+
+    run(6000);
+    wall -= 3600000;
+    restart(0);
+    update(0, &sides[1].disco.pub, false);
+    took = send_until_heard(0, 20000);
+    ok(took <= 1000, "with its clock set back by an hour, too: %d ms",
+       (int) took);
 
     /* a stranger's messages with no session make nobody shake hands */
 

@@ -41,12 +41,14 @@ typedef struct {
     unsigned       sent;
     uint8_t        shook[TN_WGMSG_INITIATION_LEN];  /* sent last */
     uint64_t       got;
+    uint64_t       told;
 } side_t;
 
 static side_t       sides[2];
 static datagram_t   queue[QUEUE];
 static unsigned     queued;
 static tn_ms_t      now = 1000000;
+static tn_ms_t      wall = 1700000000000;   /* when the clock above was 0 */
 static tn_timers_t  timers;
 static tn_log_t     quiet;
 
@@ -202,7 +204,7 @@ on_wall(void *data)
 {
     (void) data;
 
-    return 1700000000000000000ull + now * 1000000;
+    return (wall + now) * 1000000;
 }
 
 
@@ -272,6 +274,7 @@ make(unsigned i)
     conf.log = &quiet;
     conf.node = side->node;
     conf.disco = side->disco;
+    conf.told_ns = &side->told;
     side->plane = tn_plane_create(&conf);
 
     tn_path_set_local(tn_plane_path(side->plane), now, &side->addr, 1,
