@@ -105,8 +105,7 @@ ok(eval { $lab->wait_for(20, 'UDP', sub { swallowed('wireguard') }) },
 is(swallowed('tcp'), 0, 'but no connection');
 
 rules('del', @rules[1, 2]);
-kill 'KILL', grep { $lab->read_file("/proc/$_/comm") =~ /^tailnet-core/ }
-    $web->pids;
+kill 'KILL', $web->processes('tailnet-core');
 ok(eval { $lab->wait_for(20, 'TCP', sub { swallowed('tcp') }) },
    'without those for the user its connections do')
     or diag($nginx->error_log);

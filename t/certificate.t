@@ -87,9 +87,7 @@ sub shown {
 
 
 sub core {
-    my ($pid) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $web->pids;
-    return $pid;
+    return ($web->processes('tailnet-core'))[0];
 }
 
 

@@ -111,9 +111,7 @@ $control->stop;
 
 # The core dies.
 
-my ($core) = grep {
-    $lab->read_file("/proc/$_/comm") =~ /^tailnet-core/
-} $web->pids;
+my ($core) = $web->processes('tailnet-core');
 
 ok($core, 'there is a core') or diag(`ps -ef`);
 kill 'KILL', $core;

@@ -50,7 +50,7 @@ is($peer->wait_get('http://web/', seconds => 20)->{status}, 200, 'a page');
 
 sub routes {
     my ($to) = @_;
-    my ($holder) = find('tailnet-netns');
+    my ($holder) = $web->processes('tailnet-netns');
 
     return (Tailnet::Lab::capture('nsenter', "--net=/proc/$holder/ns/net",
         'ip', 'route', 'show', $to))[1];
@@ -60,7 +60,7 @@ sub routes {
 # The queues of its TUN that are in use, none when this kernel has but one.
 
 sub queues {
-    my ($holder) = find('tailnet-netns');
+    my ($holder) = $web->processes('tailnet-netns');
     my $link = (Tailnet::Lab::capture('nsenter', "--net=/proc/$holder/ns/net",
         'ip', '-d', 'link', 'show', 'tailnet0'))[1];
 
@@ -69,29 +69,12 @@ sub queues {
 }
 
 
-# Processes of this nginx by the name that the kernel shows. Holders live in
-# namespaces of their own: they are children of the supervisor.
-
-sub find {
-    my ($name) = @_;
-    my %pids;
-
-    for my $pid ($web->pids) {
-        $pids{$pid} = 1;
-        $pids{$_} = 1 for split ' ', $lab->read_file(
-            "/proc/$pid/task/$pid/children");
-    }
-
-    return grep { $lab->read_file("/proc/$_/comm") eq "$name\n" } keys %pids;
-}
-
-
 sub wait_new {
     my ($name, $old) = @_;
     my $begin = time();
 
     while (time() - $begin < 20) {
-        my ($pid) = grep { $_ != $old } find($name);
+        my ($pid) = grep { $_ != $old } $web->processes($name);
         return (time() - $begin, $pid) if $pid;
         sleep 0.01;
     }
@@ -168,7 +151,7 @@ sub moves {
 moves() for 1 .. 3;
 
 for my $time (1 .. 2) {
-    my ($core) = find('tailnet-core');
+    my ($core) = $web->processes('tailnet-core');
     my $before = received();
 
     kill 'KILL', $core;
@@ -187,11 +170,12 @@ for my $time (1 .. 2) {
     moves() for 1 .. 10;
 }
 
-is(system('kill', '-9', find('tailnet-netns')), 0, 'kill -9 of the holder');
+is(system('kill', '-9', $web->processes('tailnet-netns')), 0,
+   'kill -9 of the holder');
 cmp_ok(moves(), '<', 20, 'the download goes on');
 
 {
-    my ($super) = find('tailnet-super');
+    my ($super) = $web->processes('tailnet-super');
 
     kill 'KILL', $super;
     my ($seconds, $new) = wait_new('tailnet-super', $super);
@@ -200,10 +184,10 @@ cmp_ok(moves(), '<', 20, 'the download goes on');
            . 'there soon');
     cmp_ok(moves(), '<', 30, 'and the download goes on');
     $lab->wait_for(10, 'a core and a holder', sub {
-        find('tailnet-core') && find('tailnet-netns');
+        $web->processes('tailnet-core') && $web->processes('tailnet-netns');
     });
 
-    my ($guard) = find('tailnet-guard');
+    my ($guard) = $web->processes('tailnet-guard');
 
     kill 'KILL', $guard;
     ($seconds) = wait_new('tailnet-guard', $guard);
@@ -211,7 +195,7 @@ cmp_ok(moves(), '<', 20, 'the download goes on');
 
     # it has to know everything
     sleep 2;
-    ($super) = find('tailnet-super');
+    ($super) = $web->processes('tailnet-super');
     kill 'KILL', $super;
     ($seconds) = wait_new('tailnet-super', $super);
     cmp_ok($seconds, '<', 6, 'and sees to a supervisor');
@@ -242,7 +226,7 @@ is($peer->wait_get('http://web/', seconds => 10)->{status}, 200,
 $nginx->quit;
 
 $lab->wait_for(5, 'the end of the processes', sub {
-    !grep { find("tailnet-$_") } qw(core super netns guard);
+    !grep { $web->processes("tailnet-$_") } qw(core super netns guard);
 });
 pass('nothing is left behind');
 

@@ -174,9 +174,7 @@ ok(!$peer->get("http://$ip:8080/", timeout => 2)->{ok},
 sub nodelay {
     my @values;
 
-    for my $pid (grep { $lab->read_file("/proc/$_/comm") eq "nginx\n" }
-                 $web->pids)
-    {
+    for my $pid ($web->processes('nginx')) {
         my $pidfd = syscall 434, $pid + 0, 0;           # pidfd_open()
 
         for my $fd (map { m{/(\d+)\z} } glob "/proc/$pid/fd/*") {
@@ -308,9 +306,7 @@ like($web->get('http://127.0.0.1:7000/status?format=prometheus')->{body},
 # the others are served as ever.
 
 sub core {
-    my ($pid) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $web->pids;
-    return $pid;
+    return ($web->processes('tailnet-core'))[0];
 }
 
 sub held {

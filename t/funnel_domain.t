@@ -149,8 +149,7 @@ $lab->wait_for(10, 'stream', sub { shown('www.example.test') =~ /streamed/ });
 my ($old) = shown('www.example.test')
     =~ /(-----BEGIN CERT.*?-----END CERTIFICATE-----\n)/s;
 $pebble->set_window($old, time() - 7200, time() - 3600);
-my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-    $web->pids;
+my ($core) = $web->processes('tailnet-core');
 kill KILL => $core;
 
 # A worker is killed in the middle of the order: the one in its place knows

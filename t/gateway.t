@@ -436,11 +436,11 @@ my $said = sub {
 ok($lab->wait_for(20, 'flows', sub { !grep { $_ < 3 } @{$said->()} }),
    'UDP: flows stand');
 
-my @core = core();
+my @core = $web->processes('tailnet-core');
 is(@core, 1, 'there is one core');
 kill 'KILL', @core;
 $lab->wait_for(20, 'another core', sub {
-    my @now = core();
+    my @now = $web->processes('tailnet-core');
     return @now == 1 && $now[0] != $core[0];
 });
 
@@ -616,12 +616,6 @@ table ip lab_circle {
                 iifname "eth0" oifname "tailscale0" masquerade; }
 }
 NFT
-}
-
-
-sub core {
-    return grep {
-        $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" } $web->pids;
 }
 
 

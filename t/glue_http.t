@@ -210,11 +210,7 @@ subtest 'listen' => sub {
 # answer comes.
 
 sub delayed_acks {
-    my ($holder) = grep {
-        $lab->read_file("/proc/$_/comm") eq "tailnet-netns\n"
-    } map {
-        split ' ', $lab->read_file("/proc/$_/task/$_/children")
-    } $web->pids;
+    my ($holder) = $web->processes('tailnet-netns');
     my ($names, $values) = $lab->read_file("/proc/$holder/net/netstat")
         =~ /^TcpExt: (\D.*)\nTcpExt: (.*)/m;
     my %count;
@@ -381,8 +377,7 @@ subtest 'clients that go away' => sub {
 
 
 subtest 'without the core' => sub {
-    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $nginx->pids;
+    my ($core) = $nginx->host->processes('tailnet-core');
 
     ok($core, 'a core') or return;
     kill 'KILL', $core;

@@ -460,9 +460,7 @@ $lab->wait_for(10, 'answers', sub { $answers->() > 5 });
 for my $name (($ENV{TAILNET_STACK} // '') eq 'lwip'
               ? 'tailnet-super' : qw(tailnet-core tailnet-super))
 {
-    my ($pid) = grep {
-        $lab->read_file("/proc/$_/comm") eq "$name\n"
-    } $nginx->pids;
+    my ($pid) = $nginx->host->processes($name);
     my $seen = $answers->();
 
     ok($pid, "there is $name") or next;

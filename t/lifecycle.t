@@ -94,22 +94,6 @@ my $load = Tailnet::Load->new($lab,
 
 my %total = (good => 0, bytes => 0, lost => 0);
 
-# Of this nginx by the names that the kernel shows; holders live elsewhere and
-# are children of the supervisor.
-
-sub find {
-    my ($name) = @_;
-    my %pids;
-
-    for my $pid ($web->pids) {
-        $pids{$pid} = 1;
-        $pids{$_} = 1 for split ' ', $lab->read_file(
-            "/proc/$pid/task/$pid/children");
-    }
-
-    return grep { $lab->read_file("/proc/$_/comm") eq "$name\n" } keys %pids;
-}
-
 sub master {
     my ($suffix) = @_;
     my ($pid) = $lab->read_file($nginx->prefix . '/logs/nginx.pid'
@@ -276,11 +260,11 @@ under_load('kill -9 of a worker', sub {
 
 for my $name (qw(core super guard), $lwip ? () : 'netns') {
     under_load("kill -9 of $name", sub {
-        my ($pid) = find("tailnet-$name");
+        my ($pid) = $web->processes("tailnet-$name");
 
         kill 'KILL', $pid;
         ok(eval { $lab->wait_for(10, 'another', sub {
-            grep { $_ != $pid } find("tailnet-$name")
+            grep { $_ != $pid } $web->processes("tailnet-$name")
         }) }, "$name: another one is there");
         sleep 0.5;
     }, $lwip && $name eq 'core' ? (lost => 9, full => 1) : ());
@@ -306,7 +290,7 @@ is(@orphans, 2, 'workers without a master');
 kill 'QUIT', @orphans;
 gone($_) for @orphans;
 $lab->wait_for(10, 'the end of the helpers', sub {
-    !grep { find("tailnet-$_") } qw(core super netns guard)
+    !grep { $web->processes("tailnet-$_") } qw(core super netns guard)
 });
 pass('they end, and nothing is left behind');
 

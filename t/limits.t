@@ -251,8 +251,7 @@ subtest 'worker_connections' => sub {
 # A dial has a socket, and at first a connection to the core, too.
 
 subtest 'dials by the thousand' => sub {
-    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $nginx->pids;
+    my ($core) = $nginx->host->processes('tailnet-core');
     my ($worker) = $nginx->workers;
     my $fds = sub { scalar(() = glob "/proc/$_[0]/fd/*") };
     my ($core_before, $worker_before) = ($fds->($core), $fds->($worker));

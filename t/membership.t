@@ -137,7 +137,7 @@ $lab->wait_for(20, 'the ephemeral node', sub {
     ($control->node('leaf') // {})->{online}
 });
 
-my ($core) = grep { is_core($_) } $tailnet->{web}->pids;
+my ($core) = $tailnet->{web}->processes('tailnet-core');
 my $id = $control->node('leaf')->{id};
 
 kill 'KILL', $core;
@@ -161,7 +161,10 @@ $nginx->start;
 $lab->wait_for(20, 'the ephemeral node', sub {
     ($control->node('leaf') // {})->{online}
 });
-kill 'TERM', sort { is_core($b) <=> is_core($a) } $tailnet->{web}->pids;
+
+my %core = map { $_ => 1 } $tailnet->{web}->processes('tailnet-core');
+
+kill 'TERM', keys %core, grep { !$core{$_} } $tailnet->{web}->pids;
 ok(eval { $lab->wait_for(10, 'the node to leave',
                          sub { !$control->node('leaf') }) },
    'SIGTERM to all processes') or diag($nginx->error_log);
@@ -201,7 +204,7 @@ $lab->wait_for(20, 'the ephemeral node', sub {
     ($control->node('leaf') // {})->{online}
 });
 $lab->wait_for(20, 'its core', sub {
-    ($core) = grep { is_core($_) } $tailnet->{web}->pids;
+    ($core) = $tailnet->{web}->processes('tailnet-core');
 });
 
 my $said = $late->();
@@ -213,9 +216,3 @@ is($late->() - $said, 1, 'and says that it did not leave')
 kill 'KILL', $tailnet->{web}->pids;
 
 done_testing();
-
-
-sub is_core {
-    my ($pid) = @_;
-    return $lab->read_file("/proc/$pid/comm") =~ /^tailnet-core/ ? 1 : 0;
-}

@@ -110,8 +110,7 @@ is($peer->get("$url4/", timeout => 5)->{status}, 200,
 
 # A new core listens on the same port.
 
-my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-    $web->pids;
+my ($core) = $web->processes('tailnet-core');
 kill KILL => $core;
 
 is($peer->wait_get("$url4/", seconds => 20)->{status}, 200,

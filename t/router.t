@@ -235,8 +235,7 @@ done_testing();
 
 
 sub core {
-    return join ' ', grep {
-        $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" } $web->pids;
+    return join ' ', $web->processes('tailnet-core');
 }
 
 

@@ -261,8 +261,7 @@ STREAM
 };
 
 subtest 'a new core' => sub {
-    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $host{one}->pids;
+    my ($core) = $host{one}->processes('tailnet-core');
 
     kill KILL => $core;
     becomes('web one+again', 'serves', sub { page("http://$VIP/", 2) });
@@ -304,8 +303,7 @@ subtest 'another address' => sub {
 # What could not be opened is tried again without anybody's doing.
 
 subtest 'a core without descriptors' => sub {
-    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $host{one}->pids;
+    my ($core) = $host{one}->processes('tailnet-core');
 
     my $status = $lab->read_file("/proc/$core/status");
     my ($uid) = $status =~ /^Uid:\s+(\d+)/m;
@@ -539,8 +537,7 @@ subtest 'worker_shutdown_timeout' => sub {
     becomes('web two', 'served', sub { page("http://$VIP/", 2) });
 
     my @worker = grep { !$before{$_} } $nginx{two}->workers;
-    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $host{two}->pids;
+    my ($core) = $host{two}->processes('tailnet-core');
 
     kill STOP => $core;
     kill HUP => $nginx{two}->pid;

@@ -312,8 +312,7 @@ subtest 'peers come and go' => sub {
 
 subtest 'the core and a worker killed' => sub {
     my ($one, $two) = $ENV{TAILNET_QUICK} ? qw(a b) : qw(b c);
-    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $nginx->pids;
+    my ($core) = $nginx->host->processes('tailnet-core');
 
     unless ($ENV{TAILNET_QUICK}) {
         kill 'KILL', $core;

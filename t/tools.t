@@ -426,7 +426,7 @@ subtest 'wrong uses' => sub {
 };
 
 subtest 'nonsense' => sub {
-    my ($core) = grep { comm($_) eq 'tailnet-core' } $tailnet->{web}->pids;
+    my ($core) = $tailnet->{web}->processes('tailnet-core');
     my $memory = memory($core);
     my $files = files($core);
     my $begin = time();
@@ -489,11 +489,6 @@ sub ask {
     $s->send($bytes) if defined $bytes;
 
     return $s;
-}
-
-sub comm {
-    my ($pid) = @_;
-    return $lab->read_file("/proc/$pid/comm") =~ s/\n//r;
 }
 
 sub memory {

@@ -420,8 +420,7 @@ HTTP
     reload($nginx);
     $answers->('reloaded');
 
-    my ($core) = grep { $lab->read_file("/proc/$_/comm") eq "tailnet-core\n" }
-        $nginx->host->pids;
+    my ($core) = $nginx->host->processes('tailnet-core');
 
     kill KILL => $core;
     $answers->('a new core');
@@ -672,10 +671,7 @@ HTTP
     }
 
     if ($sndbuf) {
-        my @holder = grep {
-            $lab->read_file("/proc/$_/comm") eq "tailnet-netns\n" }
-            map { split ' ', $lab->read_file("/proc/$_/task/$_/children") }
-            $web->pids;
+        my @holder = $web->processes('tailnet-netns');
         my $sockets = join '', map { (Tailnet::Lab::capture('nsenter', '-t',
             $_, '-n', 'ss', '-tmnH', 'dport', '=', ':81'))[1] } @holder;
 

@@ -245,6 +245,22 @@ sub pids {
 }
 
 
+# Those of this name, as the kernel shows it: processes('tailnet-core'). The
+# holders of nginx's private namespaces are not of pids(), but children of one
+# that is.
+
+sub processes {
+    my ($self, $name) = @_;
+    my $lab = $self->{lab};
+    my %pids = map { $_ => 1 } map {
+        ($_, split ' ', $lab->read_file("/proc/$_/task/$_/children"))
+    } $self->pids;
+
+    return grep { $lab->read_file("/proc/$_/comm") eq "$name\n" }
+        sort { $a <=> $b } keys %pids;
+}
+
+
 sub delete {
     my ($self) = @_;
 
