@@ -69,7 +69,7 @@ HTTP
 
 configure();
 $web->run(map { s/daemon off; //r } $nginx->command);
-$lab->wait_for(10, 'the start', sub { master() && workers(master()) });
+$lab->wait_for(10, 'the start', sub { $nginx->workers($nginx->master) });
 
 my $self = eval { $peer->wait_peer('web', 20) }
     or BAIL_OUT("the node did not join:\n" . $nginx->error_log);
@@ -94,40 +94,26 @@ my $load = Tailnet::Load->new($lab,
 
 my %total = (good => 0, bytes => 0, lost => 0);
 
-sub master {
-    my ($suffix) = @_;
-    my ($pid) = $lab->read_file($nginx->prefix . '/logs/nginx.pid'
-                                . ($suffix // '')) =~ /^(\d+)$/;
-    return $pid;
-}
-
-sub workers {
-    my ($pid) = @_;
-
-    return grep { $lab->read_file("/proc/$_/cmdline") =~ /worker process/ }
-        split ' ', $lab->read_file("/proc/$pid/task/$pid/children");
-}
-
 sub reload {
     my ($count) = @_;
-    my $pid = master();
-    my %old = map { $_ => 1 } workers($pid);
+    my $pid = $nginx->master;
+    my %old = map { $_ => 1 } $nginx->workers($pid);
 
     kill 'HUP', $pid;
     $lab->wait_for(15, 'new workers', sub {
-        my @new = grep { !$old{$_} } workers($pid);
+        my @new = grep { !$old{$_} } $nginx->workers($pid);
         return @new >= ($count // 1);
     });
 }
 
 sub upgrade {
-    my $old = master();
+    my $old = $nginx->master;
 
     kill 'USR2', $old;
     eval {
         $lab->wait_for(15, 'the new master', sub {
-            my $new = master();
-            return $new && $new != $old && workers($new);
+            my $new = $nginx->master;
+            return $new && $new != $old && $nginx->workers($new);
         });
     } or BAIL_OUT($@ . $nginx->error_log =~ s/^.*\[info\].*\n//mgr);
 
@@ -137,10 +123,7 @@ sub upgrade {
 sub gone {
     my ($pid) = @_;
 
-    # what waits for its parent is gone, too
-    $lab->wait_for(30, "the end of $pid", sub {
-        $lab->read_file("/proc/$pid/stat") !~ /\) [^ZX] /
-    });
+    $lab->wait_for(30, "the end of $pid", sub { $lab->ended($pid) });
 }
 
 sub under_load {
@@ -170,13 +153,13 @@ under_load('reload', sub { reload() for 1 .. 3 });
 
 under_load('a configuration that is wrong', sub {
     $nginx->write('conf/nginx.conf', $nginx->config . "colour red;\n");
-    kill 'HUP', master();
+    kill 'HUP', $nginx->master;
     $nginx->wait_error_log(5, qr/unknown directive "colour"/);
 }, full => 1);
 
 under_load('a configuration that cannot be', sub {
     configure(http => 'server { listen 192.0.2.1:8009; }');
-    kill 'HUP', master();
+    kill 'HUP', $nginx->master;
     $nginx->wait_error_log(10, qr{bind\(\) to 192\.0\.2\.1});
 }, full => 1);
 
@@ -235,26 +218,26 @@ under_load('a reload after it', sub { reload() });
 
 under_load('an upgrade called off', sub {
     my $old = upgrade();
-    my $new = master();
+    my $new = $nginx->master;
 
     # the old one's workers rest, and are called again
     kill 'WINCH', $old;
-    $lab->wait_for(15, 'rest', sub { !workers($old) });
+    $lab->wait_for(15, 'rest', sub { !$nginx->workers($old) });
     kill 'HUP', $old;
-    $lab->wait_for(15, 'their return', sub { workers($old) });
+    $lab->wait_for(15, 'their return', sub { $nginx->workers($old) });
     kill 'QUIT', $new;
     gone($new);
-    $lab->wait_for(5, 'its pid file', sub { master() == $old });
+    $lab->wait_for(5, 'its pid file', sub { $nginx->master == $old });
 }, full => 1);
 
 # What was under way in it: one answer of each client at most.
 
 under_load('kill -9 of a worker', sub {
-    my ($worker) = workers(master());
+    my ($worker) = $nginx->workers($nginx->master);
 
     kill 'KILL', $worker;
     $lab->wait_for(5, 'another', sub {
-        2 == grep { $_ != $worker } workers(master())
+        2 == grep { $_ != $worker } $nginx->workers($nginx->master)
     });
 }, lost => 9);
 
@@ -275,8 +258,8 @@ under_load('reload after all that', sub { reload() });
 # Workers without a master go on.
 
 under_load('kill -9 of the master', sub {
-    my $pid = master();
-    my @workers = workers($pid);
+    my $pid = $nginx->master;
+    my @workers = $nginx->workers($pid);
 
     kill 'KILL', $pid;
     gone($pid);

@@ -459,38 +459,33 @@ HTTP
 
     $web->run(map { s/daemon off; //r } $nginx->command);
 
-    my $pid = sub { ($lab->read_file($nginx->prefix . '/logs/nginx.pid')
-                     =~ /^(\d+)$/)[0] };
-    my $works = sub {
-        my ($of) = @_;
-        return $of && grep {
-            $lab->read_file("/proc/$_/cmdline") =~ /worker process/
-        } split ' ', $lab->read_file("/proc/$of/task/$of/children");
-    };
     my $ends = sub {
         my ($of, $when) = @_;
         kill QUIT => $of;
-        ok(eval { $lab->wait_for(20, "the end of $of", sub {
-            $lab->read_file("/proc/$of/stat") !~ /\) [^ZX] / }) }, $when);
+        ok(eval { $lab->wait_for(20, "the end of $of",
+                                 sub { $lab->ended($of) }) }, $when);
     };
 
-    ok(eval { $lab->wait_for(10, 'the start', sub { $works->($pid->()) }) },
-       'nginx starts') or diag($nginx->error_log), return;
+    ok(eval { $lab->wait_for(10, 'the start', sub {
+        $nginx->workers($nginx->master) }) }, 'nginx starts')
+        or diag($nginx->error_log), return;
 
-    my $old = $pid->();
+    my $old = $nginx->master;
     my ($ip) = grep { /\./ } @{$peer->wait_peer('bpf', 20)->{TailscaleIPs}};
 
     is(get3($ip, 'page'), "HTTP/3.0\n", 'HTTP/3');
 
     kill USR2 => $old;
     ok(eval { $lab->wait_for(15, 'the new master', sub {
-        my $new = $pid->();
-        $new && $new != $old && $works->($new) }) }, 'another binary starts')
+        my $new = $nginx->master;
+        $new && $new != $old && $nginx->workers($new) }) },
+       'another binary starts')
         or diag($nginx->error_log);
 
     $ends->($old, 'the old one ends');
     is(get3($ip, 'page'), "HTTP/3.0\n", 'HTTP/3 by the other');
-    $ends->($pid->(), 'which ends, too') if $pid->() && $pid->() != $old;
+    $ends->($nginx->master, 'which ends, too')
+        if $nginx->master && $nginx->master != $old;
     is(join("\n", $nginx->errors(qr/\[(?:alert|emerg|crit)\]/)), '',
        'nothing alarming in the log');
 };

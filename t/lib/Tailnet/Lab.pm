@@ -348,6 +348,14 @@ sub read_file {
 }
 
 
+# Whether a process has ended; what waits for its parent has.
+
+sub ended {
+    my ($self, $pid) = @_;
+    return $self->read_file("/proc/$pid/stat") !~ /\) [^ZX] /;
+}
+
+
 sub adopt {
     my ($self, $process) = @_;
     push @{$self->{procs}}, $process;

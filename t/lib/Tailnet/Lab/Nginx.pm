@@ -315,11 +315,23 @@ sub alive { return $_[0]{process} && $_[0]{process}->alive }
 sub pid { return $_[0]{process}->pid }
 
 
-# Worker processes, from the children of the master.
+# The master by the pid file: where it is a daemon, or not the one that was
+# started any more. Nothing while there is none.
+
+sub master {
+    my ($self) = @_;
+    my $text = $self->{lab}->read_file("$self->{prefix}/logs/nginx.pid");
+
+    return $text =~ /^(\d+)$/ ? $1 : undef;
+}
+
+
+# Worker processes, from the children of the master that was started, or of
+# another one, as master() has it.
 
 sub workers {
-    my ($self) = @_;
-    my $pid = $self->pid;
+    my ($self, @master) = @_;
+    my $pid = (@master ? $master[0] : $self->pid) // return;
     my $children = $self->{lab}->read_file("/proc/$pid/task/$pid/children");
 
     return grep {
