@@ -31,7 +31,7 @@ $nginx->write('html/big', join '', map { "$_\n" } 1 .. 300_000);
 $nginx->start;
 
 my $program = $lab->path('modules') . '/ngx_tailnet_core';
-my $run = $nginx->prefix . '/logs/nginx.pid.tailnet';
+my $run = $nginx->run_dir;
 my $dir = File::Temp->newdir;
 
 $peer->wait_peer('web', 20);

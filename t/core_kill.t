@@ -104,7 +104,7 @@ SKIP: {
         $seen = routes($peer4);
         last if $seen =~ /congctl cubic/;
         $latency = ($web->capture($lab->path('modules', 'ngx_tailnet_core'),
-            'ping', '--run', $nginx->prefix . '/logs/nginx.pid.tailnet',
+            'ping', '--run', $nginx->run_dir,
             'peer'))[1];
         sleep 0.25;
     }

@@ -130,7 +130,7 @@ like($peer->wait_path('web', qr/direct/, 10)->{path}, qr/direct/,
 sub tool {
     my ($status, $output) = Tailnet::Lab::capture(
         Tailnet::Lab->build('ngx_tailnet_core'), @_, '--run',
-        $nginx->prefix . '/logs/nginx.pid.tailnet');
+        $nginx->run_dir);
 
     return $status == 0 || diag("@_: $output") && 0;
 }

@@ -38,7 +38,7 @@ $nginx->write('html/index.html', "page\n");
 $nginx->start;
 
 my $program = $lab->path('modules') . '/ngx_tailnet_core';
-my $run = $nginx->prefix . '/logs/nginx.pid.tailnet';
+my $run = $nginx->run_dir;
 
 my $page = sub {
     my ($node, $url, $seconds) = @_;

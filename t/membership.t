@@ -44,7 +44,7 @@ $nginx->write('html/big', 'x' x $size);
 $nginx->start;
 
 my $program = $lab->path('modules') . '/ngx_tailnet_core';
-my $run = $nginx->prefix . '/logs/nginx.pid.tailnet';
+my $run = $nginx->run_dir;
 
 my $page = sub {
     my $r = eval { $peer->wait_get('http://web/', seconds => $_[0]) };

@@ -245,7 +245,7 @@ sub tool {
     my (@args) = @_;
     my (undef, $output) = Tailnet::Lab::capture(
         $lab->path('modules') . '/ngx_tailnet_core', @args, '--run',
-        $nginx->prefix . '/logs/nginx.pid.tailnet');
+        $nginx->run_dir);
 
     return $output;
 }

@@ -96,7 +96,7 @@ is($infra->wait_get('http://' . $web->ip4 . ':8000/')->{status}, 200,
 
 like((Tailnet::Lab::capture($lab->path('modules') . '/ngx_tailnet_core',
                            'status', '--run',
-                           $nginx->prefix . '/logs/nginx.pid.tailnet'))[1],
+                           $nginx->run_dir))[1],
      qr/^  filter +has refused [1-9]\d* packets$/m, 'status tells of it');
 
 is($nginx->quit, 0, 'nginx quits');

@@ -29,7 +29,7 @@ my ($web, $peer) = @$tailnet{qw(web peer)};
 my $gateway = Tailnet::Lab::Gateway->new($lab, $tailnet->{router}{web},
     reached_by => [$tailnet->{router}{peer}]);
 my $nginx = $lab->nginx(host => $web, module => 1);
-my $run = $nginx->prefix . '/logs/nginx.pid.tailnet';
+my $run = $nginx->run_dir;
 my $inside = $web->ip4;
 my $mapped;                     # "address:port", as nginx says
 

@@ -113,7 +113,7 @@ like(place(), qr/:$PORT:vni:\d+$/, 'and the path is the same');
 # What it carries is counted.
 
 my @tool = ($lab->path('modules') . '/ngx_tailnet_core', 'status', '--run',
-            $nginx->prefix . '/logs/nginx.pid.tailnet');
+            $nginx->run_dir);
 my (undef, $status) = Tailnet::Lab::capture(@tool, '--json');
 
 # There may be more than the one: of each peer with nginx itself.

@@ -202,7 +202,7 @@ sub node {
 sub tool {
     my ($this, @args) = @_;
     my (undef, $output) = Tailnet::Lab::capture(
-        $program, @args, '--run', $this->prefix . '/logs/nginx.pid.tailnet');
+        $program, @args, '--run', $this->run_dir);
 
     return $output;
 }

@@ -39,7 +39,7 @@ $nginx->write('html/index.html', "page\n");
 $nginx->start;
 
 my $program = $lab->path('modules') . '/ngx_tailnet_core';
-my $run = $nginx->prefix . '/logs/nginx.pid.tailnet';
+my $run = $nginx->run_dir;
 
 $peer->wait_peer('web', 20);
 is($peer->wait_get('http://web/', seconds => 15)->{body}, "page\n",

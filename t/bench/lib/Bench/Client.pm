@@ -127,7 +127,7 @@ sub path {
             my (undef, $out) = Tailnet::Lab::capture(
                 $self->{lab}->path('modules', 'ngx_tailnet_core'), 'ping',
                 '--json', '--run',
-                $self->{nginx}->prefix . '/logs/nginx.pid.tailnet',
+                $self->{nginx}->run_dir,
                 $server->address);
             my $node = (eval { JSON::PP->new->decode($out) } // {})->{nodes}[0];
 

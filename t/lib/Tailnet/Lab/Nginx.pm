@@ -71,6 +71,9 @@ sub prefix { return $_[0]{prefix} }
 sub host { return $_[0]{host} }
 sub process { return $_[0]{process} }
 
+# What the core's tools take for --run.
+sub run_dir { return "$_[0]{prefix}/logs/nginx.pid.tailnet" }
+
 
 # The file of our module as it was built; tests that need it fail without it.
 
