@@ -58,13 +58,7 @@ $nginx->configure(
 HTTP
 $nginx->start;
 
-sub shown {
-    my (undef, $text) = $web->capture('sh', '-c',
-        'openssl s_client -servername web.lab.test -connect 127.0.0.1:8443 '
-        . '</dev/null 2>/dev/null');
-    return $text =~ /(-----BEGIN CERT.*?-----END CERTIFICATE-----\n)/s
-        ? $1 : '';
-}
+sub shown { return $web->certificate(8443, 'web.lab.test') }
 
 sub issued { return scalar(() = $nginx->errors(qr/web\.lab\.test: issued/)) }
 

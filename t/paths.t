@@ -21,10 +21,12 @@ Tailnet::Lab::require_module();
 
 sub node {
     my (%opt) = @_;
+    my $blocked = delete $opt{blocked};
     my $lab = Tailnet::Lab->new;
     my $tailnet = $lab->small_tailnet(%opt);
     my $nginx = $lab->nginx(host => $tailnet->{web}, module => 1);
 
+    $tailnet->{web}->block_udp if $blocked;
     $nginx->configure(
         main => $nginx->tailnet_block($tailnet->{control},
                                       $tailnet->{auth_key}),
@@ -92,22 +94,7 @@ subtest 'headscale 0.29 by TLS' => sub {
 };
 
 subtest 'UDP blocked from the start' => sub {
-    my $lab = Tailnet::Lab->new;
-    my $tailnet = $lab->small_tailnet;
-    my $nginx = $lab->nginx(host => $tailnet->{web}, module => 1);
-
-    $tailnet->{web}->block_udp;
-    $nginx->configure(
-        main => $nginx->tailnet_block($tailnet->{control},
-                                      $tailnet->{auth_key}),
-        http => <<'HTTP');
-        upstream peer { server peer:80 tailnet=home; }
-        server { listen 80 tailnet=home; }
-        server { listen 8000; location / { proxy_pass http://peer; } }
-HTTP
-    $nginx->write('html/index.html', "page\n");
-    $nginx->start;
-    $tailnet->{peer}->wait_peer('web', 20);
+    my ($lab, $tailnet, $nginx) = node(blocked => 1);
 
     both_ways($tailnet, $nginx, 'DERP only', 25);
     path_is($tailnet, qr/derp/i, 10, 'the path is DERP');

@@ -208,6 +208,20 @@ sub accepts {
 }
 
 
+# The certificate that a TLS server of this host shows for a name, as PEM; ''
+# when it shows none.
+
+sub certificate {
+    my ($self, $port, $name) = @_;
+    my (undef, $text) = $self->capture('sh', '-c',
+        "openssl s_client -servername $name -connect 127.0.0.1:$port "
+        . '</dev/null 2>/dev/null');
+
+    return $text =~ /(-----BEGIN CERT.*?-----END CERTIFICATE-----\n)/s
+        ? $1 : '';
+}
+
+
 # Drops every UDP packet between this host and the switch, or no longer.
 
 sub block_udp {
