@@ -205,7 +205,7 @@ is($infra->get("$proxy/another/")->{body}, $hello,
 
 # The end.
 
-my @children = $nginx->pids;
+my @children = $nginx->host->pids;
 
 is($nginx->quit, 0, 'nginx quits');
 ok(eval {

@@ -77,9 +77,7 @@ sub start {
 
 
 sub process { return $_[0]{process} }
-sub stop { return $_[0]{process}->stop }
 sub region { return $_[0]{region} }
-sub code { return $_[0]{code} }
 
 
 # This region as the DERP map has it.

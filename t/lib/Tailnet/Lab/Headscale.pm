@@ -56,10 +56,6 @@ sub new {
 
 
 sub url { return $_[0]{url} }
-sub host { return $_[0]{host} }
-sub domain { return $_[0]{domain} }
-sub version { return $_[0]{version} }
-sub process { return $_[0]{process} }
 
 
 # headscale reads YAML, of which JSON is a part, but for the numbers as keys;

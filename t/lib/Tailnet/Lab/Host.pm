@@ -8,8 +8,6 @@ use warnings;
 
 use Carp qw(croak);
 use File::Path qw(make_path remove_tree);
-use IO::Socket::IP;
-use Time::HiRes qw(time);
 
 use Tailnet::Lab::Process;
 
@@ -253,15 +251,17 @@ sub nft {
 }
 
 
+# Everything that runs here. Where nginx has the host to itself: master,
+# workers, supervisor and core, but not the holders of its private namespaces.
+
 sub pids {
     my ($self) = @_;
     return split ' ', `ip netns pids $self->{ns} 2>/dev/null`;
 }
 
 
-# Those of this name, as the kernel shows it: processes('tailnet-core'). The
-# holders of nginx's private namespaces are not of pids(), but children of one
-# that is.
+# Those of this name, as the kernel shows it: processes('tailnet-core'). With
+# the holders, which are children of what runs here.
 
 sub processes {
     my ($self, $name) = @_;

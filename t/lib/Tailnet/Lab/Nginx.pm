@@ -69,7 +69,6 @@ sub new {
 
 sub prefix { return $_[0]{prefix} }
 sub host { return $_[0]{host} }
-sub process { return $_[0]{process} }
 
 # What the core's tools take for --run.
 sub run_dir { return "$_[0]{prefix}/logs/nginx.pid.tailnet" }
@@ -284,8 +283,7 @@ sub reload {
 }
 
 
-# Ends it: gracefully, with its supervisor and core gone too; or by TERM; or
-# kill() without a word.
+# Ends it: gracefully, with its supervisor and core gone too; or by TERM.
 
 sub quit {
     my ($self, $seconds) = @_;
@@ -302,15 +300,6 @@ sub stop {
     $self->{process}->{signal} = 'TERM';
 
     return $self->{process}->stop($seconds // 40);
-}
-
-
-sub kill {
-    my ($self) = @_;
-
-    $self->{process}->signal('KILL');
-
-    return $self->{process}->reap(5);
 }
 
 
@@ -343,15 +332,6 @@ sub workers {
 }
 
 
-# Everything that runs on this host. Where nginx has the host to itself: master,
-# workers, supervisor and core, but not the holders of its private namespaces.
-
-sub pids {
-    my ($self) = @_;
-    return $self->{host}->pids;
-}
-
-
 sub error_log {
     my ($self) = @_;
     return $self->{lab}->read_file("$self->{prefix}/logs/error.log");
@@ -379,14 +359,6 @@ sub wait_error_log {
         $self->{lab}->wait_for($seconds, "$regex in the error log",
                                sub { $self->error_log =~ $regex });
     } // croak "$@--- error log:\n" . $self->error_log;
-}
-
-
-# CPU seconds of master, workers and whatever else runs on this host.
-
-sub cpu {
-    my ($self) = @_;
-    return Tailnet::Lab::Process::cpu_seconds($self->{host}->pids);
 }
 
 

@@ -61,9 +61,7 @@ sub new {
 }
 
 
-sub host { return $_[0]{host} }
 sub url { return sprintf 'https://%s:14000/dir', $_[0]{host}->ip4 }
-sub process { return $_[0]{process} }
 
 
 # For testcontrol's -set-txt.
@@ -95,9 +93,6 @@ sub start {
 
     $lab->write_file($self->root, $r->{body});
 }
-
-
-sub stop { return $_[0]{process}->stop }
 
 
 # The file with the certificate of its CA.

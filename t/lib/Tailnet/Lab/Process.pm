@@ -54,7 +54,6 @@ sub start {
 
 
 sub pid { return $_[0]{pid} }
-sub name { return $_[0]{name} }
 sub log { my ($self) = @_; return $self->{lab}->read_file($self->{log}) }
 
 
@@ -168,12 +167,6 @@ sub cpu_seconds {
     }
 
     return $ticks / $CLOCK_TICKS;
-}
-
-
-sub cpu {
-    my ($self) = @_;
-    return cpu_seconds($self->{pid});
 }
 
 

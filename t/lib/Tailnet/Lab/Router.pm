@@ -74,7 +74,6 @@ sub new {
 sub lan { return $_[0]{lan} }
 sub lan_ip4 { return $_[0]{lan_ip4} }
 sub lan_ip6 { return $_[0]{lan_ip6} }
-sub kind { return $_[0]{kind} }
 
 
 sub sysctl {
@@ -150,8 +149,6 @@ table inet lab_nat {
     }
 }
 RULES
-
-    $self->{kind} = $kind;
 }
 
 

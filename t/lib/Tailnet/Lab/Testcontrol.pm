@@ -52,9 +52,6 @@ sub new {
 
 
 sub url { return $_[0]{url} }
-sub host { return $_[0]{host} }
-sub domain { return $_[0]{domain} }
-sub process { return $_[0]{process} }
 
 
 # A new start forgets all nodes: it has no state on disk.
