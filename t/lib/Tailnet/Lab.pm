@@ -326,6 +326,8 @@ sub capture {
 }
 
 
+# Writes a file, with these permissions if they are said; returns its path.
+
 sub write_file {
     my ($self, $path, $text, $mode) = @_;
 
@@ -337,6 +339,8 @@ sub write_file {
     return $path;
 }
 
+
+# The text of a file, '' when it cannot be read.
 
 sub read_file {
     my ($self, $path) = @_;
@@ -356,6 +360,8 @@ sub ended {
 }
 
 
+# A process of this lab from now on, which ends it.
+
 sub adopt {
     my ($self, $process) = @_;
     push @{$self->{procs}}, $process;
@@ -370,6 +376,8 @@ sub pids {
     return map { $_->pids } @{$self->{hosts}}, $self->{switch} // ();
 }
 
+
+# Ends all of it, and removes what it made, as DESTROY does.
 
 sub cleanup {
     my ($self) = @_;

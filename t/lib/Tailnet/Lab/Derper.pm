@@ -47,11 +47,15 @@ sub new {
 }
 
 
+# The host name of a region's node.
+
 sub name {
     my ($code, $node) = @_;
     return $code . ($node eq 'a' ? '' : $node) . '.derp.test';
 }
 
+
+# Again after its process was killed.
 
 sub start {
     my ($self) = @_;
@@ -118,6 +122,8 @@ sub derp_map {
     return { Regions => \%regions };
 }
 
+
+# The same into a file; returns its path.
 
 sub write_map {
     my ($lab, $path, @derpers) = @_;

@@ -128,6 +128,8 @@ CONF
 }
 
 
+# With the protocols of speak().
+
 sub start {
     my ($self) = @_;
 

@@ -150,6 +150,8 @@ CONFIG
 }
 
 
+# Again after stop(): with what it knew.
+
 sub start {
     my ($self) = @_;
 
@@ -225,6 +227,8 @@ sub nodes {
     return @{$self->cli('nodes', 'list') // []};
 }
 
+
+# One node by its name, or undef.
 
 sub node {
     my ($self, $name) = @_;

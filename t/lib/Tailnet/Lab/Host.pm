@@ -91,6 +91,8 @@ sub ip4 { return $_[0]{ip4} }
 sub ip6 { return $_[0]{ip6} }
 
 
+# "ip ..." in this namespace; dies if it fails.
+
 sub ip {
     my ($self, @args) = @_;
     return $self->{lab}->run('ip', '-n', $self->{ns}, @args);
@@ -104,6 +106,8 @@ sub command {
     return ('ip', 'netns', 'exec', $self->{ns}, @command);
 }
 
+
+# Runs a command here to its end, returns its output, dies if it fails.
 
 sub run {
     my ($self, @command) = @_;
@@ -242,6 +246,8 @@ sub unblock_udp {
 }
 
 
+# Has nft read these rules here.
+
 sub nft {
     my ($self, $rules) = @_;
     my $lab = $self->{lab};
@@ -274,6 +280,8 @@ sub processes {
         sort { $a <=> $b } keys %pids;
 }
 
+
+# For the lab, at its end.
 
 sub delete {
     my ($self) = @_;

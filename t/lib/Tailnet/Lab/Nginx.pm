@@ -209,6 +209,8 @@ sub write {
 }
 
 
+# The command line of this nginx with these arguments, to run on its host.
+
 sub command {
     my ($self, @args) = @_;
 
@@ -242,6 +244,9 @@ sub make_tun {
                              '-c', $MAKE_TUN);
 }
 
+
+# Starts it in the foreground and waits for its workers. Writes no
+# configuration: new() and configure() do.
 
 sub start {
     my ($self) = @_;
@@ -351,6 +356,8 @@ sub errors {
     return grep { /$regex/ } split /\n/, $self->error_log;
 }
 
+
+# Waits until the error log, all of it, matches; dies after the seconds.
 
 sub wait_error_log {
     my ($self, $seconds, $regex) = @_;

@@ -100,6 +100,8 @@ sub start {
 sub root { return "$_[0]{dir}/root.crt" }
 
 
+# A request to its management port, by POST with a body.
+
 sub manage {
     my ($self, $path, $body) = @_;
 

@@ -57,6 +57,8 @@ sub pid { return $_[0]{pid} }
 sub log { my ($self) = @_; return $self->{lab}->read_file($self->{log}) }
 
 
+# The last lines of what it wrote; log() is all of it.
+
 sub log_tail {
     my ($self, $lines) = @_;
     my @lines = split /^/, $self->log;
@@ -83,6 +85,8 @@ sub alive {
 
 sub status { return $_[0]{status} }
 
+
+# Sends a signal; false when it has ended.
 
 sub signal {
     my ($self, $signal) = @_;
@@ -140,6 +144,8 @@ sub reap {
     return $self->{status};
 }
 
+
+# Both; returns the status.
 
 sub stop {
     my ($self, $seconds) = @_;

@@ -76,6 +76,8 @@ sub lan_ip4 { return $_[0]{lan_ip4} }
 sub lan_ip6 { return $_[0]{lan_ip6} }
 
 
+# "net/ipv4/..." of this namespace.
+
 sub sysctl {
     my ($self, $name, $value) = @_;
     $self->run('sh', '-c', "echo $value > /proc/sys/$name");

@@ -51,6 +51,8 @@ sub ip {
 }
 
 
+# "net/ipv4/..." of this namespace.
+
 sub sysctl {
     my ($self, $name, $value) = @_;
 

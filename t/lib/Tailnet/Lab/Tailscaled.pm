@@ -43,6 +43,8 @@ sub host { return $_[0]{host} }
 sub process { return $_[0]{process} }
 
 
+# Again after stop(): with what it knew, unless it was made to forget().
+
 sub start {
     my ($self) = @_;
     my ($dir, $lab) = @{$self}{qw(dir lab)};
@@ -88,13 +90,15 @@ sub command {
 }
 
 
+# Runs "tailscale ...", returns its output, dies if it fails.
+
 sub cli {
     my ($self, @args) = @_;
     return $self->{host}->run($self->command(@args));
 }
 
 
-# (exit status, output)
+# The same, but returns (exit status, output).
 
 sub try_cli {
     my ($self, @args) = @_;
@@ -147,6 +151,8 @@ sub peer {
     return $peer;
 }
 
+
+# Waits for a peer to be known, and returns it.
 
 sub wait_peer {
     my ($self, $hostname, $seconds) = @_;

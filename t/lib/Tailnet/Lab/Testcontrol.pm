@@ -110,6 +110,8 @@ sub call {
 }
 
 
+# All nodes as tailcfg.Node has them, or one by its host name.
+
 sub nodes {
     my ($self) = @_;
     return @{$self->call(GET => '/nodes') // []};
