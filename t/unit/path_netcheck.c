@@ -607,6 +607,26 @@ check_outage_tcp(void)
 }
 
 
+/* two that know where the other is, and reach it there */
+static world_t *
+direct_pair(node_t **a, node_t **b)
+{
+    world_t  *world;
+
+    world = world_create(22, 2);
+    *a = world_add(world, NAT_EASY);
+    *b = world_add(world, NAT_EASY);
+    world_meet(world, *a, *b);
+    world_know(*a, *b);
+    world_know(*b, *a);
+    world_talk(world, *a, *b, 30000, 100);
+    is_int(tn_path_kind((*a)->peers[(*b)->id], world->now), TN_PATH_DIRECT,
+           "a direct path");
+
+    return world;
+}
+
+
 /* links of others come and go */
 static void
 check_touched(void)
@@ -617,15 +637,7 @@ check_touched(void)
     uint64_t           reports;
     tn_path_change_t   changes[TN_PATH_HISTORY];
 
-    world = world_create(22, 2);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_EASY);
-    world_meet(world, a, b);
-    world_know(a, b);
-    world_know(b, a);
-    world_talk(world, a, b, 30000, 100);
-    is_int(tn_path_kind(a->peers[b->id], world->now), TN_PATH_DIRECT,
-           "a direct path");
+    world = direct_pair(&a, &b);
 
     n = tn_path_history(a->peers[b->id], changes);
     reports = tn_path_counters(a->path)->reports;
@@ -688,15 +700,7 @@ check_readdressed(void)
     uint64_t           calls;
     tn_path_change_t   changes[TN_PATH_HISTORY];
 
-    world = world_create(22, 2);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_EASY);
-    world_meet(world, a, b);
-    world_know(a, b);
-    world_know(b, a);
-    world_talk(world, a, b, 30000, 100);
-    is_int(tn_path_kind(a->peers[b->id], world->now), TN_PATH_DIRECT,
-           "a direct path");
+    world = direct_pair(&a, &b);
 
     n = tn_path_history(a->peers[b->id], changes);
     calls = tn_path_counters(a->path)->calls_sent;
