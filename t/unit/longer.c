@@ -150,38 +150,33 @@ test_round_trip(void)
 }
 
 
-static void
-test_split(void)
+/* how many packets a frame of ten segments, of so many bytes each, becomes */
+static long
+pieces_of(int proto, size_t mss, size_t most)
 {
     pkt_t           k;
     size_t          len;
     tn_vnet_t       vnet;
     static uint8_t  frame[65536];
 
-    k = stream(4, 6);
-    k.payload = 10 * 1228;
+    k = stream(4, proto);
+    k.payload = 10 * mss;
     len = pkt_build(&k, frame);
-    vnet = vnet_of(&k, 1228);
+    vnet = vnet_of(&k, mss);
     npieces = 0;
-    is_int(tn_split_long(&vnet, frame, len, 52 + 2 * 1228 - 1, on_piece,
-                         NULL),
-           10, "no two segments fit: cut as always");
 
-    k = stream(4, 6);
-    k.payload = 10 * 1000;
-    len = pkt_build(&k, frame);
-    vnet = vnet_of(&k, 1000);
-    npieces = 0;
-    is_int(tn_split_long(&vnet, frame, len, LONGEST, on_piece, NULL), 10,
+    return tn_split_long(&vnet, frame, len, most, on_piece, NULL);
+}
+
+
+static void
+test_split(void)
+{
+    is_int(pieces_of(6, 1228, 52 + 2 * 1228 - 1), 10,
+           "no two segments fit: cut as always");
+    is_int(pieces_of(6, 1000, LONGEST), 10,
            "so are segments that are none of the MTU");
-
-    k = stream(4, 17);
-    k.payload = 10 * 1228;
-    len = pkt_build(&k, frame);
-    vnet = vnet_of(&k, 1228);
-    npieces = 0;
-    is_int(tn_split_long(&vnet, frame, len, LONGEST, on_piece, NULL), 10,
-           "datagrams are never joined");
+    is_int(pieces_of(17, 1228, LONGEST), 10, "datagrams are never joined");
 }
 
 
