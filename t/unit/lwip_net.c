@@ -121,7 +121,31 @@ listener(void)
 }
 
 
-/* a segment of 100.64.0.2 to 100.64.0.99, as a frame */
+/* a segment of 100.64.0.2 */
+static pkt_t
+segment(uint16_t from, uint16_t port, uint8_t flags, uint32_t seq,
+    uint32_t ack, size_t payload)
+{
+    pkt_t  k;
+
+    memset(&k, 0, sizeof(k));
+    k.version = 4;
+    k.proto = 6;
+    k.ttl = 64;
+    k.host = 2;
+    k.src_port = from;
+    k.dst_port = port;
+    k.seq = seq;
+    k.ack = ack;
+    k.window = window;
+    k.flags = flags;
+    k.payload = payload;
+
+    return k;
+}
+
+
+/* one to 100.64.0.99, as a frame */
 static void
 sends(uint16_t port, uint8_t flags, uint32_t seq, uint32_t ack,
     size_t payload)
@@ -131,18 +155,7 @@ sends(uint16_t port, uint8_t flags, uint32_t seq, uint32_t ack,
     tn_vnet_t     vnet;
     struct iovec  iov[2];
 
-    memset(&k, 0, sizeof(k));
-    k.version = 4;
-    k.proto = 6;
-    k.ttl = 64;
-    k.host = 2;
-    k.src_port = source;
-    k.dst_port = port;
-    k.seq = seq;
-    k.ack = ack;
-    k.window = window;
-    k.flags = flags;
-    k.payload = payload;
+    k = segment(source, port, flags, seq, ack, payload);
 
     memset(&vnet, 0, sizeof(vnet));
     memset(&last, 0, sizeof(last));
@@ -334,19 +347,7 @@ passes(uint8_t flags, uint32_t seq, uint32_t ack, size_t payload, bool broken)
     tn_packet_t     p;
     static uint8_t  packet[65536];
 
-    memset(&k, 0, sizeof(k));
-    k.version = 4;
-    k.proto = 6;
-    k.ttl = 64;
-    k.host = 2;
-    k.src_port = SOURCE - 1;
-    k.dst_port = 443;
-    k.seq = seq;
-    k.ack = ack;
-    k.window = window;
-    k.flags = flags;
-    k.payload = payload;
-
+    k = segment(SOURCE - 1, 443, flags, seq, ack, payload);
     len = pkt_build(&k, packet);
     memcpy(packet + 16, "\xc0\x00\x02\x01", 4);
     pkt_checksums(&k, packet);
