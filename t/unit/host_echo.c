@@ -13,6 +13,7 @@
 
 #include "own_network.h"
 #include "tap.h"
+#include "tap_log.h"
 
 
 typedef struct {
@@ -24,21 +25,6 @@ typedef struct {
 
 static tn_loop_t   loop;
 static answer_t    got;
-static int         logged;
-
-
-static void
-log_write(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
-{
-    (void) log;
-    (void) level;
-
-    printf("# %.*s\n", (int) len, line);
-    logged++;
-}
-
-
-static tn_log_t  logger = { TN_LOG_INFO, log_write, NULL };
 
 
 static tn_ip_t

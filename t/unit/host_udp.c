@@ -10,6 +10,7 @@
 
 #include "own_network.h"
 #include "tap.h"
+#include "tap_log.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,22 +44,7 @@ typedef struct {
 
 
 static tn_loop_t  loop;
-static int        logged;
 static bool       alone;        /* in a network namespace of our own */
-
-
-static void
-log_write(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
-{
-    (void) log;
-    (void) level;
-
-    printf("# %.*s\n", (int) len, line);
-    logged++;
-}
-
-
-static tn_log_t  logger = { TN_LOG_INFO, log_write, NULL };
 
 
 static void

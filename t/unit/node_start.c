@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "tap_log.h"
 
 
 #define WAIT_MS  30000
@@ -48,16 +49,6 @@ pthread_create(pthread_t *thread, const pthread_attr_t *attr,
     *(void **) &real = dlsym(RTLD_NEXT, "pthread_create");
 
     return real(thread, attr, run, arg);
-}
-
-
-static void
-log_write(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
-{
-    (void) log;
-    (void) level;
-
-    printf("# %.*s\n", (int) len, line);
 }
 
 
@@ -97,7 +88,6 @@ keep(const char *dir, const char *url)
 {
     size_t                len;
     uint8_t              *bytes;
-    tn_log_t              log;
     tn_netmap_t          *netmap;
     tn_nodestate_t       *state;
     tn_state_error_t      error;
@@ -110,16 +100,12 @@ keep(const char *dir, const char *url)
         "\"Name\":\"a.test.\",\"MachineAuthorized\":true,"
         "\"Addresses\":[\"100.64.0.1/32\"]}}";
 
-    memset(&log, 0, sizeof(log));
-    log.level = TN_LOG_ERR;
-    log.write = log_write;
-
     memset(&saved, 0, sizeof(saved));
     tn_curve_keypair(&saved.machine);
     tn_curve_keypair(&saved.node);
     saved.registered = true;
 
-    netmap = tn_netmap_create(&log);
+    netmap = tn_netmap_create(&logger);
 
     if (netmap == NULL
         || tn_netmap_apply(netmap, map, sizeof(map) - 1, 0, &changes) != TN_OK
@@ -147,16 +133,13 @@ main(void)
     char              command[64], dir[] = "/tmp/tn-node-XXXXXX";
     uint8_t           disco[32];
     tn_ms_t           until;
-    tn_log_t          log;
     tn_loop_t         loop;
     tn_node_t        *node;
     tn_ipc_node_t     conf;
     tn_node_conf_t    nc;
     tn_certs_queue_t  queue;
 
-    log.level = TN_LOG_ERR;
-    log.write = log_write;
-    log.data = NULL;
+    logger.level = TN_LOG_ERR;
 
     if (tn_crypto_init() != TN_OK || tn_loop_init(&loop) != TN_OK
         || mkdtemp(dir) == NULL || tn_ipc_pair(tun) != TN_OK)
@@ -180,7 +163,7 @@ main(void)
     nc.resolver = tn_resolve_create(&loop);
     nc.http = tn_http_create(&loop, nc.resolver);
     nc.queue = &queue;
-    nc.log = &log;
+    nc.log = &logger;
     nc.conf = &conf;
     nc.disco = disco;
     nc.tun = tun[1];

@@ -16,22 +16,13 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "tap_log.h"
 
 
 static tn_ip_t             own;
 static tn_lwnet_table_t   *table;
 static struct sockaddr_un  nginx;   /* where its listener is */
 static socklen_t           nginx_len;
-
-
-static void
-log_write(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
-{
-    (void) log;
-    (void) level;
-
-    printf("# %.*s\n", (int) len, line);
-}
 
 
 static int
@@ -93,13 +84,8 @@ int
 main(void)
 {
     int            fd;
-    tn_log_t       log;
     tn_loop_t      loop;
     tn_nodeapi_t  *api;
-
-    log.level = TN_LOG_INFO;
-    log.write = log_write;
-    log.data = NULL;
 
     table = tn_lwnet_table_create();
 
@@ -112,7 +98,7 @@ main(void)
     fd = listener();
     take(0, fd);
 
-    api = tn_nodeapi_create(&loop, NULL, table, NULL, NULL, "home", &log);
+    api = tn_nodeapi_create(&loop, NULL, table, NULL, NULL, "home", &logger);
     tn_nodeapi_addresses(api, &own, 1);
 
     is_str(who(0), "nginx", "nginx keeps its port");

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "tap.h"
+#include "tap_log.h"
 
 
 #define NEAR   20000            /* more messages than any channel holds */
@@ -26,19 +27,7 @@ static tn_loop_t          loop;
 static tn_pool_t         *pool;
 static int                holder;       /* our end of the pool's channel */
 static int                came;         /* to the one that waits */
-static int                lines;        /* of the log */
 static tn_pool_waiter_t   waiter;
-
-
-static void
-log_write(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
-{
-    (void) log;
-    (void) level;
-
-    printf("# %.*s\n", (int) len, line);
-    lines++;
-}
 
 
 static void
@@ -187,7 +176,7 @@ test_end(bool another)
     int      pair[2];
     tn_ms_t  until;
 
-    lines = 0;
+    logged = 0;
     close(holder);
     (void) tn_loop_turn(&loop, 5);
 
@@ -206,27 +195,24 @@ test_end(bool another)
         (void) tn_loop_turn(&loop, 20);
     }
 
-    is_int(lines, another ? 0 : 1, another ? "a new channel is no news"
-                                           : "the end of one is");
+    is_int(logged, another ? 0 : 1, another ? "a new channel is no news"
+                                            : "the end of one is");
 }
 
 
 int
 main(void)
 {
-    int       pair[2];
-    tn_log_t  log;
+    int  pair[2];
 
-    log.level = TN_LOG_WARN;
-    log.write = log_write;
-    log.data = NULL;
+    logger.level = TN_LOG_WARN;
 
     if (tn_loop_init(&loop) != TN_OK || tn_ipc_pair(pair) != TN_OK) {
         abort();
     }
 
     holder = pair[0];
-    pool = tn_pool_create(&loop, &log);
+    pool = tn_pool_create(&loop, &logger);
     tn_pool_channel(pool, pair[1]);
 
     test_no_descriptors();
