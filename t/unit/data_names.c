@@ -7,12 +7,12 @@
  */
 
 #include "crypto/tn_aead.h"
-#include "crypto/tn_curve.h"
 #include "data/tn_data_private.h"
 
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "data_thread.h"
 #include "tap.h"
 
 
@@ -21,20 +21,6 @@
 
 static atomic_int  looked;
 static bool        asked, kept;
-
-
-static void
-log_write(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
-{
-    (void) log;
-    (void) level;
-
-    printf("# %.*s\n", (int) len, line);
-}
-
-
-/* what happens is told on a loop that never turns */
-static const tn_data_ops_t  ops;
 
 
 /* the rest by the data thread */
@@ -63,31 +49,16 @@ int
 main(void)
 {
     int              i;
-    tn_log_t         log;
     tn_loop_t        control;
     tn_data_t       *data;
     tn_keypair_t     other;
     tn_data_conf_t   conf;
 
-    log.level = TN_LOG_ERR;
-    log.write = log_write;
-    log.data = NULL;
-
     if (tn_crypto_init() != TN_OK || tn_loop_init(&control) != TN_OK) {
         abort();
     }
 
-    memset(&conf, 0, sizeof(conf));
-    conf.ops = &ops;
-    conf.control = &control;
-    conf.log = &log;
-    conf.name = "home";
-    conf.tun = -1;
-    conf.bulk = -1;
-    conf.udp4 = -1;
-    conf.udp6 = -1;
-    tn_curve_keypair(&conf.node);
-    tn_curve_keypair(&conf.disco);
+    conf = data_thread_conf(&control);
     tn_curve_keypair(&other);
 
     data = tn_data_start(&conf);

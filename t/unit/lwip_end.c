@@ -7,8 +7,6 @@
  */
 
 #include "crypto/tn_aead.h"
-#include "crypto/tn_curve.h"
-#include "data/tn_data.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -16,21 +14,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "data_thread.h"
 #include "tap.h"
-
-
-static void
-log_write(tn_log_t *log, tn_log_level_e level, const char *line, size_t len)
-{
-    (void) log;
-    (void) level;
-
-    printf("# %.*s\n", (int) len, line);
-}
-
-
-/* what happens is told on a loop that never turns */
-static const tn_data_ops_t  ops;
 
 
 int
@@ -39,7 +24,6 @@ main(void)
     int                pair[2];
     char               byte;
     tn_ip_t            own, peer;
-    tn_log_t           log;
     tn_loop_t          control;
     tn_data_t         *data;
     tn_ipc_dial_t      dial;
@@ -48,10 +32,6 @@ main(void)
 
     /* what is freed and large is gone at once, and not to be read any more */
     (void) mallopt(M_MMAP_THRESHOLD, 64 * 1024);
-
-    log.level = TN_LOG_ERR;
-    log.write = log_write;
-    log.data = NULL;
 
     table = tn_lwnet_table_create();
 
@@ -63,19 +43,9 @@ main(void)
         abort();
     }
 
-    memset(&conf, 0, sizeof(conf));
-    conf.ops = &ops;
-    conf.control = &control;
-    conf.log = &log;
-    conf.name = "home";
-    conf.tun = -1;
-    conf.bulk = -1;
-    conf.udp4 = -1;
-    conf.udp6 = -1;
+    conf = data_thread_conf(&control);
     conf.listeners = table;
     conf.by_lwip = true;
-    tn_curve_keypair(&conf.node);
-    tn_curve_keypair(&conf.disco);
 
     data = tn_data_start(&conf);
 
