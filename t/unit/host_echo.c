@@ -11,6 +11,7 @@
 
 #include "crypto/tn_curve.h"
 
+#include "addrs.h"
 #include "own_network.h"
 #include "tap.h"
 #include "tap_log.h"
@@ -25,17 +26,6 @@ typedef struct {
 
 static tn_loop_t   loop;
 static answer_t    got;
-
-
-static tn_ip_t
-ip(const char *text)
-{
-    tn_ip_t  parsed;
-
-    (void) tn_ip_parse(&parsed, text, strlen(text));
-
-    return parsed;
-}
 
 
 static void

@@ -10,6 +10,7 @@
 #include "data/tn_lwnet.h"
 #include "stack/tn_vnet.h"
 
+#include "addrs.h"
 #include "packets.h"
 #include "tap.h"
 
@@ -38,17 +39,6 @@ static uint16_t           source = SOURCE;      /* its port */
 static size_t             n_resets;     /* that were sent */
 static size_t             n_lines;      /* of the log, */
 static tn_log_t           lines;        /* this one */
-
-
-static tn_ip_t
-ip(const char *text)
-{
-    tn_ip_t  ip;
-
-    (void) tn_ip_parse(&ip, text, strlen(text));
-
-    return ip;
-}
 
 
 static void

@@ -20,6 +20,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "addrs.h"
+
 
 #define WORLD_NODES      8
 #define WORLD_REGIONS    4
@@ -177,19 +179,6 @@ typedef struct {
 
 
 static void world_event(void *data, tn_ms_t now);
-
-
-static inline tn_ip_t
-ip(const char *text)
-{
-    tn_ip_t  ip;
-
-    if (tn_ip_parse(&ip, text, strlen(text)) != TN_OK) {
-        abort();
-    }
-
-    return ip;
-}
 
 
 /* of its own: not the generator that the machines use */

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "addrs.h"
+
 
 #ifndef QUEUE
 #define QUEUE  64
@@ -232,19 +234,6 @@ static const tn_plane_ops_t  ops = {
     .wall_ns = on_wall,
     .now_us = on_us
 };
-
-
-static tn_ip_t
-ip(const char *text)
-{
-    tn_ip_t  ip;
-
-    if (tn_ip_parse(&ip, text, strlen(text)) != TN_OK) {
-        abort();
-    }
-
-    return ip;
-}
 
 
 static void

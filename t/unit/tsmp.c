@@ -10,23 +10,13 @@
 
 #include <stdlib.h>
 
+#include "addrs.h"
 #include "packets.h"
 #include "wire/tn_icmp.h"
 #include "wire/tn_tsmp.h"
 
 
 #define VECTORS  "t/vectors/tsmp/vectors.txt"
-
-
-static tn_ip_t
-ip_of(const char *text)
-{
-    tn_ip_t  ip;
-
-    (void) tn_ip_parse(&ip, text, strlen(text));
-
-    return ip;
-}
 
 
 /* the message of each name in the vectors */
@@ -131,8 +121,8 @@ test_cut(void)
     size_t  i;
     int     bad;
 
-    src = ip_of("100.64.0.1");
-    dst = ip_of("100.64.0.2");
+    src = ip("100.64.0.1");
+    dst = ip("100.64.0.2");
 
     for (i = 0; i < tn_nelems(messages); i++) {
         msg = message(messages[i].name);
@@ -157,7 +147,7 @@ test_cut(void)
     p.proto = TN_PROTO_UDP;
     is_int(tn_tsmp_parse(&parsed, packet, &p), TN_MALFORMED, "not TSMP");
 
-    dst = ip_of("fd7a::1");
+    dst = ip("fd7a::1");
     is_int((long) tn_tsmp_build(packet, sizeof(packet), &msg, &src, &dst), 0,
            "addresses of two families");
     msg.type = 0;
@@ -175,8 +165,8 @@ echo_request(uint8_t *packet, const char *from, const char *to,
     uint32_t  sum;
     tn_ip_t   src, dst;
 
-    src = ip_of(from);
-    dst = ip_of(to);
+    src = ip(from);
+    dst = ip(to);
     len = 8 + payload;
 
     header = tn_packet_header(packet, 2000,
@@ -275,7 +265,7 @@ test_errors(void)
         k.payload = 1400;
         len = pkt_build(&k, packet);
         (void) tn_packet_parse(&p, packet, len);
-        from = ip_of(names[i]);
+        from = ip(names[i]);
 
         n = tn_icmp_error(error, sizeof(error), TN_ICMP_PROHIBITED, 0, &from,
                           packet, &p);
@@ -316,12 +306,12 @@ test_errors(void)
                "no error about a later fragment");
         p.frag = TN_PACKET_WHOLE;
 
-        p.dst = ip_of(i == 0 ? "224.0.0.1" : "ff02::1");
+        p.dst = ip(i == 0 ? "224.0.0.1" : "ff02::1");
         is_int((long) tn_icmp_error(error, sizeof(error), TN_ICMP_NO_ROUTE,
                                     0, &from, packet, &p), 0,
                "nor about multicast");
 
-        from = ip_of(names[1 - i]);
+        from = ip(names[1 - i]);
         is_int((long) tn_icmp_error(error, sizeof(error), TN_ICMP_NO_ROUTE,
                                     0, &from, packet, &p), 0,
                "nor from the other family");
