@@ -8,6 +8,7 @@
  */
 
 #include "tap.h"
+#include "hex_bytes.h"
 
 #include <stdlib.h>
 
@@ -19,11 +20,6 @@
 #define VECTORS     "t/vectors/lock/vectors.txt"
 #define FIELDS_MAX  32
 
-
-typedef struct {
-    uint8_t  *data;
-    size_t    len;
-} bytes_t;
 
 /* each command as often as it has to be there at the least */
 static struct {
@@ -38,21 +34,6 @@ static struct {
 };
 
 static tn_lock_t  lock;
-
-
-static bytes_t
-bytes_of(const char *hex)
-{
-    bytes_t  b;
-
-    /* of its length exactly, that ASan sees what reads past it */
-
-    b.len = strlen(hex) / 2;
-    b.data = malloc(b.len ? b.len : 1);
-    b.len = unhex(b.data, hex);
-
-    return b;
-}
 
 
 static void

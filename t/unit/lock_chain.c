@@ -7,6 +7,7 @@
  */
 
 #include "tap.h"
+#include "hex_bytes.h"
 
 #include <stdlib.h>
 
@@ -17,28 +18,10 @@
 
 #define VECTORS  "t/vectors/lock/chain.txt"
 
-typedef struct {
-    uint8_t  *data;
-    size_t    len;
-} bytes_t;
-
 static bytes_t   genesis;
 static tn_str_t  updates[TN_AUMS_MAX];
 static size_t    nupdates;
 static size_t    trees, forks, resigned, keys, secrets;
-
-
-static bytes_t
-bytes_of(const char *hex)
-{
-    bytes_t  b;
-
-    b.len = strlen(hex) / 2;
-    b.data = malloc(b.len ? b.len : 1);
-    b.len = unhex(b.data, hex);
-
-    return b;
-}
 
 
 static bool
