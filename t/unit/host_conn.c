@@ -11,6 +11,7 @@
 #include "host/tn_race.h"
 
 #include "tap.h"
+#include "turns.h"
 #include "tls_server.h"
 
 #include <signal.h>
@@ -246,22 +247,6 @@ until(client_t *client, bool (*there)(client_t *client))
 
 /* how often the loop had something to do, or waited for 10 ms in vain */
 
-static int
-turn_for(tn_ms_t ms)
-{
-    int      n;
-    tn_ms_t  end;
-
-    end = tn_loop_clock_ms() + ms;
-
-    for (n = 0; tn_loop_clock_ms() < end; n++) {
-        (void) tn_loop_turn(&loop, 10);
-    }
-
-    return n;
-}
-
-
 static void
 start(client_t *client, tn_conn_params_t *params)
 {
@@ -455,7 +440,7 @@ test_big(tn_tls_t *tls)
 
     tn_conn_gather(client.conn, 16 * 1024);
     ok(tn_conn_send(client.conn, chunk, 10) == TN_OK, "%s: 10 bytes", kind);
-    turn_for(100);
+    (void) turn_for(&loop, 100);
     is_int((long long) client.received, 0, "less than wanted is not told of");
 
     tn_conn_gather(client.conn, 1);
@@ -472,7 +457,7 @@ test_big(tn_tls_t *tls)
     ok(until(&client, received), "%s: the first bytes", kind);
 
     queued = client.received;
-    turn_for(100);
+    (void) turn_for(&loop, 100);
     is_int((long long) client.received, (long long) queued,
            "nothing is received while paused");
 
@@ -769,11 +754,11 @@ test_half(tn_tls_t *tls)
         memset(&client, 0, sizeof(client));
         start(&client, &params);
         ok(until(&client, connected), "half a handshake message");
-        (void) turn_for(100);
+        (void) turn_for(&loop, 100);
         tn_conn_pause(client.conn, paused);
 
         (void) tn_conn_send(client.conn, "ping", 4);
-        turns = turn_for(200);
+        turns = turn_for(&loop, 200);
         ok(turns < 100, "what is to be sent waits for the rest (%d turns)",
            turns);
         is_int((long long) tn_conn_queued(client.conn), 4, "all of it");
@@ -832,7 +817,7 @@ test_update(tn_tls_t *tls)
         }
 
         write_now(&client);
-        (void) turn_for(50);
+        (void) turn_for(&loop, 50);
     } while (queued - tn_conn_queued(client.conn) != sent);
 
     (void) sem_post(&server.go);
@@ -842,11 +827,11 @@ test_update(tn_tls_t *tls)
     brim.thread = pthread_self();
     brim.take = 2;
     write_now(&client);
-    (void) turn_for(50);
+    (void) turn_for(&loop, 50);
     ok(brim.take == 0 && brim.sent == 0, "our own wait for room");
 
     (void) sem_post(&server.go);
-    turns = turn_for(200);
+    turns = turn_for(&loop, 200);
     ok(turns < 100, "what comes waits until there is room (%d turns)", turns);
 
     (void) sem_post(&server.go);
@@ -880,7 +865,7 @@ test_close(tn_tls_t *tls)
         client.close_in = *p;
         start(&client, &params);
         ok(until(&client, gone), "closed inside a callback (%c)", *p);
-        turn_for(20);
+        (void) turn_for(&loop, 20);
         is_int(client.closed, *p == 'x', "and nothing more is told");
         (void) sem_wait(&server.done);
     }
@@ -894,17 +879,17 @@ test_close(tn_tls_t *tls)
        "one that is being made goes on when a link of others changes");
     ok(tn_conn_is_rerouted(client.conn, true), "and not on another network");
     tn_conn_close(client.conn);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(client.connected + client.closed, 0, "closed at once");
 
     start(&client, &params);
     (void) tn_loop_turn(&loop, 0);
     tn_conn_close(client.conn);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(client.connected + client.closed, 0, "closed in the beginning");
 
     /* the server may or may not have seen those */
-    turn_for(50);
+    (void) turn_for(&loop, 50);
 
     while (sem_trywait(&server.done) == 0) {
         /* next */

@@ -10,6 +10,7 @@
 
 #include "own_network.h"
 #include "tap.h"
+#include "turns.h"
 
 #include <stdlib.h>
 
@@ -46,19 +47,6 @@ on_wake(void *data, tn_ms_t slept)
     word = data;
     word->woke++;
     word->slept = (int) (slept / 1000);
-}
-
-
-static void
-turn_for(tn_ms_t ms)
-{
-    tn_ms_t  end;
-
-    end = tn_loop_clock_ms() + ms;
-
-    while (tn_loop_clock_ms() < end) {
-        (void) tn_loop_turn(&loop, 10);
-    }
 }
 
 
@@ -149,7 +137,7 @@ say(word_t *word, const char *command, int major, const char *name)
     word->moved = 0;
     ok(run(command), "%s", name);
     turn_told(word);
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     is_int(word->major, major, "is told as what it is");
 }
 
@@ -222,7 +210,7 @@ test_word(void)
     netmon = tn_netmon_create(&loop, on_change, on_wake, &word, NULL);
     ok(netmon != NULL, "a monitor");
 
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     word.told = 0;
     word.major = 0;
 
@@ -240,7 +228,7 @@ test_word(void)
     turn_told(&word);
     ok(tn_loop_clock_ms() - begin >= TN_NETMON_QUIET_MS,
        "word comes when it is quiet");
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     is_int(word.told, 1, "once for many changes");
     is_int(word.major, 1, "the addresses differ");
 
@@ -249,19 +237,19 @@ test_word(void)
     ok(run("ip addr add 10.9.5.1/24 dev tnA valid_lft 3600 preferred_lft 3600"
            " && ip addr add 2001:db8:5::1/64 dev tnA nodad valid_lft 3600"
            " preferred_lft 3600"), "addresses for an hour");
-    turn_for(3000);
+    (void) turn_for(&loop, 3000);
     word.told = 0;
     ok(run("ip addr change 10.9.5.1/24 dev tnA valid_lft 7200"
            " preferred_lft 7200 && ip addr change 2001:db8:5::1/64 dev tnA"
            " nodad valid_lft 7200 preferred_lft 7200"), "and for another");
-    turn_for(700);
+    (void) turn_for(&loop, 700);
     is_int(word.told, 0, "is not told");
 
     ok(run("ip addr change 2001:db8:5::1/64 dev tnA nodad valid_lft 7200"
            " preferred_lft 0"), "but not to be used any more");
     turn_told(&word);
     ok(word.told >= 1, "is told");
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     word.major = 0;
 
     /* the kernel may have more to say of its own (IPv6): at least */
@@ -279,12 +267,12 @@ test_word(void)
            " && ip link set tnC up && ip link set tnD up"
            " && ip addr add 169.254.9.9/16 dev tnC"), "a link of others");
     turn_told(&word);
-    turn_for(3000);
+    (void) turn_for(&loop, 3000);
     ok(word.told >= 1, "is told");
     word.told = 0;
     ok(run("ip link del tnC"), "and is gone");
     turn_told(&word);
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     ok(word.told >= 1, "which is told");
     is_int(word.major, 0, "as what may matter to nobody");
 
@@ -300,7 +288,7 @@ test_word(void)
     ok(word.told >= 1, "is told");
     is_int(word.major, 0, "the addresses are the same");
 
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     word.told = 0;
     ok(run("ip link set tnA down"), "an interface goes");
     turn_told(&word);
@@ -314,7 +302,7 @@ test_word(void)
     while (word.told == 0 && tn_loop_clock_ms() < begin + 6000) {
         (void) run("ip addr add 10.9.7.1/24 dev tnB;"
                    "ip addr del 10.9.7.1/24 dev tnB");
-        turn_for(100);
+        (void) turn_for(&loop, 100);
     }
 
     ok(word.told == 1
@@ -326,7 +314,7 @@ test_word(void)
     (void) tn_loop_turn(&loop, 100);
     word.told = 0;
     tn_netmon_destroy(netmon);
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     is_int(word.told, 0, "nothing is told after its end");
 }
 
@@ -344,7 +332,7 @@ test_sleep(void)
     memset(&word, 0, sizeof(word_t));
     netmon = tn_netmon_create(&loop, on_change, on_wake, &word, NULL);
     ok(netmon != NULL, "a monitor");
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     word.told = 0;
     word.major = 0;
 
@@ -360,7 +348,7 @@ test_sleep(void)
 
     tn_netmon_clocks(netmon, wall - 3600000 + 7200000, mono + 7200000);
     is_int(word.woke, 0, "nor is time that both clocks know of");
-    turn_for(400);
+    (void) turn_for(&loop, 400);
     is_int(word.told, 0, "nothing is told");
 
     tn_netmon_clocks(netmon, wall + 7200000, mono + 7200000);

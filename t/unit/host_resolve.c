@@ -10,6 +10,7 @@
 
 #include "own_network.h"
 #include "tap.h"
+#include "turns.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -88,19 +89,6 @@ wait_for(answer_t *answer)
 
     while (!answer->called && tn_loop_clock_ms() < end) {
         (void) tn_loop_turn(&loop, 100);
-    }
-}
-
-
-static void
-turn_for(tn_ms_t ms)
-{
-    tn_ms_t  end;
-
-    end = tn_loop_clock_ms() + ms;
-
-    while (tn_loop_clock_ms() < end) {
-        (void) tn_loop_turn(&loop, 10);
     }
 }
 
@@ -418,7 +406,7 @@ test_dns(tn_resolver_t *resolver)
     question = tn_resolve_start(resolver, "192.0.2.5", 5000, on_answer,
                                 &answer);
     tn_resolve_cancel(question);
-    turn_for(100);
+    (void) turn_for(&loop, 100);
     is_int(answer.called, 0, "a cancelled question is not answered");
 }
 
@@ -440,7 +428,7 @@ test_destroy(void)
     (void) tn_resolve_start(resolver, "slow.test", 5000, on_answer, &silent);
     (void) tn_resolve_start(resolver, "web.test", 5000, on_answer, &answer);
     wait_for(&answer);
-    turn_for(50);
+    (void) turn_for(&loop, 50);
     is_int(silent.called, 0, "destroyed by an answer, others are not told");
 
     resolver = tn_resolve_create(&loop);
@@ -452,13 +440,13 @@ test_destroy(void)
     wait_for(&silent);
     silent.called = 0;
     wait_for(&answer);
-    turn_for(50);
+    (void) turn_for(&loop, 50);
     is_int(answer.called, 1, "destroyed by a timeout");
 
     resolver = tn_resolve_create(&loop);
     (void) tn_resolve_start(resolver, "192.0.2.1", 50, on_answer, &silent);
     tn_resolve_destroy(resolver);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(silent.called, 0, "destroyed before a literal was told");
 }
 

@@ -10,6 +10,7 @@
 
 #include "own_network.h"
 #include "tap.h"
+#include "turns.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -86,19 +87,6 @@ static const tn_tun_ops_t  ops = { on_packet, on_batch, on_gone };
 
 
 static void
-turn_for(tn_ms_t ms)
-{
-    tn_ms_t  end;
-
-    end = tn_loop_clock_ms() + ms;
-
-    while (tn_loop_clock_ms() < end) {
-        (void) tn_loop_turn(&loop, 5);
-    }
-}
-
-
-static void
 test_pair(void)
 {
     int             i, fds[2];
@@ -133,7 +121,7 @@ test_pair(void)
     is_int(side.packets, TN_TUN_READS, "a turn reads its share");
     is_int(side.batches, 1, "and ends its batch");
 
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(side.packets, FRAMES, "the next turns the rest");
     is_int(side.most, TN_TUN_READS, "never more at once");
     is_int((long long) side.len, 100 + FRAMES - 1,
@@ -141,23 +129,23 @@ test_pair(void)
 
     memset(big, 'b', sizeof(big));
     n = write(fds[1], big, sizeof(big));
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     ok(n == (ssize_t) sizeof(big) && side.len == sizeof(big),
        "the largest super-packet");
 
     /* shorter than its header: no packet */
 
     (void) !write(fds[1], frame, TN_TUN_HEADER_BYTES);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(side.packets, FRAMES + 1, "a bare header is no packet");
 
     side.pause = tun;
     (void) !write(fds[1], frame, 50);
     (void) !write(fds[1], frame, 51);
-    turn_for(30);
+    (void) turn_for(&loop, 30);
     is_int(side.packets, FRAMES + 2, "nothing after a pause");
     tn_tun_pause(tun, false);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(side.packets, FRAMES + 3, "all after its end");
 
     stats = *tn_tun_stats(tun);
@@ -190,7 +178,7 @@ test_pair(void)
     is_int((long long) stats.tx_packets, i + 1, "what was written as well");
 
     (void) close(fds[1]);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(side.gone, 1, "its end is told once");
     ok(tn_tun_write(tun, false, iov, 2) == TN_ERROR, "no more writing");
 
@@ -332,15 +320,15 @@ test_two(void)
     tn_tun_pause(tun, true);
     put(first[1], 's', 1, 100);
     put(second[1], 'b', 1, 100);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(n_order, 0, "a pause is one of both");
     tn_tun_pause(tun, false);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(n_order, 2, "so is its end");
 
     (void) close(first[1]);
     (void) close(second[1]);
-    turn_for(20);
+    (void) turn_for(&loop, 20);
     is_int(side.gone, 1, "the end is told once");
 
     tn_tun_destroy(tun);
@@ -416,7 +404,7 @@ test_real(void)
 
     memset(&side, 0, sizeof(side_t));
     tun = tn_tun_create(&loop, fd, -1, &ops, &side);
-    turn_for(30);       /* what IPv6 says of itself */
+    (void) turn_for(&loop, 30);    /* what IPv6 says of itself */
     side.packets = 0;
 
     udp = udp_between(0x0a090901, 0x0a090902, &sin);
@@ -461,14 +449,14 @@ test_real(void)
 
     side.packets = 0;
     (void) !system("ip link set tnT down");
-    turn_for(100);
+    (void) turn_for(&loop, 100);
     is_int(side.gone, 0, "a device that is down is not gone");
     ok(side.batches < 1000, "and does not keep the loop busy");
 
     (void) !system("ip link set tnT up");
 
     for (n = 0; n < 100 && side.packets == 0; n++) {
-        turn_for(20);
+        (void) turn_for(&loop, 20);
         (void) sendto(udp, "again", 5, 0, (struct sockaddr *) &sin,
                       sizeof(sin));
     }
@@ -476,7 +464,7 @@ test_real(void)
     ok(side.packets > 0, "it is read when it is up again");
 
     (void) !system("ip link del tnT");
-    turn_for(700);
+    (void) turn_for(&loop, 700);
     is_int(side.gone, 1, "a device that is deleted is gone");
 
     (void) close(udp);
