@@ -322,10 +322,7 @@ blocked(void)
     node_t   *a, *b;
     world_t  *world;
 
-    world = world_create(31, 1);
-    a = world_add(world, NAT_BLOCKED);
-    b = world_add(world, NAT_BLOCKED);
-    world_meet(world, a, b);
+    world = world_pair(31, 1, NAT_BLOCKED, NAT_BLOCKED, &a, &b);
 
     return world;
 }

@@ -106,6 +106,21 @@ derp(node_t *node, const tn_key_t *from, const packet_t *packet)
 }
 
 
+/* one and two others that it talks with */
+static void
+add_three(world_t *world, node_t **a, node_t **b, node_t **c)
+{
+    *a = world_add(world, NAT_NONE);
+    *b = world_add(world, NAT_NONE);
+    *c = world_add(world, NAT_NONE);
+    world_meet(world, *a, *b);
+    world_know(*a, *c);
+    world_know(*c, *a);
+    world_talk(world, *a, *b, 2000, 100);
+    world_talk(world, *c, *a, 2000, 100);
+}
+
+
 static void
 check_forged(void)
 {
@@ -120,14 +135,7 @@ check_forged(void)
     tn_disco_msg_t   msg, pong;
 
     world = world_create(1, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    c = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
-    world_know(a, c);
-    world_know(c, a);
-    world_talk(world, a, b, 2000, 100);
-    world_talk(world, c, a, 2000, 100);
+    add_three(world, &a, &b, &c);
     from = source(1);
     before = snapshot(a, 1);
 
@@ -243,10 +251,7 @@ check_replay(void)
     unsigned         i;
     tn_disco_msg_t   msg;
 
-    world = world_create(2, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(2, 1, NAT_NONE, NAT_NONE, &a, &b);
     world_talk(world, a, b, 1000, 100);
 
     msg = message(TN_DISCO_PING);
@@ -278,10 +283,7 @@ check_floods(void)
     tn_path_member_t     *peer;
     tn_path_peer_conf_t   conf;
 
-    world = world_create(3, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(3, 1, NAT_NONE, NAT_NONE, &a, &b);
     world_talk(world, a, b, 1000, 100);
     b->cut = true;
     peer = tn_path_member(a->peers[1]);
@@ -378,10 +380,7 @@ check_noise(void)
     unsigned   i, len;
     bool       taken;
 
-    world = world_create(4, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(4, 1, NAT_NONE, NAT_NONE, &a, &b);
     taken = false;
 
     for (i = 0; i < 20000; i++) {
@@ -453,14 +452,7 @@ check_allocate(void)
 
     world = world_create(5, 1);
     world->ops.relay_allocate = allocate;
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    c = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
-    world_know(a, c);
-    world_know(c, a);
-    world_talk(world, a, b, 2000, 100);
-    world_talk(world, c, a, 2000, 100);
+    add_three(world, &a, &b, &c);
 
     msg = message(TN_DISCO_ALLOCATE_REQUEST);
     msg.client[0] = b->disco.pub;

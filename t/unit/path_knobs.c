@@ -50,10 +50,7 @@ direct_world(uint32_t seed, nat_e nat, node_t **a, node_t **b)
 {
     world_t  *world;
 
-    world = world_create(seed, 1);
-    *a = world_add(world, nat);
-    *b = world_add(world, nat);
-    world_meet(world, *a, *b);
+    world = world_pair(seed, 1, nat, nat, a, b);
     world_talk(world, *a, *b, 10000, 100);
 
     return world;

@@ -97,10 +97,7 @@ check_home(void)
     world_t      *world;
     tn_endpoint_t extra;
 
-    world = world_create(2, 3);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_EASY);
-    world_meet(world, a, b);
+    world = world_pair(2, 3, NAT_EASY, NAT_EASY, &a, &b);
     is_int(tn_path_home(a->path), 1, "home is 1");
 
     /* a little slower than another is no reason to move */
@@ -182,10 +179,7 @@ check_periodic(void)
     world_t  *world;
     unsigned  sent;
 
-    world = world_create(3, 1);
-    a = world_add(world, NAT_BLOCKED);
-    b = world_add(world, NAT_BLOCKED);
-    world_meet(world, a, b);
+    world = world_pair(3, 1, NAT_BLOCKED, NAT_BLOCKED, &a, &b);
     a->nat = NAT_EASY;
     tn_path_network_changed(a->path, world->now);
     world_talk(world, a, b, 5000, 100);
@@ -281,10 +275,7 @@ check_relays(void)
 
     /* a home that freezes, with traffic: another is home soon */
 
-    world = world_create(13, 3);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_BLOCKED);
-    world_meet(world, a, b);
+    world = world_pair(13, 3, NAT_EASY, NAT_BLOCKED, &a, &b);
     world_talk(world, a, b, 5000, 100);
     i = tn_path_home(a->path);
     died = world->now;
@@ -368,10 +359,7 @@ check_deaf_home(void)
     world_t  *world;
     unsigned  told, times;
 
-    world = world_create(21, 3);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_EASY);
-    world_meet(world, a, b);
+    world = world_pair(21, 3, NAT_EASY, NAT_EASY, &a, &b);
     world_talk(world, a, b, 20000, 1000);
     is_int(tn_path_home(a->path), 1, "home is 1");
 
@@ -613,10 +601,7 @@ direct_pair(node_t **a, node_t **b)
 {
     world_t  *world;
 
-    world = world_create(22, 2);
-    *a = world_add(world, NAT_EASY);
-    *b = world_add(world, NAT_EASY);
-    world_meet(world, *a, *b);
+    world = world_pair(22, 2, NAT_EASY, NAT_EASY, a, b);
     world_know(*a, *b);
     world_know(*b, *a);
     world_talk(world, *a, *b, 30000, 100);
@@ -662,10 +647,7 @@ lost_gap(bool moved)
     tn_ms_t   gap;
     world_t  *world;
 
-    world = world_create(22, 2);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_EASY);
-    world_meet(world, a, b);
+    world = world_pair(22, 2, NAT_EASY, NAT_EASY, &a, &b);
     world_talk(world, a, b, 30000, 100);
 
     a->cut = true;
@@ -740,10 +722,7 @@ check_reverse(void)
     world_t              *world;
     tn_path_peer_conf_t   conf;
 
-    world = world_create(6, 2);
-    a = world_add(world, NAT_BLOCKED);
-    b = world_add(world, NAT_EASY);
-    world_meet(world, a, b);
+    world = world_pair(6, 2, NAT_BLOCKED, NAT_EASY, &a, &b);
     tn_path_peer_remove(b->peers[0]);
     b->peers[0] = NULL;
 

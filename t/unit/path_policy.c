@@ -55,10 +55,7 @@ check_slow(void)
     tn_ms_t   start;
     world_t  *world;
 
-    world = world_create(21, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(21, 1, NAT_NONE, NAT_NONE, &a, &b);
     world_talk(world, a, b, 30000, 100);
     is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT, "direct");
     ok(tn_path_latency(a->peers[1]) == 20, "at 20 ms");
@@ -135,19 +132,11 @@ check_slow_relay(void)
 }
 
 
-/* dies and comes back again and again */
+/* the other dies and comes back again and again */
 static void
-check_flapping(void)
+flap(world_t *world, node_t *a, node_t *b)
 {
-    node_t   *a, *b;
-    tn_ms_t   start;
     unsigned  i;
-    world_t  *world;
-
-    world = world_create(23, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
 
     for (i = 0; i < 5; i++) {
         b->cut = false;
@@ -155,7 +144,19 @@ check_flapping(void)
         b->cut = true;
         world_talk(world, a, b, 14000, 100);
     }
+}
 
+
+static void
+check_flapping(void)
+{
+    node_t   *a, *b;
+    tn_ms_t   start;
+    world_t  *world;
+
+    world = world_pair(23, 1, NAT_NONE, NAT_NONE, &a, &b);
+
+    flap(world, a, b);
     is_int((long long) tn_path_counters(a->path)->demoted, 1,
            "lost five times: demoted");
 
@@ -184,25 +185,15 @@ static void
 check_flapping_alone(void)
 {
     node_t   *a, *b;
-    unsigned  i;
     world_t  *world;
 
-    world = world_create(28, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(28, 1, NAT_NONE, NAT_NONE, &a, &b);
 
     world->regions[1].dead = true;
     world_derp_kill(a, 1);
     world_derp_kill(b, 1);
 
-    for (i = 0; i < 5; i++) {
-        b->cut = false;
-        world_talk(world, a, b, 12000, 100);
-        b->cut = true;
-        world_talk(world, a, b, 14000, 100);
-    }
-
+    flap(world, a, b);
     is_int((long long) tn_path_counters(a->path)->demoted, 1,
            "lost five times, the relay is gone too: demoted");
 
@@ -228,10 +219,7 @@ check_heard(void)
     world_t          *world;
     tn_path_route_t   route;
 
-    world = world_create(24, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(24, 1, NAT_NONE, NAT_NONE, &a, &b);
 
     tn_path_received(a->peers[1], world->now, &b->addr);
     tn_path_route(a->peers[1], world->now, &route);
@@ -256,10 +244,7 @@ check_ping(void)
     world_t   *world;
     tn_addr_t  was;
 
-    world = world_create(25, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(25, 1, NAT_NONE, NAT_NONE, &a, &b);
     memset(&asked, 0, sizeof(asked));
 
     is_int(tn_path_ping(a->peers[1], world->now, answered, &asked), TN_OK,
@@ -361,10 +346,7 @@ check_restarting(void)
     uint8_t   frame[TN_DERP_HEAD + 8] = { 0 };
     world_t  *world;
 
-    world = world_create(27, 2);
-    a = world_add(world, NAT_BLOCKED);
-    b = world_add(world, NAT_BLOCKED);
-    world_meet(world, a, b);
+    world = world_pair(27, 2, NAT_BLOCKED, NAT_BLOCKED, &a, &b);
     world_talk(world, a, b, 15000, 100);
 
     tn_derp_head_write(frame, TN_DERP_RESTARTING, 8);
@@ -398,10 +380,7 @@ check_called(void)
     uint64_t                   calls;
     const tn_path_counters_t  *counters;
 
-    world = world_create(26, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(26, 1, NAT_NONE, NAT_NONE, &a, &b);
     counters = tn_path_counters(b->path);
 
     world_talk(world, a, b, 3000, 100);

@@ -52,10 +52,27 @@ static const pair_t  pairs[] = {
 };
 
 
+/* two that talk for 10 s, some time after they met: from *start on */
+static world_t *
+try_pair(unsigned i, nat_e first, nat_e second, node_t **a, tn_ms_t *start)
+{
+    node_t   *b;
+    world_t  *world;
+
+    world = world_pair(i, 2, first, second, a, &b);
+    world_run(world, 3000 + world_random(world, 60000));
+
+    *start = world->now;
+    world_talk(world, *a, b, 10000, 50);
+
+    return world;
+}
+
+
 static void
 check_pair(const pair_t *pair, bool swap)
 {
-    node_t    *a, *b;
+    node_t    *a;
     tn_ms_t    start, took, worst;
     world_t   *world;
     unsigned   i, direct, answered, lost;
@@ -69,14 +86,7 @@ check_pair(const pair_t *pair, bool swap)
     worst = 0;
 
     for (i = 1; i <= TRIES; i++) {
-        world = world_create(i, 2);
-        a = world_add(world, first);
-        b = world_add(world, second);
-        world_meet(world, a, b);
-        world_run(world, 3000 + world_random(world, 60000));
-
-        start = world->now;
-        world_talk(world, a, b, 10000, 50);
+        world = try_pair(i, first, second, &a, &start);
 
         if (a->direct_at != 0) {
             direct++;
@@ -112,10 +122,7 @@ check_cut(nat_e nat)
     world_t   *world;
     unsigned   i;
 
-    world = world_create(3, 2);
-    a = world_add(world, nat);
-    b = world_add(world, nat);
-    world_meet(world, a, b);
+    world = world_pair(3, 2, nat, nat, &a, &b);
     world_talk(world, a, b, 60000, 100);
 
     ok(tn_path_kind(a->peers[1], world->now) == TN_PATH_DIRECT
@@ -207,10 +214,7 @@ check_roaming(void)
     tn_ms_t   moved;
     world_t  *world;
 
-    world = world_create(5, 2);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_EASY);
-    world_meet(world, a, b);
+    world = world_pair(5, 2, NAT_EASY, NAT_EASY, &a, &b);
     world_talk(world, a, b, 20000, 100);
     is_int(tn_path_kind(a->peers[1], world->now), TN_PATH_DIRECT,
            "direct before the move");
@@ -270,10 +274,7 @@ check_remapped(void)
     unsigned   i, told;
     uint16_t   before, after;
 
-    world = world_create(12, 2);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(12, 2, NAT_EASY, NAT_NONE, &a, &b);
     world_talk(world, a, b, 10000, 100);
     before = a->addr.port;
     after = (uint16_t) (before + 1000);
@@ -354,10 +355,7 @@ check_many(void)
     tn_path_peer_t      *peers[1000];
     tn_path_peer_conf_t  conf;
 
-    world = world_create(11, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(11, 1, NAT_NONE, NAT_NONE, &a, &b);
     timers = world->timers.count;
     conf = world_conf(b);
 
@@ -417,10 +415,7 @@ check_idle(void)
     tn_keypair_t         pair;
     tn_path_peer_conf_t  conf;
 
-    world = world_create(6, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(6, 1, NAT_NONE, NAT_NONE, &a, &b);
 
     timers = world->timers.count;
     conf = world_conf(b);
@@ -468,10 +463,7 @@ check_heartbeat(void)
     world_t  *world;
     unsigned  pings;
 
-    world = world_create(8, 1);
-    a = world_add(world, NAT_NONE);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(8, 1, NAT_NONE, NAT_NONE, &a, &b);
     world_talk(world, a, b, 10000, 1000);
 
     a->udp_sent = 0;
@@ -537,10 +529,7 @@ check_wireguard_only(void)
     tn_path_route_t       route;
     tn_path_peer_conf_t   conf;
 
-    world = world_create(10, 1);
-    a = world_add(world, NAT_EASY);
-    b = world_add(world, NAT_NONE);
-    world_meet(world, a, b);
+    world = world_pair(10, 1, NAT_EASY, NAT_NONE, &a, &b);
     tn_path_peer_remove(a->peers[1]);
 
     conf = world_conf(b);
@@ -568,7 +557,7 @@ check_wireguard_only(void)
 static void
 print_cell(nat_e first, nat_e second)
 {
-    node_t    *a, *b;
+    node_t    *a;
     tn_ms_t    start, worst;
     world_t   *world;
     unsigned   i, n;
@@ -577,14 +566,7 @@ print_cell(nat_e first, nat_e second)
     worst = 0;
 
     for (i = 1; i <= TRIES; i++) {
-        world = world_create(i, 2);
-        a = world_add(world, first);
-        b = world_add(world, second);
-        world_meet(world, a, b);
-        world_run(world, 3000 + world_random(world, 60000));
-
-        start = world->now;
-        world_talk(world, a, b, 10000, 50);
+        world = try_pair(i, first, second, &a, &start);
 
         if (a->direct_at != 0) {
             worst = tn_max(worst, a->direct_at - start);

@@ -1043,6 +1043,22 @@ world_meet(world_t *world, node_t *a, node_t *b)
 }
 
 
+/* a world of these two, who have met */
+static inline world_t *
+world_pair(uint32_t seed, unsigned nregions, nat_e first, nat_e second,
+    node_t **a, node_t **b)
+{
+    world_t  *world;
+
+    world = world_create(seed, nregions);
+    *a = world_add(world, first);
+    *b = world_add(world, second);
+    world_meet(world, *a, *b);
+
+    return world;
+}
+
+
 static inline void
 world_free(world_t *world)
 {
