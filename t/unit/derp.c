@@ -333,6 +333,24 @@ check_fast_start(void)
 }
 
 
+/* a client that was told this at the time 1000 */
+static world_t *
+logged_in(const char *info)
+{
+    size_t    n;
+    uint8_t   bytes[512];
+    world_t  *world;
+
+    world = world_create();
+    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
+                                &world->server.pub);
+    n = unhex(bytes, info);
+    feed(world, 1000, bytes, n, n);
+
+    return world;
+}
+
+
 static void
 check_times(void)
 {
@@ -348,22 +366,14 @@ check_times(void)
     is_str(world->reason, "login timed out", "and no more");
     world_free(world);
 
-    world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
-                                &world->server.pub);
-    n = unhex(bytes, derp_server_info);
-    feed(world, 1000, bytes, n, n);
+    world = logged_in(derp_server_info);
 
     tn_timers_run(&world->timers, 31000);
     tn_timers_run(&world->timers, 36000);
     is_str(world->reason, "no answer to a ping", "silent for 35 s: dead");
     world_free(world);
 
-    world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
-                                &world->server.pub);
-    n = unhex(bytes, derp_server_info);
-    feed(world, 1000, bytes, n, n);
+    world = logged_in(derp_server_info);
     n = unhex(bytes, derp_keep_alive);
     feed(world, 21000, bytes, n, n);
     world->nsent = 0;
@@ -385,11 +395,7 @@ check_times(void)
     is_str(world->reason, "no answer to a ping", "then it is dead");
     world_free(world);
 
-    world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
-                                &world->server.pub);
-    n = unhex(bytes, derp_server_info);
-    feed(world, 1000, bytes, n, n);
+    world = logged_in(derp_server_info);
     world->nsent = 0;
     tn_derp_client_probe(world->client, 2000, 3000);
     is_int(world->sent[0], TN_DERP_PING_FRAME, "a probe is a ping");
@@ -404,11 +410,7 @@ check_times(void)
 
     /* packets out, and nothing comes */
 
-    world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
-                                &world->server.pub);
-    n = unhex(bytes, derp_server_info);
-    feed(world, 1000, bytes, n, n);
+    world = logged_in(derp_server_info);
     (void) tn_derp_client_send(world->client, 20000, &world->server.pub,
                                bytes, 10);
     n = unhex(bytes, derp_keep_alive);
@@ -447,15 +449,12 @@ check_times(void)
 static void
 check_bucket(void)
 {
-    size_t    n, k;
+    size_t    k;
     uint8_t   bytes[1024];
     world_t  *world;
 
-    world = world_create();
-    (void) tn_derp_client_start(world->client, 1000, "h", NULL,
-                                &world->server.pub);
-    n = unhex(bytes, derp_server_info_limit);
-    feed(world, 1000, bytes, n, n);
+    world = logged_in(derp_server_info_limit);
+    memset(bytes, 0, sizeof(bytes));
 
     for (k = 0; k < 10; k++) {
         if (tn_derp_client_send(world->client, 1000, &world->server.pub,
