@@ -229,10 +229,7 @@ main(int argc, char **argv)
     (void) tn_crypto_init();
     tn_timers_init(&timers);
 
-    make(0);
-    make(1);
-    update(0, &sides[1].disco.pub, false);
-    update(1, &sides[0].disco.pub, false);
+    make_both();
 
     /* a path first, then the handshake that was tried before it again */
 

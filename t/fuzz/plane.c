@@ -41,10 +41,7 @@ begin(void)
     queued = 0;
     now = 1000000;
 
-    make(0);
-    make(1);
-    update(0, &sides[1].disco.pub, false);
-    update(1, &sides[0].disco.pub, false);
+    make_both();
     talk(1);
     run(200);
 

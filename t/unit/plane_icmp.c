@@ -57,11 +57,8 @@ main(void)
     (void) tn_crypto_init();
     tn_timers_init(&timers);
 
-    make(0);
-    make(1);
+    make_both();
     stats = tn_plane_stats(sides[0].plane);
-    update(0, &sides[1].disco.pub, false);
-    update(1, &sides[0].disco.pub, false);
 
     /* nothing may come in: the first packet that is refused is through */
 

@@ -130,10 +130,7 @@ main(void)
     (void) tn_crypto_init();
     tn_timers_init(&timers);
 
-    make(0);
-    make(1);
-    update(0, &sides[1].disco.pub, false);
-    update(1, &sides[0].disco.pub, false);
+    make_both();
 
     ok(send_until_heard(1, 20000) < 20000, "a session");
     run(6000);

@@ -341,6 +341,17 @@ run(tn_ms_t ms)
 }
 
 
+/* both, and control has told them of each other */
+static inline void
+make_both(void)
+{
+    make(0);
+    make(1);
+    update(0, &sides[1].disco.pub, false);
+    update(1, &sides[0].disco.pub, false);
+}
+
+
 /* a packet of the stack of one side to the other */
 static void
 talk(unsigned i)
