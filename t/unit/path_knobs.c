@@ -314,9 +314,7 @@ check_plain(void)
     world = direct_world(37, NAT_NONE, &a, &b);
     tn_path_peer_remove(a->peers[1]);
 
-    conf = world_conf(b);
-    memset(&conf.disco_key, 0, sizeof(conf.disco_key));
-    conf.wireguard_only = true;
+    conf = world_conf_wg(b);
     conf.endpoints = addrs;
     conf.nendpoints = 3;
     addrs[0] = b->addr;
@@ -377,9 +375,7 @@ check_plain_icmp(void)
     a->path->ops = &ops;
     tn_path_peer_remove(a->peers[1]);
 
-    conf = world_conf(b);
-    memset(&conf.disco_key, 0, sizeof(conf.disco_key));
-    conf.wireguard_only = true;
+    conf = world_conf_wg(b);
     conf.endpoints = addrs;
     conf.nendpoints = 4;
     addrs[0] = b->addr;

@@ -532,9 +532,7 @@ check_wireguard_only(void)
     world = world_pair(10, 1, NAT_EASY, NAT_NONE, &a, &b);
     tn_path_peer_remove(a->peers[1]);
 
-    conf = world_conf(b);
-    memset(&conf.disco_key, 0, sizeof(conf.disco_key));
-    conf.wireguard_only = true;
+    conf = world_conf_wg(b);
     a->peers[1] = tn_path_peer_add(a->path, world->now, &conf, NULL);
     a->udp_sent = 0;
 

@@ -953,6 +953,20 @@ world_conf(const node_t *peer)
 }
 
 
+/* the same of one that has WireGuard only */
+static inline tn_path_peer_conf_t
+world_conf_wg(const node_t *peer)
+{
+    tn_path_peer_conf_t  conf;
+
+    conf = world_conf(peer);
+    memset(&conf.disco_key, 0, sizeof(conf.disco_key));
+    conf.wireguard_only = true;
+
+    return conf;
+}
+
+
 static inline void
 world_know(node_t *node, const node_t *peer)
 {
