@@ -199,6 +199,24 @@ test_unused(word_t *word)
 }
 
 
+/* one that has told what there was at its start */
+static tn_netmon_t *
+monitor(word_t *word)
+{
+    tn_netmon_t  *netmon;
+
+    memset(word, 0, sizeof(word_t));
+    netmon = tn_netmon_create(&loop, on_change, on_wake, word, NULL);
+    ok(netmon != NULL, "a monitor");
+
+    (void) turn_for(&loop, 400);
+    word->told = 0;
+    word->major = 0;
+
+    return netmon;
+}
+
+
 static void
 test_word(void)
 {
@@ -206,13 +224,7 @@ test_word(void)
     tn_ms_t       begin;
     tn_netmon_t  *netmon;
 
-    memset(&word, 0, sizeof(word_t));
-    netmon = tn_netmon_create(&loop, on_change, on_wake, &word, NULL);
-    ok(netmon != NULL, "a monitor");
-
-    (void) turn_for(&loop, 400);
-    word.told = 0;
-    word.major = 0;
+    netmon = monitor(&word);
 
     (void) tn_loop_turn(&loop, 0);
     begin = tn_loop_clock_ms();
@@ -329,12 +341,7 @@ test_sleep(void)
     uint64_t      wall;
     tn_netmon_t  *netmon;
 
-    memset(&word, 0, sizeof(word_t));
-    netmon = tn_netmon_create(&loop, on_change, on_wake, &word, NULL);
-    ok(netmon != NULL, "a monitor");
-    (void) turn_for(&loop, 400);
-    word.told = 0;
-    word.major = 0;
+    netmon = monitor(&word);
 
     mono = tn_loop_clock_ms();
     wall = tn_loop_wall_ns() / 1000000;
