@@ -9,6 +9,8 @@
 #include <string.h>
 
 
+static tn_rc_t tn_json_scan(tn_json_span_t text, char open,
+    tn_json_visit_pt visit, void *data);
 static const char *tn_json_skip_space(const char *p, const char *end);
 static const char *tn_json_skip_string(const char *p, const char *end);
 static const char *tn_json_skip_scalar(const char *p, const char *end);
@@ -28,56 +30,20 @@ tn_json_init(void)
 tn_rc_t
 tn_json_scan_object(tn_json_span_t text, tn_json_visit_pt visit, void *data)
 {
-    tn_rc_t          rc;
-    const char      *p, *q, *end;
-    tn_json_span_t   key, value;
-
-    if (tn_json_span_is(text, "null")) {
-        return TN_OK;
-    }
-
-    if (!tn_json_whole(text, '{')) {
-        return TN_MALFORMED;
-    }
-
-    end = text.data + text.len;
-    p = tn_json_skip_space(text.data, end) + 1;
-
-    for ( ;; ) {
-        p = tn_json_skip_space(p, end);
-
-        if (*p == '}') {
-            return TN_OK;
-        }
-
-        q = tn_json_skip_string(p, end);
-
-        key.data = p + 1;
-        key.len = (size_t) (q - p) - 2;
-
-        p = tn_json_skip_space(q, end) + 1;
-        p = tn_json_skip_space(p, end);
-        q = tn_json_skip_value(p, end);
-
-        value.data = p;
-        value.len = (size_t) (q - p);
-
-        rc = visit(data, key, value);
-        if (rc != TN_OK) {
-            return rc;
-        }
-
-        p = tn_json_skip_space(q, end);
-
-        if (*p == ',') {
-            p++;
-        }
-    }
+    return tn_json_scan(text, '{', visit, data);
 }
 
 
 tn_rc_t
 tn_json_scan_array(tn_json_span_t text, tn_json_visit_pt visit, void *data)
+{
+    return tn_json_scan(text, '[', visit, data);
+}
+
+
+static tn_rc_t
+tn_json_scan(tn_json_span_t text, char open, tn_json_visit_pt visit,
+    void *data)
 {
     tn_rc_t          rc;
     const char      *p, *q, *end;
@@ -87,7 +53,7 @@ tn_json_scan_array(tn_json_span_t text, tn_json_visit_pt visit, void *data)
         return TN_OK;
     }
 
-    if (!tn_json_whole(text, '[')) {
+    if (!tn_json_whole(text, open)) {
         return TN_MALFORMED;
     }
 
@@ -100,8 +66,18 @@ tn_json_scan_array(tn_json_span_t text, tn_json_visit_pt visit, void *data)
     for ( ;; ) {
         p = tn_json_skip_space(p, end);
 
-        if (*p == ']') {
+        if (*p == '}' || *p == ']') {
             return TN_OK;
+        }
+
+        if (open == '{') {
+            q = tn_json_skip_string(p, end);
+
+            key.data = p + 1;
+            key.len = (size_t) (q - p) - 2;
+
+            p = tn_json_skip_space(q, end) + 1;
+            p = tn_json_skip_space(p, end);
         }
 
         q = tn_json_skip_value(p, end);
