@@ -35,6 +35,8 @@ static ngx_int_t ngx_tailnet_read_key(ngx_conf_t *cf, ngx_str_t *path,
     ngx_str_t *key);
 static ngx_int_t ngx_tailnet_env_key(ngx_conf_t *cf, char *name,
     ngx_str_t *key);
+static char *ngx_tailnet_set_port(ngx_conf_t *cf, ngx_command_t *cmd,
+    ngx_int_t *port, ngx_int_t least);
 static ngx_int_t ngx_tailnet_check_authority(ngx_str_t *authority);
 
 
@@ -755,24 +757,7 @@ ngx_tailnet_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_tailnet_node_t *node = conf;
 
-    ngx_str_t  *value;
-
-    if (node->port != NGX_CONF_UNSET) {
-        return "is duplicate";
-    }
-
-    value = cf->args->elts;
-
-    node->port = ngx_atoi(value[1].data, value[1].len);
-
-    if (node->port == NGX_ERROR || node->port > 65535) {
-        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid \"port\" \"%V\", 0 to 65535 expected",
-                           &value[1]);
-        return NGX_CONF_ERROR;
-    }
-
-    return NGX_CONF_OK;
+    return ngx_tailnet_set_port(cf, cmd, &node->port, 0);
 }
 
 
@@ -781,20 +766,28 @@ ngx_tailnet_relay_port(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 {
     ngx_tailnet_node_t *node = conf;
 
+    return ngx_tailnet_set_port(cf, cmd, &node->relay_port, 1);
+}
+
+
+static char *
+ngx_tailnet_set_port(ngx_conf_t *cf, ngx_command_t *cmd, ngx_int_t *port,
+    ngx_int_t least)
+{
     ngx_str_t  *value;
 
-    if (node->relay_port != NGX_CONF_UNSET) {
+    if (*port != NGX_CONF_UNSET) {
         return "is duplicate";
     }
 
     value = cf->args->elts;
 
-    node->relay_port = ngx_atoi(value[1].data, value[1].len);
+    *port = ngx_atoi(value[1].data, value[1].len);
 
-    if (node->relay_port < 1 || node->relay_port > 65535) {
+    if (*port < least || *port > 65535) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
-                           "invalid \"peer_relay_port\" \"%V\", "
-                           "1 to 65535 expected", &value[1]);
+                           "invalid \"%V\" \"%V\", %i to 65535 expected",
+                           &cmd->name, &value[1], least);
         return NGX_CONF_ERROR;
     }
 
