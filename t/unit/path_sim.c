@@ -14,6 +14,7 @@
 
 
 #define TRIES  20
+#define MANY   1000
 
 typedef struct {
     nat_e       a;
@@ -342,30 +343,46 @@ check_hundred(nat_e nat, bool at_once, unsigned loss, unsigned limit)
 }
 
 
-/* 1000 peers, 50 of them talked to */
-static void
-check_many(void)
+/* peers like the other, each with keys of its own; returns how many */
+static unsigned
+add_many(node_t *a, const node_t *b, tn_path_peer_t *peers[MANY])
 {
-    node_t              *a, *b;
-    world_t             *world;
-    clock_t              spent;
-    unsigned             i, k, sent;
-    size_t               timers;
+    unsigned             i;
     tn_keypair_t         pair;
-    tn_path_peer_t      *peers[1000];
     tn_path_peer_conf_t  conf;
 
-    world = world_pair(11, 1, NAT_NONE, NAT_NONE, &a, &b);
-    timers = world->timers.count;
     conf = world_conf(b);
 
-    for (i = 0; i < 1000; i++) {
+    for (i = 0; i < MANY; i++) {
         tn_curve_keypair(&pair);
         conf.node_key = pair.pub;
         tn_curve_keypair(&pair);
         conf.disco_key = pair.pub;
-        peers[i] = tn_path_peer_add(a->path, world->now, &conf, NULL);
+
+        peers[i] = tn_path_peer_add(a->path, a->world->now, &conf, NULL);
+        if (peers[i] == NULL) {
+            break;
+        }
     }
+
+    return i;
+}
+
+
+/* 1000 peers, 50 of them talked to */
+static void
+check_many(void)
+{
+    node_t          *a, *b;
+    world_t         *world;
+    clock_t          spent;
+    unsigned         i, k, sent;
+    size_t           timers;
+    tn_path_peer_t  *peers[MANY];
+
+    world = world_pair(11, 1, NAT_NONE, NAT_NONE, &a, &b);
+    timers = world->timers.count;
+    (void) add_many(a, b, peers);
 
     for (i = 0; i < 50; i++) {
         tn_path_sent(peers[i], world->now);
@@ -408,30 +425,15 @@ check_many(void)
 static void
 check_idle(void)
 {
-    node_t              *a, *b;
-    world_t             *world;
-    unsigned             i, sent;
-    size_t               timers;
-    tn_keypair_t         pair;
-    tn_path_peer_conf_t  conf;
+    node_t          *a, *b;
+    world_t         *world;
+    unsigned         sent;
+    size_t           timers;
+    tn_path_peer_t  *peers[MANY];
 
     world = world_pair(6, 1, NAT_NONE, NAT_NONE, &a, &b);
-
     timers = world->timers.count;
-    conf = world_conf(b);
-
-    for (i = 0; i < 1000; i++) {
-        tn_curve_keypair(&pair);
-        conf.node_key = pair.pub;
-        tn_curve_keypair(&pair);
-        conf.disco_key = pair.pub;
-
-        if (tn_path_peer_add(a->path, world->now, &conf, NULL) == NULL) {
-            break;
-        }
-    }
-
-    is_int(i, 1000, "1000 peers");
+    is_int(add_many(a, b, peers), MANY, "1000 peers");
     is_int((long long) world->timers.count, (long long) timers,
            "that need no timer");
 
