@@ -55,7 +55,7 @@ sub name {
 }
 
 
-# Again after its process was killed.
+# Again after its process was stopped or killed.
 
 sub start {
     my ($self) = @_;
@@ -81,6 +81,7 @@ sub start {
 
 
 sub process { return $_[0]{process} }
+sub stop { return $_[0]{process}->stop }
 sub region { return $_[0]{region} }
 
 

@@ -56,6 +56,7 @@ sub new {
 
 
 sub url { return $_[0]{url} }
+sub process { return $_[0]{process} }
 
 
 # headscale reads YAML, of which JSON is a part, but for the numbers as keys;
