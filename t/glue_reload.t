@@ -227,6 +227,37 @@ $solo->reload;
 is($solo->get($address, $node), 'page', 'with a block again');
 
 
+# a fixed UDP port stays with who has it in the configuration, though the node
+# that had it is still there when the next one starts
+
+my $udp = Tailnet::Port::free();
+
+sub of_port {
+    my ($pid) = @_;
+
+    open my $fh, '<', '/proc/net/udp' or die "/proc/net/udp: $!";
+
+    my $hex = sprintf '%04X', $udp;
+    my %inode = map { (split)[9] => 1 } grep { /^\s*\d+: \w+:$hex / } <$fh>;
+
+    return grep { (readlink // '') =~ /^socket:\[(\d+)\]/ && $inode{$1} }
+        glob "/proc/$pid/fd/*";
+}
+
+for my $name ($node, "renamed-$node") {
+    configure($host, block => "tailnet $name { state state/$name; port $udp; "
+              . "control_url http://127.0.0.1:$closed; }");
+    $solo->reload;
+}
+
+($super) = $solo->processes('tailnet-super');
+ok(eval { $solo->wait_for(10, 'the end of the former node',
+                          sub { !$solo->holder("$node ") }) },
+   'a renamed block: the former node is gone');
+ok(eval { $solo->wait_for(10, 'the port', sub { of_port($super) }) },
+   'a renamed block: the port of before');
+
+
 # without the module, and with it again: the object stays in memory
 
 $solo->configure("worker_processes 1; events { }\nhttp { $paths $host }\n",

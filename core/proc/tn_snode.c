@@ -537,3 +537,37 @@ tn_snode_udp(tn_snode_t *node, uint16_t port, const char *state_dir,
                "relays can be used", node->name, errno, strerror(errno));
     }
 }
+
+
+tn_rc_t
+tn_snode_udp_again(tn_snode_t *node, tn_log_t *log)
+{
+    int  fd[2];
+
+    if (node->udp_port == 0
+        || tn_udp_socket_port(node->udp_fd[0]) == node->udp_port)
+    {
+        return TN_NOTFOUND;
+    }
+
+    fd[0] = tn_udp_socket(false, NULL, node->udp_port);
+
+    if (fd[0] == -1) {
+        return TN_AGAIN;
+    }
+
+    fd[1] = tn_udp_socket(true, NULL, node->udp_port);
+
+    if (fd[1] == -1 && errno == EADDRINUSE) {
+        (void) close(fd[0]);
+        return TN_AGAIN;
+    }
+
+    tn_ipc_close(node->udp_fd, 2);
+    memcpy(node->udp_fd, fd, sizeof(fd));
+
+    tn_log(log, TN_LOG_NOTICE, "\"%s\": UDP port %u is free now, and taken",
+           node->name, node->udp_port);
+
+    return TN_OK;
+}

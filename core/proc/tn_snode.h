@@ -114,5 +114,12 @@ void tn_snode_unlisten(tn_snode_t *node, tn_snode_listener_t *listener);
 void tn_snode_udp(tn_snode_t *node, uint16_t port, const char *state_dir,
     tn_log_t *log);
 
+/*
+ * Tries the configured port again where another one was taken for it.  TN_OK:
+ * the sockets are new ones; TN_AGAIN: it cannot be had yet; TN_NOTFOUND:
+ * there is nothing to try.
+ */
+tn_rc_t tn_snode_udp_again(tn_snode_t *node, tn_log_t *log);
+
 
 #endif /* TN_SNODE_H_INCLUDED_ */

@@ -29,7 +29,8 @@
  * Limits: TN_SUPER_LIFELINES, TN_SUPER_NODES, TN_SNODE_LISTENERS; one more
  * lifeline may be opened, for its HELLO to be refused with a reason.  Timers:
  * the log file is looked at once a second, lost holders are started again
- * with a growing pause.
+ * with a growing pause; and for a while after a node went or changed others
+ * try to get the fixed UDP port that it had, which the core is about to close.
  */
 
 #include "proc/tn_super_int.h"
@@ -45,6 +46,8 @@
 
 
 #define TN_SUPER_LOG_CHECK_MS   1000
+#define TN_SUPER_UDP_RETRY_MS   200
+#define TN_SUPER_UDP_MS         10000
 #define TN_SUPER_DIAL_BACKLOG   4096
 
 #ifdef TN_HAVE_LWIP
@@ -77,6 +80,7 @@ static void tn_super_drop_sockets(tn_super_t *super,
 static void tn_super_core_unlisten(tn_super_t *super, tn_snode_t *node,
     const tn_snode_listener_t *listener);
 static void tn_super_free_want(tn_super_want_t *want);
+static tn_ms_t tn_super_ports(tn_super_t *super, tn_ms_t now);
 static void tn_super_log_check(tn_super_t *super);
 static void tn_super_reply(tn_ipc_reply_t *reply, tn_rc_t rc,
     const char *text);
@@ -623,6 +627,8 @@ tn_super_settle(tn_super_t *super)
             super->n_nodes--;
             tn_snode_destroy(node);
 
+            super->udp_until = tn_ipc_now() + TN_SUPER_UDP_MS;
+
             continue;
         }
 
@@ -790,6 +796,8 @@ tn_super_apply(tn_super_t *super, tn_snode_t *node, const tn_ipc_node_t *conf)
 
     tn_snode_udp(node, conf->udp_port, conf->state_dir, super->log);
 
+    super->udp_until = tn_ipc_now() + TN_SUPER_UDP_MS;
+
     node->config = *conf;
     node->running = true;
 
@@ -893,6 +901,10 @@ tn_super_tick(tn_super_t *super, tn_ms_t now)
     next = super->log_path[0] ? super->log_checked + TN_SUPER_LOG_CHECK_MS
                               : TN_NEVER_MS;
 
+    if (now < super->udp_until) {
+        next = tn_min(next, tn_super_ports(super, now));
+    }
+
     tn_list_each(link, &super->nodes) {
         node = tn_container(link, tn_snode_t, link);
 
@@ -916,6 +928,38 @@ tn_super_tick(tn_super_t *super, tn_ms_t now)
 
         } else if (node->attach != 0) {
             next = tn_min(next, node->attach);
+        }
+    }
+
+    return next;
+}
+
+
+static tn_ms_t
+tn_super_ports(tn_super_t *super, tn_ms_t now)
+{
+    tn_rc_t      rc;
+    tn_ms_t      next;
+    tn_link_t   *link;
+    tn_snode_t  *node;
+
+    next = TN_NEVER_MS;
+
+    tn_list_each(link, &super->nodes) {
+        node = tn_container(link, tn_snode_t, link);
+
+        if (!node->running) {
+            continue;
+        }
+
+        rc = tn_snode_udp_again(node, super->log);
+
+        if (rc == TN_OK) {
+            super->changed = true;
+            tn_super_core_node(super, node);
+
+        } else if (rc == TN_AGAIN) {
+            next = now + TN_SUPER_UDP_RETRY_MS;
         }
     }
 

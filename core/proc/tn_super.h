@@ -56,6 +56,7 @@ struct tn_super_s {
     tn_logfile_t    logfile;
     char            log_path[TN_IPC_PATH];
     tn_ms_t         log_checked;
+    tn_ms_t         udp_until;  /* ports that were another node's are tried */
     tn_link_t       lifelines;
     size_t          n_nodes;
     uint64_t        serial;
