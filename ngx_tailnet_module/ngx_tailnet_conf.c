@@ -9,6 +9,8 @@
 
 #include "ngx_tailnet.h"
 
+#include "proc/tn_super.h"
+
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
@@ -85,6 +87,12 @@ ngx_tailnet_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     if (ngx_tailnet_find(tcf, &node->name) != NULL) {
         ngx_conf_log_error(NGX_LOG_EMERG, cf, 0, "duplicate tailnet \"%V\"",
                            &node->name);
+        return NGX_CONF_ERROR;
+    }
+
+    if (tcf->nodes.nelts == TN_SUPER_NODES) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "more than %d \"tailnet\" blocks", TN_SUPER_NODES);
         return NGX_CONF_ERROR;
     }
 

@@ -31,6 +31,8 @@
 
 #include "ngx_tailnet_identity.h"
 
+#include "proc/tn_snode.h"
+
 
 #define NGX_TAILNET_IPV4  1
 #define NGX_TAILNET_IPV6  2
@@ -75,6 +77,7 @@ static ngx_int_t ngx_tailnet_listen_service(ngx_conf_t *cf,
     ngx_uint_t funnel);
 static ngx_int_t ngx_tailnet_listen_ports(ngx_str_t *s,
     ngx_tailnet_listen_opt_t *opt);
+static ngx_uint_t ngx_tailnet_listen_sockets(ngx_tailnet_listen_opt_t *opt);
 static ngx_tailnet_listen_t *ngx_tailnet_listen_add(ngx_conf_t *cf,
     ngx_tailnet_node_t *node, in_port_t port, ngx_uint_t family,
     ngx_tailnet_listen_opt_t *opt);
@@ -164,6 +167,15 @@ ngx_tailnet_listen_parse(ngx_conf_t *cf, ngx_command_t *cmd, void *conf,
 
         opt.families = only ? NGX_TAILNET_FUNNEL
                             : opt.families|NGX_TAILNET_FUNNEL;
+    }
+
+    if (ngx_tailnet_listen_sockets(&opt) > TN_SNODE_LISTENERS) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "too many ports in \"%V\" of \"listen\" with "
+                           "\"tailnet\", a node has up to %d listening "
+                           "sockets", (ngx_str_t *) cf->args->elts + 1,
+                           TN_SNODE_LISTENERS);
+        return NGX_CONF_ERROR;
     }
 
     for (port = opt.first; port <= opt.last; port++) {
@@ -444,6 +456,21 @@ ngx_tailnet_listen_ports(ngx_str_t *s, ngx_tailnet_listen_opt_t *opt)
     opt->last = m;
 
     return NGX_OK;
+}
+
+
+static ngx_uint_t
+ngx_tailnet_listen_sockets(ngx_tailnet_listen_opt_t *opt)
+{
+    ngx_uint_t  n, families;
+
+    n = 0;
+
+    for (families = opt->families; families; families >>= 1) {
+        n += (families & 1) ? opt->last - opt->first + 1 : 0;
+    }
+
+    return n;
 }
 
 

@@ -90,6 +90,8 @@ my @bad = (
     ['long name', 'tailnet ' . 'a' x 64 . " { }\nevents { }\n",
      'invalid name "' . 'a' x 64 . '" of "tailnet", letters, digits, "_" and '
      . '"-" expected', 2],
+    ['too many', join('', map { "tailnet n$_ { }\n" } 1 .. 65),
+     'more than 64 "tailnet" blocks', 66],
     ['two names', "tailnet a b { }\nevents { }\n",
      'invalid number of arguments in "tailnet" directive', 2],
     ['duplicate', "tailnet a { }\ntailnet a { }\n", 'duplicate tailnet "a"',
@@ -321,6 +323,9 @@ my @bad = (
             . 'with "tailnet", a port, "*:port", "0.0.0.0:port" or '
             . '"[::]:port" expected', 5, '100.64.0.1:80', '0', '*:65536',
             'unix:/tmp/x'),
+    each_of('listen', server('listen %s tailnet funnel;'), 'too many ports in '
+            . '"%s" of "listen" with "tailnet", a node has up to 4096 '
+            . 'listening sockets', 5, '1-65535', '[::]:1-2049'),
     ['listen: twice the parameter',
      server('listen 80 tailnet=home tailnet=home;'),
      'duplicate parameter "tailnet=home" of "listen"', 5],

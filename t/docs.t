@@ -175,6 +175,8 @@ for my $case (
     ['operating', '(N) for one asker', 'TN_RELAY_ASKER_MAX'],
     ['operating', 'keep them, (N) at most', 'TN_SUPER_LIFELINES'],
     ['directives', 'up to (N) nodes', 'TN_SUPER_NODES'],
+    ['directives', 'A node has up to (N) listening sockets',
+     'TN_SNODE_LISTENERS'],
     ['directives', 'Addresses, (N) at most', 'TN_IPC_STATIC'],
     ['directives', 'this ACL tag, (N) at most', 'TN_IPC_MEMBERS_MAX'],
     ['directives', 'a tag is (N) servers', 'TN_IPC_MEMBERS_MAX'],
