@@ -619,6 +619,20 @@ names(void)
     is_int(id_of(by_name("p20")), 21, "by search domain");
     (void) apply("{\"PeersRemoved\":[21,22]}");
     ok(by_name("p20.third.test") == NULL, "all gone");
+
+    /* headscale before 0.26 sends no last dot; an upgrade adds it */
+
+    (void) apply("{\"PeersChanged\":[{\"ID\":24,\"Key\":" KEY("b") ","
+                 "\"Name\":\"p24.tail.test\",\"DERP\":\"127.3.3.40:9\"}]}");
+    is_int(id_of(by_name("p24")), 24, "no last dot: a short name");
+    is_int(id_of(by_name("p24.tail.test")), 24, "a full one");
+    is_int(id_of(by_name("p24.tail.test.")), 24, "and one with it");
+    (void) apply("{\"PeersChanged\":[{\"ID\":24,\"Key\":" KEY("b") ","
+                 "\"Name\":\"p24.tail.test.\",\"HomeDERP\":9}]}");
+    is_int(tn_netmap_find_id(map, 24)->changed, TN_NODE_NAME,
+           "with it and by the newer field: nothing else has changed");
+    is_int(id_of(by_name("p24")), 24, "found as before");
+    (void) apply("{\"PeersRemoved\":[24]}");
 }
 
 
