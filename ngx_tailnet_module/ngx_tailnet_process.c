@@ -254,7 +254,10 @@ ngx_tailnet_open_share(ngx_tailnet_conf_t *tcf, ngx_tailnet_node_t *node,
 static void
 ngx_tailnet_copy(char *dst, ngx_str_t *src)
 {
-    ngx_memcpy(dst, src->data, src->len);
+    if (src->len) {
+        ngx_memcpy(dst, src->data, src->len);
+    }
+
     dst[src->len] = '\0';
 }
 
