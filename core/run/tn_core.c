@@ -632,6 +632,9 @@ core_slot_start(core_slot_t *slot, core_order_t *order)
         }
     }
 
+    slot->dns = tn_nodedns_create(&core->loop, &core_nodedns_ops, slot,
+                                  slot->name);
+
     memset(&conf, 0, sizeof(conf));
     conf.ops = &core_node_ops;
     conf.data = slot;
@@ -714,6 +717,8 @@ core_slot_reap(void *data)
     tn_tools_forget(core->tools, slot->node);
     tn_nodeapi_destroy(slot->api);
     slot->api = NULL;
+    tn_nodedns_destroy(slot->dns);
+    slot->dns = NULL;
     tn_funnel_node(slot->funnel, NULL);
     tn_services_node(slot->services, NULL);
     tn_services_stack(slot->services, NULL, slot->by_lwip);
@@ -750,6 +755,7 @@ core_slot_free(core_slot_t *slot)
     tn_loop_undefer(&slot->reap);
     tn_tools_forget(slot->core->tools, slot->node);
     tn_nodeapi_destroy(slot->api);
+    tn_nodedns_destroy(slot->dns);
     tn_funnel_destroy(slot->funnel);
     tn_services_node(slot->services, NULL);
     tn_services_destroy(slot->services);

@@ -14,6 +14,14 @@
 
 
 static bool core_is_settled(core_slot_t *slot);
+static void core_nodedns_dial(void *data, int fd);
+static void core_nodedns_known(void *data);
+
+
+const tn_nodedns_ops_t  core_nodedns_ops = {
+    .dial = core_nodedns_dial,
+    .known = core_nodedns_known
+};
 
 
 /* --- tools ask for the nodes one by one */
@@ -90,8 +98,11 @@ core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
 {
     core_t *core = data;
 
-    core_slot_t  *slot;
+    size_t         max;
+    core_slot_t   *slot;
+    tn_control_t  *control;
 
+    max = *n;
     *wait = false;
     *err = EHOSTUNREACH;
 
@@ -118,7 +129,13 @@ core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
         return NULL;
     }
 
-    *n = tn_node_resolve(slot->node, request->host, ips, *n, wait, text);
+    *n = tn_node_resolve(slot->node, request->host, ips, max, wait, text);
+    control = tn_node_control(slot->node);
+
+    if (*n == 0 && !*wait && control != NULL) {
+        *n = tn_nodedns_resolve(slot->dns, tn_control_netmap(control),
+                                request->host, ips, max, wait, text);
+    }
 
     if (*n == 0) {
 
@@ -129,6 +146,24 @@ core_dial_resolve(void *data, const tn_ipc_dial_t *request, tn_ip_t *ips,
     }
 
     return slot->pool;
+}
+
+
+static void
+core_nodedns_dial(void *data, int fd)
+{
+    core_slot_t *slot = data;
+
+    tn_dial_accepted(slot->core->dial, fd);
+}
+
+
+static void
+core_nodedns_known(void *data)
+{
+    core_slot_t *slot = data;
+
+    tn_dial_retry(slot->core->dial);
 }
 
 

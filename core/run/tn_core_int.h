@@ -19,6 +19,7 @@
 #include "run/tn_members.h"
 #include "run/tn_node.h"
 #include "run/tn_nodeapi.h"
+#include "run/tn_nodedns.h"
 #include "run/tn_pool.h"
 #include "run/tn_services.h"
 #include "run/tn_stock.h"
@@ -45,6 +46,7 @@ typedef struct {
     tn_node_t          *node;
     tn_pool_t          *pool;
     tn_nodeapi_t       *api;
+    tn_nodedns_t       *dns;        /* or NULL */
     tn_funnel_t        *funnel;
     tn_services_t      *services;
     tn_ip_t             ips[TN_IPC_ADDRS];  /* as the pool was told last */
@@ -92,6 +94,9 @@ bool core_tool_node(void *data, size_t i, const char **name,
 
 void core_serve_take(void *data, int fd, const tn_ipc_serve_t *request);
 void core_certs_take(void *data, int fd, const tn_ipc_cert_t *request);
+
+/* data: the slot */
+extern const tn_nodedns_ops_t  core_nodedns_ops;
 
 bool core_dial_lwip(void *data, int fd, const tn_ipc_dial_t *request,
     const tn_ip_t *ips, size_t n);

@@ -85,7 +85,6 @@ struct tn_dial_s {
 static void tn_dial_accept(tn_watch_t *watch, uint32_t events);
 static void tn_dial_pause(tn_dial_t *dial);
 static void tn_dial_resume(void *data, tn_ms_t now);
-static void tn_dial_start(tn_dial_t *dial, int fd);
 static void tn_dial_read(tn_watch_t *watch, uint32_t events);
 static void tn_dial_input(tn_dial_request_t *req);
 static int tn_dial_give_up(tn_dial_request_t *req);
@@ -261,7 +260,7 @@ tn_dial_accept(tn_watch_t *watch, uint32_t events)
         fd = accept4(watch->fd, NULL, NULL, SOCK_NONBLOCK|SOCK_CLOEXEC);
 
         if (fd != -1) {
-            tn_dial_start(dial, fd);
+            tn_dial_accepted(dial, fd);
             continue;
         }
 
@@ -310,8 +309,8 @@ tn_dial_resume(void *data, tn_ms_t now)
 }
 
 
-static void
-tn_dial_start(tn_dial_t *dial, int fd)
+void
+tn_dial_accepted(tn_dial_t *dial, int fd)
 {
     tn_dial_request_t  *req;
 

@@ -87,6 +87,9 @@ void tn_dial_stack(tn_dial_t *dial, tn_dial_stack_pt stack);
 /* takes the listening socket; replaces the one before */
 void tn_dial_listen(tn_dial_t *dial, int fd);
 
+/* takes a connection whose other end says what a worker would */
+void tn_dial_accepted(tn_dial_t *dial, int fd);
+
 /* names, addresses or the state of a node changed: waiting ones ask again */
 void tn_dial_retry(tn_dial_t *dial);
 

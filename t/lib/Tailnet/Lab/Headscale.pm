@@ -17,6 +17,7 @@ my $JSON = JSON::PP->new->canonical->pretty;
 #     domain => 'lab.test', policy => {...}, extra => "yaml\n", v4 => 1)
 #   tls: https on 8443 with a certificate of the lab's CA, else http on 8080
 #   policy: as headscale's policy file has it; by default all may reach all
+#   split: nameservers by suffix, as { 'corp.test' => ['192.0.2.1'] }
 #   extra: more top-level lines of the configuration
 #   v4 => 0: nodes have an address of IPv6 only
 
@@ -31,6 +32,7 @@ sub new {
         domain  => $opt{domain} // 'lab.test',
         tls     => $opt{tls},
         v4      => $opt{v4} // 1,
+        split   => $opt{split} // {},
         derp    => $opt{derp} // croak('headscale needs a derper'),
         users   => {},
     }, $class;
@@ -140,6 +142,7 @@ dns:
   override_local_dns: false
   nameservers:
     global: []
+    split: @{[JSON::PP->new->canonical->encode($self->{split})]}
 unix_socket: $dir/headscale.sock
 unix_socket_permission: "0700"
 cli:
