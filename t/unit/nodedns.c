@@ -379,23 +379,28 @@ test_answers(void)
 {
     unsigned  asked;
 
-    is_str(resolved("none.corp.test"), "the tailnet's nameserver has no address "
+    is_str(resolved("none.corp.test"),
+           "the tailnet's nameserver has no address "
        "of \"none.corp.test\"", "there is none");
-    is_str(resolved("far.corp.test"), "\"far.corp.test\" is 203.168.7.8, which no "
+    is_str(resolved("far.corp.test"),
+           "\"far.corp.test\" is 203.168.7.8, which no "
        "peer routes", "an address that nobody routes");
     is_str(resolved("old.corp.test"), "192.168.7.1",
        "a server that does not know AAAA");
     is_str(resolved("liar.corp.test"), "192.168.7.1",
        "answers to other questions do not count");
-    is_str(resolved("cut.corp.test"), "192.168.7.1", "what is cut comes by TCP");
+    is_str(resolved("cut.corp.test"),
+           "192.168.7.1", "what is cut comes by TCP");
 
     asked = servers[1].asked;
-    is_str(resolved("fail.corp.test"), "192.168.7.1", "a server that cannot tell");
+    is_str(resolved("fail.corp.test"),
+           "192.168.7.1", "a server that cannot tell");
     is_int(servers[1].asked, asked + 2, "and another that can");
     ok(strstr(resolved("broken.corp.test"), "cannot tell") != NULL,
        "none can: %s", text);
 
-    is_str(resolved("lost.corp.test"), "192.168.7.1", "lost ones are sent again");
+    is_str(resolved("lost.corp.test"),
+           "192.168.7.1", "lost ones are sent again");
     is_str(resolved("silent.corp.test"), "192.168.7.1",
        "who is silent is not the last");
     is_str(resolved("x.doh.test"), "no nameserver of \"doh.test\" is an IP "
@@ -456,7 +461,8 @@ test_many(void)
     }
 
     is_int(wrong, 0, "64 at once");
-    is_str(resolved_within("more.corp.test", 0), "no room to ask a nameserver for "
+    is_str(resolved_within("more.corp.test", 0),
+           "no room to ask a nameserver for "
        "\"more.corp.test\"", "not more");
     is_str(resolved("m63.corp.test"), "192.168.7.1", "these are answered");
     is_str(resolved("more.corp.test"), "192.168.7.1", "then there is room");
