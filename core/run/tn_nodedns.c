@@ -2,8 +2,8 @@
 /*
  * Copyright (C) the ngx_tailnet authors
  *
- * The nameservers of the longest suffix are asked in control's order, for A
- * and for AAAA, over UDP, twice a second apart, and over TCP where an answer
+ * The nameservers of the longest suffix are asked one after the other, for A
+ * and for AAAA, over UDP, twice, a second apart, and over TCP where an answer
  * is cut.  One that a peer routes is asked through the tailnet: the question
  * is dialled as a worker dials, so that is by whatever stack the node has.
  * Any other is asked from the host.
@@ -102,6 +102,7 @@ static const tn_netmap_route_t *nodedns_route(const tn_netmap_t *netmap,
     const char *host, char *name);
 static const tn_netmap_route_t *nodedns_suffix(const tn_netmap_t *netmap,
     const char *name);
+static bool nodedns_is_below(const char *name, const char *suffix, size_t n);
 static nodedns_name_t *nodedns_find(tn_nodedns_t *dns, const char *name);
 static nodedns_name_t *nodedns_add(tn_nodedns_t *dns, const char *name);
 static void nodedns_free(nodedns_name_t *name);
@@ -294,21 +295,33 @@ nodedns_route(const tn_netmap_t *netmap, const char *host, char *name)
 static const tn_netmap_route_t *
 nodedns_suffix(const tn_netmap_t *netmap, const char *name)
 {
-    size_t                    i, len, n, longest;
+    size_t                    i, n, longest;
+    const char               *own;
     const tn_netmap_route_t  *route, *best;
 
     best = NULL;
     longest = 0;
-    len = strlen(name);
+
+    /*
+     * The names of the tailnet's own domain are all known, also where a
+     * shorter suffix has servers, as Tailscale's control has for ts.net.
+     */
+
+    if (netmap->self != NULL) {
+        own = strchr(netmap->self->name, '.');
+        n = own != NULL ? strlen(own + 1) : 0;
+        n -= n != 0 && own[n] == '.';
+
+        if (n != 0 && nodedns_is_below(name, own + 1, n)) {
+            longest = n;
+        }
+    }
 
     for (i = 0; i < netmap->dns.nroutes; i++) {
         route = &netmap->dns.routes[i];
         n = strlen(route->suffix);
 
-        if (n > longest && n <= len
-            && strcasecmp(name + len - n, route->suffix) == 0
-            && (n == len || name[len - n - 1] == '.'))
-        {
+        if (n > longest && nodedns_is_below(name, route->suffix, n)) {
             best = route;
             longest = n;
         }
@@ -317,6 +330,19 @@ nodedns_suffix(const tn_netmap_t *netmap, const char *name)
     /* without nameservers the names below it are control's own */
 
     return best != NULL && best->nresolvers != 0 ? best : NULL;
+}
+
+
+/* the suffix itself, or a name below it */
+static bool
+nodedns_is_below(const char *name, const char *suffix, size_t n)
+{
+    size_t  len;
+
+    len = strlen(name);
+
+    return n <= len && strncasecmp(name + len - n, suffix, n) == 0
+           && (n == len || name[len - n - 1] == '.');
 }
 
 
@@ -716,7 +742,7 @@ nodedns_read_udp(nodedns_name_t *name)
     ssize_t  n;
     uint8_t  bytes[TN_DNSMSG_UDP + 1];
 
-    /* a few at once, so that nobody keeps the loop */
+    /* one a turn, so that nobody keeps the loop */
 
     n = recv(name->watch.fd, bytes, sizeof(bytes), 0);
 

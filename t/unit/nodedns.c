@@ -365,7 +365,9 @@ test_names(void)
 
     is_str(resolved("x.own.corp.test"), "", "a suffix of control's own");
     is_str(resolved("x.corp.test.org"), "", "no suffix");
-    is_str(resolved("xcorp.test"), "", "nor a part of a label");
+    is_str(resolved("xdoh.test"), "192.168.7.1", "nor a part of a label");
+    is_str(resolved("nobody.lab.test"), "", "the tailnet's own domain");
+    is_str(resolved("ab.xlab.test"), "192.168.7.1", "and what only looks so");
     is_str(resolved("192.168.7.5"), "", "an address");
     is_str(resolved("tag:web"), "", "a tag");
     is_str(resolved(""), "", "no name");
@@ -495,7 +497,9 @@ main(void)
     }
 
     (void) snprintf(json, sizeof(json),
-        "{\"PeersChanged\":[{\"ID\":1,\"Key\":\"nodekey:%064x\",\"Name\":"
+        "{\"Node\":{\"ID\":2,\"Key\":\"nodekey:%064x\",\"Name\":"
+        "\"web.lab.test.\",\"Addresses\":[\"100.64.0.2/32\"]},"
+        "\"PeersChanged\":[{\"ID\":1,\"Key\":\"nodekey:%064x\",\"Name\":"
         "\"router.lab.test.\",\"Addresses\":[\"100.64.0.1/32\"],"
         "\"AllowedIPs\":[\"100.64.0.1/32\",\"192.168.7.0/24\","
         "\"fd00::/64\"]}],"
@@ -503,10 +507,11 @@ main(void)
         "\"corp.test.\":[{\"Addr\":\"127.0.0.1:%u\"},"
         "{\"Addr\":\"127.0.0.1:%u\"}],"
         "\"deep.corp.test\":[{\"Addr\":\"127.0.0.1:%u\"}],"
-        "\"own.corp.test\":[],"
+        "\"own.corp.test\":[],\"test\":[{\"Addr\":\"127.0.0.1:%u\"}],"
         "\"inside.test\":[{\"Addr\":\"192.168.7.53\"}],"
         "\"doh.test\":[{\"Addr\":\"https://dns.example.com/dns-query\"}]}}}",
-        1, servers[0].port, servers[1].port, servers[1].port);
+        2, 1, servers[0].port, servers[1].port, servers[1].port,
+        servers[0].port);
     apply(json);
 
     test_names();
