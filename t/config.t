@@ -531,11 +531,8 @@ SKIP: {
         if $ENV{TEST_NGINX_STATIC} || $ENV{TEST_NGINX_BINARY}
             || !-e "$tree/objs/ngx_auto_config.h";
 
-    my @include = map { "-I$tree/$_" } 'objs', map { "src/$_" } qw(core event
-        event/modules os/unix http http/modules http/v2);
-
-    is(system('cc', '-shared', '-fPIC', @include, '-o', "$dir/foreign.so",
-              "$FindBin::Bin/lab/module/ngx_http_foreign_module.c"), 0,
+    is($solo->compile("$FindBin::Bin/lab/module/ngx_http_foreign_module.c",
+                      "$dir/foreign.so"), 0,
        'a balancer of its own kind is built');
 
     $solo->configure("load_module $dir/foreign.so;\n" . upstream(

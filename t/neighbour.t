@@ -64,9 +64,9 @@ char *ngx_module_names[] = { "ngx_neighbour_module", NULL };
 char *ngx_module_order[] = { NULL };
 C
 
-is(system('cc', '-shared', '-fPIC', '-o', $object, $solo->dir . '/neighbour.c',
-          map { "-I$tree/$_" } qw(src/core src/event src/os/unix objs)), 0,
-   'a module of another') or BAIL_OUT('it does not compile');
+is($solo->compile($solo->dir . '/neighbour.c', $object), 0,
+   'a module of another')
+    or die 'it does not compile';
 
 my ($node, $paths) = ($solo->node, Tailnet::Solo::http_paths());
 my ($closed, $port) = (Tailnet::Port::free(), Tailnet::Port::free());

@@ -116,6 +116,19 @@ sub module { return "$_[0]{build}/ngx_tailnet_module.so" }
 sub run_dir { return "$_[0]{dir}/logs/nginx.pid.tailnet" }
 
 
+# Compiles a module of somebody else for the nginx that ours was built for;
+# returns as system() does.
+
+sub compile {
+    my ($self, $source, $object) = @_;
+    my @include = map { "-I$self->{build}/nginx/$_" } 'objs', map { "src/$_" }
+        qw(core event event/modules event/quic os/unix http http/modules
+           http/v2 http/v3);
+
+    return system('cc', '-shared', '-fPIC', @include, '-o', $object, $source);
+}
+
+
 sub write {
     my ($self, $name, $text, $mode) = @_;
     my $path = "$self->{dir}/$name";
