@@ -35,7 +35,6 @@ static bool tn_netmap_is_fqdn(const tn_netmap_node_t *node, const char *name,
     const char *suffix);
 static tn_netmap_node_t *tn_netmap_find_folded(const tn_netmap_t *netmap,
     const char *name);
-static const char *tn_netmap_suffix(const tn_netmap_node_t *node);
 static size_t tn_netmap_records(const tn_netmap_t *netmap, const char *name,
     const char *suffix, tn_ip_t *ips, size_t max);
 static size_t tn_netmap_order_ips(tn_ip_t *ips, size_t n);
@@ -633,7 +632,7 @@ tn_netmap_is_fqdn(const tn_netmap_node_t *node, const char *name,
 }
 
 
-static const char *
+const char *
 tn_netmap_suffix(const tn_netmap_node_t *node)
 {
     const char  *dot;

@@ -290,6 +290,9 @@ tn_netmap_node_t *tn_netmap_find_route(const tn_netmap_t *netmap,
 tn_netmap_node_t *tn_netmap_find_name(const tn_netmap_t *netmap,
     const char *name, size_t len);
 
+/* the domain that its name is of, "" for none; it may end in a dot */
+const char *tn_netmap_suffix(const tn_netmap_node_t *node);
+
 /*
  * All addresses of a name: of a node as above, of an ExtraRecord, or the
  * address itself when the text is one that a peer routes.  Writes up to

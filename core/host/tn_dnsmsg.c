@@ -55,7 +55,7 @@ tn_dnsmsg_answer(const uint8_t *query, size_t query_len,
     const uint8_t *answer, size_t len, bool v4, tn_ip_t *ips, size_t *n,
     uint32_t *ttl)
 {
-    int                    rc, count, i;
+    int                    rc, count, i, seconds;
     size_t                 max;
     struct ares_addrttl    a[TN_DNSMSG_ADDRS];
     struct ares_addr6ttl   aaaa[TN_DNSMSG_ADDRS];
@@ -102,13 +102,12 @@ tn_dnsmsg_answer(const uint8_t *query, size_t query_len,
     }
 
     for (i = 0; i < count; i++) {
-        rc = v4 ? a[i].ttl : aaaa[i].ttl;
-
         ips[i] = v4 ? tn_ip_from_v4((const uint8_t *) &a[i].ipaddr)
                     : tn_ip_from_v6((const uint8_t *) &aaaa[i].ip6addr);
 
-        rc = tn_max(rc, 0);
-        *ttl = i == 0 ? (uint32_t) rc : tn_min(*ttl, (uint32_t) rc);
+        seconds = tn_max(v4 ? a[i].ttl : aaaa[i].ttl, 0);
+        *ttl = i == 0 ? (uint32_t) seconds
+                      : tn_min(*ttl, (uint32_t) seconds);
     }
 
     *n = (size_t) count;

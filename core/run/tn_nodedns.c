@@ -24,6 +24,7 @@
 #include "host/tn_dnsmsg.h"
 #include "host/tn_scarce.h"
 #include "proc/tn_ipc.h"
+#include "run/tn_nodename.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -81,6 +82,7 @@ typedef struct {
     unsigned            tries;
     uint32_t            ttl;            /* s, the shortest */
     tn_watch_t          watch;          /* fd -1: none */
+    tn_defer_t          begin;
     tn_timer_t          timer;
     uint8_t            *bytes;          /* that came over TCP, or NULL */
     size_t              len;
@@ -102,13 +104,12 @@ static const tn_netmap_route_t *nodedns_route(const tn_netmap_t *netmap,
     const char *host, char *name);
 static const tn_netmap_route_t *nodedns_suffix(const tn_netmap_t *netmap,
     const char *name);
-static bool nodedns_is_below(const char *name, const char *suffix, size_t n);
 static nodedns_name_t *nodedns_find(tn_nodedns_t *dns, const char *name);
 static nodedns_name_t *nodedns_add(tn_nodedns_t *dns, const char *name);
 static void nodedns_free(nodedns_name_t *name);
 static bool nodedns_servers(nodedns_name_t *name, const tn_netmap_t *netmap,
     const tn_netmap_route_t *route);
-static void nodedns_begin(nodedns_name_t *name);
+static void nodedns_begin(void *data);
 static void nodedns_close(nodedns_name_t *name);
 static void nodedns_timer(void *data, tn_ms_t now);
 static void nodedns_next(nodedns_name_t *name, const char *why);
@@ -204,7 +205,10 @@ tn_nodedns_resolve(tn_nodedns_t *dns, const tn_netmap_t *netmap,
         }
 
         if (nodedns_servers(name, netmap, route)) {
-            nodedns_begin(name);
+
+            /* who dials is who asks here: the dialler is called later */
+
+            tn_loop_defer(dns->loop, &name->begin);
 
         } else {
             (void) snprintf(name->text, sizeof(name->text), "no nameserver of "
@@ -308,11 +312,11 @@ nodedns_suffix(const tn_netmap_t *netmap, const char *name)
      */
 
     if (netmap->self != NULL) {
-        own = strchr(netmap->self->name, '.');
-        n = own != NULL ? strlen(own + 1) : 0;
-        n -= n != 0 && own[n] == '.';
+        own = tn_netmap_suffix(netmap->self);
+        n = strlen(own);
+        n -= n != 0 && own[n - 1] == '.';
 
-        if (n != 0 && nodedns_is_below(name, own + 1, n)) {
+        if (n != 0 && tn_nodename_is_below(name, own, n)) {
             longest = n;
         }
     }
@@ -321,7 +325,7 @@ nodedns_suffix(const tn_netmap_t *netmap, const char *name)
         route = &netmap->dns.routes[i];
         n = strlen(route->suffix);
 
-        if (n > longest && nodedns_is_below(name, route->suffix, n)) {
+        if (n > longest && tn_nodename_is_below(name, route->suffix, n)) {
             best = route;
             longest = n;
         }
@@ -330,19 +334,6 @@ nodedns_suffix(const tn_netmap_t *netmap, const char *name)
     /* without nameservers the names below it are control's own */
 
     return best != NULL && best->nresolvers != 0 ? best : NULL;
-}
-
-
-/* the suffix itself, or a name below it */
-static bool
-nodedns_is_below(const char *name, const char *suffix, size_t n)
-{
-    size_t  len;
-
-    len = strlen(name);
-
-    return n <= len && strncasecmp(name + len - n, suffix, n) == 0
-           && (n == len || name[len - n - 1] == '.');
 }
 
 
@@ -399,6 +390,7 @@ nodedns_add(tn_nodedns_t *dns, const char *text)
     name->dns = dns;
     name->watch.fd = -1;
     name->watch.data = name;
+    tn_defer_init(&name->begin, nodedns_begin, name);
     tn_timer_init(&name->timer, nodedns_timer, name);
     (void) snprintf(name->name, sizeof(name->name), "%s", text);
 
@@ -425,6 +417,7 @@ static void
 nodedns_free(nodedns_name_t *name)
 {
     nodedns_close(name);
+    tn_loop_undefer(&name->begin);
     tn_timer_cancel(&name->dns->loop->timers, &name->timer);
     name->dns->nnames--;
     free(name);
@@ -464,18 +457,10 @@ nodedns_servers(nodedns_name_t *name, const tn_netmap_t *netmap,
 }
 
 
-/* in the next turn, since the dialler is the one who asks */
 static void
-nodedns_begin(nodedns_name_t *name)
+nodedns_begin(void *data)
 {
-    if (tn_timer_set(&name->dns->loop->timers, &name->timer,
-                     name->dns->loop->now)
-        != TN_OK)
-    {
-        (void) snprintf(name->text, sizeof(name->text), "out of memory");
-        name->state = NODEDNS_KNOWN;
-        name->until = name->dns->loop->now;
-    }
+    nodedns_ask(data);
 }
 
 
@@ -497,11 +482,8 @@ nodedns_timer(void *data, tn_ms_t now)
 
     (void) now;
 
-    if (name->watch.fd == -1) {
-        nodedns_ask(name);
-
-    } else if (name->state == NODEDNS_ASKING && !name->tcp
-               && name->tries < TN_NODEDNS_TRIES)
+    if (name->state == NODEDNS_ASKING && !name->tcp
+        && name->tries < TN_NODEDNS_TRIES)
     {
         nodedns_send(name);
 

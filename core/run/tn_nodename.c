@@ -19,7 +19,6 @@ static size_t tn_nodename_tagged(const tn_netmap_t *netmap, const char *tag,
     tn_netmap_node_t **nodes, size_t max, size_t *total);
 static bool tn_nodename_via(const tn_netmap_t *netmap, const char *name,
     tn_ip_t *ip);
-static bool tn_nodename_is_domain(const char *name, const char *domain);
 static bool tn_nodename_ip(const tn_netmap_node_t *node, tn_ip_t *ip);
 
 
@@ -95,24 +94,22 @@ tn_nodename_via(const tn_netmap_t *netmap, const char *name, tn_ip_t *ip)
     ours = domain[0] == '\0';
 
     for (i = 0; !ours && i < netmap->dns.ndomains; i++) {
-        ours = tn_nodename_is_domain(domain, netmap->dns.domains[i]);
+        ours = tn_nodename_is_below(domain, netmap->dns.domains[i],
+                                    strlen(netmap->dns.domains[i]));
     }
 
-    return (ours || tn_nodename_is_domain(domain, "ts.net"))
+    return (ours || tn_nodename_is_below(domain, "ts.net", 6))
            && tn_via_parse(ip, name, len) == TN_OK
            && tn_netmap_find_route(netmap, ip) != NULL;
 }
 
 
-/* the domain, or one below it; a last dot is left out of account */
-static bool
-tn_nodename_is_domain(const char *name, const char *domain)
+bool
+tn_nodename_is_below(const char *name, const char *domain, size_t n)
 {
-    size_t  len, n;
+    size_t  len;
 
     len = strlen(name);
-    n = strlen(domain);
-
     len -= len != 0 && name[len - 1] == '.';
 
     return len >= n && strncasecmp(name + len - n, domain, n) == 0

@@ -29,5 +29,11 @@ size_t tn_nodename_resolve(const tn_netmap_t *netmap, const char *host,
 void tn_nodename_members(const tn_netmap_t *netmap, const char *host,
     tn_ipc_members_t *msg);
 
+/*
+ * Whether this is the domain, of n bytes without a last dot, or a name below
+ * it, whose own last dot does not count.
+ */
+bool tn_nodename_is_below(const char *name, const char *domain, size_t n);
+
 
 #endif /* TN_NODENAME_H_INCLUDED_ */
