@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "netmaps.h"
 #include "tap.h"
 
 
@@ -26,23 +27,14 @@ __attribute__((format(printf, 1, 2)))
 static void
 apply(const char *fmt, ...)
 {
-    char                 json[65536];
-    va_list              args;
-    tn_netmap_changes_t  changes;
+    char     json[65536];
+    va_list  args;
 
     va_start(args, fmt);
     vsnprintf(json, sizeof(json), fmt, args);
     va_end(args);
 
-    memset(&changes, 0, sizeof(changes));
-
-    if (tn_netmap_apply(map, json, strlen(json), 1800000000, &changes)
-        != TN_OK)
-    {
-        abort();
-    }
-
-    tn_netmap_changes_done(&changes);
+    netmap_told(map, json);
 }
 
 

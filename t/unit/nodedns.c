@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "addrs.h"
+#include "netmaps.h"
 #include "tap.h"
 
 
@@ -326,23 +326,6 @@ resolved(const char *host)
 
 
 static void
-apply(const char *json)
-{
-    tn_netmap_changes_t  changes;
-
-    memset(&changes, 0, sizeof(changes));
-
-    if (tn_netmap_apply(map, json, strlen(json), 1800000000, &changes)
-        != TN_OK)
-    {
-        abort();
-    }
-
-    tn_netmap_changes_done(&changes);
-}
-
-
-static void
 test_names(void)
 {
     unsigned  asked;
@@ -512,7 +495,7 @@ main(void)
         "\"doh.test\":[{\"Addr\":\"https://dns.example.com/dns-query\"}]}}}",
         2, 1, servers[0].port, servers[1].port, servers[1].port,
         servers[0].port);
-    apply(json);
+    netmap_told(map, json);
 
     test_names();
     test_answers();
